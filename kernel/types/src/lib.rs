@@ -1,0 +1,21 @@
+//! Name ids, units, amounts, digests, keys and what a deployment asks for.
+//!
+//! Small and inert: touching this rebuilds everything. No I/O, no clock, no float,
+//! no hash-map order. Values are canonical in `borsh` (what is signed and hashed) and
+//! readable in `serde` (what people and programs see).
+
+mod amount;
+mod digest;
+mod id;
+mod key;
+mod resources;
+mod spec;
+mod usage;
+
+pub use amount::{Amount, AmountError, CREDIT};
+pub use digest::{Digest, DigestError, merkle_path, merkle_root, merkle_verify};
+pub use id::{AccountId, AllocationId, DeploymentId, HostId, IdError, ReceiptId};
+pub use key::{PublicKey, SecretKey, Signature, SignatureError, verify_batch};
+pub use resources::{Offer, Resources};
+pub use spec::*;
+pub use usage::{Resource, Usage, UsageRecord};

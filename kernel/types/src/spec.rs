@@ -1,0 +1,262 @@
+//! What a user asked for: the deployment manifest that travels in a `Deploy` call.
+//!
+//! Already interpolated, pinned and defaulted: nothing here depends on the user's machine.
+//! The compose reader (`kernel/manifest`) makes it, the ledger bounds it, hosts obey it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Resources};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct DeploymentSpec {
+    /// Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 40 characters.
+    pub project: String,
+    pub services: BTreeMap<String, ServiceSpec>,
+    pub networks: BTreeMap<String, NetworkSpec>,
+    /// Named volumes. Host-local: a replica keeps its volume while it stays on its host.
+    pub volumes: BTreeMap<String, VolumeSpec>,
+}
+
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct NetworkSpec {
+    /// No way out of the project.
+    pub internal: bool,
+}
+
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct VolumeSpec {
+    pub labels: BTreeMap<String, String>,
+}
+
+/// An image pinned by the digest of its manifest or index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct ImageRef {
+    /// As the user wrote it, normalised: `docker.io/library/nginx:1.27`.
+    pub reference: String,
+    pub digest: Digest,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct ServiceSpec {
+    pub image: ImageRef,
+    /// Replaces the image's entrypoint; `Some([])` clears it.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the image's command.
+    pub command: Option<Vec<String>>,
+    pub environment: BTreeMap<String, String>,
+    /// `user[:group]`, names or numbers.
+    pub user: Option<String>,
+    pub working_dir: Option<String>,
+    pub hostname: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub ports: Vec<PortSpec>,
+    pub expose: Vec<u16>,
+    pub mounts: Vec<MountSpec>,
+    /// Network name → further names this service answers to there.
+    pub networks: BTreeMap<String, Vec<String>>,
+    pub depends_on: BTreeMap<String, DependencyCondition>,
+    pub healthcheck: Option<HealthCheck>,
+    pub restart: RestartPolicy,
+    /// Signal name (`SIGTERM`) or number; the image's, else SIGTERM, if not said.
+    pub stop_signal: Option<String>,
+    pub stop_grace_ms: u32,
+    pub read_only: bool,
+    pub tty: bool,
+    pub replicas: u32,
+    /// Reserved for each replica, paid for, and its limit.
+    pub resources: Resources,
+    pub pids: u32,
+}
+
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    BorshSerialize,
+    BorshDeserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct PortSpec {
+    /// Port inside the container.
+    pub target: u16,
+    /// Port on the gateway; `None` asks for reachability by name only.
+    pub published: Option<u16>,
+    pub protocol: Protocol,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct MountSpec {
+    pub source: MountSource,
+    /// Absolute path in the container.
+    pub target: String,
+    pub read_only: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MountSource {
+    /// A key of [`DeploymentSpec::volumes`].
+    Volume(String),
+    /// Goes with the container.
+    Anonymous,
+    /// In memory; size in bytes, 0 for half of the memory reservation.
+    Tmpfs(u64),
+}
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum DependencyCondition {
+    ServiceStarted,
+    ServiceHealthy,
+    ServiceCompletedSuccessfully,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct HealthCheck {
+    /// Argument vector; a shell form has become `["/bin/sh", "-c", …]`.
+    pub test: Vec<String>,
+    pub interval_ms: u32,
+    pub timeout_ms: u32,
+    pub retries: u32,
+    pub start_period_ms: u32,
+    pub start_interval_ms: u32,
+}
+
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    BorshSerialize,
+    BorshDeserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    #[default]
+    No,
+    Always,
+    /// At most this often; 0 = without limit.
+    OnFailure(u32),
+    UnlessStopped,
+}
+
+/// Where a replica stands, as its host reports it.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    BorshSerialize,
+    BorshDeserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Placed; its host has not taken it up yet.
+    #[default]
+    Placed,
+    Pulling,
+    /// Waits for what it depends on.
+    Waiting,
+    Creating,
+    Running,
+    /// Between two starts, by its restart policy.
+    Restarting,
+    /// Ended by itself (see the exit code) or stopped on request.
+    Exited,
+    /// Could not be started (see the message).
+    Failed,
+    /// Stopped for lack of funds; its data is kept.
+    Frozen,
+    Removed,
+}
+
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    BorshSerialize,
+    BorshDeserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// No health check: running is all that is known.
+    #[default]
+    None,
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+/// A host's word on one allocation.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct AllocationStatus {
+    pub state: RunState,
+    pub health: Health,
+    /// Process id on the host; 0 if none runs.
+    pub pid: u32,
+    /// How often the container was started again.
+    pub restarts: u32,
+    pub exit_code: Option<i32>,
+    pub oom_killed: bool,
+    /// Address on each network that is reachable from gateway and peers: network → IPv4.
+    pub addresses: BTreeMap<String, [u8; 4]>,
+    /// One sentence for people; empty if all is said above. At most 400 bytes.
+    pub message: String,
+}
+
+impl AllocationStatus {
+    /// May traffic go there?
+    pub fn is_ready(&self) -> bool {
+        self.state == RunState::Running && matches!(self.health, Health::None | Health::Healthy)
+    }
+}
