@@ -32,7 +32,7 @@ impl SecretKey {
     }
 
     /// Chance comes in as an argument, as everywhere in the kernel.
-    pub fn random(rng: &mut (impl rand::CryptoRng)) -> Self {
+    pub fn random(rng: &mut impl rand::CryptoRng) -> Self {
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
         Self::from_seed(seed)
@@ -72,7 +72,7 @@ impl PublicKey {
 /// `false` does not say which one failed.
 pub fn verify_batch<'a>(
     items: impl IntoIterator<Item = (&'a PublicKey, &'a [u8], &'a Signature)>,
-    rng: &mut (impl rand::CryptoRng),
+    rng: &mut impl rand::CryptoRng,
 ) -> bool {
     let mut batch = ed::batch::Verifier::new();
     for (key, message, signature) in items {
