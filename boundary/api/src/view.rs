@@ -1,0 +1,480 @@
+//! The bodies, by subject.
+
+use std::collections::BTreeMap;
+
+use ledger::deployment::Funding;
+use ledger::lease::Desired;
+use ledger::{Params, Rejection, Tariff};
+use serde::{Deserialize, Serialize};
+use types::{
+    AccountId, AllocationId, AllocationStatus, Amount, DeploymentId, DeploymentSpec, Digest,
+    HostId, Offer, PublicKey, ReceiptId, Resource, Resources, ServiceSpec, Usage, UsageRecord,
+};
+
+/// Any error: what, why, and the next act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `invalid`, `not_found`, `forbidden`, `conflict`, `funds`, `no_host`, `stale`,
+    /// `unavailable`, `login`, `signature`.
+    pub kind: String,
+    pub what: String,
+    pub why: String,
+    pub next: String,
+}
+
+// --- chain
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainStatus {
+    pub network: Digest,
+    pub name: String,
+    pub height: u64,
+    pub time_ms: u64,
+    pub block: Digest,
+    pub state_root: Digest,
+    /// Group key that certifies every block, hex.
+    pub network_key: String,
+    pub validators: Vec<ValidatorView>,
+    /// Of the validator that answers: transactions waiting.
+    pub queued: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidatorView {
+    pub key: String,
+    pub address: String,
+    /// Blocks of the last 100 that it led.
+    pub led: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supply {
+    pub height: u64,
+    /// By genesis.
+    pub expected: Amount,
+    /// Balances + escrow, added up now.
+    pub sum: Amount,
+    pub spendable: Amount,
+    pub escrow: Amount,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockView {
+    pub height: u64,
+    pub time_ms: u64,
+    pub block: Digest,
+    pub parent: Digest,
+    pub state_root: Digest,
+    pub events_root: Digest,
+    /// Canonical bytes, base64: verify with `light`.
+    pub header: String,
+    pub certificate: String,
+    pub transactions: Vec<TransactionView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submit {
+    /// Canonical bytes of a [`ledger::Transaction`], base64.
+    pub transaction: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    pub id: Digest,
+    /// Present when `wait_ms` was given and it became known in time.
+    pub result: Option<TransactionView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionView {
+    pub id: Digest,
+    pub status: TransactionStatus,
+    pub height: Option<u64>,
+    pub rejection: Option<Rejection>,
+    pub sender: Option<AccountId>,
+    pub call: Option<ledger::Call>,
+    /// What it caused.
+    pub events: Vec<ledger::Event>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransactionStatus {
+    Pending,
+    Applied,
+    Rejected,
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Over all blocks; resume with `from` = last seen + 1.
+    pub sequence: u64,
+    pub height: u64,
+    /// In its block.
+    pub index: u32,
+    pub time_ms: u64,
+    pub event: ledger::Event,
+}
+
+/// One event under a certified block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventProof {
+    /// Base64 of canonical bytes.
+    pub header: String,
+    pub certificate: String,
+    pub event: String,
+    pub index: u64,
+    pub count: u64,
+    pub path: Vec<Digest>,
+}
+
+/// A usage record under the root of its host's report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageProof {
+    pub record: UsageRecord,
+    pub root: Digest,
+    pub index: u64,
+    pub count: u64,
+    pub path: Vec<Digest>,
+}
+
+// --- accounts and hosts
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountView {
+    pub account: AccountId,
+    /// spendable + held.
+    pub balance: Amount,
+    pub spendable: Amount,
+    pub held: Amount,
+    /// Highest used; sign the next transaction with one more.
+    pub nonce: u64,
+    pub height: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostView {
+    pub host: HostId,
+    pub name: String,
+    pub address: String,
+    pub owner: AccountId,
+    pub offer: Offer,
+    pub free: Resources,
+    pub online: bool,
+    pub cordoned: bool,
+    pub last_seen_ms: u64,
+    pub allocations: u32,
+    pub earned: Amount,
+    /// Number of its last usage report: the next one carries one more.
+    pub interval: u64,
+}
+
+/// What should run on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPlan {
+    pub host: HostId,
+    pub plan: u64,
+    pub height: u64,
+    pub time_ms: u64,
+    pub params: Params,
+    pub interval: u64,
+    pub allocations: Vec<PlannedAllocation>,
+    /// Every live replica of every deployment that has one here: for names and `depends_on`.
+    pub peers: Vec<Peer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedAllocation {
+    pub allocation: AllocationId,
+    pub deployment: DeploymentId,
+    pub project: String,
+    pub owner: AccountId,
+    pub release: u32,
+    pub service: String,
+    pub replica: u32,
+    pub spec: ServiceSpec,
+    /// Networks of the project: name → internal.
+    pub networks: BTreeMap<String, bool>,
+    pub desired: Desired,
+    pub generation: u32,
+    /// With `desired: remove`: named volumes of the project go too.
+    pub remove_volumes: bool,
+    /// What the ledger has of it.
+    pub status: AllocationStatus,
+    pub sequence: u64,
+    pub usage: Usage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    pub deployment: DeploymentId,
+    pub allocation: AllocationId,
+    pub service: String,
+    pub replica: u32,
+    pub host: HostId,
+    /// Its host is this machine or another rig on it: addresses are reachable directly.
+    pub same_machine: bool,
+    /// Aliases per network, from the compose file.
+    pub networks: BTreeMap<String, Vec<String>>,
+    pub status: AllocationStatus,
+}
+
+// --- deployments
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentView {
+    pub deployment: DeploymentId,
+    pub owner: AccountId,
+    pub project: String,
+    /// First part of its services' domains: `<service>.<label>.localhost`.
+    pub label: String,
+    pub release: u32,
+    pub spec: DeploymentSpec,
+    pub created_ms: u64,
+    pub removed: bool,
+    pub funding: Funding,
+    pub escrow: Amount,
+    pub charged: Amount,
+    pub dry_ms: u64,
+    pub allocations: Vec<AllocationView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocationView {
+    pub allocation: AllocationId,
+    pub deployment: DeploymentId,
+    pub project: String,
+    pub owner: AccountId,
+    pub release: u32,
+    pub service: String,
+    pub replica: u32,
+    pub host: HostId,
+    pub host_name: String,
+    pub desired: Desired,
+    pub generation: u32,
+    pub reserved: Resources,
+    pub placed_ms: u64,
+    pub status: AllocationStatus,
+    pub status_ms: u64,
+    pub usage: Usage,
+    pub charged: Amount,
+    pub closed: bool,
+    pub image: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyView {
+    pub allocation: AllocationId,
+    pub service: String,
+    pub replica: u32,
+    pub host: HostId,
+    pub reason: scheduler::Reason,
+    /// Names of the hosts mentioned.
+    pub names: BTreeMap<String, String>,
+}
+
+/// Where requests go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routes {
+    pub height: u64,
+    pub routes: Vec<Route>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    pub deployment: DeploymentId,
+    pub owner: AccountId,
+    pub service: String,
+    /// `<service>.<label>`; the gateway adds its own domain (`.localhost`).
+    pub domain: String,
+    /// Published ports: on the gateway → in the container. UDP is apart.
+    pub ports: Vec<types::PortSpec>,
+    /// Port that HTTP requests for the domain go to: the first TCP one published or exposed.
+    pub http_port: Option<u16>,
+    pub frozen: bool,
+    pub replicas: Vec<Upstream>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    pub allocation: AllocationId,
+    pub host: HostId,
+    /// Agent of its host: for tunnels.
+    pub host_address: String,
+    /// Digest of the machine's boot id: equal to the gateway's own means directly reachable.
+    pub machine: Digest,
+    /// On the service's first network.
+    pub address: [u8; 4],
+    pub ready: bool,
+}
+
+// --- money
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuoteRequest {
+    pub owner: AccountId,
+    pub spec: DeploymentSpec,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quote {
+    /// Reservation × rate for an hour of full use; transfer apart, per GiB.
+    pub lines: Vec<QuoteLine>,
+    pub total_hour: Amount,
+    pub transfer_gib: Amount,
+    /// Held in escrow on deploy.
+    pub escrow: Amount,
+    pub balance: Amount,
+    /// What would change: services added, changed, removed, kept.
+    pub changes: BTreeMap<String, Change>,
+    /// `None`: fits now. Else why not.
+    pub refusal: Option<Rejection>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    Added,
+    Changed,
+    Removed,
+    Kept,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuoteLine {
+    pub service: String,
+    pub replicas: u32,
+    pub resource: Resource,
+    /// Quoted units per hour, as a decimal string.
+    pub usage: String,
+    pub unit: String,
+    pub rate: Amount,
+    pub amount_hour: Amount,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bill {
+    pub owner: AccountId,
+    pub height: u64,
+    pub total: Amount,
+    pub lines: Vec<BillLine>,
+    pub tariff: Tariff,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillLine {
+    pub deployment: DeploymentId,
+    pub project: String,
+    pub release: u32,
+    pub service: String,
+    pub allocation: AllocationId,
+    pub host: HostId,
+    pub resource: Resource,
+    /// Exact, in `unit`, as a decimal string.
+    pub usage: String,
+    pub unit: String,
+    pub rate: Amount,
+    pub amount: Amount,
+    pub receipts: Vec<ReceiptId>,
+}
+
+// --- from hosts
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    pub allocation: AllocationId,
+    pub service: String,
+    pub replica: u32,
+    pub at_ms: u64,
+    pub stream: String,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    pub allocation: AllocationId,
+    pub service: String,
+    pub at_ms: u64,
+    /// Of one core, in thousandths, since the sample before.
+    pub cpu_millis: u64,
+    pub cpu_limit_millis: u64,
+    pub memory_bytes: u64,
+    pub memory_limit_bytes: u64,
+    pub disk_bytes: u64,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub pids: u64,
+}
+
+/// WebSocket text frames; bytes are base64.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ExecFrame {
+    /// First from the client.
+    Start {
+        command: Vec<String>,
+        env: Vec<String>,
+        user: Option<String>,
+        working_dir: Option<String>,
+        terminal: bool,
+        rows: u16,
+        columns: u16,
+    },
+    Stdin {
+        data: String,
+    },
+    StdinClosed,
+    Resize {
+        rows: u16,
+        columns: u16,
+    },
+    Stdout {
+        data: String,
+    },
+    Stderr {
+        data: String,
+    },
+    /// Last from the host.
+    Exit {
+        code: i32,
+    },
+    Failed {
+        problem: Problem,
+    },
+}
+
+/// What `GET /v1/status` of a host agent says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    pub host: HostId,
+    pub key: PublicKey,
+    pub engine: String,
+    pub plan: u64,
+    pub running: u32,
+}
+
+// --- the network file
+
+/// What everyone who wants to take part starts from: `network.json`. Public.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkFile {
+    pub genesis: ledger::Genesis,
+    /// Public part of the dealt threshold key, hex of `consensus::Committee`'s canonical bytes.
+    pub committee: String,
+    /// Group key that certifies every block, hex. All that a light client needs.
+    pub network_key: String,
+    pub validators: Vec<ValidatorAddress>,
+    /// URL of a gateway, if the network's founder runs one.
+    pub gateway: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidatorAddress {
+    /// Consensus identity, hex.
+    pub key: String,
+    /// `ip:port` of the peer-to-peer listener.
+    pub p2p: String,
+    /// URL of the HTTP API.
+    pub api: String,
+}

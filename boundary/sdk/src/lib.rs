@@ -1,0 +1,1 @@
+//! Call the public API: sign, submit, follow, verify.

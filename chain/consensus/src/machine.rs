@@ -1,0 +1,55 @@
+//! What consensus asks of the ledger.
+
+use bytes::Bytes;
+use types::Digest;
+
+/// A deterministic state machine over opaque transactions.
+///
+/// Same state, same block, same result, on every validator, always. Nothing here may panic
+/// on any input.
+pub trait Machine: Send + Sync + 'static {
+    /// Cheap to clone (persistent maps): one is kept per unfinalised fork.
+    type State: Clone + Send + Sync + 'static;
+
+    fn genesis(&self) -> Executed<Self::State>;
+
+    /// Checks a transaction alone (size, form, signature) and against `state` (network,
+    /// nonce, expiry) before it is queued. The error is for the sender, as JSON.
+    fn admit(&self, state: &Self::State, transaction: &[u8]) -> Result<Admitted, String>;
+
+    /// Executes a block. Invalid transactions are recorded as rejected, never skipped.
+    /// Signatures are checked here in one batch, except those whose id `verified` knows.
+    fn execute(
+        &self,
+        parent: &Self::State,
+        height: u64,
+        time_ms: u64,
+        transactions: &[Bytes],
+        verified: &dyn Fn(&Digest) -> bool,
+    ) -> Executed<Self::State>;
+
+    /// All of `state` in canonical bytes, and back: for restart.
+    fn save(&self, state: &Self::State) -> Vec<u8>;
+    fn load(&self, bytes: &[u8]) -> anyhow::Result<Self::State>;
+}
+
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    pub id: Digest,
+    /// For per-sender quotas.
+    pub sender: [u8; 20],
+    /// Higher goes first.
+    pub fee: u128,
+}
+
+#[derive(Clone, Debug)]
+pub struct Executed<S> {
+    pub state: S,
+    /// What changed: key and value digest (`None`: deleted), each key once, sorted.
+    /// Goes into the authenticated store, whose root is the header's state root.
+    pub changes: Vec<(Digest, Option<Digest>)>,
+    /// Canonical bytes of each event, in order: leaves of the header's events root.
+    pub events: Vec<Vec<u8>>,
+    /// Canonical bytes of each transaction's outcome, in block order.
+    pub outcomes: Vec<Vec<u8>>,
+}

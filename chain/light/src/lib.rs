@@ -1,0 +1,1 @@
+//! Check certificates and proofs; nothing else.

@@ -1,0 +1,70 @@
+//! Connect workloads on a host: one bridge per project network, a veth pair per container,
+//! names by DNS, isolation by nftables, rates by tbf.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {why}. {next}")]
+pub struct NetError {
+    pub operation: String,
+    pub why: String,
+    pub next: String,
+}
+
+/// One network of one deployment, on this host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NetworkKey {
+    /// `d-12`.
+    pub deployment: String,
+    /// Compose name: `default`, `backend` …
+    pub network: String,
+}
+
+/// A container's place on its networks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    pub netns: PathBuf,
+    pub interfaces: Vec<Interface>,
+    /// Answers names for this container; goes into resolv.conf.
+    pub dns: Ipv4Addr,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    pub network: NetworkKey,
+    /// Host end of the veth pair.
+    pub host_name: String,
+    /// `eth0` …
+    pub container_name: String,
+    pub address: Ipv4Addr,
+}
+
+/// What to attach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachRequest {
+    /// The container's id.
+    pub container: String,
+    /// Networks with their `internal` flag; the first carries the default route.
+    pub networks: Vec<(NetworkKey, bool)>,
+    /// Each way, kilobits per second; both together over all networks is not limited.
+    pub bandwidth_kbps: u32,
+}
+
+/// The names and addresses of a deployment's replicas, on all hosts, as the ledger knows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directory {
+    pub entries: Vec<DirectoryEntry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryEntry {
+    pub network: NetworkKey,
+    /// Lower case: service name, aliases, container name.
+    pub names: Vec<String>,
+    pub address: Ipv4Addr,
+    /// Only ready replicas are answered while any is ready.
+    pub ready: bool,
+}

@@ -1,0 +1,25 @@
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use types::Amount;
+
+#[derive(
+    Default, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct Account {
+    /// May be spent at will.
+    pub spendable: Amount,
+    /// In escrow for the account's own deployments; still the account's.
+    pub held: Amount,
+    /// Highest nonce used.
+    pub nonce: u64,
+    /// Bit i: nonce - 1 - i was used.
+    pub nonces: u64,
+    pub faucet_used: bool,
+}
+
+impl Account {
+    /// What the owner calls his balance: it changes only by payments and charges.
+    pub fn balance(&self) -> Amount {
+        Amount(self.spendable.0 + self.held.0)
+    }
+}

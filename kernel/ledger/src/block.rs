@@ -1,0 +1,35 @@
+//! What surrounds transactions: the block's circumstances in, outcomes and events out.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use types::{Amount, Digest};
+
+use crate::{Rejection, account, deployment, host, lease};
+
+/// Circumstances of a block, agreed by consensus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockEnv {
+    pub height: u64,
+    /// Ledger time, milliseconds since 1970. Strictly greater than the parent's.
+    pub time_ms: u64,
+}
+
+/// What became of one transaction of a block, in block order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Outcome {
+    pub transaction: Digest,
+    /// `None`: applied.
+    pub rejection: Option<Rejection>,
+    /// Fee taken (0 for most calls in this version).
+    pub fee: Amount,
+}
+
+/// Something that happened, in order. Its canonical bytes are a leaf of the block's events root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    Account(account::Event),
+    Host(host::Event),
+    Deployment(deployment::Event),
+    Lease(lease::Event),
+}

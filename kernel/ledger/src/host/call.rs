@@ -1,0 +1,27 @@
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use types::{AccountId, Offer};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    /// The signing key becomes the host's. Registering again updates it.
+    Register {
+        /// Unique on the network: `[a-z0-9][a-z0-9-]*`, at most 40 characters.
+        name: String,
+        /// `http://ip:port` of the agent, for logs, exec, stats and routed traffic.
+        address: String,
+        offer: Offer,
+        /// Owns the host and is paid.
+        owner: AccountId,
+        /// Digest of the machine's boot id: hosts of one machine reach each other's
+        /// containers directly.
+        machine: types::Digest,
+    },
+    /// Takes no new work (true) or does again.
+    Cordon { cordoned: bool },
+    /// Gone for good; only when nothing is placed on it.
+    Leave,
+    /// Still there, though nothing runs.
+    Heartbeat,
+}

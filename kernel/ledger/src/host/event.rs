@@ -1,0 +1,29 @@
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use types::{AccountId, HostId, Offer};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    HostRegistered {
+        host: HostId,
+        name: String,
+        owner: AccountId,
+        offer: Offer,
+    },
+    HostOnline {
+        host: HostId,
+    },
+    /// Said nothing for `host_timeout_ms`.
+    HostOffline {
+        host: HostId,
+        last_seen_ms: u64,
+    },
+    HostCordoned {
+        host: HostId,
+        cordoned: bool,
+    },
+    HostLeft {
+        host: HostId,
+    },
+}

@@ -1,0 +1,24 @@
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use types::{AccountId, Amount, Digest, Offer, Resources};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Host {
+    pub name: String,
+    pub address: String,
+    pub owner: AccountId,
+    pub machine: Digest,
+    pub offer: Offer,
+    /// Capacity less what is reserved on it.
+    pub free: Resources,
+    pub online: bool,
+    pub cordoned: bool,
+    pub registered_ms: u64,
+    pub last_seen_ms: u64,
+    /// Grows by one with every change of what should run here: plans are numbered by it.
+    pub plan: u64,
+    /// Number of its last usage report.
+    pub interval: u64,
+    /// Paid to the owner for this host so far.
+    pub earned: Amount,
+}

@@ -1,0 +1,9 @@
+//! One replica placed on one host, what it used, what that cost.
+
+mod call;
+mod event;
+mod state;
+
+pub use call::{Call, UsageLine};
+pub use event::{Charge, Event, Receipt};
+pub use state::{Allocation, Desired};

@@ -1,0 +1,45 @@
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use types::{AllocationStatus, Amount, DeploymentId, HostId, Resources, Usage};
+
+use crate::Tariff;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Allocation {
+    pub deployment: DeploymentId,
+    pub release: u32,
+    pub service: String,
+    pub replica: u32,
+    pub host: HostId,
+    pub desired: Desired,
+    /// Grows when the container must be started anew on request.
+    pub generation: u32,
+    pub reserved: Resources,
+    /// Locked when the lease began.
+    pub rates: Tariff,
+    pub placed_ms: u64,
+    pub status: AllocationStatus,
+    pub status_ms: u64,
+    /// Settled up to here.
+    pub settled_ms: u64,
+    pub sequence: u64,
+    pub usage: Usage,
+    /// Charged so far, per resource in the order of [`types::Resource::ALL`].
+    pub charged: [Amount; 5],
+    pub closed: bool,
+    /// Why it is where it is.
+    pub reason: scheduler::Reason,
+}
+
+#[derive(
+    Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Desired {
+    Run,
+    /// Stopped on request; keeps its place and its data.
+    Stop,
+    /// No funds; keeps its place and its data.
+    Freeze,
+    Remove,
+}

@@ -1,0 +1,24 @@
+//! Apply a transaction to the state; a folder per domain.
+//!
+//! Values in, values out: no I/O, no clock, no thread, no float, no hash-map order.
+//! Every domain folder has the same files: `state` (what is kept), `call` (what may be
+//! asked), `event` (what happened), `apply` (the rules), `tests`.
+//!
+//! Start at [`State::execute`].
+
+pub mod account;
+pub mod deployment;
+pub mod host;
+pub mod lease;
+
+mod block;
+mod genesis;
+mod params;
+mod reject;
+mod transaction;
+
+pub use block::{BlockEnv, Event, Outcome};
+pub use genesis::Genesis;
+pub use params::{Params, Tariff};
+pub use reject::{RejectKind, Rejection};
+pub use transaction::{Call, Transaction, TransactionBody};

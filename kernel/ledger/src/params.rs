@@ -1,0 +1,77 @@
+//! Network parameters: on the ledger, the same for all. Process settings live elsewhere.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use types::{Amount, Resource};
+
+/// Price of one quoted unit ([`Resource::unit`]) of each resource, in 10⁻¹² credit.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct Tariff {
+    pub cpu: Amount,
+    pub memory: Amount,
+    pub storage: Amount,
+    pub bandwidth: Amount,
+    pub transfer: Amount,
+}
+
+impl Tariff {
+    /// Fixed-rate mode: about 0.01 credit per core-hour.
+    pub const FIXED: Self = Self {
+        cpu: Amount(2_800_000),
+        memory: Amount(350_000),
+        storage: Amount(30),
+        bandwidth: Amount(10_000),
+        transfer: Amount(10),
+    };
+
+    pub fn rate(&self, resource: Resource) -> Amount {
+        match resource {
+            Resource::Cpu => self.cpu,
+            Resource::Memory => self.memory,
+            Resource::Storage => self.storage,
+            Resource::Bandwidth => self.bandwidth,
+            Resource::Transfer => self.transfer,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Params {
+    pub tariff: Tariff,
+    /// A host reports usage this often while something runs on it.
+    pub report_interval_ms: u64,
+    /// A host that reports nothing sends a heartbeat this often.
+    pub heartbeat_ms: u64,
+    /// No word for so long: the host counts as offline, gets nothing new, is not routed to.
+    pub host_timeout_ms: u64,
+    /// Escrow is kept filled for so much time at the worst-case burn.
+    pub escrow_target_ms: u64,
+    /// Owner is alerted when funds last less than this.
+    pub alert_ms: u64,
+    /// Usage may be dated at most this far after block time.
+    pub clock_skew_ms: u64,
+    /// What `Faucet` gives once per account; zero switches it off.
+    pub faucet: Amount,
+    pub services_max: u32,
+    pub replicas_max: u32,
+}
+
+impl Params {
+    /// `runrig dev`.
+    pub fn dev() -> Self {
+        Self {
+            tariff: Tariff::FIXED,
+            report_interval_ms: 5_000,
+            heartbeat_ms: 10_000,
+            host_timeout_ms: 30_000,
+            escrow_target_ms: 3_600_000,
+            alert_ms: 3_600_000,
+            clock_skew_ms: 2_000,
+            faucet: Amount::credits(1_000),
+            services_max: 100,
+            replicas_max: 1_000,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What an account signs.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use types::{AccountId, Digest, PublicKey, SecretKey, Signature};
+
+use crate::{account, deployment, host, lease};
+
+/// One thing asked of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    Account(account::Call),
+    Host(host::Call),
+    Deployment(deployment::Call),
+    Lease(lease::Call),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct TransactionBody {
+    /// Digest of the genesis: a transaction is good on one network only.
+    pub network: Digest,
+    /// The account is [`AccountId::of`] this key.
+    pub key: PublicKey,
+    /// Each used once. Accepted out of order within a window of 64 around the highest used.
+    pub nonce: u64,
+    /// Not included after this height.
+    pub expires: u64,
+    pub call: Call,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Transaction {
+    pub body: TransactionBody,
+    pub signature: Signature,
+}
+
+impl Transaction {
+    /// Canonical bytes of a deployment are bounded by this.
+    pub const BYTES_MAX: usize = 256 * 1024;
+
+    pub fn sign(body: TransactionBody, key: &SecretKey) -> Self {
+        let signature = key.sign(&body.signed_digest().0);
+        Self { body, signature }
+    }
+
+    /// Digest of the canonical bytes, signature included.
+    pub fn id(&self) -> Digest {
+        Digest::of_value("runrig-transaction", self)
+    }
+
+    pub fn sender(&self) -> AccountId {
+        AccountId::of(&self.body.key)
+    }
+}
+
+impl TransactionBody {
+    /// What the signature covers.
+    pub fn signed_digest(&self) -> Digest {
+        Digest::of_value("runrig-sign", self)
+    }
+}

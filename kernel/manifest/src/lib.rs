@@ -1,0 +1,1 @@
+//! Read a compose file into a deployment; say what is not supported.

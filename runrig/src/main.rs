@@ -1,0 +1,2 @@
+//! The binary: the CLI, and every role as a subcommand.
+fn main() {}

@@ -1,0 +1,35 @@
+//! Process settings of a host agent.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use types::{AccountId, Resources, SecretKey};
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// All state lives here.
+    pub data: PathBuf,
+    /// URL of a gateway or validator of the network.
+    pub network: String,
+    pub name: String,
+    pub key: SecretKey,
+    /// Is paid; the host's own account if not said.
+    pub owner: Option<AccountId>,
+    pub listen: SocketAddr,
+    /// What others reach the agent by; `listen` if not said.
+    pub advertise: Option<String>,
+    /// What to offer; all of the machine if not said.
+    pub cpus_millis: Option<u32>,
+    pub memory_bytes: Option<u64>,
+    pub disk_bytes: Option<u64>,
+    pub bandwidth_kbps: Option<u32>,
+    pub region: String,
+    /// `libcontainer`, `runc` or `crun`.
+    pub engine: String,
+    /// Program and first arguments of the shim (`runrig shim`).
+    pub shim: Vec<String>,
+    /// First uid of the 65536 that containers here are mapped to.
+    pub uid_base: u32,
+    /// Stop containers when the agent ends (`dev`), instead of leaving them to be found again.
+    pub stop_on_exit: bool,
+}

@@ -1,0 +1,5 @@
+//! Run what the ledger placed here: pull, start, watch, meter, report.
+
+mod config;
+
+pub use config::Config;
