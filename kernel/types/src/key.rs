@@ -26,6 +26,13 @@ pub enum SignatureError {
     Wrong,
 }
 
+impl fmt::Debug for SecretKey {
+    /// Never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "secret key of {:?}", self.public())
+    }
+}
+
 impl SecretKey {
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self(ed::SigningKey::from(seed))
