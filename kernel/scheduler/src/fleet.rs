@@ -1,0 +1,246 @@
+//! The hosts and what is free on them, indexed for placement.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use types::{AccountId, Digest, HostId, Resources};
+
+use crate::grid::{self, CELLS, WORDS};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEntry {
+    pub owner: AccountId,
+    pub machine: Digest,
+    pub architecture: String,
+    pub region: String,
+    pub capacity: Resources,
+    pub free: Resources,
+    pub price_multiplier_milli: u32,
+    /// Online and not cordoned.
+    pub available: bool,
+    pub successes: u32,
+    pub failures: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub id: HostId,
+    pub entry: HostEntry,
+    /// Orders equal hosts: a permutation drawn by the seed.
+    pub rank: u64,
+    cell: Option<usize>,
+}
+
+/// Price bucket, rank, slot: the order inside a cell.
+type Member = (u32, u64, u32);
+
+const CHUNK: usize = 64;
+
+/// All hosts. Cloning copies pointers only; what is changed afterwards is copied in pieces,
+/// so that the ledger can keep a fleet per unfinished block.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    seed: u64,
+    chunks: Vec<Arc<Vec<Option<Slot>>>>,
+    ids: imbl::OrdMap<HostId, u32>,
+    vacant: imbl::Vector<u32>,
+    occupied: Arc<[u64; WORDS]>,
+    cells: Vec<Option<Arc<BTreeSet<Member>>>>,
+    unavailable: u32,
+}
+
+impl Fleet {
+    /// `seed` permutes the order of equal hosts.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            chunks: Vec::new(),
+            ids: imbl::OrdMap::new(),
+            vacant: imbl::Vector::new(),
+            occupied: Arc::new([0; WORDS]),
+            cells: vec![None; CELLS],
+            unavailable: 0,
+        }
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Hosts that take nothing now.
+    pub fn unavailable(&self) -> u32 {
+        self.unavailable
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&HostId, &HostEntry)> {
+        self.ids
+            .iter()
+            .filter_map(|(id, at)| Some((id, &self.slot(*at)?.entry)))
+    }
+
+    pub fn get(&self, id: &HostId) -> Option<&HostEntry> {
+        Some(&self.find(id)?.entry)
+    }
+
+    pub(crate) fn find(&self, id: &HostId) -> Option<&Slot> {
+        self.slot(*self.ids.get(id)?)
+    }
+
+    pub(crate) fn slot(&self, at: u32) -> Option<&Slot> {
+        self.chunks
+            .get(at as usize / CHUNK)?
+            .get(at as usize % CHUNK)?
+            .as_ref()
+    }
+
+    /// Adds a host or replaces what is known of it.
+    pub fn set(&mut self, id: HostId, entry: HostEntry) {
+        let at = match self.ids.get(&id) {
+            Some(at) => {
+                let at = *at;
+                self.leave_cell(at);
+                at
+            }
+            None => {
+                let at = self.vacant.pop_back().unwrap_or_else(|| {
+                    let next = self.chunks.len() * CHUNK;
+                    self.chunks.push(Arc::new(vec![None; CHUNK]));
+                    for spare in (next + 1..next + CHUNK).rev() {
+                        self.vacant.push_back(spare as u32);
+                    }
+                    next as u32
+                });
+                self.ids.insert(id, at);
+                at
+            }
+        };
+        let digest = Digest::of_value("runrig-rank", &(self.seed, id));
+        let rank = u64::from_le_bytes(digest.0[..8].try_into().expect("eight bytes"));
+        *self.slot_mut(at) = Some(Slot {
+            id,
+            entry,
+            rank,
+            cell: None,
+        });
+        self.enter_cell(at);
+    }
+
+    pub fn remove(&mut self, id: &HostId) {
+        if let Some(at) = self.ids.remove(id) {
+            self.leave_cell(at);
+            *self.slot_mut(at) = None;
+            self.vacant.push_back(at);
+        }
+    }
+
+    /// Takes `resources` from what is free; `false`, and no change, if they do not fit.
+    pub fn reserve(&mut self, id: &HostId, resources: &Resources) -> bool {
+        let Some(free) = self.get(id).and_then(|e| e.free.checked_sub(resources)) else {
+            return false;
+        };
+        self.refill(id, free);
+        true
+    }
+
+    /// Gives back what was reserved, up to the capacity.
+    pub fn release(&mut self, id: &HostId, resources: &Resources) {
+        let Some(entry) = self.get(id) else { return };
+        let (free, most) = (&entry.free, &entry.capacity);
+        let back = Resources {
+            cpu_millis: free
+                .cpu_millis
+                .saturating_add(resources.cpu_millis)
+                .min(most.cpu_millis),
+            memory_bytes: free
+                .memory_bytes
+                .saturating_add(resources.memory_bytes)
+                .min(most.memory_bytes),
+            disk_bytes: free
+                .disk_bytes
+                .saturating_add(resources.disk_bytes)
+                .min(most.disk_bytes),
+            bandwidth_kbps: free
+                .bandwidth_kbps
+                .saturating_add(resources.bandwidth_kbps)
+                .min(most.bandwidth_kbps),
+        };
+        self.refill(id, back);
+    }
+
+    fn refill(&mut self, id: &HostId, free: Resources) {
+        let Some(at) = self.ids.get(id).copied() else {
+            return;
+        };
+        let moved = self
+            .slot(at)
+            .is_some_and(|s| s.cell.is_some_and(|c| c != grid::cell(&free)));
+        if moved {
+            self.leave_cell(at);
+        }
+        if let Some(slot) = self.slot_mut(at) {
+            slot.entry.free = free;
+        }
+        if moved {
+            self.enter_cell(at);
+        }
+    }
+
+    fn slot_mut(&mut self, at: u32) -> &mut Option<Slot> {
+        let chunk = Arc::make_mut(&mut self.chunks[at as usize / CHUNK]);
+        &mut chunk[at as usize % CHUNK]
+    }
+
+    fn enter_cell(&mut self, at: u32) {
+        let Some(slot) = self.slot(at) else { return };
+        if !slot.entry.available {
+            self.unavailable += 1;
+            return;
+        }
+        let cell = grid::cell(&slot.entry.free);
+        let member = member(slot, at);
+        if let Some(slot) = self.slot_mut(at) {
+            slot.cell = Some(cell);
+        }
+        Arc::make_mut(self.cells[cell].get_or_insert_default()).insert(member);
+        Arc::make_mut(&mut self.occupied)[cell / 64] |= 1 << (cell % 64);
+    }
+
+    fn leave_cell(&mut self, at: u32) {
+        let Some(slot) = self.slot(at) else { return };
+        let Some(cell) = slot.cell else {
+            self.unavailable -= 1;
+            return;
+        };
+        let member = member(slot, at);
+        if let Some(members) = &mut self.cells[cell] {
+            Arc::make_mut(members).remove(&member);
+            if members.is_empty() {
+                self.cells[cell] = None;
+                Arc::make_mut(&mut self.occupied)[cell / 64] &= !(1 << (cell % 64));
+            }
+        }
+        if let Some(slot) = self.slot_mut(at) {
+            slot.cell = None;
+        }
+    }
+
+    /// Available hosts whose cell may hold `request`, in canonical order.
+    pub(crate) fn walk<'a>(&'a self, request: &Resources) -> impl Iterator<Item = &'a Slot> {
+        grid::candidates(&self.occupied, request)
+            .filter_map(|cell| self.cells[cell].as_deref())
+            .flatten()
+            .filter_map(|(_, _, at)| self.slot(*at))
+    }
+}
+
+fn member(slot: &Slot, at: u32) -> Member {
+    (slot.entry.price_multiplier_milli / 100, slot.rank, at)
+}
