@@ -22,6 +22,9 @@ pub struct Outcome {
     pub rejection: Option<Rejection>,
     /// Fee taken (0 for most calls in this version).
     pub fee: Amount,
+    /// How many of the block's events it caused. The block's own come first, then those of
+    /// each transaction in order.
+    pub events: u32,
 }
 
 /// Something that happened, in order. Its canonical bytes are a leaf of the block's events root.

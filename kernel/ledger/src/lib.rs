@@ -12,13 +12,23 @@ pub mod host;
 pub mod lease;
 
 mod block;
+mod execute;
+mod funds;
 mod genesis;
 mod params;
 mod reject;
+mod state;
+mod table;
 mod transaction;
 
 pub use block::{BlockEnv, Event, Outcome};
+pub use execute::{BrokenInvariant, Executed, decode};
 pub use genesis::Genesis;
 pub use params::{Params, Tariff};
 pub use reject::{RejectKind, Rejection};
+pub use state::{Globals, State};
+pub use table::{Table, state_key};
 pub use transaction::{Call, Transaction, TransactionBody};
+
+#[cfg(test)]
+mod tests;

@@ -44,3 +44,19 @@ pub struct Rejection {
     /// The next command or act, as a sentence.
     pub next: String,
 }
+
+impl Rejection {
+    pub(crate) fn new(
+        kind: RejectKind,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            what: what.into(),
+            why: why.into(),
+            next: next.into(),
+        }
+    }
+}

@@ -58,6 +58,23 @@ impl Resource {
         }
     }
 
+    /// Counted units as a decimal number of quoted ones, exactly.
+    pub fn quoted(self, counted: u128) -> String {
+        let per_unit = self.counted_per_unit();
+        let (whole, mut rest) = (counted / per_unit, counted % per_unit);
+        let mut text = whole.to_string();
+        if rest > 0 {
+            text.push('.');
+        }
+        // Ends: every divisor is a product of twos and fives.
+        while rest > 0 {
+            rest *= 10;
+            text.push(char::from(b'0' + (rest / per_unit) as u8));
+            rest %= per_unit;
+        }
+        text
+    }
+
     /// How many counted units ([`Usage`]) make one quoted unit ([`Resource::unit`]).
     pub fn counted_per_unit(self) -> u128 {
         match self {
@@ -136,5 +153,25 @@ pub struct UsageRecord {
 impl UsageRecord {
     pub fn digest(&self) -> Digest {
         Digest::of_value("runrig-usage", self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_exactly() {
+        for (resource, counted, text) in [
+            (Resource::Cpu, 1_500_000_000, "1.5"),
+            (Resource::Cpu, 1, "0.000000001"),
+            (Resource::Memory, 1 << 40, "1.024"),
+            (Resource::Transfer, 7, "7"),
+            (Resource::Bandwidth, 10_000_000, "10"),
+            (Resource::Storage, 0, "0"),
+        ] {
+            assert_eq!(resource.quoted(counted), text);
+        }
+        assert!(Resource::Memory.quoted(1).len() < 40);
     }
 }

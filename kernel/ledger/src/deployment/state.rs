@@ -23,6 +23,8 @@ pub struct Deployment {
     pub funding: Funding,
     /// Ledger time at which funds end at the worst-case burn, as far as known.
     pub dry_ms: u64,
+    /// When the ledger looks at the funds again.
+    pub due_ms: u64,
 }
 
 #[derive(

@@ -1,9 +1,11 @@
 //! Machines that run containers: their offers, what is free of them, whether they live.
 
+mod apply;
 mod call;
 mod event;
 mod state;
 
+pub(crate) use apply::{apply, is_name, pass_time};
 pub use call::Call;
 pub use event::Event;
 pub use state::Host;

@@ -21,4 +21,8 @@ pub struct Host {
     pub interval: u64,
     /// Paid to the owner for this host so far.
     pub earned: Amount,
+    /// Leases it brought to a proper end; times it fell silent with leases on it. Placement
+    /// weighs them.
+    pub successes: u32,
+    pub failures: u32,
 }

@@ -1,0 +1,277 @@
+//! Bounds on what may be asked: everything is on the ledger for good, so everything is finite.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use types::{DeploymentSpec, MountSource, ServiceSpec};
+
+use crate::host::is_name;
+use crate::{Params, RejectKind, Rejection};
+
+const NAME_MAX: usize = 40;
+const TEXT_MAX: usize = 32 * 1024;
+const ITEMS_MAX: usize = 256;
+const CPU_MILLIS_MAX: u32 = 256_000;
+const MEMORY_MIN: u64 = 4 << 20;
+const MEMORY_MAX: u64 = 4 << 40;
+const DISK_MAX: u64 = 64 << 40;
+const BANDWIDTH_MAX: u32 = 100_000_000;
+const PIDS_MAX: u32 = 100_000;
+const GRACE_MS_MAX: u32 = 600_000;
+
+struct Check {
+    what: String,
+}
+
+impl Check {
+    fn that(&self, good: bool, why: impl FnOnce() -> String) -> Result<(), Rejection> {
+        if good {
+            return Ok(());
+        }
+        Err(Rejection::new(
+            RejectKind::Invalid,
+            self.what.clone(),
+            why(),
+            "Correct the compose file and run `runrig up` again.",
+        ))
+    }
+
+    fn items(&self, key: &str, count: usize) -> Result<(), Rejection> {
+        self.that(count <= ITEMS_MAX, || {
+            format!("{key} has {count} entries; at most {ITEMS_MAX} are taken")
+        })
+    }
+
+    fn texts<'a>(
+        &self,
+        key: &str,
+        texts: impl IntoIterator<Item = &'a String>,
+    ) -> Result<(), Rejection> {
+        let (mut bytes, mut count) = (0usize, 0);
+        for text in texts {
+            self.that(!text.contains('\0'), || {
+                format!("{key} contains a zero byte")
+            })?;
+            bytes += text.len();
+            count += 1;
+        }
+        self.items(key, count)?;
+        self.that(bytes <= TEXT_MAX, || {
+            format!("{key} has {bytes} bytes; at most {TEXT_MAX} are taken")
+        })
+    }
+}
+
+fn is_compose_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    !bytes.is_empty()
+        && bytes.len() <= NAME_MAX
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b))
+}
+
+pub(super) fn check(spec: &DeploymentSpec, params: &Params) -> Result<(), Rejection> {
+    let project = Check {
+        what: format!(
+            "project {}",
+            spec.project.chars().take(NAME_MAX).collect::<String>()
+        ),
+    };
+    project.that(is_name(&spec.project.replace('_', "-"), NAME_MAX), || {
+        format!("a project name has 1 to {NAME_MAX} lower-case letters, digits, - and _")
+    })?;
+    let count = spec.services.len();
+    project.that(count > 0, || "it has no services".into())?;
+    project.that(count <= params.services_max as usize, || {
+        format!(
+            "{count} services; at most {} are taken",
+            params.services_max
+        )
+    })?;
+    project.items("networks", spec.networks.len())?;
+    project.items("volumes", spec.volumes.len())?;
+    for name in spec
+        .networks
+        .keys()
+        .chain(spec.volumes.keys())
+        .chain(spec.services.keys())
+    {
+        project.that(is_compose_name(name), || {
+            let shown: String = name.chars().take(NAME_MAX).collect();
+            format!("\"{shown}\" is no name: 1 to {NAME_MAX} letters, digits, . _ and -")
+        })?;
+    }
+    for volume in spec.volumes.values() {
+        project.texts(
+            "volume labels",
+            volume.labels.iter().flat_map(|(k, v)| [k, v]),
+        )?;
+    }
+    let replicas: u64 = spec.services.values().map(|s| u64::from(s.replicas)).sum();
+    project.that(replicas <= u64::from(params.replicas_max), || {
+        format!(
+            "{replicas} replicas; at most {} are taken",
+            params.replicas_max
+        )
+    })?;
+    let mut ports = BTreeSet::new();
+    for (name, service) in &spec.services {
+        let check = Check {
+            what: format!("service {name}"),
+        };
+        service_bounds(&check, spec, service)?;
+        for port in &service.ports {
+            if let Some(published) = port.published {
+                check.that(
+                    published > 0 && ports.insert((port.protocol, published)),
+                    || format!("port {published}/{} is published twice", port.protocol),
+                )?;
+            }
+        }
+    }
+    acyclic(spec)
+}
+
+fn service_bounds(
+    check: &Check,
+    spec: &DeploymentSpec,
+    service: &ServiceSpec,
+) -> Result<(), Rejection> {
+    let image = &service.image.reference;
+    check.that(
+        !image.is_empty() && image.len() <= 512 && image.bytes().all(|b| b.is_ascii_graphic()),
+        || "its image reference is empty, too long or not plain text".into(),
+    )?;
+    check.texts("entrypoint", service.entrypoint.iter().flatten())?;
+    check.texts("command", service.command.iter().flatten())?;
+    check.texts(
+        "environment",
+        service.environment.iter().flat_map(|(k, v)| [k, v]),
+    )?;
+    check.that(
+        service
+            .environment
+            .keys()
+            .all(|k| !k.is_empty() && !k.contains('=')),
+        || "an environment name is empty or contains =".into(),
+    )?;
+    check.texts("labels", service.labels.iter().flat_map(|(k, v)| [k, v]))?;
+    let single = [
+        &service.user,
+        &service.working_dir,
+        &service.hostname,
+        &service.stop_signal,
+    ];
+    check.texts(
+        "user, working_dir, hostname, stop_signal",
+        single.into_iter().flatten(),
+    )?;
+    check.items("ports", service.ports.len())?;
+    check.items("expose", service.expose.len())?;
+    check.that(service.ports.iter().all(|p| p.target > 0), || {
+        "a port is 0".into()
+    })?;
+    check.items("volumes", service.mounts.len())?;
+    let mut targets = BTreeSet::new();
+    for mount in &service.mounts {
+        let target = &mount.target;
+        check.that(
+            target.starts_with('/')
+                && target.len() > 1
+                && target.len() <= 512
+                && !target.contains('\0'),
+            || "a mount's target is no absolute path".into(),
+        )?;
+        check.that(target.split('/').all(|part| part != ".."), || {
+            format!("mount target {target} contains ..")
+        })?;
+        check.that(targets.insert(target.trim_end_matches('/')), || {
+            format!("two mounts at {target}")
+        })?;
+        if let MountSource::Volume(name) = &mount.source {
+            check.that(spec.volumes.contains_key(name), || {
+                format!("volume {name} is not declared at the top level")
+            })?;
+        }
+    }
+    check.items("networks", service.networks.len())?;
+    for (network, aliases) in &service.networks {
+        check.that(
+            network == "default" || spec.networks.contains_key(network),
+            || format!("network {network} is not declared at the top level"),
+        )?;
+        check.texts("aliases", aliases)?;
+        check.that(aliases.iter().all(|a| is_compose_name(a)), || {
+            "an alias is no name".into()
+        })?;
+    }
+    for dependency in service.depends_on.keys() {
+        check.that(spec.services.contains_key(dependency), || {
+            format!("it depends on {dependency}, which is not a service here")
+        })?;
+    }
+    if let Some(health) = &service.healthcheck {
+        check.texts("healthcheck", &health.test)?;
+        check.that(
+            !health.test.is_empty() && health.interval_ms >= 100 && health.timeout_ms >= 100,
+            || {
+                "its healthcheck needs a test, and an interval and a timeout of at least 100 ms"
+                    .into()
+            },
+        )?;
+    }
+    let r = &service.resources;
+    check.that((1..=CPU_MILLIS_MAX).contains(&r.cpu_millis), || {
+        format!("cpus must be above 0 and at most {}", CPU_MILLIS_MAX / 1000)
+    })?;
+    check.that((MEMORY_MIN..=MEMORY_MAX).contains(&r.memory_bytes), || {
+        "memory must be 4 MiB to 4 TiB".into()
+    })?;
+    check.that((1..=DISK_MAX).contains(&r.disk_bytes), || {
+        "disk must be 1 byte to 64 TiB".into()
+    })?;
+    check.that((1..=BANDWIDTH_MAX).contains(&r.bandwidth_kbps), || {
+        "bandwidth must be 1 kbit/s to 100 Gbit/s".into()
+    })?;
+    check.that((1..=PIDS_MAX).contains(&service.pids), || {
+        format!("pids must be 1 to {PIDS_MAX}")
+    })?;
+    check.that(service.stop_grace_ms <= GRACE_MS_MAX, || {
+        "stop_grace_period is at most 10 minutes".into()
+    })
+}
+
+fn acyclic(spec: &DeploymentSpec) -> Result<(), Rejection> {
+    let mut left: BTreeMap<&str, BTreeSet<&str>> = spec
+        .services
+        .iter()
+        .map(|(name, s)| {
+            (
+                name.as_str(),
+                s.depends_on.keys().map(String::as_str).collect(),
+            )
+        })
+        .collect();
+    while !left.is_empty() {
+        let free: Vec<&str> = left
+            .iter()
+            .filter(|(_, needs)| needs.is_empty())
+            .map(|(name, _)| *name)
+            .collect();
+        let check = Check {
+            what: format!("project {}", spec.project),
+        };
+        check.that(!free.is_empty(), || {
+            let names: Vec<_> = left.keys().copied().collect();
+            format!("depends_on goes in a circle: {}", names.join(", "))
+        })?;
+        for name in free {
+            left.remove(name);
+            for needs in left.values_mut() {
+                needs.remove(name);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! What a deployment would cost, found by trying it out.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use types::{AccountId, Amount, DeploymentSpec, Resource};
+
+use super::Call;
+use super::apply::changed_services;
+use crate::funds::{counted_max, price};
+use crate::state::State;
+use crate::{RejectKind, Rejection};
+
+const HOUR_MS: u64 = 3_600_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    Added,
+    Changed,
+    Removed,
+    Kept,
+}
+
+/// One resource of one service for an hour of full use, all replicas together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuoteLine {
+    pub service: String,
+    pub replicas: u32,
+    pub resource: Resource,
+    /// Counted units an hour.
+    pub counted: u128,
+    pub rate: Amount,
+    pub amount_hour: Amount,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuoteOutcome {
+    /// Transfer is not in it: it has a price per byte, not per hour.
+    pub lines: Vec<QuoteLine>,
+    pub total_hour: Amount,
+    pub transfer_gib: Amount,
+    /// Held in escrow afterwards.
+    pub escrow: Amount,
+    pub changes: BTreeMap<String, Change>,
+    pub refusal: Option<Rejection>,
+}
+
+impl State {
+    /// What deploying `spec` would cost `owner` and change, and whether it would be refused.
+    pub fn quote(&self, owner: AccountId, spec: &DeploymentSpec) -> QuoteOutcome {
+        let tariff = &self.globals.params.tariff;
+        let mut lines = Vec::new();
+        for (name, service) in &spec.services {
+            for resource in Resource::ALL {
+                if resource == Resource::Transfer {
+                    continue;
+                }
+                let one = counted_max(&service.resources, resource, HOUR_MS);
+                let counted = one.saturating_mul(service.replicas.into());
+                let rate = tariff.rate(resource);
+                lines.push(QuoteLine {
+                    service: name.clone(),
+                    replicas: service.replicas,
+                    resource,
+                    counted,
+                    rate,
+                    amount_hour: price(counted, rate, resource),
+                });
+            }
+        }
+        let total = lines
+            .iter()
+            .map(|l| l.amount_hour.0)
+            .fold(0u128, u128::saturating_add);
+        let former = self.project(&owner, &spec.project);
+        let old = former
+            .and_then(|id| self.deployments.get(&id))
+            .map(|d| &d.spec);
+        let changed = old.map(|old| changed_services(old, spec));
+        let names = old
+            .into_iter()
+            .flat_map(|o| o.services.keys())
+            .chain(spec.services.keys());
+        let changes = names
+            .map(|name| {
+                let before = old.is_some_and(|o| o.services.contains_key(name));
+                let change = match (before, spec.services.contains_key(name)) {
+                    (false, _) => Change::Added,
+                    (true, false) => Change::Removed,
+                    (true, true) if changed.as_ref().is_some_and(|c| c.contains(name)) => {
+                        Change::Changed
+                    }
+                    (true, true) => Change::Kept,
+                };
+                (name.clone(), change)
+            })
+            .collect();
+        let call = Call::Deploy {
+            spec: spec.clone(),
+            price_max_hour: None,
+        };
+        let (after, result) = self.try_out(owner, call);
+        let escrow = after
+            .state
+            .project(&owner, &spec.project)
+            .and_then(|id| after.state.deployments.get(&id))
+            .map_or(Amount::ZERO, |d| d.escrow);
+        QuoteOutcome {
+            lines,
+            total_hour: Amount(total),
+            transfer_gib: price(1 << 30, tariff.transfer, Resource::Transfer),
+            escrow,
+            changes,
+            refusal: result.err().filter(|r| r.kind != RejectKind::Stale),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Execute a block: what time brings about first, then its transactions in order.
+
+use borsh::BorshDeserialize;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use types::{AccountId, Amount, DeploymentId, Digest, PublicKey, Signature, verify_batch};
+
+use crate::state::State;
+use crate::table::state_key;
+use crate::{
+    BlockEnv, Call, Event, Outcome, RejectKind, Rejection, Transaction, account, deployment, host,
+    lease,
+};
+
+/// The state after a block and what came of it.
+#[derive(Clone, Debug)]
+pub struct Executed {
+    pub state: State,
+    /// Key and value digest of each changed record (`None`: deleted), sorted by key.
+    pub changes: Vec<(Digest, Option<Digest>)>,
+    pub events: Vec<Event>,
+    /// One per transaction, in block order.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Money appeared or vanished: a bug. The node stops rather than go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at height {height} balances and escrow add up to {sum}, but the supply is {supply}")]
+pub struct BrokenInvariant {
+    pub height: u64,
+    pub sum: Amount,
+    pub supply: Amount,
+}
+
+/// A block under execution.
+pub(crate) struct Context {
+    pub state: State,
+    pub env: BlockEnv,
+    pub events: Vec<Event>,
+}
+
+/// Reads canonical bytes, bounded.
+pub fn decode(bytes: &[u8]) -> Result<Transaction, Rejection> {
+    if bytes.len() > Transaction::BYTES_MAX {
+        return Err(Rejection::new(
+            RejectKind::Invalid,
+            "transaction",
+            format!(
+                "{} bytes; at most {} are taken",
+                bytes.len(),
+                Transaction::BYTES_MAX
+            ),
+            "Split the deployment into several projects.",
+        ));
+    }
+    let unreadable = |_| {
+        Rejection::new(
+            RejectKind::Invalid,
+            "transaction",
+            "its bytes are not a transaction",
+            "Use a client of this network's version.",
+        )
+    };
+    Transaction::try_from_slice(bytes).map_err(unreadable)
+}
+
+impl State {
+    /// Would `transaction` be executed now? (Its call may still be rejected.)
+    pub fn admit(&self, transaction: &Transaction) -> Result<(), Rejection> {
+        let body = &transaction.body;
+        let stale = |why: String| {
+            Rejection::new(
+                RejectKind::Stale,
+                "transaction",
+                why,
+                "Sign it anew; the runrig command does so by itself.",
+            )
+        };
+        if body.network != self.globals.network {
+            return Err(stale("it was signed for another network".into()));
+        }
+        if body.expires < self.globals.height {
+            return Err(stale(format!(
+                "it expired at height {}, now is {}",
+                body.expires, self.globals.height
+            )));
+        }
+        self.account(&transaction.sender()).check_nonce(body.nonce)
+    }
+
+    /// The state after the block. Transactions that are not valid are recorded as rejected.
+    ///
+    /// `verified` knows the ids whose signature was checked before.
+    pub fn execute<T: AsRef<[u8]>>(
+        &self,
+        env: BlockEnv,
+        transactions: &[T],
+        verified: &dyn Fn(&Digest) -> bool,
+    ) -> Result<Executed, BrokenInvariant> {
+        let mut state = self.clone();
+        state.globals.height = env.height;
+        state.globals.time_ms = env.time_ms;
+        state.accounts.begin();
+        state.hosts.begin();
+        state.deployments.begin();
+        state.allocations.begin();
+        let mut context = Context {
+            state,
+            env,
+            events: Vec::new(),
+        };
+        context.pass_time();
+        let decoded: Vec<_> = transactions
+            .iter()
+            .map(|bytes| decode(bytes.as_ref()).map(|t| (t.id(), t)))
+            .collect();
+        let signed = check_signatures(&decoded, verified);
+        let mut outcomes = Vec::with_capacity(decoded.len());
+        for ((bytes, decoded), signed) in transactions.iter().zip(decoded).zip(signed) {
+            let before = context.events.len();
+            let (transaction, result) = match decoded {
+                Ok((id, _)) if !signed => (id, Err(bad_signature())),
+                Ok((id, transaction)) => (id, context.apply(transaction)),
+                Err(rejection) => (Digest::of(bytes.as_ref()), Err(rejection)),
+            };
+            outcomes.push(Outcome {
+                transaction,
+                rejection: result.err(),
+                fee: Amount::ZERO,
+                events: (context.events.len() - before) as u32,
+            });
+        }
+        context.finish(outcomes)
+    }
+}
+
+fn bad_signature() -> Rejection {
+    Rejection::new(
+        RejectKind::Stale,
+        "transaction",
+        "its signature does not fit",
+        "Sign it with the key that it names.",
+    )
+}
+
+/// One batch; only if it fails is each signature checked alone.
+fn check_signatures(
+    decoded: &[Result<(Digest, Transaction), Rejection>],
+    verified: &dyn Fn(&Digest) -> bool,
+) -> Vec<bool> {
+    let mut good = vec![true; decoded.len()];
+    let unseen: Vec<(usize, PublicKey, [u8; 32], Signature)> = decoded
+        .iter()
+        .enumerate()
+        .filter_map(|(at, one)| {
+            let (id, transaction) = one.as_ref().ok()?;
+            let body = &transaction.body;
+            (!verified(id)).then(|| (at, body.key, body.signed_digest().0, transaction.signature))
+        })
+        .collect();
+    // Chance must be the same everywhere, yet unknown to who made the signatures: it follows
+    // from all of them.
+    let seed = Digest::of_value(
+        "runrig-batch",
+        &unseen.iter().map(|(_, _, m, s)| (m, s)).collect::<Vec<_>>(),
+    );
+    let mut rng = StdRng::from_seed(seed.0);
+    let items = unseen.iter().map(|(_, key, m, s)| (key, &m[..], s));
+    if unseen.len() > 1 && verify_batch(items, &mut rng) {
+        return good;
+    }
+    for (at, key, message, signature) in &unseen {
+        good[*at] = key.verify(message, signature).is_ok();
+    }
+    good
+}
+
+impl Context {
+    /// A rejected transaction uses up its nonce and changes nothing else.
+    fn apply(&mut self, transaction: Transaction) -> Result<(), Rejection> {
+        self.state.admit(&transaction)?;
+        let sender = transaction.sender();
+        let nonce = transaction.body.nonce;
+        self.account_mut(sender).use_nonce(nonce);
+        match transaction.body.call {
+            Call::Account(call) => account::apply(self, sender, call),
+            Call::Host(call) => host::apply(self, sender, call),
+            Call::Deployment(call) => deployment::apply(self, sender, call),
+            Call::Lease(call) => lease::apply(self, sender, call),
+        }
+    }
+
+    fn pass_time(&mut self) {
+        host::pass_time(self);
+        self.turn_wheel();
+    }
+
+    fn finish(self, outcomes: Vec<Outcome>) -> Result<Executed, BrokenInvariant> {
+        let Self {
+            state, env, events, ..
+        } = self;
+        let sum = Amount(state.index.spendable.saturating_add(state.index.escrow));
+        if sum != state.globals.supply {
+            return Err(BrokenInvariant {
+                height: env.height,
+                sum,
+                supply: state.globals.supply,
+            });
+        }
+        let mut changes = vec![(
+            state_key("globals", &()),
+            Some(Digest::of_value("globals", &state.globals)),
+        )];
+        state.accounts.changes(&mut changes);
+        state.hosts.changes(&mut changes);
+        state.deployments.changes(&mut changes);
+        state.allocations.changes(&mut changes);
+        changes.sort();
+        Ok(Executed {
+            state,
+            changes,
+            events,
+            outcomes,
+        })
+    }
+
+    pub fn account_mut(&mut self, id: AccountId) -> &mut account::Account {
+        if self.state.accounts.get(&id).is_none() {
+            self.state.accounts.insert(id, account::Account::default());
+        }
+        self.state.accounts.get_mut(&id).expect("just made")
+    }
+
+    /// `false`, and no change, if there is not so much.
+    #[must_use]
+    pub fn spend(&mut self, from: AccountId, amount: Amount) -> bool {
+        let spendable = self.state.account(&from).spendable;
+        let Some(left) = spendable.checked_sub(amount) else {
+            return false;
+        };
+        self.account_mut(from).spendable = left;
+        self.state.index.spendable -= amount.0;
+        true
+    }
+
+    pub fn credit(&mut self, to: AccountId, amount: Amount) {
+        let account = self.account_mut(to);
+        account.spendable = Amount(account.spendable.0 + amount.0);
+        self.state.index.spendable += amount.0;
+    }
+
+    /// From the owner's purse into a deployment's escrow; `false` if there is not so much.
+    #[must_use]
+    pub fn hold(&mut self, id: &DeploymentId, amount: Amount) -> bool {
+        let Some(owner) = self.state.deployments.get(id).map(|d| d.owner) else {
+            return false;
+        };
+        if !self.spend(owner, amount) {
+            return false;
+        }
+        let account = self.account_mut(owner);
+        account.held = Amount(account.held.0 + amount.0);
+        if let Some(deployment) = self.state.deployments.get_mut(id) {
+            deployment.escrow = Amount(deployment.escrow.0 + amount.0);
+        }
+        self.state.index.escrow += amount.0;
+        true
+    }
+
+    /// Takes at most `amount` out of the escrow; the caller credits what is returned.
+    #[must_use]
+    pub fn draw(&mut self, id: &DeploymentId, amount: Amount) -> Amount {
+        let Some(deployment) = self.state.deployments.get_mut(id) else {
+            return Amount::ZERO;
+        };
+        let taken = amount.min(deployment.escrow);
+        deployment.escrow = deployment.escrow.saturating_sub(taken);
+        let owner = deployment.owner;
+        let account = self.account_mut(owner);
+        account.held = account.held.saturating_sub(taken);
+        self.state.index.escrow -= taken.0;
+        taken
+    }
+
+    pub fn emit(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+impl State {
+    /// What would come of `call`, asked by `sender` now: for quotes. Nothing changes.
+    pub(crate) fn try_out(
+        &self,
+        sender: AccountId,
+        call: deployment::Call,
+    ) -> (Context, Result<(), Rejection>) {
+        let mut context = Context {
+            state: self.clone(),
+            env: BlockEnv {
+                height: self.globals.height + 1,
+                time_ms: self.globals.time_ms + 1,
+            },
+            events: Vec::new(),
+        };
+        let result = deployment::apply(&mut context, sender, call);
+        (context, result)
+    }
+}

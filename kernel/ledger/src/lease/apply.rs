@@ -1,0 +1,323 @@
+use std::collections::BTreeSet;
+
+use types::{
+    AccountId, AllocationId, AllocationStatus, Amount, DeploymentId, Digest, HostId, Resource,
+};
+
+use super::{Allocation, Call, Charge, Desired, Event, Receipt, UsageLine};
+use crate::deployment::close_if_ended;
+use crate::execute::Context;
+use crate::funds::{counted_max, price};
+use crate::{RejectKind, Rejection};
+
+const MESSAGE_BYTES_MAX: usize = 400;
+const ADDRESSES_MAX: usize = 32;
+const LINES_MAX: usize = 1_000;
+/// A reservation may be exceeded for a moment: shapers and schedulers let bursts pass.
+const BURST_MS: u64 = 1_000;
+const BURST_BYTES: u128 = 1 << 20;
+
+pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Result<(), Rejection> {
+    if context.state.hosts.get(&sender).is_none() {
+        return Err(Rejection::new(
+            RejectKind::Forbidden,
+            "report",
+            "only a registered host may report",
+            "Join with `runrig host join`.",
+        ));
+    }
+    match call {
+        Call::ReportStatus { plan: _, statuses } => report_status(context, sender, statuses),
+        Call::ReportUsage {
+            interval,
+            root,
+            lines,
+        } => report_usage(context, sender, interval, root, lines),
+    }
+}
+
+fn report_status(
+    context: &mut Context,
+    host: HostId,
+    statuses: Vec<(AllocationId, AllocationStatus)>,
+) -> Result<(), Rejection> {
+    let reject = |why: String| {
+        Err(Rejection::new(
+            RejectKind::Invalid,
+            "status report",
+            why,
+            "The host's agent is out of order; update it.",
+        ))
+    };
+    if statuses.len() > LINES_MAX {
+        return reject(format!(
+            "{} lines; at most {LINES_MAX} are taken",
+            statuses.len()
+        ));
+    }
+    for (id, status) in &statuses {
+        if status.message.len() > MESSAGE_BYTES_MAX || status.addresses.len() > ADDRESSES_MAX {
+            return reject(format!("the message or the addresses of {id} are too long"));
+        }
+        if status.addresses.keys().any(|n| n.len() > 64) {
+            return reject(format!("a network name of {id} is too long"));
+        }
+    }
+    let now = context.env.time_ms;
+    let mut touched = BTreeSet::new();
+    for (id, status) in statuses {
+        // What was closed meanwhile, or was never here, is nobody's news.
+        let Some(known) = context.state.allocations.get(&id) else {
+            continue;
+        };
+        if known.host != host || known.closed || known.status == status {
+            continue;
+        }
+        let (deployment, service, replica) =
+            (known.deployment, known.service.clone(), known.replica);
+        if let Some(allocation) = context.state.allocations.get_mut(&id) {
+            allocation.status = status.clone();
+            allocation.status_ms = now;
+        }
+        touched.insert(deployment);
+        context.emit(crate::Event::Lease(Event::StatusChanged {
+            deployment,
+            allocation: id,
+            service,
+            replica,
+            host,
+            status,
+        }));
+    }
+    for deployment in touched {
+        context.state.bump(&deployment);
+    }
+    context.saw(host);
+    Ok(())
+}
+
+/// Checks every line before any is settled.
+fn report_usage(
+    context: &mut Context,
+    host: HostId,
+    interval: u64,
+    root: Digest,
+    lines: Vec<UsageLine>,
+) -> Result<(), Rejection> {
+    let reject = |kind, why: String| {
+        Err(Rejection::new(
+            kind,
+            "usage report",
+            why,
+            "The host's agent reads the ledger anew and reports again.",
+        ))
+    };
+    let expected = context.state.hosts.get(&host).map_or(0, |h| h.interval) + 1;
+    if interval != expected {
+        return reject(
+            RejectKind::Stale,
+            format!("report {interval} came, {expected} is next"),
+        );
+    }
+    if lines.len() > LINES_MAX {
+        return reject(
+            RejectKind::Invalid,
+            format!("{} lines; at most {LINES_MAX} are taken", lines.len()),
+        );
+    }
+    let mut seen = BTreeSet::new();
+    for line in &lines {
+        if !seen.insert(line.allocation) {
+            return reject(
+                RejectKind::Invalid,
+                format!("two lines for {}", line.allocation),
+            );
+        }
+        if let Err(why) = check_line(context, &host, line) {
+            return reject(RejectKind::Invalid, format!("{}: {why}", line.allocation));
+        }
+    }
+    if let Some(record) = context.state.hosts.get_mut(&host) {
+        record.interval = interval;
+    }
+    context.saw(host);
+    let mut deployments = BTreeSet::new();
+    for line in lines {
+        let last = line.last;
+        let allocation = line.allocation;
+        if let Some(deployment) = settle(context, host, interval, root, line) {
+            deployments.insert(deployment);
+        }
+        let leaving = context
+            .state
+            .allocations
+            .get(&allocation)
+            .is_some_and(|a| a.desired == Desired::Remove);
+        if last && leaving {
+            if let Some(record) = context.state.hosts.get_mut(&host) {
+                record.successes = record.successes.saturating_add(1);
+            }
+            close(context, allocation);
+            context.state.refresh_host(&host);
+        }
+    }
+    for deployment in deployments {
+        context.fund(&deployment);
+    }
+    Ok(())
+}
+
+fn check_line(context: &Context, host: &HostId, line: &UsageLine) -> Result<(), String> {
+    let known = context
+        .state
+        .allocations
+        .get(&line.allocation)
+        .filter(|a| a.host == *host && !a.closed)
+        .ok_or("it has no open lease on this host")?;
+    if line.sequence <= known.sequence {
+        return Err(format!("record {} after {}", line.sequence, known.sequence));
+    }
+    if line.until_ms < known.settled_ms {
+        return Err("it is dated before the last settlement".into());
+    }
+    let latest = context.env.time_ms + context.state.globals.params.clock_skew_ms;
+    if line.until_ms > latest {
+        return Err(format!(
+            "it is dated {} ms after ledger time; set the host's clock",
+            line.until_ms - context.env.time_ms
+        ));
+    }
+    if !line.total.continues(&known.usage) {
+        return Err("a counter went back".into());
+    }
+    let ms = line.until_ms.saturating_sub(known.placed_ms) + BURST_MS;
+    for resource in Resource::ALL {
+        let mut most = counted_max(&known.reserved, resource, ms);
+        if resource == Resource::Transfer {
+            most += BURST_BYTES;
+        }
+        let used = line.total.counted(resource);
+        if used > most {
+            return Err(format!(
+                "{} used is {used}, but its reservation allows {most}",
+                resource.name()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Charges what the counters have grown by, to the last unit.
+///
+/// The charge is a function of the cumulative counters less what was charged before, so any
+/// partition of the same usage charges the same. What the escrow cannot cover stays uncharged
+/// and is due at the next settlement.
+fn settle(
+    context: &mut Context,
+    host: HostId,
+    interval: u64,
+    root: Digest,
+    line: UsageLine,
+) -> Option<DeploymentId> {
+    let known: Allocation = context.state.allocations.get(&line.allocation)?.clone();
+    let id = known.deployment;
+    let (owner, release) = {
+        let deployment = context.state.deployments.get(&id)?;
+        (deployment.owner, known.release.min(deployment.release))
+    };
+    let payee = context.state.hosts.get(&host)?.owner;
+    let due: Vec<Amount> = Resource::ALL
+        .into_iter()
+        .zip(known.charged)
+        .map(|(r, before)| {
+            price(line.total.counted(r), known.rates.rate(r), r).saturating_sub(before)
+        })
+        .collect();
+    let sum = due.iter().map(|a| a.0).fold(0u128, u128::saturating_add);
+    let escrow = context.state.deployments.get(&id)?.escrow;
+    if sum > escrow.0 {
+        let missing = Amount(sum - escrow.0).min(context.state.account(&owner).spendable);
+        let _ = missing.is_zero() || context.hold(&id, missing);
+    }
+    let mut charged = known.charged;
+    let mut charges = Vec::with_capacity(5);
+    let mut paid = Amount::ZERO;
+    for (at, resource) in Resource::ALL.into_iter().enumerate() {
+        let amount = context.draw(&id, due[at]);
+        charged[at] = Amount(charged[at].0 + amount.0);
+        paid = Amount(paid.0 + amount.0);
+        charges.push(Charge {
+            resource,
+            counted: line.total.counted(resource) - known.usage.counted(resource),
+            rate: known.rates.rate(resource),
+            amount,
+        });
+    }
+    context.credit(payee, paid);
+    if let Some(host) = context.state.hosts.get_mut(&host) {
+        host.earned = Amount(host.earned.0 + paid.0);
+    }
+    if let Some(deployment) = context.state.deployments.get_mut(&id) {
+        deployment.charged = Amount(deployment.charged.0 + paid.0);
+    }
+    if let Some(allocation) = context.state.allocations.get_mut(&line.allocation) {
+        allocation.charged = charged;
+        allocation.usage = line.total;
+        allocation.sequence = line.sequence;
+        allocation.settled_ms = line.until_ms;
+    }
+    let receipt = Receipt {
+        id: context.state.next_receipt(),
+        deployment: id,
+        release,
+        service: known.service,
+        allocation: line.allocation,
+        host,
+        payer: owner,
+        payee,
+        interval,
+        root,
+        record: line.record,
+        sequence: line.sequence,
+        from_ms: known.settled_ms,
+        until_ms: line.until_ms,
+        total: line.total,
+        charges,
+        amount: paid,
+    };
+    context.emit(crate::Event::Lease(Event::Settled(receipt)));
+    Some(id)
+}
+
+/// Ends a lease: the reservation is free again, nothing more is charged.
+pub(crate) fn close(context: &mut Context, id: AllocationId) {
+    let Some(allocation) = context.state.allocations.get_mut(&id) else {
+        return;
+    };
+    if allocation.closed {
+        return;
+    }
+    allocation.closed = true;
+    let (host, deployment, reserved) =
+        (allocation.host, allocation.deployment, allocation.reserved);
+    let charged = Amount(allocation.charged.iter().map(|a| a.0).sum());
+    context.state.index.by_host.remove(&(host, id));
+    context.state.fleet_mut().release(&host, &reserved);
+    if let Some(record) = context.state.hosts.get_mut(&host)
+        && let Some(free) = record.free.checked_add(&reserved)
+    {
+        record.free = free;
+    }
+    context.state.bump_host(&host);
+    if let Some(record) = context.state.deployments.get_mut(&deployment) {
+        record.allocations.retain(|a| *a != id);
+        record.ended.push(id);
+    }
+    context.emit(crate::Event::Lease(Event::LeaseClosed {
+        deployment,
+        allocation: id,
+        charged,
+    }));
+    context.state.bump(&deployment);
+    close_if_ended(context, &deployment);
+}

@@ -1,0 +1,341 @@
+//! All that validators agree on, and the indexes that follow from it.
+
+use std::sync::Arc;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use imbl::{OrdMap, OrdSet};
+use scheduler::{Fleet, HostEntry};
+use types::{AccountId, AllocationId, Amount, DeploymentId, Digest, HostId, Protocol, ReceiptId};
+
+use crate::account::Account;
+use crate::deployment::Deployment;
+use crate::host::Host;
+use crate::lease::Allocation;
+use crate::table::Table;
+use crate::{Genesis, Params};
+
+/// Small facts of which there is one each.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Globals {
+    pub network: Digest,
+    pub name: String,
+    pub params: Params,
+    pub faucet: AccountId,
+    /// All money there is.
+    pub supply: Amount,
+    pub height: u64,
+    pub time_ms: u64,
+    pub deployments: u64,
+    pub allocations: u64,
+    pub receipts: u64,
+}
+
+/// Cheap to clone: one is kept per unfinished block.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub globals: Globals,
+    pub accounts: Table<AccountId, Account>,
+    pub hosts: Table<HostId, Host>,
+    pub deployments: Table<DeploymentId, Deployment>,
+    pub allocations: Table<AllocationId, Allocation>,
+    pub(crate) index: Index,
+}
+
+/// Follows from the tables; rebuilt when they are loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Index {
+    pub fleet: Arc<Fleet>,
+    /// Leases that are not closed.
+    pub by_host: OrdSet<(HostId, AllocationId)>,
+    pub by_owner: OrdSet<(AccountId, DeploymentId)>,
+    /// Live deployments by name.
+    pub projects: OrdMap<(AccountId, String), DeploymentId>,
+    pub labels: OrdMap<String, DeploymentId>,
+    /// Published ports of live deployments.
+    pub ports: OrdMap<(Protocol, u16), DeploymentId>,
+    pub host_names: OrdMap<String, HostId>,
+    /// Online hosts by when they were last seen.
+    pub seen: OrdSet<(u64, HostId)>,
+    /// When a deployment's funds are looked at again.
+    pub wheel: OrdSet<(u64, DeploymentId)>,
+    pub due: OrdMap<DeploymentId, u64>,
+    /// Sums of all purses and escrows, kept along to check every block in O(changes).
+    pub spendable: u128,
+    pub escrow: u128,
+}
+
+impl State {
+    pub fn genesis(genesis: &Genesis) -> Self {
+        let mut accounts = Table::new("accounts");
+        let mut supply = 0u128;
+        for (id, amount) in &genesis.balances {
+            let before = accounts.get(id).map_or(0, |a: &Account| a.spendable.0);
+            supply = supply.saturating_add(amount.0);
+            let account = Account {
+                spendable: Amount(before.saturating_add(amount.0)),
+                ..Account::default()
+            };
+            accounts.insert(*id, account);
+        }
+        let globals = Globals {
+            network: genesis.digest(),
+            name: genesis.name.clone(),
+            params: genesis.params.clone(),
+            faucet: genesis.faucet,
+            supply: Amount(supply),
+            height: 0,
+            time_ms: genesis.time_ms,
+            deployments: 0,
+            allocations: 0,
+            receipts: 0,
+        };
+        let mut state = Self {
+            globals,
+            accounts,
+            hosts: Table::new("hosts"),
+            deployments: Table::new("deployments"),
+            allocations: Table::new("allocations"),
+            index: Index::empty(0),
+        };
+        state.reindex();
+        state
+    }
+
+    /// Canonical bytes of everything that is not an index.
+    pub fn save(&self) -> Vec<u8> {
+        let mut out = borsh::to_vec(&self.globals).expect("writing to memory does not fail");
+        self.accounts.save(&mut out);
+        self.hosts.save(&mut out);
+        self.deployments.save(&mut out);
+        self.allocations.save(&mut out);
+        out
+    }
+
+    pub fn load(mut bytes: &[u8]) -> std::io::Result<Self> {
+        let input = &mut bytes;
+        let mut state = Self {
+            globals: Globals::deserialize(input)?,
+            accounts: Table::load("accounts", input)?,
+            hosts: Table::load("hosts", input)?,
+            deployments: Table::load("deployments", input)?,
+            allocations: Table::load("allocations", input)?,
+            index: Index::empty(0),
+        };
+        if !input.is_empty() {
+            return Err(std::io::Error::other("bytes are left over after the state"));
+        }
+        state.reindex();
+        Ok(state)
+    }
+
+    fn reindex(&mut self) {
+        let seed = u64::from_le_bytes(self.globals.network.0[..8].try_into().expect("eight"));
+        let mut index = Index::empty(seed);
+        let fleet = Arc::make_mut(&mut index.fleet);
+        for (id, host) in self.hosts.iter() {
+            fleet.set(*id, entry(host));
+            index.host_names.insert(host.name.clone(), *id);
+            if host.online {
+                index.seen.insert((host.last_seen_ms, *id));
+            }
+        }
+        for (id, deployment) in self.deployments.iter() {
+            index.by_owner.insert((deployment.owner, *id));
+            index.escrow = index.escrow.saturating_add(deployment.escrow.0);
+            if !deployment.removed {
+                index.claim(*id, deployment);
+            }
+            if !deployment.allocations.is_empty() {
+                index.set_due(*id, deployment.due_ms);
+            }
+        }
+        for (id, allocation) in self.allocations.iter() {
+            if !allocation.closed {
+                index.by_host.insert((allocation.host, *id));
+            }
+        }
+        for (_, account) in self.accounts.iter() {
+            index.spendable = index.spendable.saturating_add(account.spendable.0);
+        }
+        self.index = index;
+    }
+
+    /// Expected by genesis, and what purses and escrows add up to, counted anew.
+    pub fn supply(&self) -> (Amount, Amount, Amount) {
+        let spendable = self.accounts.iter().map(|(_, a)| a.spendable.0).sum();
+        let escrow = self.deployments.iter().map(|(_, d)| d.escrow.0).sum();
+        (self.globals.supply, Amount(spendable), Amount(escrow))
+    }
+
+    pub fn height(&self) -> u64 {
+        self.globals.height
+    }
+
+    pub fn time_ms(&self) -> u64 {
+        self.globals.time_ms
+    }
+
+    pub fn params(&self) -> &Params {
+        &self.globals.params
+    }
+
+    /// An account that nobody has paid yet is empty.
+    pub fn account(&self, id: &AccountId) -> Account {
+        self.accounts.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Leases on a host that are not closed, in order.
+    pub fn allocations_on(
+        &self,
+        host: &HostId,
+    ) -> impl Iterator<Item = (AllocationId, &Allocation)> {
+        let from = (*host, AllocationId(0))..=(*host, AllocationId(u64::MAX));
+        self.index
+            .by_host
+            .range(from)
+            .filter_map(|(_, id)| Some((*id, self.allocations.get(id)?)))
+    }
+
+    /// All deployments an account ever made, in order.
+    pub fn deployments_of(
+        &self,
+        owner: &AccountId,
+    ) -> impl Iterator<Item = (DeploymentId, &Deployment)> {
+        let from = (*owner, DeploymentId(0))..=(*owner, DeploymentId(u64::MAX));
+        self.index
+            .by_owner
+            .range(from)
+            .filter_map(|(_, id)| Some((*id, self.deployments.get(id)?)))
+    }
+
+    /// The live deployment of that project name.
+    pub fn project(&self, owner: &AccountId, name: &str) -> Option<DeploymentId> {
+        self.index
+            .projects
+            .get(&(*owner, name.to_string()))
+            .copied()
+    }
+
+    pub fn host_named(&self, name: &str) -> Option<HostId> {
+        self.index.host_names.get(name).copied()
+    }
+
+    /// Deployments that are not removed.
+    pub fn live(&self) -> impl Iterator<Item = (DeploymentId, &Deployment)> {
+        self.index
+            .projects
+            .values()
+            .filter_map(|id| Some((*id, self.deployments.get(id)?)))
+    }
+
+    pub(crate) fn fleet_mut(&mut self) -> &mut Fleet {
+        Arc::make_mut(&mut self.index.fleet)
+    }
+
+    /// The scheduler's view follows the host's record.
+    pub(crate) fn refresh_host(&mut self, id: &HostId) {
+        match self.hosts.get(id).map(entry) {
+            Some(entry) => self.fleet_mut().set(*id, entry),
+            None => self.fleet_mut().remove(id),
+        }
+    }
+
+    /// What runs on these hosts, or what they must know of it, has changed.
+    pub(crate) fn bump(&mut self, deployment: &DeploymentId) {
+        let hosts: std::collections::BTreeSet<HostId> = self
+            .deployments
+            .get(deployment)
+            .into_iter()
+            .flat_map(|d| &d.allocations)
+            .filter_map(|id| Some(self.allocations.get(id)?.host))
+            .collect();
+        for host in hosts {
+            self.bump_host(&host);
+        }
+    }
+
+    pub(crate) fn bump_host(&mut self, host: &HostId) {
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.plan += 1;
+        }
+    }
+
+    pub(crate) fn next_receipt(&mut self) -> ReceiptId {
+        self.globals.receipts += 1;
+        ReceiptId(self.globals.receipts)
+    }
+}
+
+impl Index {
+    fn empty(seed: u64) -> Self {
+        Self {
+            fleet: Arc::new(Fleet::new(seed)),
+            by_host: OrdSet::new(),
+            by_owner: OrdSet::new(),
+            projects: OrdMap::new(),
+            labels: OrdMap::new(),
+            ports: OrdMap::new(),
+            host_names: OrdMap::new(),
+            seen: OrdSet::new(),
+            wheel: OrdSet::new(),
+            due: OrdMap::new(),
+            spendable: 0,
+            escrow: 0,
+        }
+    }
+
+    /// Name, label and ports belong to a live deployment.
+    pub fn claim(&mut self, id: DeploymentId, deployment: &Deployment) {
+        let project = deployment.spec.project.clone();
+        self.projects.insert((deployment.owner, project), id);
+        self.labels.insert(deployment.label.clone(), id);
+        for claim in published(&deployment.spec) {
+            self.ports.insert(claim, id);
+        }
+    }
+
+    pub fn unclaim(&mut self, deployment: &Deployment) {
+        let project = deployment.spec.project.clone();
+        self.projects.remove(&(deployment.owner, project));
+        self.labels.remove(&deployment.label);
+        for claim in published(&deployment.spec) {
+            self.ports.remove(&claim);
+        }
+    }
+
+    pub fn set_due(&mut self, id: DeploymentId, due_ms: u64) {
+        self.clear_due(&id);
+        self.due.insert(id, due_ms);
+        self.wheel.insert((due_ms, id));
+    }
+
+    pub fn clear_due(&mut self, id: &DeploymentId) {
+        if let Some(due) = self.due.remove(id) {
+            self.wheel.remove(&(due, *id));
+        }
+    }
+}
+
+pub(crate) fn published(
+    spec: &types::DeploymentSpec,
+) -> impl Iterator<Item = (Protocol, u16)> + '_ {
+    spec.services
+        .values()
+        .flat_map(|s| &s.ports)
+        .filter_map(|p| Some((p.protocol, p.published?)))
+}
+
+fn entry(host: &Host) -> HostEntry {
+    HostEntry {
+        owner: host.owner,
+        machine: host.machine,
+        architecture: host.offer.architecture.clone(),
+        region: host.offer.region.clone(),
+        capacity: host.offer.capacity,
+        free: host.free,
+        price_multiplier_milli: host.offer.price_multiplier_milli,
+        available: host.online && !host.cordoned,
+        successes: host.successes,
+        failures: host.failures,
+    }
+}

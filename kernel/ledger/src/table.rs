@@ -1,0 +1,102 @@
+//! A typed part of the state that knows which of its records a block has changed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use imbl::OrdMap;
+use types::Digest;
+
+/// Cloning is O(1); the clones share what neither changes.
+#[derive(Clone, Debug)]
+pub struct Table<K: Ord + Clone, V> {
+    name: &'static str,
+    records: OrdMap<K, Arc<V>>,
+    changed: BTreeSet<K>,
+}
+
+impl<K, V> Table<K, V>
+where
+    K: Ord + Clone + BorshSerialize + BorshDeserialize,
+    V: Clone + BorshSerialize + BorshDeserialize,
+{
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            records: OrdMap::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.records.get(key).map(Arc::as_ref)
+    }
+
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.records.iter().map(|(k, v)| (k, v.as_ref()))
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        self.changed.insert(key.clone());
+        self.records.insert(key, Arc::new(value));
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let value = self.records.get_mut(key)?;
+        self.changed.insert(key.clone());
+        Some(Arc::make_mut(value))
+    }
+
+    pub(crate) fn remove(&mut self, key: &K) {
+        if self.records.remove(key).is_some() {
+            self.changed.insert(key.clone());
+        }
+    }
+
+    pub(crate) fn begin(&mut self) {
+        self.changed.clear();
+    }
+
+    /// Key and value digests of what changed since [`Self::begin`].
+    pub(crate) fn changes(&self, all: &mut Vec<(Digest, Option<Digest>)>) {
+        for key in &self.changed {
+            let value = self.get(key).map(|v| Digest::of_value(self.name, v));
+            all.push((state_key(self.name, key), value));
+        }
+    }
+
+    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+        let written: std::io::Result<()> = (|| {
+            (self.records.len() as u64).serialize(out)?;
+            for (key, value) in self.iter() {
+                key.serialize(out)?;
+                value.serialize(out)?;
+            }
+            Ok(())
+        })();
+        written.expect("writing to memory does not fail");
+    }
+
+    pub(crate) fn load(name: &'static str, input: &mut &[u8]) -> std::io::Result<Self> {
+        let count = u64::deserialize(input)?;
+        let mut table = Self::new(name);
+        for _ in 0..count {
+            let key = K::deserialize(input)?;
+            table.records.insert(key, Arc::new(V::deserialize(input)?));
+        }
+        Ok(table)
+    }
+}
+
+/// Name of a record in the authenticated store.
+pub fn state_key<K: BorshSerialize>(table: &str, key: &K) -> Digest {
+    Digest::of_value("runrig-state", &(table, key))
+}

@@ -1,0 +1,775 @@
+//! The rules together: money is conserved, hosts are never over-committed, the same blocks
+//! give the same state, and every partition of a usage charges the same.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use types::{
+    AccountId, AllocationId, AllocationStatus, Amount, DeploymentId, DeploymentSpec, Digest,
+    ImageRef, MountSource, MountSpec, Offer, PortSpec, Protocol, Resource, Resources,
+    RestartPolicy, RunState, SecretKey, ServiceSpec, Usage, VolumeSpec,
+};
+
+use crate::deployment::{Call as Deploy, Funding};
+use crate::lease::{Call as Lease, Desired, UsageLine};
+use crate::{
+    BlockEnv, Call, Event, Executed, Genesis, Params, RejectKind, Rejection, State, Tariff,
+    Transaction, TransactionBody, account, host,
+};
+
+pub fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed([n; 32])
+}
+
+pub fn id(n: u8) -> AccountId {
+    AccountId::of(&key(n).public())
+}
+
+const FAUCET: u8 = 200;
+
+pub struct World {
+    pub state: State,
+    nonces: BTreeMap<u8, u64>,
+    pub events: Vec<Event>,
+}
+
+impl World {
+    pub fn new(params: Params) -> Self {
+        let genesis = Genesis {
+            name: "test".into(),
+            time_ms: 1_000_000,
+            params,
+            balances: vec![
+                (id(FAUCET), Amount::credits(1_000_000)),
+                (id(1), Amount::credits(100)),
+                (id(2), Amount::credits(100)),
+            ],
+            faucet: id(FAUCET),
+        };
+        Self {
+            state: State::genesis(&genesis),
+            nonces: BTreeMap::new(),
+            events: Vec::new(),
+        }
+    }
+
+    pub fn sign(&mut self, who: u8, call: Call) -> Vec<u8> {
+        let nonce = self.nonces.entry(who).or_default();
+        *nonce += 1;
+        let body = TransactionBody {
+            network: self.state.globals.network,
+            key: key(who).public(),
+            nonce: *nonce,
+            expires: self.state.height() + 10,
+            call,
+        };
+        borsh::to_vec(&Transaction::sign(body, &key(who))).expect("encodes")
+    }
+
+    pub fn block(&mut self, after_ms: u64, transactions: &[Vec<u8>]) -> Executed {
+        let env = BlockEnv {
+            height: self.state.height() + 1,
+            time_ms: self.state.time_ms() + after_ms,
+        };
+        let before = self.state.clone();
+        let executed = before
+            .execute(env, transactions, &|_| false)
+            .expect("conserved");
+        let again = before
+            .execute(env, transactions, &|_| true)
+            .expect("conserved");
+        assert_eq!(executed.changes, again.changes);
+        let loaded = State::load(&executed.state.save()).expect("loads");
+        assert_eq!(loaded.save(), executed.state.save());
+        self.state = executed.state.clone();
+        self.events.clone_from(&executed.events);
+        self.check();
+        executed
+    }
+
+    pub fn ask(&mut self, who: u8, call: Call) -> Result<(), Rejection> {
+        let transaction = self.sign(who, call);
+        let executed = self.block(100, &[transaction]);
+        executed.outcomes[0].rejection.clone().map_or(Ok(()), Err)
+    }
+
+    fn check(&self) {
+        let (supply, spendable, escrow) = self.state.supply();
+        assert_eq!(supply.0, spendable.0 + escrow.0);
+        for (owner, account) in self.state.accounts.iter() {
+            let held: u128 = self
+                .state
+                .deployments_of(owner)
+                .map(|(_, d)| d.escrow.0)
+                .sum();
+            assert_eq!(account.held.0, held);
+        }
+        for (id, host) in self.state.hosts.iter() {
+            let mut used = Resources::default();
+            for (_, allocation) in self.state.allocations_on(id) {
+                used = used.checked_add(&allocation.reserved).expect("small");
+            }
+            assert_eq!(used.checked_add(&host.free), Some(host.offer.capacity));
+            assert_eq!(
+                self.state.index.fleet.get(id).expect("known").free,
+                host.free
+            );
+        }
+    }
+
+    pub fn host(&mut self, who: u8, cpu_millis: u32) {
+        self.ask(who, Call::Host(registration(who, cpu_millis)))
+            .expect("registered");
+    }
+}
+
+fn registration(who: u8, cpu_millis: u32) -> host::Call {
+    host::Call::Register {
+        name: format!("host-{who}"),
+        address: format!("http://127.0.0.1:{}", 9000 + u16::from(who)),
+        offer: Offer {
+            capacity: Resources {
+                cpu_millis,
+                memory_bytes: 8 << 30,
+                disk_bytes: 100 << 30,
+                bandwidth_kbps: 1_000_000,
+            },
+            architecture: "amd64".into(),
+            region: String::new(),
+            price_multiplier_milli: 1000,
+        },
+        owner: id(who),
+        machine: Digest::default(),
+    }
+}
+
+fn service(cpu_millis: u32, replicas: u32) -> ServiceSpec {
+    ServiceSpec {
+        image: ImageRef {
+            reference: "docker.io/library/busybox:latest".into(),
+            digest: Digest::of(b"image"),
+        },
+        entrypoint: None,
+        command: None,
+        environment: BTreeMap::new(),
+        user: None,
+        working_dir: None,
+        hostname: None,
+        labels: BTreeMap::new(),
+        ports: Vec::new(),
+        expose: Vec::new(),
+        mounts: Vec::new(),
+        networks: BTreeMap::new(),
+        depends_on: BTreeMap::new(),
+        healthcheck: None,
+        restart: RestartPolicy::No,
+        stop_signal: None,
+        stop_grace_ms: 10_000,
+        read_only: false,
+        tty: false,
+        replicas,
+        resources: Resources {
+            cpu_millis,
+            memory_bytes: 256 << 20,
+            disk_bytes: 1 << 30,
+            bandwidth_kbps: 10_000,
+        },
+        pids: 100,
+    }
+}
+
+fn project(name: &str, services: &[(&str, ServiceSpec)]) -> DeploymentSpec {
+    DeploymentSpec {
+        project: name.into(),
+        services: services
+            .iter()
+            .map(|(n, s)| (n.to_string(), s.clone()))
+            .collect(),
+        networks: BTreeMap::new(),
+        volumes: BTreeMap::new(),
+    }
+}
+
+fn deploy(spec: DeploymentSpec) -> Call {
+    Call::Deployment(Deploy::Deploy {
+        spec,
+        price_max_hour: None,
+    })
+}
+
+fn line(allocation: u64, sequence: u64, until_ms: u64, total: Usage) -> UsageLine {
+    UsageLine {
+        allocation: AllocationId(allocation),
+        sequence,
+        until_ms,
+        total,
+        record: Digest::default(),
+        last: false,
+    }
+}
+
+fn report(interval: u64, lines: Vec<UsageLine>) -> Call {
+    Call::Lease(Lease::ReportUsage {
+        interval,
+        root: Digest::default(),
+        lines,
+    })
+}
+
+#[test]
+fn a_deployment_from_deploy_to_refund() {
+    let mut world = World::new(Params::dev());
+    world.host(10, 2000);
+    world.host(11, 2000);
+    let mut web = service(500, 2);
+    web.ports.push(PortSpec {
+        target: 80,
+        published: Some(8080),
+        protocol: Protocol::Tcp,
+    });
+    world
+        .ask(1, deploy(project("shop", &[("web", web.clone())])))
+        .expect("deployed");
+    let d = world.state.project(&id(1), "shop").expect("there");
+    let hosts: Vec<_> = [1, 2]
+        .map(|n| {
+            world
+                .state
+                .allocations
+                .get(&AllocationId(n))
+                .expect("placed")
+                .host
+        })
+        .into();
+    assert_ne!(hosts[0], hosts[1]);
+    let before = world.state.account(&id(1)).balance();
+    assert_eq!(before, Amount::credits(100));
+
+    // Somebody else wants the port; the owner's other project may have the name.
+    let mut other = project("shop", &[("web", web.clone())]);
+    let refused = world.ask(2, deploy(other.clone())).expect_err("port taken");
+    assert_eq!(refused.kind, RejectKind::Conflict);
+    other.services.get_mut("web").expect("there").ports.clear();
+    world.ask(2, deploy(other)).expect("deployed");
+    let theirs = world.state.project(&id(2), "shop").expect("there");
+    let label = &world.state.deployments.get(&theirs).expect("there").label;
+    assert_eq!(*label, format!("shop-{}", id(2).short()));
+
+    // One second of half a core.
+    let who = if hosts[0] == id(10) { 10 } else { 11 };
+    let placed = world
+        .state
+        .allocations
+        .get(&AllocationId(1))
+        .expect("there")
+        .placed_ms;
+    world.block(2_000, &[]);
+    let usage = Usage {
+        cpu_ns: 500_000_000,
+        ..Usage::default()
+    };
+    world
+        .ask(who, report(1, vec![line(1, 1, placed + 1000, usage)]))
+        .expect("settled");
+    let paid = before.0 - world.state.account(&id(1)).balance().0;
+    assert_eq!(paid, 1_400_000);
+    assert_eq!(world.state.account(&id(who)).spendable, Amount(1_400_000));
+
+    // A release that changes nothing moves nothing; one that scales down removes one.
+    web.replicas = 1;
+    world
+        .ask(1, deploy(project("shop", &[("web", web)])))
+        .expect("deployed");
+    let removed = world
+        .state
+        .allocations
+        .get(&AllocationId(2))
+        .expect("there");
+    assert_eq!(removed.desired, Desired::Remove);
+    assert_eq!(
+        world
+            .state
+            .allocations
+            .get(&AllocationId(1))
+            .expect("there")
+            .desired,
+        Desired::Run
+    );
+
+    let refused = world
+        .ask(
+            2,
+            Call::Deployment(Deploy::Remove {
+                deployment: d,
+                volumes: false,
+            }),
+        )
+        .expect_err("not the owner");
+    assert_eq!(refused.kind, RejectKind::Forbidden);
+    world
+        .ask(
+            1,
+            Call::Deployment(Deploy::Remove {
+                deployment: d,
+                volumes: false,
+            }),
+        )
+        .expect("removed");
+    for (allocation, host, interval) in [(1, who, 2), (2, 21 - who, 1)] {
+        let known = world
+            .state
+            .allocations
+            .get(&AllocationId(allocation))
+            .expect("there");
+        let mut last = line(allocation, 2, world.state.time_ms(), known.usage);
+        last.last = true;
+        world
+            .ask(host, report(interval, vec![last]))
+            .expect("settled");
+    }
+    let account = world.state.account(&id(1));
+    assert_eq!(
+        (account.held, account.spendable.0),
+        (Amount::ZERO, before.0 - paid)
+    );
+}
+
+#[test]
+fn funds_end_in_a_freeze_and_a_top_up_thaws() {
+    let mut params = Params::dev();
+    params.tariff = Tariff {
+        cpu: Amount::credits(1),
+        ..Tariff::FIXED
+    };
+    params.escrow_target_ms = 20_000;
+    params.host_timeout_ms = u64::MAX / 4;
+    let mut world = World::new(params);
+    world.host(10, 2000);
+    // 1 credit a second at worst: 100 credits are not five minutes.
+    let refused = world
+        .ask(1, deploy(project("p", &[("a", service(1000, 1))])))
+        .expect_err("too dear");
+    assert_eq!(refused.kind, RejectKind::Funds);
+    world
+        .ask(1, deploy(project("p", &[("a", service(250, 1))])))
+        .expect("deployed");
+    let d = DeploymentId(world.state.globals.deployments);
+    let placed = world.state.time_ms();
+    let mut second = 0;
+    while world.state.deployments.get(&d).expect("there").funding != Funding::Frozen {
+        second += 5;
+        assert!(second < 1000, "never frozen");
+        world.block(4_900, &[]);
+        let usage = Usage {
+            cpu_ns: second * 250_000_000,
+            ..Usage::default()
+        };
+        let due = line(1, second, placed + second * 1000, usage);
+        world
+            .ask(10, report(second / 5, vec![due]))
+            .expect("settled");
+    }
+    // 400 seconds of a quarter core are paid for; it stopped before that, not long before.
+    assert!((370..400).contains(&second), "{second}");
+    let allocation = world.state.allocations.get(&AllocationId(1)).expect("kept");
+    assert_eq!(allocation.desired, Desired::Freeze);
+    let refused = world
+        .ask(1, deploy(project("p", &[("a", service(100, 1))])))
+        .expect_err("frozen");
+    assert_eq!(refused.kind, RejectKind::Funds);
+    world
+        .ask(
+            2,
+            Call::Account(account::Call::Transfer {
+                to: id(1),
+                amount: Amount::credits(90),
+                memo: String::new(),
+            }),
+        )
+        .expect("topped up");
+    assert_eq!(
+        world.state.deployments.get(&d).expect("there").funding,
+        Funding::Low
+    );
+    assert_eq!(
+        world
+            .state
+            .allocations
+            .get(&AllocationId(1))
+            .expect("kept")
+            .desired,
+        Desired::Run
+    );
+}
+
+#[test]
+fn what_is_refused_and_why() {
+    let mut world = World::new(Params::dev());
+    world.host(10, 2000);
+    let cyclic = {
+        let (mut a, mut b) = (service(100, 1), service(100, 1));
+        a.depends_on
+            .insert("b".into(), types::DependencyCondition::ServiceStarted);
+        b.depends_on
+            .insert("a".into(), types::DependencyCondition::ServiceStarted);
+        project("p", &[("a", a), ("b", b)])
+    };
+    let undeclared = {
+        let mut a = service(100, 1);
+        a.mounts.push(MountSpec {
+            source: MountSource::Volume("data".into()),
+            target: "/data".into(),
+            read_only: false,
+        });
+        project("p", &[("a", a)])
+    };
+    for (spec, kind, words) in [
+        (
+            project("Bad", &[("a", service(1, 1))]),
+            RejectKind::Invalid,
+            "project name",
+        ),
+        (project("p", &[]), RejectKind::Invalid, "no services"),
+        (
+            project("p", &[("a", service(0, 1))]),
+            RejectKind::Invalid,
+            "cpus",
+        ),
+        (
+            project("p", &[("a", service(3000, 1))]),
+            RejectKind::NoHost,
+            "1 by resources",
+        ),
+        (
+            project("p", &[("a", service(1, 2000))]),
+            RejectKind::Invalid,
+            "replicas",
+        ),
+        (cyclic, RejectKind::Invalid, "circle"),
+        (undeclared, RejectKind::Invalid, "data is not declared"),
+    ] {
+        let refused = world.ask(1, deploy(spec)).expect_err(words);
+        assert_eq!(refused.kind, kind, "{refused}");
+        assert!(refused.to_string().contains(words), "{refused}");
+        assert!(world.state.deployments.is_empty() && world.state.index.ports.is_empty());
+    }
+    // Only the nonce is used up.
+    assert_eq!(world.state.account(&id(1)).spendable, Amount::credits(100));
+    let replayed = world.sign(1, Call::Host(host::Call::Heartbeat));
+    world.block(1, &[replayed.clone()]);
+    let executed = world.block(1, &[replayed, vec![1, 2, 3], Vec::new()]);
+    let kinds: Vec<_> = executed
+        .outcomes
+        .iter()
+        .map(|o| o.rejection.as_ref().map(|r| r.kind))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            Some(RejectKind::Stale),
+            Some(RejectKind::Invalid),
+            Some(RejectKind::Invalid)
+        ]
+    );
+    // A flipped signature among good ones is found.
+    let mut bad = world.sign(1, Call::Account(account::Call::Faucet { to: id(5) }));
+    let last = bad.len() - 1;
+    bad[last] ^= 1;
+    let good = world.sign(2, Call::Account(account::Call::Faucet { to: id(6) }));
+    let env = BlockEnv {
+        height: world.state.height() + 1,
+        time_ms: world.state.time_ms() + 1,
+    };
+    let executed = world
+        .state
+        .execute(env, &[bad, good], &|_| false)
+        .expect("conserved");
+    assert_eq!(
+        executed.outcomes[0].rejection.as_ref().map(|r| r.kind),
+        Some(RejectKind::Stale)
+    );
+    assert_eq!(executed.outcomes[1].rejection, None);
+}
+
+#[test]
+fn usage_beyond_the_reservation_is_refused_whole() {
+    let mut world = World::new(Params::dev());
+    world.host(10, 2000);
+    world
+        .ask(
+            1,
+            deploy(project(
+                "p",
+                &[("a", service(500, 1)), ("b", service(500, 1))],
+            )),
+        )
+        .expect("deployed");
+    let placed = world.state.time_ms();
+    world.block(2_000, &[]);
+    let honest = line(
+        1,
+        1,
+        placed + 1000,
+        Usage {
+            cpu_ns: 100,
+            ..Usage::default()
+        },
+    );
+    for lie in [
+        Usage {
+            cpu_ns: 1_000_000_001,
+            ..Usage::default()
+        },
+        Usage {
+            memory_byte_ms: (256 << 20) * 2000 + 1,
+            ..Usage::default()
+        },
+        Usage {
+            storage_byte_ms: (1 << 30) * 2000 + 1,
+            ..Usage::default()
+        },
+        Usage {
+            bandwidth_bits: 10_000 * 2000 + 1,
+            ..Usage::default()
+        },
+        Usage {
+            rx_bytes: (1 << 20) + 10_000 * 2000 / 4 + 1,
+            ..Usage::default()
+        },
+    ] {
+        let refused = world
+            .ask(
+                10,
+                report(1, vec![honest.clone(), line(2, 1, placed + 1000, lie)]),
+            )
+            .expect_err("too much");
+        assert_eq!(refused.kind, RejectKind::Invalid);
+    }
+    assert_eq!(
+        world
+            .state
+            .allocations
+            .get(&AllocationId(1))
+            .expect("there")
+            .sequence,
+        0
+    );
+    let future = line(1, 1, world.state.time_ms() + 3000, Usage::default());
+    assert!(world.ask(10, report(1, vec![future])).is_err());
+    assert!(
+        world.ask(1, report(1, vec![honest.clone()])).is_err(),
+        "not a host"
+    );
+    assert_eq!(
+        world
+            .ask(10, report(2, vec![honest.clone()]))
+            .expect_err("not next")
+            .kind,
+        RejectKind::Stale
+    );
+    world.ask(10, report(1, vec![honest])).expect("settled");
+    let back = line(1, 2, placed + 1500, Usage::default());
+    assert!(
+        world
+            .ask(10, report(2, vec![back]))
+            .expect_err("went back")
+            .why
+            .contains("went back")
+    );
+}
+
+#[test]
+fn a_silent_host_is_offline_and_takes_nothing() {
+    let mut world = World::new(Params::dev());
+    world.host(10, 2000);
+    world
+        .ask(1, deploy(project("p", &[("a", service(500, 1))])))
+        .expect("deployed");
+    world.block(31_000, &[]);
+    assert!(!world.state.hosts.get(&id(10)).expect("known").online);
+    let refused = world
+        .ask(1, deploy(project("q", &[("a", service(1, 1))])))
+        .expect_err("no host");
+    assert_eq!(refused.kind, RejectKind::NoHost);
+    // What is removed from a host that is gone ends by itself.
+    world
+        .ask(
+            1,
+            Call::Deployment(Deploy::Remove {
+                deployment: DeploymentId(1),
+                volumes: true,
+            }),
+        )
+        .expect("removed");
+    assert!(
+        world
+            .state
+            .allocations
+            .get(&AllocationId(1))
+            .expect("kept")
+            .closed
+    );
+    assert_eq!(world.state.account(&id(1)).held, Amount::ZERO);
+    world
+        .ask(10, Call::Host(host::Call::Heartbeat))
+        .expect("back");
+    world
+        .ask(1, deploy(project("q", &[("a", service(1, 1))])))
+        .expect("placed again");
+}
+
+#[test]
+fn a_replica_returns_to_its_volume() {
+    let mut world = World::new(Params::dev());
+    for who in 10..16 {
+        world.host(who, 2000);
+    }
+    let mut db = service(100, 1);
+    db.mounts.push(MountSpec {
+        source: MountSource::Volume("data".into()),
+        target: "/data".into(),
+        read_only: false,
+    });
+    let mut spec = project("p", &[("db", db)]);
+    spec.volumes.insert("data".into(), VolumeSpec::default());
+    world.ask(1, deploy(spec.clone())).expect("deployed");
+    let first = world
+        .state
+        .allocations
+        .get(&AllocationId(1))
+        .expect("there")
+        .host;
+    for cpu in [200, 300, 400] {
+        spec.services
+            .get_mut("db")
+            .expect("there")
+            .resources
+            .cpu_millis = cpu;
+        world.ask(1, deploy(spec.clone())).expect("deployed");
+        let newest = AllocationId(world.state.globals.allocations);
+        assert_eq!(
+            world.state.allocations.get(&newest).expect("there").host,
+            first
+        );
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Transfer(u8, u8, u64),
+    Faucet(u8),
+    Host(u8, u32),
+    Heartbeat(u8),
+    Leave(u8),
+    Deploy(u8, u8, u32, u32),
+    Remove(u8, u64),
+    Running(u8, u64, bool),
+    Status(u8, u64),
+    Usage(u8, u64, u64, bool),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let user = 1u8..5;
+    let machine = 10u8..14;
+    prop_oneof![
+        (user.clone(), user.clone(), 0u64..200).prop_map(|(a, b, n)| Step::Transfer(a, b, n)),
+        user.clone().prop_map(Step::Faucet),
+        (machine.clone(), 0u32..8000).prop_map(|(h, c)| Step::Host(h, c)),
+        machine.clone().prop_map(Step::Heartbeat),
+        machine.clone().prop_map(Step::Leave),
+        (user.clone(), 0u8..3, 1u32..3000, 0u32..4)
+            .prop_map(|(u, p, c, r)| Step::Deploy(u, p, c, r)),
+        (user.clone(), 1u64..8).prop_map(|(u, d)| Step::Remove(u, d)),
+        (user, 1u64..8, any::<bool>()).prop_map(|(u, d, r)| Step::Running(u, d, r)),
+        (machine.clone(), 1u64..20).prop_map(|(h, a)| Step::Status(h, a)),
+        (machine, 1u64..20, 0u64..4000, any::<bool>())
+            .prop_map(|(h, a, u, l)| Step::Usage(h, a, u, l)),
+        (1u64..40_000).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// [`World::block`] checks conservation, escrow, capacity, re-execution and reload.
+    #[test]
+    fn any_sequence_conserves_money_and_capacity(steps in prop::collection::vec(step(), 1..60)) {
+        let mut world = World::new(Params::dev());
+        for step in steps {
+            let (who, call) = match step {
+                Step::Transfer(a, b, n) => (a, Call::Account(account::Call::Transfer {
+                    to: id(b), amount: Amount::credits(n), memo: String::new() })),
+                Step::Faucet(a) => (a, Call::Account(account::Call::Faucet { to: id(a) })),
+                Step::Host(h, c) => (h, Call::Host(registration(h, c))),
+                Step::Heartbeat(h) => (h, Call::Host(host::Call::Heartbeat)),
+                Step::Leave(h) => (h, Call::Host(host::Call::Leave)),
+                Step::Deploy(u, p, c, r) => (u, deploy(project(["a", "b", "c"][p as usize], &[("s", service(c, r))]))),
+                Step::Remove(u, d) => (u, Call::Deployment(Deploy::Remove { deployment: DeploymentId(d), volumes: false })),
+                Step::Running(u, d, running) => (u, Call::Deployment(Deploy::SetRunning {
+                    deployment: DeploymentId(d), service: None, running })),
+                Step::Status(h, a) => (h, Call::Lease(Lease::ReportStatus { plan: 0, statuses: vec![(AllocationId(a),
+                    AllocationStatus { state: RunState::Running, ..AllocationStatus::default() })] })),
+                Step::Usage(h, a, more, last) => {
+                    let known = world.state.allocations.get(&AllocationId(a));
+                    let (sequence, mut total) = known.map_or((0, Usage::default()), |k| (k.sequence, k.usage));
+                    total.cpu_ns += more * 1_000_000;
+                    total.memory_byte_ms += u128::from(more) << 28;
+                    total.tx_bytes += more * 100;
+                    let interval = world.state.hosts.get(&id(h)).map_or(0, |h| h.interval) + 1;
+                    let mut one = line(a, sequence + 1, world.state.time_ms(), total);
+                    one.last = last;
+                    (h, report(interval, vec![one]))
+                }
+                Step::Wait(ms) => { world.block(ms, &[]); continue; }
+            };
+            let _ = world.ask(who, call);
+        }
+    }
+
+    #[test]
+    fn any_partition_of_a_usage_charges_the_same(cuts in prop::collection::vec(0u64..1_000_000_000, 0..8)) {
+        let mut cuts = cuts;
+        cuts.push(999_999_937);
+        cuts.sort_unstable();
+        let mut world = World::new(Params::dev());
+        world.host(10, 2000);
+        world.ask(1, deploy(project("p", &[("a", service(1000, 1))]))).expect("deployed");
+        let placed = world.state.time_ms();
+        world.block(1_000, &[]);
+        for (n, cut) in cuts.iter().enumerate() {
+            let usage = Usage {
+                cpu_ns: *cut,
+                memory_byte_ms: u128::from(*cut) * 199,
+                storage_byte_ms: u128::from(*cut) * 3,
+                bandwidth_bits: u128::from(*cut) / 101,
+                rx_bytes: cut / 1003,
+                tx_bytes: cut / 5001,
+            };
+            let n = n as u64 + 1;
+            world.ask(10, report(n, vec![line(1, n, placed + 1000, usage)])).expect("settled");
+        }
+        let last = cuts.last().copied().expect("not empty");
+        let whole: u128 = [
+            (Resource::Cpu, u128::from(last)),
+            (Resource::Memory, u128::from(last) * 199),
+            (Resource::Storage, u128::from(last) * 3),
+            (Resource::Bandwidth, u128::from(last) / 101),
+            (Resource::Transfer, u128::from(last / 1003 + last / 5001)),
+        ]
+        .into_iter()
+        .map(|(r, counted)| counted * Tariff::FIXED.rate(r).0 / r.counted_per_unit())
+        .sum();
+        let charged = world.state.allocations.get(&AllocationId(1)).expect("there").charged;
+        prop_assert_eq!(charged.iter().map(|a| a.0).sum::<u128>(), whole);
+        prop_assert_eq!(Amount::credits(100).0 - world.state.account(&id(1)).balance().0, whole);
+    }
+
+    #[test]
+    fn bytes_of_strangers_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let world = World::new(Params::dev());
+        let env = BlockEnv { height: 1, time_ms: world.state.time_ms() + 1 };
+        world.state.execute(env, &[bytes.clone()], &|_| false).expect("conserved");
+        let _ = State::load(&bytes);
+    }
+}
