@@ -456,7 +456,7 @@ fn what_is_refused_and_why() {
     // Only the nonce is used up.
     assert_eq!(world.state.account(&id(1)).spendable, Amount::credits(100));
     let replayed = world.sign(1, Call::Host(host::Call::Heartbeat));
-    world.block(1, &[replayed.clone()]);
+    world.block(1, std::slice::from_ref(&replayed));
     let executed = world.block(1, &[replayed, vec![1, 2, 3], Vec::new()]);
     let kinds: Vec<_> = executed
         .outcomes
@@ -769,7 +769,7 @@ proptest! {
     fn bytes_of_strangers_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let world = World::new(Params::dev());
         let env = BlockEnv { height: 1, time_ms: world.state.time_ms() + 1 };
-        world.state.execute(env, &[bytes.clone()], &|_| false).expect("conserved");
+        world.state.execute(env, std::slice::from_ref(&bytes), &|_| false).expect("conserved");
         let _ = State::load(&bytes);
     }
 }
