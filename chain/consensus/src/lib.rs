@@ -1,8 +1,28 @@
 //! Order and finalise blocks (Commonware).
 //!
 //! The state machine stands behind [`Machine`] and knows nothing of the engine; the engine
-//! knows nothing of accounts or containers. Start at [`Machine`], then [`Handle`].
+//! knows nothing of accounts or containers. A committee is dealt once ([`deal`]); each
+//! validator runs [`start`] on its seat and is spoken to through a [`Handle`].
+//!
+//! Deviations from the engine's own layers: state is executed in memory and saved by us, not
+//! by its state store (RFD 1).
 
+mod app;
+mod block;
+mod committee;
+mod finalizer;
 mod machine;
+mod mempool;
+mod node;
+mod store;
 
+pub use app::Finalized;
+pub use block::Block;
+pub use committee::{Committee, Seat, deal};
 pub use machine::{Admitted, Executed, Machine};
+pub use mempool::SubmitError;
+pub use node::{Config, Handle, Peer, start};
+pub use store::Record;
+
+#[cfg(test)]
+mod tests;

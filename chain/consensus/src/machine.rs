@@ -17,6 +17,9 @@ pub trait Machine: Send + Sync + 'static {
     /// nonce, expiry) before it is queued. The error is for the sender, as JSON.
     fn admit(&self, state: &Self::State, transaction: &[u8]) -> Result<Admitted, String>;
 
+    /// Names a transaction: the id of [`Admitted`], from its bytes alone.
+    fn id(&self, transaction: &[u8]) -> Digest;
+
     /// Executes a block. Invalid transactions are recorded as rejected, never skipped.
     /// Signatures are checked here in one batch, except those whose id `verified` knows.
     fn execute(

@@ -1,1 +1,147 @@
 //! Check certificates and proofs; nothing else.
+//!
+//! No I/O and no clock: also runs in other people's programs. Everything starts from bytes
+//! and the network key; a certificate is 131 bytes whatever the committee.
+//!
+//! Start at [`verify_block`], then [`verify_event`].
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use commonware_codec::{Copying, DecodeExt, Encode};
+use commonware_consensus::simplex::scheme::bls12381_threshold::vrf;
+use commonware_consensus::simplex::types::Finalization;
+use commonware_cryptography::bls12381::primitives::variant::{MinSig, Variant};
+use commonware_cryptography::{ed25519, sha256};
+use commonware_parallel::Sequential;
+use rand_010::SeedableRng;
+use rand_010::rngs::StdRng;
+use types::{Digest, merkle_verify};
+
+/// Separates Runrig's signatures from those of other programs.
+pub const NAMESPACE: &[u8] = b"RUNRIG";
+
+/// Threshold scheme of votes and certificates.
+pub type Scheme = vrf::Scheme<ed25519::PublicKey, MinSig>;
+pub type Certificate = Finalization<Scheme, sha256::Digest>;
+
+/// What a certificate signs: a block without its transactions.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Header {
+    pub network: Digest,
+    pub height: u64,
+    /// Consensus view in which it was proposed; at least its height.
+    pub view: u64,
+    /// Milliseconds since 1970; greater than the parent's.
+    pub time_ms: u64,
+    pub parent: Digest,
+    /// Identity key of its leader.
+    pub proposer: [u8; 32],
+    /// Merkle root over the transactions' bytes.
+    pub payload_root: Digest,
+    /// Merkle root over the outcomes' canonical bytes, one per transaction.
+    pub outcomes_root: Digest,
+    /// Merkle root over the events' canonical bytes.
+    pub events_root: Digest,
+    /// Commits to every record ever changed: see [`state_root`].
+    pub state_root: Digest,
+}
+
+impl Header {
+    /// Canonical bytes are always so many.
+    pub const BYTES: usize = 8 * 3 + 32 * 7;
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        borsh::to_vec(self).expect("writing to memory does not fail")
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, LightError> {
+        Self::try_from_slice(bytes).map_err(|_| LightError::Header)
+    }
+
+    /// Names the block; what certificates sign.
+    pub fn digest(&self) -> Digest {
+        Digest::of_value("runrig-header", self)
+    }
+}
+
+/// Root of a state: the parent's root and what the block changed (key, value digest).
+pub fn state_root(parent: &Digest, changes: &[(Digest, Option<Digest>)]) -> Digest {
+    let leaves: Vec<Vec<u8>> = changes
+        .iter()
+        .map(|change| borsh::to_vec(change).expect("writing to memory does not fail"))
+        .collect();
+    Digest::of_value("runrig-state-root", &(parent, types::merkle_root(&leaves)))
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LightError {
+    #[error("the header cannot be read")]
+    Header,
+    #[error("the network key cannot be read")]
+    Key,
+    #[error("the certificate cannot be read")]
+    Certificate,
+    #[error("the certificate is for another block")]
+    OtherBlock,
+    #[error("the certificate was not made by this network's committee")]
+    Forged,
+    #[error("header {0} does not follow from the one before")]
+    Chain(u64),
+    #[error("the event is not in that block")]
+    Event,
+}
+
+/// The header, if the network's committee finalised it.
+///
+/// `descendants`: headers of the following blocks, without gap, up to the one that the
+/// certificate names; empty if it names this block. (A block is also final when a
+/// descendant is.)
+pub fn verify_block(
+    network_key: &[u8],
+    header: &[u8],
+    descendants: &[Vec<u8>],
+    certificate: &[u8],
+) -> Result<Header, LightError> {
+    let first = Header::from_bytes(header)?;
+    let mut last = first.clone();
+    for bytes in descendants {
+        let next = Header::from_bytes(bytes)?;
+        if next.parent != last.digest() || next.height != last.height + 1 {
+            return Err(LightError::Chain(next.height));
+        }
+        last = next;
+    }
+    let key =
+        <MinSig as Variant>::Public::decode(Copying(network_key)).map_err(|_| LightError::Key)?;
+    let certificate =
+        Certificate::decode(Copying(certificate)).map_err(|_| LightError::Certificate)?;
+    if certificate.proposal.payload.as_ref() != last.digest().0 {
+        return Err(LightError::OtherBlock);
+    }
+    let scheme = Scheme::certificate_verifier(NAMESPACE, key);
+    // A single threshold signature is checked without chance; the argument is for batches.
+    let mut rng = StdRng::from_seed(last.digest().0);
+    if !certificate.verify(&mut rng, &scheme, &Sequential) {
+        return Err(LightError::Forged);
+    }
+    Ok(first)
+}
+
+/// Whether `event` (canonical bytes) is number `index` of the `count` events of a block.
+pub fn verify_event(
+    header: &Header,
+    event: &[u8],
+    index: u64,
+    count: u64,
+    path: &[Digest],
+) -> Result<(), LightError> {
+    if merkle_verify(&header.events_root, event, index, count, path) {
+        Ok(())
+    } else {
+        Err(LightError::Event)
+    }
+}
+
+/// Canonical bytes of a certificate.
+pub fn certificate_bytes(certificate: &Certificate) -> Vec<u8> {
+    certificate.encode().to_vec()
+}

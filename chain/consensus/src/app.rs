@@ -1,0 +1,306 @@
+//! Propose, verify and remember: what the engine asks of us for each block.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use commonware_consensus::Application;
+use commonware_consensus::marshal::ancestry::Ancestry;
+use commonware_consensus::simplex::types::Context;
+use commonware_cryptography::{Digested, ed25519, sha256};
+use commonware_parallel::Sequential;
+use futures::StreamExt;
+use light::{Header, Scheme};
+use tokio::sync::{Notify, watch};
+use types::{Digest, merkle_root};
+
+use crate::block::{Block, payload_root};
+use crate::committee::key_bytes;
+use crate::machine::{Executed, Machine};
+use crate::mempool::Mempool;
+use crate::store::{Record, Store};
+
+/// An idle network makes a block this long after the one before.
+const IDLE_MS: u64 = 900;
+/// When transactions wait, a block comes this long after the one before: they gather.
+const BUSY_MS: u64 = 60;
+/// A block dated so far ahead of our clock is waited for.
+const AHEAD_MS: u64 = 300;
+
+/// A finalised block with the state after it.
+pub struct Finalized<S> {
+    pub header: Header,
+    pub record: Record,
+    pub state: S,
+}
+
+/// An executed block: the parent of those to come.
+pub(crate) struct Node<S> {
+    pub header: Arc<Header>,
+    pub executed: Executed<S>,
+    /// Ids of its transactions, in order.
+    pub included: Vec<Digest>,
+}
+
+/// Shared by the engine's calls, the finalizer and the handle.
+pub(crate) struct Core<M: Machine> {
+    pub machine: Arc<M>,
+    pub network: Digest,
+    pub store: Store,
+    pub mempool: Mutex<Mempool>,
+    /// A transaction has come.
+    pub wake: Notify,
+    /// Executed blocks from the finalised one up, by digest.
+    pub nodes: Mutex<BTreeMap<Digest, Arc<Node<M::State>>>>,
+    pub head: watch::Sender<Arc<Finalized<M::State>>>,
+    /// Digest of the finalised head.
+    pub root: Mutex<Digest>,
+}
+
+pub(crate) struct App<M: Machine> {
+    pub core: Arc<Core<M>>,
+}
+
+impl<M: Machine> Clone for App<M> {
+    fn clone(&self) -> Self {
+        Self {
+            core: self.core.clone(),
+        }
+    }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64)
+}
+
+/// The block at height 0: made by everyone alike from the genesis.
+pub(crate) fn genesis<M: Machine>(
+    machine: &M,
+    network: Digest,
+    time_ms: u64,
+) -> (Block, Executed<M::State>) {
+    let executed = machine.genesis();
+    let header = Header {
+        network,
+        height: 0,
+        view: 0,
+        time_ms,
+        parent: Digest::default(),
+        proposer: [0; 32],
+        payload_root: payload_root(&[]),
+        outcomes_root: merkle_root(&executed.outcomes),
+        events_root: merkle_root(&executed.events),
+        state_root: light::state_root(&Digest::default(), &executed.changes),
+    };
+    (Block::new(header, Vec::new()), executed)
+}
+
+impl<M: Machine> Core<M> {
+    pub fn node(&self, id: &Digest) -> Option<Arc<Node<M::State>>> {
+        self.nodes.lock().expect("not poisoned").get(id).cloned()
+    }
+
+    pub fn height(&self) -> u64 {
+        self.head.borrow().header.height
+    }
+
+    /// Executes `transactions` on `parent`; the header's roots are what came out.
+    fn execute(
+        &self,
+        parent: &Node<M::State>,
+        height: u64,
+        time_ms: u64,
+        transactions: &[Bytes],
+    ) -> Executed<M::State> {
+        let known = |id: &Digest| self.mempool.lock().expect("not poisoned").contains(id);
+        self.machine.execute(
+            &parent.executed.state,
+            height,
+            time_ms,
+            transactions,
+            &known,
+        )
+    }
+
+    /// Executes `block` on `parent` and keeps the result, if its header says the truth.
+    pub fn check(&self, parent: &Node<M::State>, block: &Block) -> Option<Arc<Node<M::State>>> {
+        if let Some(node) = self.node(&block.id()) {
+            return Some(node);
+        }
+        let header = &block.header;
+        let before = &parent.header;
+        let follows = header.network == self.network
+            && header.height == before.height + 1
+            && header.parent == before.digest()
+            && header.time_ms > before.time_ms
+            && header.view > before.view;
+        if !follows {
+            tracing::warn!(
+                height = header.height,
+                "a block does not follow from its parent"
+            );
+            return None;
+        }
+        let executed = self.execute(parent, header.height, header.time_ms, &block.transactions);
+        let truth = header.outcomes_root == merkle_root(&executed.outcomes)
+            && header.events_root == merkle_root(&executed.events)
+            && header.state_root == light::state_root(&before.state_root, &executed.changes);
+        if !truth {
+            tracing::error!(
+                height = header.height,
+                "a block's roots are not what it executes to"
+            );
+            return None;
+        }
+        Some(self.keep(block, executed))
+    }
+
+    fn keep(&self, block: &Block, executed: Executed<M::State>) -> Arc<Node<M::State>> {
+        let included = block
+            .transactions
+            .iter()
+            .map(|t| self.machine.id(t))
+            .collect();
+        let node = Arc::new(Node {
+            header: block.header.clone(),
+            executed,
+            included,
+        });
+        self.nodes
+            .lock()
+            .expect("not poisoned")
+            .insert(block.id(), node.clone());
+        node
+    }
+
+    /// The executed parent of what comes next: executes ancestors that were not yet.
+    async fn parent(&self, mut ancestry: impl Ancestry<Block>) -> Option<Arc<Node<M::State>>> {
+        let mut missing: Vec<Block> = Vec::new();
+        let mut node = loop {
+            let block = ancestry.next().await?.inner().clone();
+            if let Some(node) = self.node(&block.id()) {
+                break node;
+            }
+            if block.header.height <= self.height() {
+                // Beside the finalised chain.
+                return None;
+            }
+            missing.push(block);
+        };
+        while let Some(block) = missing.pop() {
+            node = self.check(&node, &block)?;
+        }
+        Some(node)
+    }
+
+    /// Transactions in blocks between the finalised head and `node`.
+    fn pending(&self, node: &Arc<Node<M::State>>) -> HashSet<Digest> {
+        let nodes = self.nodes.lock().expect("not poisoned");
+        let finalised = self.height();
+        let mut all = HashSet::new();
+        let mut at = Some(node.clone());
+        while let Some(node) = at.filter(|n| n.header.height > finalised) {
+            all.extend(node.included.iter().copied());
+            at = nodes.get(&node.header.parent).cloned();
+        }
+        all
+    }
+
+    /// Waits for its turn: soon if there is something to put into a block.
+    async fn pace(&self, parent: &Node<M::State>, pending: &HashSet<Digest>) {
+        loop {
+            let woken = self.wake.notified();
+            let busy = self
+                .mempool
+                .lock()
+                .expect("not poisoned")
+                .has_more_than(pending);
+            let due = parent.header.time_ms + if busy { BUSY_MS } else { IDLE_MS };
+            let Some(left) = due.checked_sub(now_ms()).filter(|ms| *ms > 0) else {
+                return;
+            };
+            let sleep = tokio::time::sleep(Duration::from_millis(left.min(IDLE_MS)));
+            if busy {
+                return sleep.await;
+            }
+            tokio::select! {
+                () = sleep => {}
+                () = woken => {}
+            }
+        }
+    }
+}
+
+type Consensus = Context<sha256::Digest, ed25519::PublicKey>;
+
+impl<M: Machine, E: Send + Sync + 'static> Application<E> for App<M> {
+    type SigningScheme = Scheme;
+    type Context = Consensus;
+    type Block = Block;
+    type Input = ();
+
+    async fn propose(
+        &mut self,
+        context: (E, Consensus),
+        ancestry: impl Ancestry<Block>,
+        (): (),
+    ) -> Option<Digested<Block>> {
+        let core = &self.core;
+        let parent = core.parent(ancestry).await?;
+        let pending = core.pending(&parent);
+        core.pace(&parent, &pending).await;
+        let selected = core.mempool.lock().expect("not poisoned").select(&pending);
+        let transactions: Vec<Bytes> = selected.into_iter().map(|(_, bytes)| bytes).collect();
+        let before = &parent.header;
+        let time_ms = now_ms().max(before.time_ms + 1);
+        let height = before.height + 1;
+        let executed = core.execute(&parent, height, time_ms, &transactions);
+        let header = Header {
+            network: core.network,
+            height,
+            view: context.1.round.view().get(),
+            time_ms,
+            parent: before.digest(),
+            proposer: key_bytes(&context.1.leader),
+            payload_root: payload_root(&transactions),
+            outcomes_root: merkle_root(&executed.outcomes),
+            events_root: merkle_root(&executed.events),
+            state_root: light::state_root(&before.state_root, &executed.changes),
+        };
+        let block = Block::new(header, transactions);
+        core.keep(&block, executed);
+        Some(Digested::compute(block, &Sequential).await)
+    }
+
+    async fn verify(
+        &mut self,
+        context: (E, Consensus),
+        mut ancestry: impl Ancestry<Block>,
+    ) -> bool {
+        let core = &self.core;
+        let Some(block) = ancestry.next().await.map(|b| b.inner().clone()) else {
+            return false;
+        };
+        let header = &block.header;
+        if header.view != context.1.round.view().get()
+            || header.proposer != key_bytes(&context.1.leader)
+        {
+            return false;
+        }
+        // Not wrong, only early: its vote waits until our clock agrees.
+        loop {
+            let ahead = header.time_ms.saturating_sub(now_ms() + AHEAD_MS);
+            if ahead == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(ahead.min(10_000))).await;
+        }
+        match core.parent(ancestry).await {
+            Some(parent) => core.check(&parent, &block).is_some(),
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Transactions that wait for a block: bounded, by fee, with a quota per sender.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use types::Digest;
+
+use crate::block::{PAYLOAD_BYTES_MAX, TRANSACTIONS_MAX};
+use crate::machine::Admitted;
+
+const WAITING_MAX: usize = 50_000;
+const BYTES_MAX: usize = 128 << 20;
+const PER_SENDER_MAX: usize = 64;
+/// Blocks after which a transaction that was never included is forgotten.
+const AGE_MAX: u64 = 200;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// As [`crate::Machine::admit`] said.
+    #[error("{0}")]
+    Refused(String),
+    #[error("too many transactions wait; try again in a moment")]
+    Full,
+    #[error("{PER_SENDER_MAX} transactions of this account wait already; let them pass first")]
+    Quota,
+}
+
+struct Waiting {
+    bytes: Bytes,
+    sender: [u8; 20],
+    order: (Reverse<u128>, u64),
+    since: u64,
+    /// Submitted here: sent on until it is included.
+    own: bool,
+}
+
+#[derive(Default)]
+pub struct Mempool {
+    waiting: HashMap<Digest, Waiting>,
+    order: BTreeMap<(Reverse<u128>, u64), Digest>,
+    senders: HashMap<[u8; 20], usize>,
+    bytes: usize,
+    next: u64,
+}
+
+impl Mempool {
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn contains(&self, id: &Digest) -> bool {
+        self.waiting.contains_key(id)
+    }
+
+    /// `true` if it was not there yet.
+    pub fn insert(
+        &mut self,
+        admitted: Admitted,
+        bytes: Bytes,
+        height: u64,
+        own: bool,
+    ) -> Result<bool, SubmitError> {
+        if self.contains(&admitted.id) {
+            return Ok(false);
+        }
+        if self.waiting.len() >= WAITING_MAX || self.bytes + bytes.len() > BYTES_MAX {
+            return Err(SubmitError::Full);
+        }
+        let of_sender = self.senders.entry(admitted.sender).or_default();
+        if *of_sender >= PER_SENDER_MAX {
+            return Err(SubmitError::Quota);
+        }
+        *of_sender += 1;
+        self.bytes += bytes.len();
+        self.next += 1;
+        let order = (Reverse(admitted.fee), self.next);
+        self.order.insert(order, admitted.id);
+        let waiting = Waiting {
+            bytes,
+            sender: admitted.sender,
+            order,
+            since: height,
+            own,
+        };
+        self.waiting.insert(admitted.id, waiting);
+        Ok(true)
+    }
+
+    pub fn remove(&mut self, id: &Digest) {
+        let Some(gone) = self.waiting.remove(id) else {
+            return;
+        };
+        self.order.remove(&gone.order);
+        self.bytes -= gone.bytes.len();
+        if let Some(count) = self.senders.get_mut(&gone.sender) {
+            *count -= 1;
+            if *count == 0 {
+                self.senders.remove(&gone.sender);
+            }
+        }
+    }
+
+    /// What fits into a block, without those in `included`.
+    pub fn select(&self, included: &HashSet<Digest>) -> Vec<(Digest, Bytes)> {
+        let mut bytes = 0;
+        self.order
+            .values()
+            .filter(|id| !included.contains(id))
+            .filter_map(|id| Some((*id, self.waiting.get(id)?.bytes.clone())))
+            .take(TRANSACTIONS_MAX)
+            .take_while(|(_, transaction)| {
+                bytes += transaction.len();
+                bytes <= PAYLOAD_BYTES_MAX
+            })
+            .collect()
+    }
+
+    pub fn has_more_than(&self, included: &HashSet<Digest>) -> bool {
+        self.waiting.keys().any(|id| !included.contains(id))
+    }
+
+    /// Forgets what waited too long; returns what was submitted here and waits still.
+    pub fn own(&mut self, height: u64) -> Vec<Bytes> {
+        let old: Vec<Digest> = self
+            .waiting
+            .iter()
+            .filter(|(_, w)| w.since + AGE_MAX < height)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &old {
+            self.remove(id);
+        }
+        self.waiting
+            .values()
+            .filter(|w| w.own && w.since + 1 < height)
+            .map(|w| w.bytes.clone())
+            .take(1_000)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admitted(n: u8, sender: u8, fee: u128) -> Admitted {
+        Admitted {
+            id: Digest::of(&[n]),
+            sender: [sender; 20],
+            fee,
+        }
+    }
+
+    #[test]
+    fn dearer_first_and_quota_per_sender() {
+        let mut pool = Mempool::default();
+        for (n, fee) in [(1, 0), (2, 5), (3, 0)] {
+            let fresh = pool.insert(admitted(n, 1, fee), Bytes::from(vec![n]), 1, true);
+            assert_eq!(fresh, Ok(true));
+        }
+        assert_eq!(
+            pool.insert(admitted(1, 1, 0), Bytes::new(), 1, true),
+            Ok(false)
+        );
+        let none = HashSet::new();
+        let order: Vec<u8> = pool.select(&none).iter().map(|(_, b)| b[0]).collect();
+        assert_eq!(order, [2, 1, 3]);
+        let included = [Digest::of(&[2])].into();
+        assert_eq!(pool.select(&included).len(), 2);
+        for n in 10..71 {
+            assert_eq!(
+                pool.insert(admitted(n, 1, 0), Bytes::new(), 1, false),
+                Ok(true)
+            );
+        }
+        let over = pool.insert(admitted(99, 1, 0), Bytes::new(), 1, false);
+        assert_eq!(over, Err(SubmitError::Quota));
+        assert_eq!(
+            pool.insert(admitted(99, 2, 0), Bytes::new(), 1, false),
+            Ok(true)
+        );
+        assert!(pool.own(AGE_MAX + 2).is_empty());
+        assert_eq!((pool.len(), pool.bytes), (0, 0));
+    }
+}

@@ -1,0 +1,80 @@
+//! Finalised blocks and the last saved state, on disk.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use borsh::{BorshDeserialize, BorshSerialize};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+
+const BLOCKS: TableDefinition<u64, &[u8]> = TableDefinition::new("blocks");
+const SAVED: TableDefinition<&str, &[u8]> = TableDefinition::new("saved");
+
+/// A finalised block and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Record {
+    /// Canonical bytes of the [`light::Header`].
+    pub header: Vec<u8>,
+    /// `None` if only a descendant's certificate was seen.
+    pub certificate: Option<Vec<u8>>,
+    pub transactions: Vec<Vec<u8>>,
+    pub outcomes: Vec<Vec<u8>>,
+    pub events: Vec<Vec<u8>>,
+}
+
+pub struct Store {
+    database: Database,
+}
+
+impl Store {
+    pub fn open(path: &Path) -> Result<Self> {
+        let database = Database::builder()
+            .set_cache_size(8 << 20)
+            .create(path)
+            .with_context(|| format!("open {}", path.display()))?;
+        let write = database.begin_write()?;
+        write.open_table(BLOCKS)?;
+        write.open_table(SAVED)?;
+        write.commit()?;
+        Ok(Self { database })
+    }
+
+    /// Durable when it returns. `state`: all of the state after this block, to start from.
+    pub fn put(&self, height: u64, record: &Record, state: Option<Vec<u8>>) -> Result<()> {
+        let write = self.database.begin_write()?;
+        {
+            let mut blocks = write.open_table(BLOCKS)?;
+            blocks.insert(height, borsh::to_vec(record)?.as_slice())?;
+            if let Some(state) = state {
+                let mut saved = write.open_table(SAVED)?;
+                saved.insert("state", borsh::to_vec(&(height, state))?.as_slice())?;
+            }
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    pub fn block(&self, height: u64) -> Result<Option<Record>> {
+        let read = self.database.begin_read()?;
+        let blocks = read.open_table(BLOCKS)?;
+        let Some(bytes) = blocks.get(height)? else {
+            return Ok(None);
+        };
+        Ok(Some(Record::try_from_slice(bytes.value())?))
+    }
+
+    pub fn latest(&self) -> Result<Option<u64>> {
+        let read = self.database.begin_read()?;
+        let blocks = read.open_table(BLOCKS)?;
+        Ok(blocks.last()?.map(|(height, _)| height.value()))
+    }
+
+    /// Height and bytes of the state saved last.
+    pub fn state(&self) -> Result<Option<(u64, Vec<u8>)>> {
+        let read = self.database.begin_read()?;
+        let saved = read.open_table(SAVED)?;
+        let Some(bytes) = saved.get("state")? else {
+            return Ok(None);
+        };
+        Ok(Some(BorshDeserialize::try_from_slice(bytes.value())?))
+    }
+}

@@ -1,0 +1,260 @@
+//! Four real validators on loopback, with a machine that counts.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use bytes::Bytes;
+use types::Digest;
+
+use crate::{Admitted, Committee, Config, Executed, Handle, Machine, Peer, Seat, deal, start};
+
+/// Each transaction counts its own bytes.
+struct Counter;
+
+type Counts = BTreeMap<Vec<u8>, u64>;
+
+impl Machine for Counter {
+    type State = Counts;
+
+    fn genesis(&self) -> Executed<Counts> {
+        executed(Counts::new(), &[])
+    }
+
+    fn admit(&self, state: &Counts, transaction: &[u8]) -> Result<Admitted, String> {
+        if state.contains_key(transaction) {
+            return Err("counted already".into());
+        }
+        Ok(Admitted {
+            id: self.id(transaction),
+            sender: Digest::of(transaction).0[..20].try_into().expect("twenty"),
+            fee: 0,
+        })
+    }
+
+    fn id(&self, transaction: &[u8]) -> Digest {
+        Digest::of(transaction)
+    }
+
+    fn execute(
+        &self,
+        parent: &Counts,
+        _: u64,
+        _: u64,
+        transactions: &[Bytes],
+        _: &dyn Fn(&Digest) -> bool,
+    ) -> Executed<Counts> {
+        let mut state = parent.clone();
+        for transaction in transactions {
+            *state.entry(transaction.to_vec()).or_default() += 1;
+        }
+        executed(state, transactions)
+    }
+
+    fn save(&self, state: &Counts) -> Vec<u8> {
+        borsh::to_vec(state).expect("encodes")
+    }
+
+    fn load(&self, bytes: &[u8]) -> Result<Counts> {
+        Ok(borsh::from_slice(bytes)?)
+    }
+}
+
+fn executed(state: Counts, transactions: &[Bytes]) -> Executed<Counts> {
+    let mut changes: Vec<_> = transactions
+        .iter()
+        .map(|t| {
+            (
+                Digest::of(t),
+                state.get(&t[..]).map(|n| Digest::of(&n.to_le_bytes())),
+            )
+        })
+        .collect();
+    changes.sort();
+    changes.dedup();
+    Executed {
+        changes,
+        events: transactions.iter().map(|t| t.to_vec()).collect(),
+        outcomes: transactions.iter().map(|_| vec![1]).collect(),
+        state,
+    }
+}
+
+struct Net {
+    committee: Committee,
+    seats: Vec<Seat>,
+    peers: Vec<Peer>,
+    folder: tempfile::TempDir,
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
+}
+
+impl Net {
+    fn new() -> Self {
+        let (committee, seats) = deal(4, [7; 32]).expect("dealt");
+        let committee = Committee::from_bytes(&committee.to_bytes()).expect("reads back");
+        let seats: Vec<Seat> = seats
+            .iter()
+            .map(|s| Seat::from_bytes(&s.to_bytes()).expect("reads back"))
+            .collect();
+        let peers = seats
+            .iter()
+            .map(|seat| Peer {
+                key: seat.key(),
+                address: free_address(),
+            })
+            .collect();
+        Self {
+            committee,
+            seats,
+            peers,
+            folder: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    fn start(&self, at: usize) -> Handle<Counter> {
+        let config = Config {
+            data: Path::join(self.folder.path(), at.to_string()),
+            committee: self.committee.clone(),
+            seat: self.seats[at].clone(),
+            listen: self.peers[at].address,
+            peers: self.peers.clone(),
+            network: Digest::of(b"test"),
+            genesis_ms: 1,
+        };
+        start(config, Arc::new(Counter)).expect("starts")
+    }
+}
+
+fn wait(what: &str, good: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !good() {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "{what}: not within a minute"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn stop(handle: &Handle<Counter>) {
+    futures::executor::block_on(handle.stop());
+}
+
+#[test]
+fn agree_restart_and_catch_up() {
+    let net = Net::new();
+    let mut nodes: Vec<_> = (0..4).map(|n| net.start(n)).collect();
+    wait("first blocks", || {
+        nodes.iter().all(|n| n.head().header.height >= 2)
+    });
+
+    // One transaction, given to any one, is applied once everywhere.
+    let mut latencies = Vec::new();
+    for n in 0..12u8 {
+        let before = Instant::now();
+        let bytes = Bytes::from(vec![n; 40]);
+        nodes[usize::from(n) % 4].submit(bytes).expect("queued");
+        wait("applied", || {
+            nodes
+                .iter()
+                .all(|x| x.head().state.get(&vec![n; 40]) == Some(&1))
+        });
+        latencies.push(before.elapsed().as_millis());
+    }
+    latencies.sort_unstable();
+    println!("final on all four, milliseconds: {latencies:?}");
+    assert!(nodes[0].submit(Bytes::from(vec![0; 40])).is_err());
+
+    // A dead validator costs no agreement; what it missed it gets when it is back.
+    stop(&nodes.remove(3));
+    let at = nodes[0].head().header.height;
+    for n in 20..26u8 {
+        nodes[0].submit(Bytes::from(vec![n; 40])).expect("queued");
+    }
+    wait("three go on", || {
+        nodes[..3]
+            .iter()
+            .all(|x| (20..26u8).all(|n| x.head().state.get(&vec![n; 40]) == Some(&1)))
+            && nodes[0].head().header.height >= at + 4
+    });
+    nodes.push(net.start(3));
+    assert_eq!(
+        nodes[3].head().state.get(&vec![11; 40]),
+        Some(&1),
+        "kept over a restart"
+    );
+    wait("caught up", || {
+        nodes[3].head().state.get(&vec![25; 40]) == Some(&1)
+    });
+
+    // All stop; all go on where they were.
+    nodes.iter().for_each(stop);
+    let height = nodes[0].head().header.height;
+    drop(nodes);
+    let nodes: Vec<_> = (0..4).map(|n| net.start(n)).collect();
+    assert!(nodes.iter().all(|n| n.head().header.height + 2 >= height));
+    nodes[2].submit(Bytes::from(vec![99; 40])).expect("queued");
+    wait("all back", || {
+        nodes
+            .iter()
+            .all(|x| x.head().state.get(&vec![99; 40]) == Some(&1))
+    });
+
+    // Same chain everywhere, each block certified under the one network key.
+    let key = net.committee.network_key();
+    let common = nodes
+        .iter()
+        .map(|n| n.head().header.height)
+        .min()
+        .expect("four");
+    let mut certified = 0;
+    let mut parent = None;
+    for height in 1..=common {
+        let records: Vec<_> = nodes
+            .iter()
+            .map(|n| n.block(height).expect("reads").expect("kept"))
+            .collect();
+        assert!(records.iter().all(|r| r.header == records[0].header));
+        let header = light::Header::from_bytes(&records[0].header).expect("reads");
+        assert!(parent.is_none_or(|p| p == header.parent));
+        parent = Some(header.digest());
+        for record in &records {
+            assert_eq!(record.events, record.transactions);
+            let Some(certificate) = &record.certificate else {
+                continue;
+            };
+            certified += 1;
+            let verify = |header: &[u8], certificate: &[u8]| {
+                light::verify_block(&key, header, &[], certificate)
+            };
+            verify(&record.header, certificate).expect("certified");
+            if height == 1 {
+                assert!(certificate.len() < 150, "{} bytes", certificate.len());
+                for at in 0..certificate.len() {
+                    let mut bad = certificate.clone();
+                    bad[at] ^= 1;
+                    assert!(verify(&record.header, &bad).is_err(), "byte {at}");
+                }
+                for at in (0..record.header.len()).step_by(16) {
+                    let mut bad = record.header.clone();
+                    bad[at] ^= 1;
+                    assert_eq!(
+                        verify(&bad, certificate),
+                        Err(light::LightError::OtherBlock)
+                    );
+                }
+            }
+        }
+    }
+    println!("{certified} certificates for {common} blocks on four nodes");
+    assert!(certified as u64 >= common);
+    nodes.iter().for_each(stop);
+}
