@@ -1,0 +1,309 @@
+//! Bring the agent up, keep one worker per allocation of the plan, take it down.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use engine::{Engine, EngineConfig, OciEngine, Runtime};
+use ledger::lease::Desired;
+use net::{Directory, DirectoryEntry, NetworkKey};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use types::{AccountId, AllocationId, Offer};
+
+use crate::book::Book;
+use crate::config::Config;
+use crate::ledger_link::{self, LedgerLink};
+use crate::machine::{architecture, machine_digest, machine_resources, now_ms};
+use crate::shared::Shared;
+use crate::worker::Worker;
+use crate::{http, reporter};
+
+/// Runs until `shutdown`. Errors say what the machine lacks, before anything is offered.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
+    for folder in ["state", "usage", "upper", "volumes", "images", "engine", "net"] {
+        let path = config.data.join(folder);
+        std::fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+    }
+    let engine: Arc<dyn Engine> = Arc::new(open_engine(&config)?);
+    let capabilities = engine.probe().await?;
+    let net = Arc::new(net::Network::open(net_config(&config)).await?);
+    net.probe().await?;
+    tracing::info!(?capabilities, "this machine can run containers");
+
+    let client = sdk::Client::new([config.network.clone()])?;
+    let link = Arc::new(LedgerLink::new(client, config.key.clone()));
+    let images = Arc::new(images::Store::open(images::StoreConfig {
+        dir: config.data.join("images"),
+        uid_base: config.uid_base,
+        network_registry: Some(config.network.clone()),
+        ..Default::default()
+    })?);
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listen on {}; choose another with --listen", config.listen))?;
+    let address = match &config.advertise {
+        Some(address) => address.clone(),
+        None => format!("http://{}", listener.local_addr()?),
+    };
+    register(&config, &link, address).await?;
+
+    let (plan_sender, plans) = watch::channel(None);
+    let shared = Arc::new(Shared {
+        config,
+        link: link.clone(),
+        engine,
+        net: net.clone(),
+        images,
+        plans,
+        books: Mutex::new(BTreeMap::new()),
+        statuses: Mutex::new(BTreeMap::new()),
+        current: Mutex::new(BTreeMap::new()),
+        status_changed: Notify::new(),
+        usage_due: Notify::new(),
+    });
+    let mut background = tokio::task::JoinSet::new();
+    background.spawn(async move {
+        ledger_link::follow(link, plan_sender).await;
+    });
+    for task in [
+        tokio::spawn({
+            let shared = shared.clone();
+            async move {
+                reporter::meter(shared).await;
+            }
+        }),
+        tokio::spawn({
+            let shared = shared.clone();
+            async move {
+                reporter::statuses(shared).await;
+            }
+        }),
+        tokio::spawn({
+            let shared = shared.clone();
+            async move {
+                reporter::usage(shared).await;
+            }
+        }),
+    ] {
+        background.spawn(async move {
+            let _ = task.await;
+        });
+    }
+    let server = axum::serve(listener, http::router(shared.clone()));
+    background.spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the agent's API has stopped");
+        }
+    });
+
+    let mut workers = Workers::default();
+    let mut plans = shared.plans.clone();
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            ended = background.join_next() => bail!("a part of the agent has stopped: {ended:?}"),
+            changed = plans.changed() => {
+                changed.context("the plan is not followed any more")?;
+                let Some(plan) = plans.borrow_and_update().clone() else { continue };
+                workers.follow(&shared, &plan)?;
+                net.set_directory(directory(&plan));
+            }
+        }
+    }
+    workers.end(&shared).await;
+    background.abort_all();
+    net.close(shared.config.stop_on_exit).await?;
+    Ok(())
+}
+
+fn open_engine(config: &Config) -> Result<OciEngine> {
+    let runtime = match config.engine.as_str() {
+        "libcontainer" => Runtime::Libcontainer,
+        "runc" => Runtime::Runc,
+        "crun" => Runtime::Crun,
+        other => bail!("there is no engine \"{other}\": choose libcontainer, runc or crun"),
+    };
+    Ok(OciEngine::open(EngineConfig {
+        root: config.data.join("engine"),
+        runtime,
+        shim: config.shim.clone(),
+        cgroup_parent: format!("/runrig/{}", tag(config)),
+    })?)
+}
+
+/// Four letters that tell this agent's bridges and cgroups from those of others here.
+fn tag(config: &Config) -> String {
+    AccountId::of(&config.key.public()).to_string()[..4].to_string()
+}
+
+fn net_config(config: &Config) -> net::NetworkConfig {
+    net::NetworkConfig {
+        state: config.data.join("net"),
+        tag: tag(config),
+        ..Default::default()
+    }
+}
+
+async fn register(config: &Config, link: &LedgerLink, address: String) -> Result<()> {
+    let mut capacity = machine_resources(&config.data)?;
+    if let Some(cpus) = config.cpus_millis {
+        capacity.cpu_millis = cpus;
+    }
+    if let Some(memory) = config.memory_bytes {
+        capacity.memory_bytes = memory;
+    }
+    if let Some(disk) = config.disk_bytes {
+        capacity.disk_bytes = disk;
+    }
+    if let Some(bandwidth) = config.bandwidth_kbps {
+        capacity.bandwidth_kbps = bandwidth;
+    }
+    let call = ledger::host::Call::Register {
+        name: config.name.clone(),
+        address,
+        offer: Offer {
+            capacity,
+            architecture: architecture().into(),
+            region: config.region.clone(),
+            price_multiplier_milli: 1000,
+        },
+        owner: config.owner.unwrap_or(link.host),
+        machine: machine_digest()?,
+    };
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match link.submit(ledger::Call::Host(call.clone())).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_rejection() => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, network = %config.network, "the network does not answer yet");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Workers {
+    all: BTreeMap<AllocationId, (watch::Sender<Arc<api::PlannedAllocation>>, JoinHandle<()>)>,
+}
+
+impl Workers {
+    /// Tells workers what changed, starts those that are new.
+    fn follow(&mut self, shared: &Arc<Shared>, plan: &api::HostPlan) -> Result<()> {
+        self.all.retain(|_, (_, task)| !task.is_finished());
+        for planned in &plan.allocations {
+            let id = planned.allocation;
+            if let Some((sender, _)) = self.all.get(&id) {
+                sender.send_if_modified(|known| {
+                    let differs = known.desired != planned.desired
+                        || known.generation != planned.generation
+                        || known.remove_volumes != planned.remove_volumes;
+                    if differs {
+                        *known = Arc::new(planned.clone());
+                    }
+                    differs
+                });
+                continue;
+            }
+            let book = Book::open(
+                id,
+                shared.book_path(id),
+                planned.spec.resources,
+                now_ms(),
+                planned.sequence,
+                planned.usage,
+            )?;
+            if book.is_closed() && planned.desired == Desired::Remove {
+                continue;
+            }
+            let book = Arc::new(Mutex::new(book));
+            shared
+                .books
+                .lock()
+                .expect("not poisoned")
+                .insert(id, book.clone());
+            let (sender, receiver) = watch::channel(Arc::new(planned.clone()));
+            let worker = Worker::open(shared.clone(), receiver, book)?;
+            let task = tokio::spawn({
+                let shared = shared.clone();
+                async move {
+                    worker.run().await;
+                    shared.books.lock().expect("not poisoned").remove(&id);
+                    shared.current.lock().expect("not poisoned").remove(&id);
+                }
+            });
+            self.all.insert(id, (sender, task));
+        }
+        Ok(())
+    }
+
+    /// Leaves containers to their shims, or stops them when the whole cloud ends with us.
+    async fn end(self, shared: &Arc<Shared>) {
+        for (_, task) in self.all.values() {
+            task.abort();
+        }
+        if !shared.config.stop_on_exit {
+            return;
+        }
+        let running = shared.engine.list().await.unwrap_or_default();
+        futures::future::join_all(running.iter().map(|container| async {
+            let grace = Duration::from_secs(5);
+            if let Err(error) = shared.engine.stop(&container.id, libc::SIGTERM, grace).await {
+                tracing::warn!(id = %container.id, %error, "stop");
+            }
+        }))
+        .await;
+        // Last readings before the cgroups go; they are reported when the agent is back.
+        let books: Vec<_> = shared
+            .books
+            .lock()
+            .expect("not poisoned")
+            .values()
+            .cloned()
+            .collect();
+        for book in books {
+            let mut book = book.lock().expect("not poisoned");
+            book.detach(now_ms(), None);
+            if let Err(error) = book.save() {
+                tracing::error!(%error, "usage book");
+            }
+        }
+        for container in &running {
+            if let Err(error) = shared.engine.remove(&container.id).await {
+                tracing::warn!(id = %container.id, %error, "remove");
+            }
+        }
+    }
+}
+
+/// Names and addresses of all replicas that containers here may reach.
+fn directory(plan: &api::HostPlan) -> Directory {
+    let mut entries = Vec::new();
+    for peer in plan.peers.iter().filter(|p| p.same_machine) {
+        for (network, address) in &peer.status.addresses {
+            let mut names = vec![
+                peer.service.to_lowercase(),
+                format!("{}-{}", peer.service.to_lowercase(), peer.replica),
+                peer.allocation.to_string(),
+            ];
+            if let Some(aliases) = peer.networks.get(network) {
+                names.extend(aliases.iter().map(|a| a.to_lowercase()));
+            }
+            entries.push(DirectoryEntry {
+                network: NetworkKey {
+                    deployment: peer.deployment.to_string(),
+                    network: network.clone(),
+                },
+                names,
+                address: (*address).into(),
+                ready: peer.status.is_ready(),
+            });
+        }
+    }
+    Directory { entries }
+}

@@ -1,0 +1,165 @@
+//! The counters of one allocation over all its containers, and its chain of usage records.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use meter::Accumulator;
+use serde::{Deserialize, Serialize};
+use types::{AllocationId, Digest, Resources, Usage, UsageRecord};
+
+use crate::durable;
+
+/// What is on disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Page {
+    accumulator: Accumulator,
+    sequence: u64,
+    previous: Digest,
+    /// Told to the ledger for good.
+    closed: bool,
+}
+
+pub struct Book {
+    pub allocation: AllocationId,
+    path: PathBuf,
+    page: Page,
+    /// Where the counters of the running container are.
+    source: Option<meter::Source>,
+    /// Directories that cost storage even while nothing runs.
+    directories: Vec<PathBuf>,
+    instance: u32,
+    pub last_reading: Option<meter::Reading>,
+    pub cpu_millis_now: u64,
+    last_cpu: Option<(u64, u64)>,
+    reported: Usage,
+    finished: bool,
+}
+
+impl Book {
+    /// Continues from disk; else where the ledger says that the lease stands.
+    pub fn open(
+        allocation: AllocationId,
+        path: PathBuf,
+        reserved: Resources,
+        now_ms: u64,
+        ledger_sequence: u64,
+        ledger_usage: Usage,
+    ) -> Result<Self> {
+        let mut page = durable::read::<Page>(&path)?.unwrap_or_else(|| Page {
+            accumulator: Accumulator::continuing(reserved, ledger_usage, now_ms),
+            sequence: ledger_sequence,
+            previous: Digest::default(),
+            closed: false,
+        });
+        page.sequence = page.sequence.max(ledger_sequence);
+        Ok(Self {
+            allocation,
+            path,
+            page,
+            source: None,
+            directories: Vec::new(),
+            instance: 0,
+            last_reading: None,
+            cpu_millis_now: 0,
+            last_cpu: None,
+            reported: ledger_usage,
+            finished: false,
+        })
+    }
+
+    /// Counts `source` from now on.
+    pub fn attach(&mut self, instance: u32, source: meter::Source) {
+        self.directories.clone_from(&source.directories);
+        self.instance = instance;
+        self.source = Some(source);
+        self.last_cpu = None;
+    }
+
+    /// Storage only: nothing runs.
+    pub fn keep(&mut self, directories: Vec<PathBuf>) {
+        self.directories = directories;
+    }
+
+    /// Reads the counters once. With `disk` (bytes walked outside of the lock) storage too.
+    pub fn sample(&mut self, now_ms: u64, disk: Option<u64>) {
+        let Some(source) = &self.source else {
+            self.page.accumulator.idle(now_ms, disk);
+            self.cpu_millis_now = 0;
+            return;
+        };
+        match meter::read(source) {
+            Ok(mut reading) => {
+                reading.disk_bytes = disk
+                    .or(self.last_reading.map(|r| r.disk_bytes))
+                    .unwrap_or_default();
+                if let Some((at, cpu)) = self.last_cpu
+                    && now_ms > at
+                {
+                    let nanos = reading.cpu_ns.saturating_sub(cpu);
+                    self.cpu_millis_now = nanos / 1000 / (now_ms - at);
+                }
+                self.last_cpu = Some((now_ms, reading.cpu_ns));
+                self.page.accumulator.add(self.instance, &reading, now_ms);
+                self.last_reading = Some(reading);
+            }
+            Err(error) => {
+                tracing::debug!(allocation = %self.allocation, %error, "counters are gone");
+            }
+        }
+    }
+
+    /// The last reading before the container's cgroup and interfaces go.
+    pub fn detach(&mut self, now_ms: u64, disk: Option<u64>) {
+        self.sample(now_ms, disk);
+        self.source = None;
+    }
+
+    pub fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
+    /// No container will follow: the next record is the last.
+    pub fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.page.closed
+    }
+
+    pub fn total(&self) -> Usage {
+        self.page.accumulator.total()
+    }
+
+    /// The next link of the chain, on disk before it is returned, and whether it is the last;
+    /// `None` if nothing was used since the ledger last heard.
+    pub fn record(&mut self, until_ms: u64) -> Result<Option<(UsageRecord, bool)>> {
+        let total = self.page.accumulator.total();
+        if self.page.closed || (total == self.reported && !self.finished) {
+            return Ok(None);
+        }
+        let record = UsageRecord {
+            allocation: self.allocation,
+            sequence: self.page.sequence + 1,
+            instance: self.instance,
+            until_ms,
+            total,
+            previous: self.page.previous,
+        };
+        self.page.sequence = record.sequence;
+        self.page.previous = record.digest();
+        self.save()?;
+        Ok(Some((record, self.finished)))
+    }
+
+    /// The ledger has taken `record`.
+    pub fn settled(&mut self, record: &UsageRecord, last: bool) -> Result<()> {
+        self.reported = record.total;
+        self.page.closed |= last;
+        self.save()
+    }
+
+    pub fn save(&self) -> Result<()> {
+        durable::write(&self.path, &self.page)
+    }
+}

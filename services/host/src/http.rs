@@ -1,0 +1,376 @@
+//! What the agent answers: logs, exec, stats, inspect to a deployment's owner; usage records
+//! to anyone who checks a receipt; tunnels to gateways.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Problem, RequestAuth};
+use axum::body::Body;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use bytes::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::sync::Semaphore;
+use types::{AllocationId, RunState};
+
+use crate::durable::container_id;
+use crate::machine::now_ms;
+use crate::shared::Shared;
+use crate::{exec, logs};
+
+/// Streams (logs, exec, stats, tunnels) at once.
+const STREAMS_MAX: usize = 2_000;
+
+struct Agent {
+    shared: Arc<Shared>,
+    streams: Arc<Semaphore>,
+}
+
+pub fn router(shared: Arc<Shared>) -> Router {
+    let agent = Arc::new(Agent {
+        shared,
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+    });
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/allocations/{id}/logs", get(log_lines))
+        .route("/v1/allocations/{id}/stats", get(stats))
+        .route("/v1/allocations/{id}/inspect", get(inspect))
+        .route("/v1/allocations/{id}/exec", get(exec_socket))
+        .route("/v1/allocations/{id}/usage/{sequence}", get(usage))
+        .route("/v1/allocations/{id}/tunnel/{port}", get(tunnel))
+        .with_state(agent)
+}
+
+struct Refused(StatusCode, Problem);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}
+
+fn refused(code: StatusCode, kind: &str, what: String, why: &str, next: &str) -> Refused {
+    let problem = Problem {
+        kind: kind.into(),
+        what,
+        why: why.into(),
+        next: next.into(),
+    };
+    Refused(code, problem)
+}
+
+impl Agent {
+    fn planned(&self, id: &str) -> Result<api::PlannedAllocation, Refused> {
+        id.parse::<AllocationId>()
+            .ok()
+            .and_then(|id| self.shared.planned(id))
+            .ok_or_else(|| {
+                refused(
+                    StatusCode::NOT_FOUND,
+                    "not_found",
+                    format!("allocation {}", id.chars().take(20).collect::<String>()),
+                    "it is not on this host",
+                    "See `runrig ps -a`.",
+                )
+            })
+    }
+
+    /// The owner alone looks inside.
+    fn owned(
+        &self,
+        id: &str,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<api::PlannedAllocation, Refused> {
+        let planned = self.planned(id)?;
+        let header = headers
+            .get(RequestAuth::HEADER)
+            .and_then(|v| v.to_str().ok());
+        let path = uri.path_and_query().map_or(uri.path(), |p| p.as_str());
+        let account = RequestAuth::check(header, method.as_str(), path, now_ms()).map_err(|e| {
+            refused(
+                StatusCode::UNAUTHORIZED,
+                "login",
+                format!("allocation {}", planned.allocation),
+                &e.to_string(),
+                "Choose the owner's context with `runrig context use`.",
+            )
+        })?;
+        if account != planned.owner {
+            return Err(refused(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                format!("allocation {}", planned.allocation),
+                "it belongs to another account",
+                "Choose the owner's context with `runrig context use`.",
+            ));
+        }
+        Ok(planned)
+    }
+
+    fn current(&self, id: AllocationId) -> crate::shared::Current {
+        self.shared
+            .current
+            .lock()
+            .expect("not poisoned")
+            .get(&id)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn stream(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refused> {
+        self.streams.clone().try_acquire_owned().map_err(|_| {
+            refused(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "host".into(),
+                "too many open streams",
+                "Try again in a moment.",
+            )
+        })
+    }
+}
+
+async fn status(State(agent): State<Arc<Agent>>) -> Json<api::AgentStatus> {
+    let shared = &agent.shared;
+    let current = shared.current.lock().expect("not poisoned");
+    let running = current
+        .values()
+        .filter(|c| c.status.state == RunState::Running)
+        .count();
+    Json(api::AgentStatus {
+        host: shared.link.host,
+        key: shared.config.key.public(),
+        engine: shared.config.engine.clone(),
+        plan: shared.plan().map_or(0, |p| p.plan),
+        running: running as u32,
+    })
+}
+
+async fn log_lines(
+    State(agent): State<Arc<Agent>>,
+    Path(id): Path<String>,
+    Query(query): Query<logs::Query>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let planned = agent.owned(&id, &method, &uri, &headers)?;
+    let permit = agent.stream()?;
+    let lines = logs::stream(agent.shared.clone(), planned, query);
+    let lines = futures::StreamExt::inspect(lines, move |_| {
+        let _held = &permit;
+    });
+    Ok(ndjson(Body::from_stream(lines)))
+}
+
+fn ndjson(body: Body) -> Response {
+    ([("content-type", "application/x-ndjson")], body).into_response()
+}
+
+#[derive(serde::Deserialize)]
+struct StatsQuery {
+    #[serde(default)]
+    stream: bool,
+}
+
+async fn stats(
+    State(agent): State<Arc<Agent>>,
+    Path(id): Path<String>,
+    Query(query): Query<StatsQuery>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let planned = agent.owned(&id, &method, &uri, &headers)?;
+    let permit = agent.stream()?;
+    let shared = agent.shared.clone();
+    let lines = futures::stream::unfold(0u64, move |round| {
+        let (shared, planned) = (shared.clone(), planned.clone());
+        let _held = &permit;
+        async move {
+            if round > 0 {
+                if !query.stream {
+                    return None;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            shared.planned(planned.allocation)?;
+            let mut line = serde_json::to_vec(&sample(&shared, &planned)).ok()?;
+            line.push(b'\n');
+            Some((Ok::<_, std::io::Error>(Bytes::from(line)), round + 1))
+        }
+    });
+    Ok(ndjson(Body::from_stream(lines)))
+}
+
+fn sample(shared: &Shared, planned: &api::PlannedAllocation) -> api::Stats {
+    let book = shared
+        .books
+        .lock()
+        .expect("not poisoned")
+        .get(&planned.allocation)
+        .cloned();
+    let (reading, cpu_millis) = book.map_or((None, 0), |book| {
+        let book = book.lock().expect("not poisoned");
+        (book.last_reading, book.cpu_millis_now)
+    });
+    let reading = reading.unwrap_or_default();
+    api::Stats {
+        allocation: planned.allocation,
+        service: planned.service.clone(),
+        at_ms: now_ms(),
+        cpu_millis,
+        cpu_limit_millis: planned.spec.resources.cpu_millis.into(),
+        memory_bytes: reading.memory_bytes,
+        memory_limit_bytes: planned.spec.resources.memory_bytes,
+        disk_bytes: reading.disk_bytes,
+        rx_bytes: reading.rx_bytes,
+        tx_bytes: reading.tx_bytes,
+        pids: reading.pids,
+    }
+}
+
+async fn inspect(
+    State(agent): State<Arc<Agent>>,
+    Path(id): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Json<serde_json::Value>, Refused> {
+    let planned = agent.owned(&id, &method, &uri, &headers)?;
+    let current = agent.current(planned.allocation);
+    let container = container_id(planned.allocation, current.instance);
+    let engine = agent.shared.engine.status(&container).await.ok();
+    let network = agent.shared.net.attachments().await.remove(&container);
+    Ok(Json(serde_json::json!({
+        "allocation": planned.allocation,
+        "host": agent.shared.link.host,
+        "plan": planned,
+        "status": current.status,
+        "container": engine,
+        "network": network,
+    })))
+}
+
+async fn exec_socket(
+    State(agent): State<Arc<Agent>>,
+    Path(id): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Refused> {
+    let planned = agent.owned(&id, &method, &uri, &headers)?;
+    let current = agent.current(planned.allocation);
+    if current.status.state != RunState::Running {
+        return Err(refused(
+            StatusCode::CONFLICT,
+            "conflict",
+            format!("allocation {}", planned.allocation),
+            "its container does not run",
+            "See `runrig ps -a`, then `runrig start`.",
+        ));
+    }
+    let permit = agent.stream()?;
+    let container = container_id(planned.allocation, current.instance);
+    let shared = agent.shared.clone();
+    Ok(upgrade
+        .max_message_size(1 << 20)
+        .on_upgrade(move |socket| async move {
+            exec::serve(shared, planned, container, socket).await;
+            drop(permit);
+        }))
+}
+
+async fn usage(
+    State(agent): State<Arc<Agent>>,
+    Path((id, sequence)): Path<(String, u64)>,
+) -> Result<Json<api::UsageProof>, Refused> {
+    let missing = || {
+        refused(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("usage record {sequence}"),
+            "this host does not keep it (any more)",
+            "The receipt itself can still be verified.",
+        )
+    };
+    let id: AllocationId = id.parse().map_err(|_| missing())?;
+    let path = agent.shared.records_path(id);
+    let _permit = agent.stream()?;
+    tokio::task::spawn_blocking(move || {
+        use std::io::BufRead;
+        [path.clone(), path.with_extension("1.ndjson")]
+            .into_iter()
+            .filter_map(|p| std::fs::File::open(p).ok())
+            .flat_map(|f| std::io::BufReader::new(f).lines().map_while(Result::ok))
+            .filter_map(|line| serde_json::from_str::<api::UsageProof>(&line).ok())
+            .find(|proof| proof.record.sequence == sequence)
+    })
+    .await
+    .ok()
+    .flatten()
+    .map(Json)
+    .ok_or_else(missing)
+}
+
+/// Bytes to a port that the service publishes or exposes; nothing else is reachable so.
+async fn tunnel(
+    State(agent): State<Arc<Agent>>,
+    Path((id, port)): Path<(String, u16)>,
+    mut request: Request,
+) -> Result<Response, Refused> {
+    let planned = agent.planned(&id)?;
+    let closed = |why: &str| {
+        refused(
+            StatusCode::BAD_GATEWAY,
+            "unavailable",
+            format!("port {port} of {}", planned.allocation),
+            why,
+            "See `runrig ps`.",
+        )
+    };
+    let open = planned.spec.ports.iter().any(|p| p.target == port)
+        || planned.spec.expose.contains(&port);
+    if !open {
+        return Err(closed("the service neither publishes nor exposes it"));
+    }
+    let permit = agent.stream()?;
+    let current = agent.current(planned.allocation);
+    let address = current
+        .status
+        .addresses
+        .values()
+        .next()
+        .copied()
+        .ok_or_else(|| closed("its container does not run"))?;
+    let upstream = tokio::time::timeout(
+        Duration::from_secs(3),
+        tokio::net::TcpStream::connect((std::net::Ipv4Addr::from(address), port)),
+    )
+    .await
+    .map_err(|_| closed("no answer within 3 s"))?
+    .map_err(|e| closed(&e.to_string()))?;
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let _held = permit;
+        let mut upstream = upstream;
+        if let Ok(client) = upgraded.await {
+            // Either side may end it; both ends close then.
+            let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut upstream).await;
+        }
+    });
+    Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header("connection", "upgrade")
+        .header("upgrade", "runrig-tunnel")
+        .body(Body::empty())
+        .map_err(|e| closed(&e.to_string()))
+}

@@ -1,0 +1,63 @@
+//! The agent's calls to the ledger.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ledger::Call;
+use sdk::{Client, SdkError};
+use tokio::sync::{Mutex, watch};
+use types::{HostId, SecretKey};
+
+/// Signs as the host. One transaction at a time: nonces follow each other without races.
+pub struct LedgerLink {
+    client: Client,
+    key: SecretKey,
+    pub host: HostId,
+    turn: Mutex<()>,
+}
+
+impl LedgerLink {
+    pub fn new(client: Client, key: SecretKey) -> Self {
+        Self {
+            host: HostId::of(&key.public()),
+            client,
+            key,
+            turn: Mutex::new(()),
+        }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Returns when the ledger has applied the call; a rejection is an error.
+    pub async fn submit(&self, call: Call) -> Result<(), SdkError> {
+        let _turn = self.turn.lock().await;
+        self.client.submit_and_wait(&self.key, call).await.map(|_| ())
+    }
+}
+
+/// Follows the host's plan. Keeps the last known one while no validator answers.
+pub async fn follow(
+    link: Arc<LedgerLink>,
+    plans: watch::Sender<Option<Arc<api::HostPlan>>>,
+) -> std::convert::Infallible {
+    let mut after = 0;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match link.client.host_plan(link.host, after, 20_000).await {
+            Ok(plan) => {
+                pause = Duration::from_millis(100);
+                if plan.plan != after || plans.borrow().is_none() {
+                    after = plan.plan;
+                    plans.send_replace(Some(Arc::new(plan)));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the plan cannot be read; running work goes on");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! From what the ledger placed and the image says to what the engine starts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use api::PlannedAllocation;
+use engine::{ContainerSpec, Mount, MountFrom};
+use images::ReadyImage;
+use net::{Attachment, NetworkKey};
+use types::MountSource;
+
+use crate::shared::Shared;
+use crate::volume;
+
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+pub fn network_key(planned: &PlannedAllocation, network: &str) -> NetworkKey {
+    NetworkKey {
+        deployment: planned.deployment.to_string(),
+        network: network.to_string(),
+    }
+}
+
+/// The service's networks; every service is on at least one.
+pub fn networks(planned: &PlannedAllocation) -> Vec<(NetworkKey, bool)> {
+    let internal = |name: &str| planned.networks.get(name).copied().unwrap_or(false);
+    if planned.spec.networks.is_empty() {
+        return vec![(network_key(planned, "default"), internal("default"))];
+    }
+    let mut all: Vec<_> = planned
+        .spec
+        .networks
+        .keys()
+        .map(|name| (network_key(planned, name), internal(name)))
+        .collect();
+    all.sort_by_key(|(_, internal)| *internal);
+    all
+}
+
+/// Entrypoint and command as Compose combines them with the image's.
+fn args(planned: &PlannedAllocation, image: &ReadyImage) -> Result<Vec<String>> {
+    let spec = &planned.spec;
+    let entrypoint = spec.entrypoint.as_ref();
+    let command = match (&spec.command, entrypoint) {
+        (Some(command), _) => command.clone(),
+        // A new entrypoint drops the image's command.
+        (None, Some(_)) => Vec::new(),
+        (None, None) => image.config.command.clone(),
+    };
+    let args: Vec<String> = entrypoint
+        .unwrap_or(&image.config.entrypoint)
+        .iter()
+        .chain(&command)
+        .cloned()
+        .collect();
+    if args.is_empty() {
+        bail!(
+            "neither the image nor the compose file says what to run; add `command:` to service {}",
+            planned.service
+        );
+    }
+    Ok(args)
+}
+
+fn environment(planned: &PlannedAllocation, image: &ReadyImage, hostname: &str) -> Vec<String> {
+    let mut all = BTreeMap::new();
+    for pair in std::iter::once(PATH).chain(image.config.env.iter().map(String::as_str)) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        all.insert(name.to_string(), value.to_string());
+    }
+    all.insert("HOSTNAME".into(), hostname.into());
+    all.extend(planned.spec.environment.clone());
+    if planned.spec.tty {
+        all.entry("TERM".into()).or_insert_with(|| "xterm".into());
+    }
+    all.into_iter().map(|(k, v)| format!("{k}={v}")).collect()
+}
+
+pub fn hostname(planned: &PlannedAllocation) -> String {
+    planned
+        .spec
+        .hostname
+        .clone()
+        .unwrap_or_else(|| planned.allocation.to_string())
+}
+
+/// Directories that are billed as this allocation's storage.
+pub fn storage(shared: &Shared, planned: &PlannedAllocation) -> Vec<PathBuf> {
+    let mut all = vec![shared.upper(planned.allocation)];
+    for mount in &planned.spec.mounts {
+        if let MountSource::Volume(name) = &mount.source {
+            all.push(shared.volume(planned.deployment, name));
+        }
+    }
+    all
+}
+
+/// Blocking: may copy image content into a fresh volume.
+pub fn container(
+    shared: &Shared,
+    planned: &PlannedAllocation,
+    id: String,
+    image: &ReadyImage,
+    attachment: &Attachment,
+) -> Result<ContainerSpec> {
+    let spec = &planned.spec;
+    let hostname = hostname(planned);
+    let user = spec.user.as_deref().unwrap_or(&image.config.user);
+    let user = engine::resolve_user(&image.layers, user)
+        .map_err(|why| anyhow::anyhow!("user \"{user}\" of service {}: {why}", planned.service))?;
+    let upper = shared.upper(planned.allocation);
+    std::fs::create_dir_all(&upper)
+        .with_context(|| format!("make the writable layer {}", upper.display()))?;
+    let mut mounts = Vec::new();
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        let source = match &mount.source {
+            MountSource::Tmpfs(0) => MountFrom::Tmpfs(spec.resources.memory_bytes / 2),
+            MountSource::Tmpfs(bytes) => MountFrom::Tmpfs(*bytes),
+            MountSource::Volume(name) => {
+                let path = shared.volume(planned.deployment, name);
+                volume::make(&path, image, &mount.target, shared.config.uid_base)?;
+                MountFrom::Directory(path)
+            }
+            MountSource::Anonymous => {
+                let path = upper.join(format!("volume-{index}"));
+                volume::make(&path, image, &mount.target, shared.config.uid_base)?;
+                MountFrom::Directory(path)
+            }
+        };
+        mounts.push(Mount {
+            target: mount.target.clone(),
+            source,
+            read_only: mount.read_only,
+        });
+    }
+    let address = attachment.interfaces.first().map(|i| i.address);
+    let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n");
+    if let Some(address) = address {
+        hosts.push_str(&format!("{address}\t{hostname}\n"));
+    }
+    Ok(ContainerSpec {
+        id,
+        args: args(planned, image)?,
+        env: environment(planned, image, &hostname),
+        cwd: spec
+            .working_dir
+            .clone()
+            .filter(|d| !d.is_empty())
+            .or_else(|| Some(image.config.working_dir.clone()))
+            .filter(|d| !d.is_empty())
+            .unwrap_or_else(|| "/".into()),
+        user,
+        hostname,
+        terminal: spec.tty,
+        read_only: spec.read_only,
+        lower: image.layers.clone(),
+        upper,
+        mounts,
+        netns: attachment.netns.clone(),
+        hosts,
+        resolv_conf: format!("nameserver {}\noptions ndots:0\n", attachment.dns),
+        uid_base: shared.config.uid_base,
+        limits: spec.resources,
+        pids: spec.pids,
+        stop_signal: stop_signal(planned, image),
+        labels: [
+            ("runrig.allocation".to_string(), planned.allocation.to_string()),
+            ("runrig.service".to_string(), planned.service.clone()),
+        ]
+        .into(),
+    })
+}
+
+/// Without the image at hand.
+pub fn stop_signal_of(planned: &PlannedAllocation) -> i32 {
+    planned
+        .spec
+        .stop_signal
+        .as_deref()
+        .and_then(signal_number)
+        .unwrap_or(libc::SIGTERM)
+}
+
+/// SIGTERM unless the compose file or the image says otherwise.
+pub fn stop_signal(planned: &PlannedAllocation, image: &ReadyImage) -> i32 {
+    planned
+        .spec
+        .stop_signal
+        .as_deref()
+        .or(image.config.stop_signal.as_deref())
+        .and_then(signal_number)
+        .unwrap_or(libc::SIGTERM)
+}
+
+fn signal_number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let name = text.to_ascii_uppercase();
+    let name = if name.starts_with("SIG") {
+        name
+    } else {
+        format!("SIG{name}")
+    };
+    name.parse::<nix::sys::signal::Signal>().ok().map(|s| s as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_by_name_and_number() {
+        for (text, number) in [
+            ("SIGTERM", Some(15)),
+            ("term", Some(15)),
+            ("9", Some(9)),
+            ("SIGQUIT", Some(3)),
+            ("0", None),
+            ("SIGNONE", None),
+        ] {
+            assert_eq!(signal_number(text), number, "{text}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Tell the ledger: states at once, usage by the interval, a heartbeat when there is nothing.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use ledger::lease::UsageLine;
+use tokio::time::Instant;
+use types::{UsageRecord, merkle_path, merkle_root};
+
+use crate::machine::now_ms;
+use crate::shared::Shared;
+
+/// Statuses in one transaction.
+const STATUSES_MAX: usize = 200;
+/// Usage lines in one report.
+const LINES_MAX: usize = 500;
+const RECORDS_BYTES_MAX: u64 = 16 << 20;
+
+/// Samples every running container once a second; walks disks less often.
+pub async fn meter(shared: Arc<Shared>) -> std::convert::Infallible {
+    let mut round = 0u64;
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        round += 1;
+        let shared = shared.clone();
+        let walk = round % 5 == 1;
+        let sampled = tokio::task::spawn_blocking(move || sample(&shared, walk)).await;
+        if let Err(error) = sampled {
+            tracing::error!(%error, "metering");
+        }
+    }
+}
+
+fn sample(shared: &Shared, walk: bool) {
+    let books: Vec<_> = shared
+        .books
+        .lock()
+        .expect("not poisoned")
+        .values()
+        .cloned()
+        .collect();
+    for book in books {
+        let directories = book.lock().expect("not poisoned").directories().to_vec();
+        let disk = walk.then(|| meter::disk_bytes(&directories));
+        book.lock().expect("not poisoned").sample(now_ms(), disk);
+    }
+}
+
+/// Sends what the workers say as soon as it is said.
+pub async fn statuses(shared: Arc<Shared>) -> std::convert::Infallible {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        shared.status_changed.notified().await;
+        loop {
+            let batch: Vec<_> = {
+                let mut waiting = shared.statuses.lock().expect("not poisoned");
+                let keys: Vec<_> = waiting.keys().take(STATUSES_MAX).copied().collect();
+                keys.into_iter()
+                    .filter_map(|k| waiting.remove_entry(&k))
+                    .collect()
+            };
+            if batch.is_empty() {
+                break;
+            }
+            let plan = shared.plan().map_or(0, |p| p.plan);
+            let call = ledger::lease::Call::ReportStatus {
+                plan,
+                statuses: batch.clone(),
+            };
+            match shared.link.submit(ledger::Call::Lease(call)).await {
+                Ok(()) => pause = Duration::from_millis(200),
+                Err(error) if error.is_rejection() => {
+                    tracing::warn!(%error, "the ledger did not take the states");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "states cannot be reported; trying again");
+                    let mut waiting = shared.statuses.lock().expect("not poisoned");
+                    for (allocation, status) in batch {
+                        waiting.entry(allocation).or_insert(status);
+                    }
+                    drop(waiting);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
+    }
+}
+
+/// Reports usage each interval, at once when a container is gone for good.
+pub async fn usage(shared: Arc<Shared>) -> std::convert::Infallible {
+    let mut heard = Instant::now();
+    let mut interval = None;
+    loop {
+        let Some(plan) = shared.plan() else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(plan.params.report_interval_ms)) => {}
+            () = shared.usage_due.notified() => {}
+        }
+        match report(&shared, &plan, &mut interval).await {
+            Ok(true) => heard = Instant::now(),
+            Ok(false) if heard.elapsed() >= Duration::from_millis(plan.params.heartbeat_ms) => {
+                match shared.link.submit(ledger::Call::Host(ledger::host::Call::Heartbeat)).await {
+                    Ok(()) => heard = Instant::now(),
+                    Err(error) => tracing::warn!(%error, "heartbeat"),
+                }
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "usage cannot be reported; it is kept and sent later"),
+        }
+    }
+}
+
+/// One report; whether anything was said. `interval` is the number of the last one taken.
+async fn report(shared: &Shared, plan: &api::HostPlan, interval: &mut Option<u64>) -> Result<bool> {
+    let mut records = Vec::new();
+    let books: Vec<_> = shared
+        .books
+        .lock()
+        .expect("not poisoned")
+        .values()
+        .cloned()
+        .collect();
+    let now = now_ms();
+    for book in &books {
+        let mut open = book.lock().expect("not poisoned");
+        if records.len() < LINES_MAX
+            && let Some((record, last)) = open.record(now)?
+        {
+            records.push((book.clone(), record, last));
+        }
+    }
+    if records.is_empty() {
+        return Ok(false);
+    }
+    let number = match *interval {
+        Some(n) => n + 1,
+        None => shared.link.client().host(&plan.host.to_string()).await?.interval + 1,
+    };
+    match send(shared, number, &records).await {
+        Ok(()) => {
+            *interval = Some(number);
+            return Ok(true);
+        }
+        Err(error) if error.is_rejection() => {
+            tracing::warn!(%error, "the ledger refused a usage report; sending line by line");
+        }
+        Err(error) => {
+            *interval = None;
+            return Err(error.into());
+        }
+    }
+    let mut number = shared.link.client().host(&plan.host.to_string()).await?.interval;
+    for one in records.chunks(1) {
+        match send(shared, number + 1, one).await {
+            Ok(()) => number += 1,
+            Err(error) if error.is_rejection() => {
+                tracing::error!(allocation = %one[0].1.allocation, %error, "usage line refused");
+            }
+            Err(error) => {
+                *interval = None;
+                return Err(error.into());
+            }
+        }
+    }
+    *interval = Some(number);
+    Ok(true)
+}
+
+type Entry = (Arc<std::sync::Mutex<crate::book::Book>>, UsageRecord, bool);
+
+async fn send(shared: &Shared, interval: u64, records: &[Entry]) -> Result<(), sdk::SdkError> {
+    let leaves: Vec<Vec<u8>> = records
+        .iter()
+        .map(|(_, record, _)| borsh::to_vec(record).expect("records encode"))
+        .collect();
+    let root = merkle_root(&leaves);
+    let lines = records
+        .iter()
+        .map(|(_, record, last)| UsageLine {
+            allocation: record.allocation,
+            sequence: record.sequence,
+            until_ms: record.until_ms,
+            total: record.total,
+            record: record.digest(),
+            last: *last,
+        })
+        .collect();
+    let call = ledger::lease::Call::ReportUsage {
+        interval,
+        root,
+        lines,
+    };
+    shared.link.submit(ledger::Call::Lease(call)).await?;
+    for (index, (book, record, last)) in records.iter().enumerate() {
+        if let Err(error) = book.lock().expect("not poisoned").settled(record, *last) {
+            tracing::error!(%error, "usage book");
+        }
+        let proof = api::UsageProof {
+            record: record.clone(),
+            root,
+            index: index as u64,
+            count: records.len() as u64,
+            path: merkle_path(&leaves, index).expect("in range"),
+        };
+        if let Err(error) = keep(shared, &proof) {
+            tracing::warn!(%error, "usage record cannot be kept for receipts");
+        }
+    }
+    Ok(())
+}
+
+fn keep(shared: &Shared, proof: &api::UsageProof) -> Result<()> {
+    let path = shared.records_path(proof.record.allocation);
+    if std::fs::metadata(&path).is_ok_and(|m| m.len() > RECORDS_BYTES_MAX) {
+        std::fs::rename(&path, path.with_extension("1.ndjson"))?;
+    }
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)?;
+    let mut line = serde_json::to_vec(proof)?;
+    line.push(b'\n');
+    file.write_all(&line)?;
+    Ok(())
+}

@@ -1,0 +1,645 @@
+//! The life of one allocation on this host.
+//!
+//! ```text
+//!          ┌──────────── restart policy, new generation ───────────┐
+//!          ▼                                                       │
+//! pull ─► wait for dependencies ─► create ─► running ─► exited ────┤
+//!          desired: stop, freeze ──────────────┘          └► rests ┘
+//!          desired: remove ─► stopped, last reading, data gone, lease closed
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Result;
+use api::{HostPlan, PlannedAllocation};
+use engine::{EngineError, Exit, Phase};
+use ledger::lease::Desired;
+use net::Attachment;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use types::{DependencyCondition, Health, RestartPolicy, RunState};
+
+use crate::book::Book;
+use crate::durable::{self, Memory, container_id};
+use crate::machine::now_ms;
+use crate::shared::Shared;
+use crate::{health, prepare, volume};
+
+/// A container that ran this long starts its restart pauses from the beginning.
+const STABLE: Duration = Duration::from_secs(10);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Logs of so many former containers are kept.
+const LOGS_KEPT: u32 = 5;
+
+pub struct Worker {
+    shared: Arc<Shared>,
+    planned: watch::Receiver<Arc<PlannedAllocation>>,
+    plans: watch::Receiver<Option<Arc<HostPlan>>>,
+    memory: Memory,
+    book: Arc<Mutex<Book>>,
+    running: Option<Running>,
+    pause: Duration,
+}
+
+struct Running {
+    container: String,
+    since: std::time::Instant,
+    stop_signal: i32,
+    health: watch::Receiver<Health>,
+    check: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(check) = &self.check {
+            check.abort();
+        }
+    }
+}
+
+/// Why a start did not come about.
+enum StartError {
+    /// Something else is wanted meanwhile.
+    Interrupted,
+    /// Trying again may help.
+    Later(String),
+    /// Trying again will not help.
+    Never(String, Option<i32>),
+}
+
+impl Worker {
+    pub fn open(
+        shared: Arc<Shared>,
+        planned: watch::Receiver<Arc<PlannedAllocation>>,
+        book: Arc<Mutex<Book>>,
+    ) -> Result<Self> {
+        let allocation = planned.borrow().allocation;
+        let memory = durable::read(&shared.memory_path(allocation))?
+            .unwrap_or_else(|| Memory::new(allocation));
+        Ok(Self {
+            plans: shared.plans.clone(),
+            shared,
+            planned,
+            memory,
+            book,
+            running: None,
+            pause: PAUSE_MIN,
+        })
+    }
+
+    /// Returns when the allocation is gone for good.
+    pub async fn run(mut self) {
+        self.adopt().await;
+        loop {
+            let planned = self.planned.borrow_and_update().clone();
+            match planned.desired {
+                Desired::Remove => return self.finish(&planned).await,
+                Desired::Stop => self.rest(&planned, RunState::Exited, "stopped on request").await,
+                Desired::Freeze => {
+                    self.rest(&planned, RunState::Frozen, "no funds: everything is kept; `runrig wallet topup` thaws it")
+                        .await;
+                }
+                Desired::Run => self.serve(&planned).await,
+            }
+        }
+    }
+
+    /// Finds again what a former agent left running.
+    async fn adopt(&mut self) {
+        let planned = self.planned.borrow().clone();
+        let container = self.memory.container();
+        self.book
+            .lock()
+            .expect("not poisoned")
+            .keep(prepare::storage(&self.shared, &planned));
+        let Ok(status) = self.shared.engine.status(&container).await else {
+            return;
+        };
+        let attachments = self.shared.net.attachments().await;
+        match (status.phase, attachments.get(&container)) {
+            (Phase::Running, Some(attachment)) => {
+                tracing::info!(%container, pid = status.pid, "found running");
+                let signal = prepare::stop_signal_of(&planned);
+                self.attach_book(&planned, &status, attachment);
+                self.memory.status.pid = status.pid;
+                let health = self.memory.status.health;
+                self.watch_health(&planned, container, signal, Vec::new(), health);
+                self.say();
+            }
+            (Phase::Exited, _) => {
+                let exit = status.exit.unwrap_or(Exit {
+                    code: 255,
+                    oom_killed: false,
+                    at_ms: now_ms(),
+                });
+                self.clean(&container).await;
+                self.memory.status.exit_code = Some(exit.code);
+                self.memory.status.oom_killed = exit.oom_killed;
+            }
+            _ => self.clean(&container).await,
+        }
+    }
+
+    /// Desired: run.
+    async fn serve(&mut self, planned: &Arc<PlannedAllocation>) {
+        if self.memory.generation != planned.generation {
+            if self.running.is_some() {
+                self.stop(planned).await;
+            }
+            self.memory.generation = planned.generation;
+            self.memory.restarts = 0;
+            self.memory.ended = false;
+            self.pause = PAUSE_MIN;
+            self.save();
+        }
+        if self.running.is_some() {
+            return self.watch_running(planned).await;
+        }
+        if self.memory.ended {
+            return self.changed().await;
+        }
+        match self.start(planned).await {
+            Ok(()) => {}
+            Err(StartError::Interrupted) => {}
+            Err(StartError::Never(why, code)) => {
+                self.memory.ended = true;
+                self.set(RunState::Failed, &why);
+                self.memory.status.exit_code = code;
+                self.say();
+            }
+            Err(StartError::Later(why)) => {
+                let state = self.memory.status.state;
+                self.set(state, &format!("{why}; trying again"));
+                self.say();
+                let pause = self.pause.max(Duration::from_secs(1));
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = self.changed() => {}
+                }
+            }
+        }
+    }
+
+    async fn start(&mut self, planned: &Arc<PlannedAllocation>) -> Result<(), StartError> {
+        self.memory.status.exit_code = None;
+        self.memory.status.oom_killed = false;
+        if self.memory.restarts == 0 {
+            self.set(RunState::Pulling, "");
+            self.say();
+        }
+        let shared = self.shared.clone();
+        let pull = async {
+            shared
+                .images
+                .ensure(&planned.spec.image, |_| ())
+                .await
+        };
+        let image = tokio::select! {
+            image = pull => image.map_err(|error| match error {
+                images::ImageError::Failed { .. } => StartError::Later(error.to_string()),
+                _ => StartError::Never(error.to_string(), None),
+            })?,
+            () = self.changed() => return Err(StartError::Interrupted),
+        };
+        self.wait_for_dependencies(planned).await?;
+
+        self.set(RunState::Creating, "");
+        self.memory.instance += 1;
+        self.save();
+        let container = self.memory.container();
+        let attach = net::AttachRequest {
+            container: container.clone(),
+            networks: prepare::networks(planned),
+            bandwidth_kbps: planned.spec.resources.bandwidth_kbps,
+        };
+        let later = |error: &dyn std::fmt::Display| StartError::Later(error.to_string());
+        let attachment = self.shared.net.attach(&attach).await.map_err(|e| later(&e))?;
+        let spec = {
+            let (shared, planned, image) = (self.shared.clone(), planned.clone(), image.clone());
+            let (id, attachment) = (container.clone(), attachment.clone());
+            tokio::task::spawn_blocking(move || {
+                prepare::container(&shared, &planned, id, &image, &attachment)
+            })
+            .await
+            .map_err(|e| later(&e))?
+        };
+        let spec = match spec {
+            Ok(spec) => spec,
+            Err(error) => {
+                self.clean(&container).await;
+                return Err(StartError::Never(format!("{error:#}"), None));
+            }
+        };
+        match self.shared.engine.start(&spec).await {
+            Ok(status) => {
+                self.attach_book(planned, &status, &attachment);
+                self.memory.status = types::AllocationStatus {
+                    state: RunState::Running,
+                    health: if planned.spec.healthcheck.is_some() {
+                        Health::Starting
+                    } else {
+                        Health::None
+                    },
+                    pid: status.pid,
+                    restarts: self.memory.restarts,
+                    exit_code: None,
+                    oom_killed: false,
+                    addresses: attachment
+                        .interfaces
+                        .iter()
+                        .map(|i| (i.network.network.clone(), i.address.octets()))
+                        .collect(),
+                    message: String::new(),
+                };
+                let health = self.memory.status.health;
+                self.watch_health(planned, container, spec.stop_signal, spec.env, health);
+                self.save();
+                self.say();
+                Ok(())
+            }
+            Err(error) => {
+                self.clean(&container).await;
+                Err(match error {
+                    EngineError::Start { why, .. } => StartError::Never(why, Some(127)),
+                    other => later(&other),
+                })
+            }
+        }
+    }
+
+    async fn wait_for_dependencies(
+        &mut self,
+        planned: &Arc<PlannedAllocation>,
+    ) -> Result<(), StartError> {
+        loop {
+            let missing = match self.plans.borrow_and_update().as_ref() {
+                Some(plan) => unmet(planned, plan),
+                None => Ok(None),
+            };
+            let Some(reason) =
+                missing.map_err(|why| StartError::Never(why, None))?
+            else {
+                return Ok(());
+            };
+            if self.memory.status.state != RunState::Waiting
+                || self.memory.status.message != reason
+            {
+                self.set(RunState::Waiting, &reason);
+                self.say();
+            }
+            let mut plans = self.plans.clone();
+            plans.mark_unchanged();
+            tokio::select! {
+                _ = plans.changed() => {}
+                () = self.changed() => return Err(StartError::Interrupted),
+            }
+        }
+    }
+
+    fn attach_book(
+        &self,
+        planned: &PlannedAllocation,
+        status: &engine::ContainerStatus,
+        attachment: &Attachment,
+    ) {
+        let source = meter::Source {
+            cgroups: status.cgroups.clone(),
+            interfaces: attachment
+                .interfaces
+                .iter()
+                .map(|i| i.host_name.clone())
+                .collect(),
+            directories: prepare::storage(&self.shared, planned),
+        };
+        let mut book = self.book.lock().expect("not poisoned");
+        book.attach(self.memory.instance, source);
+        book.sample(now_ms(), None);
+    }
+
+    fn watch_health(
+        &mut self,
+        planned: &PlannedAllocation,
+        container: String,
+        stop_signal: i32,
+        env: Vec<String>,
+        now: Health,
+    ) {
+        let (sender, health) = watch::channel(now);
+        let check = planned.spec.healthcheck.clone().map(|check| {
+            let (engine, container) = (self.shared.engine.clone(), container.clone());
+            tokio::spawn(async move {
+                health::watch(engine, container, check, env, sender).await;
+            })
+        });
+        self.running = Some(Running {
+            container,
+            since: std::time::Instant::now(),
+            stop_signal,
+            health,
+            check,
+        });
+    }
+
+    /// Until it exits, its health changes or something else is wanted.
+    async fn watch_running(&mut self, planned: &Arc<PlannedAllocation>) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let (engine, container) = (self.shared.engine.clone(), running.container.clone());
+        let mut health = running.health.clone();
+        let checked = running.check.is_some();
+        tokio::select! {
+            exit = engine.wait(&container) => {
+                let exit = exit.unwrap_or_else(|error| {
+                    tracing::error!(%container, %error, "lost sight of a container");
+                    Exit { code: 255, oom_killed: false, at_ms: now_ms() }
+                });
+                self.exited(planned, exit).await;
+            }
+            changed = health.changed(), if checked => {
+                if changed.is_ok() {
+                    let now = *health.borrow_and_update();
+                    running.health = health;
+                    self.memory.status.health = now;
+                    self.save();
+                    self.say();
+                }
+            }
+            () = self.changed() => {}
+        }
+    }
+
+    /// It ended by itself: by policy it starts again or rests.
+    async fn exited(&mut self, planned: &PlannedAllocation, exit: Exit) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        if running.since.elapsed() >= STABLE {
+            self.pause = PAUSE_MIN;
+        }
+        self.clean(&running.container).await;
+        self.memory.status.pid = 0;
+        self.memory.status.health = Health::None;
+        self.memory.status.addresses = BTreeMap::new();
+        self.memory.status.exit_code = Some(exit.code);
+        self.memory.status.oom_killed = exit.oom_killed;
+        let again = match planned.spec.restart {
+            RestartPolicy::No => false,
+            RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+            RestartPolicy::OnFailure(max) => {
+                exit.code != 0 && (max == 0 || self.memory.restarts < max)
+            }
+        };
+        let how = how_it_ended(&exit, planned);
+        if !again {
+            self.memory.ended = true;
+            self.set(RunState::Exited, &how);
+            self.save();
+            self.say();
+            self.shared.usage_due.notify_one();
+            return;
+        }
+        self.memory.restarts += 1;
+        self.memory.status.restarts = self.memory.restarts;
+        self.set(RunState::Restarting, &how);
+        self.save();
+        self.say();
+        let pause = self.pause;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.changed() => {}
+        }
+    }
+
+    /// Desired: stop or freeze.
+    async fn rest(&mut self, planned: &Arc<PlannedAllocation>, state: RunState, why: &str) {
+        if self.running.is_some() {
+            self.stop(planned).await;
+        }
+        if self.memory.status.state != state || self.memory.status.message != why {
+            self.set(state, why);
+            self.save();
+            self.say();
+            self.shared.usage_due.notify_one();
+        }
+        // Started again, it begins as if new.
+        self.memory.ended = false;
+        self.memory.restarts = 0;
+        self.save();
+        self.changed().await;
+    }
+
+    async fn stop(&mut self, planned: &PlannedAllocation) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        let grace = Duration::from_millis(planned.spec.stop_grace_ms.into());
+        let stopped = self
+            .shared
+            .engine
+            .stop(&running.container, running.stop_signal, grace)
+            .await;
+        match stopped {
+            Ok(exit) => {
+                self.memory.status.exit_code = Some(exit.code);
+                self.memory.status.oom_killed = exit.oom_killed;
+            }
+            Err(error) => tracing::error!(container = %running.container, %error, "stop"),
+        }
+        self.clean(&running.container).await;
+        self.memory.status.pid = 0;
+        self.memory.status.health = Health::None;
+        self.memory.status.addresses = BTreeMap::new();
+    }
+
+    /// Desired: remove.
+    async fn finish(mut self, planned: &Arc<PlannedAllocation>) {
+        self.stop(planned).await;
+        {
+            let mut book = self.book.lock().expect("not poisoned");
+            book.sample(now_ms(), None);
+            book.finish();
+        }
+        self.set(RunState::Removed, "");
+        self.save();
+        self.say();
+        self.shared.usage_due.notify_one();
+        // The ledger drops it from the plan once the last usage is settled.
+        while !self.book.lock().expect("not poisoned").is_closed() {
+            let gone = self
+                .shared
+                .plan()
+                .is_some_and(|p| p.allocations.iter().all(|a| a.allocation != planned.allocation));
+            if gone {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let (shared, planned, instance) =
+            (self.shared.clone(), planned.clone(), self.memory.instance);
+        let deleted = tokio::task::spawn_blocking(move || delete(&shared, &planned, instance)).await;
+        if let Ok(Err(error)) = deleted {
+            tracing::error!(%error, "what an allocation left behind");
+        }
+    }
+
+    /// Last reading first, then cgroup, mounts, interfaces.
+    async fn clean(&mut self, container: &str) {
+        let book = self.book.clone();
+        let detached = tokio::task::spawn_blocking(move || {
+            let directories = book.lock().expect("not poisoned").directories().to_vec();
+            let disk = meter::disk_bytes(&directories);
+            let mut book = book.lock().expect("not poisoned");
+            book.detach(now_ms(), Some(disk));
+            book.save()
+        })
+        .await;
+        if let Ok(Err(error)) = detached {
+            tracing::error!(%container, %error, "last reading");
+        }
+        if let Err(error) = self.shared.engine.remove(container).await
+            && !matches!(error, EngineError::NotFound(_))
+        {
+            tracing::error!(%container, %error, "remove");
+        }
+        if let Err(error) = self.shared.net.detach(container).await {
+            tracing::error!(%container, %error, "detach");
+        }
+        if let Some(old) = self.memory.instance.checked_sub(LOGS_KEPT)
+            && old > 0
+        {
+            remove_logs(&self.shared, &container_id(self.memory.allocation, old));
+        }
+    }
+
+    /// Something else may be wanted.
+    async fn changed(&self) {
+        let mut planned = self.planned.clone();
+        if planned.has_changed().unwrap_or(false) {
+            return;
+        }
+        if planned.changed().await.is_err() {
+            // The agent ends.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn set(&mut self, state: RunState, message: &str) {
+        self.memory.status.state = state;
+        self.memory.status.message = shortened(message);
+    }
+
+    fn say(&self) {
+        self.shared
+            .report(self.memory.allocation, self.memory.instance, &self.memory.status);
+    }
+
+    fn save(&self) {
+        let path = self.shared.memory_path(self.memory.allocation);
+        if let Err(error) = durable::write(&path, &self.memory) {
+            tracing::error!(%error, "worker's memory");
+        }
+    }
+}
+
+/// At most 400 bytes, on a character's edge.
+fn shortened(text: &str) -> String {
+    let mut end = text.len().min(400);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_string()
+}
+
+fn how_it_ended(exit: &Exit, planned: &PlannedAllocation) -> String {
+    if exit.oom_killed {
+        let mib = planned.spec.resources.memory_bytes >> 20;
+        return format!(
+            "out of memory: killed at its limit of {mib} MiB; raise deploy.resources.limits.memory"
+        );
+    }
+    match exit.code {
+        0 => String::new(),
+        code if code > 128 => format!("killed by signal {}", code - 128),
+        code => format!("exited with code {code}; see `runrig logs {}`", planned.allocation),
+    }
+}
+
+/// What `planned` still waits for, in words; an error if it will never come.
+fn unmet(planned: &PlannedAllocation, plan: &HostPlan) -> Result<Option<String>, String> {
+    for (service, condition) in &planned.spec.depends_on {
+        let mut replicas = plan
+            .peers
+            .iter()
+            .filter(|p| p.deployment == planned.deployment && p.service == *service)
+            .peekable();
+        if replicas.peek().is_none() {
+            return Ok(Some(format!("waits for {service} to be placed")));
+        }
+        for peer in replicas {
+            let status = &peer.status;
+            let met = match condition {
+                DependencyCondition::ServiceStarted => {
+                    matches!(status.state, RunState::Running | RunState::Exited)
+                }
+                DependencyCondition::ServiceHealthy => status.is_ready(),
+                DependencyCondition::ServiceCompletedSuccessfully => {
+                    if status.state == RunState::Exited && status.exit_code.unwrap_or(0) != 0 {
+                        return Err(format!(
+                            "{service} ended with code {}, but had to succeed first",
+                            status.exit_code.unwrap_or_default()
+                        ));
+                    }
+                    status.state == RunState::Exited && status.exit_code == Some(0)
+                }
+            };
+            if !met {
+                let what = match condition {
+                    DependencyCondition::ServiceStarted => "start",
+                    DependencyCondition::ServiceHealthy => "be healthy",
+                    DependencyCondition::ServiceCompletedSuccessfully => "complete",
+                };
+                return Ok(Some(format!("waits for {service} to {what}")));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn delete(shared: &Shared, planned: &PlannedAllocation, instances: u32) -> Result<()> {
+    volume::delete(&shared.upper(planned.allocation))?;
+    if planned.remove_volumes {
+        volume::delete(&shared.folder("volumes").join(planned.deployment.to_string()))?;
+    }
+    for instance in 1..=instances {
+        remove_logs(shared, &container_id(planned.allocation, instance));
+    }
+    for path in [
+        shared.memory_path(planned.allocation),
+        shared.book_path(planned.allocation),
+    ] {
+        std::fs::remove_file(path).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+    }
+    Ok(())
+}
+
+fn remove_logs(shared: &Shared, container: &str) {
+    let path = shared.engine.log_path(container);
+    let mut rotated = path.clone().into_os_string();
+    rotated.push(".1");
+    for path in [path, rotated.into()] {
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "old log");
+        }
+    }
+}
