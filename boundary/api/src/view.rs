@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+pub use ledger::deployment::Change;
 use ledger::deployment::Funding;
 use ledger::lease::Desired;
 use ledger::{Params, Rejection, Tariff};
@@ -68,6 +69,7 @@ pub struct BlockView {
     pub events_root: Digest,
     /// Canonical bytes, base64: verify with `light`.
     pub header: String,
+    /// Empty if only a descendant's was seen.
     pub certificate: String,
     pub transactions: Vec<TransactionView>,
 }
@@ -122,6 +124,8 @@ pub struct EventView {
 pub struct EventProof {
     /// Base64 of canonical bytes.
     pub header: String,
+    /// Headers of the blocks between this one and the certified one; mostly empty.
+    pub descendants: Vec<String>,
     pub certificate: String,
     pub event: String,
     pub index: u64,
@@ -330,15 +334,6 @@ pub struct Quote {
     pub changes: BTreeMap<String, Change>,
     /// `None`: fits now. Else why not.
     pub refusal: Option<Rejection>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Change {
-    Added,
-    Changed,
-    Removed,
-    Kept,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,18 @@
 //! Vote on blocks and answer questions about the ledger.
+//!
+//! Two halves that meet at the finalised head: consensus on threads of its own, and an HTTP
+//! API that reads the head's state. What the state does not keep (past events, receipts,
+//! transactions) is indexed from the blocks on disk; the index can be rebuilt at any time
+//! and is never the truth for money. Start at [`run`].
 
+mod chain_api;
 mod config;
+mod http;
+mod index;
+mod ledger_machine;
+mod money_api;
+mod views;
 
 pub use config::Config;
+pub use http::run;
+pub use ledger_machine::LedgerMachine;

@@ -1,0 +1,540 @@
+//! One client for all roles behind a gateway (or for a validator's or a host's own API).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use api::{
+    AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, EventProof,
+    EventView, HostPlan, HostView, LogLine, NetworkFile, Problem, Quote, QuoteRequest, RequestAuth,
+    Routes, Stats, Submit, Submitted, Supply, TransactionStatus, TransactionView, UsageProof,
+    WhyView,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::BytesMut;
+use futures::{Stream, StreamExt, TryStreamExt};
+use ledger::{Call, Transaction, TransactionBody};
+use reqwest::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use types::{AccountId, AllocationId, DeploymentId, HostId, ReceiptId, SecretKey};
+
+use crate::error::SdkError;
+
+/// Longest wait of one request for a transaction.
+const WAIT_MS: u64 = 10_000;
+/// All of them together.
+const INCLUDED_S: u64 = 60;
+/// A transaction is good for so many blocks.
+const EXPIRES_AFTER: u64 = 300;
+const LINE_MAX: usize = 1 << 20;
+
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    urls: Arc<Vec<String>>,
+    /// The one that answered last.
+    at: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogQuery {
+    pub follow: bool,
+    pub tail: Option<usize>,
+    pub since_ms: Option<u64>,
+}
+
+impl LogQuery {
+    fn path(&self, id: AllocationId) -> String {
+        let mut path = format!("/v1/allocations/{id}/logs?follow={}", self.follow);
+        if let Some(tail) = self.tail {
+            path.push_str(&format!("&tail={tail}"));
+        }
+        if let Some(since) = self.since_ms {
+            path.push_str(&format!("&since_ms={since}"));
+        }
+        path
+    }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64)
+}
+
+impl Client {
+    /// `urls` of gateways or validators; the next is asked when one does not answer.
+    pub fn new(urls: impl IntoIterator<Item = String>) -> Result<Self, SdkError> {
+        let urls: Vec<String> = urls
+            .into_iter()
+            .map(|u| u.trim_end_matches('/').to_string())
+            .collect();
+        let bad = |why: String| SdkError::Unreachable {
+            url: urls
+                .first()
+                .cloned()
+                .unwrap_or_else(|| "(no address)".into()),
+            why,
+        };
+        if urls.is_empty() {
+            return Err(bad("no address was given".into()));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .no_proxy()
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|e| bad(e.to_string()))?;
+        Ok(Self {
+            http,
+            urls: Arc::new(urls),
+            at: Arc::new(AtomicUsize::new(0)),
+        })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.urls[self.at.load(Ordering::Relaxed) % self.urls.len()]
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        key: Option<&SecretKey>,
+        timeout: Option<Duration>,
+    ) -> Result<reqwest::Response, SdkError> {
+        let mut last = None;
+        for _ in 0..self.urls.len() {
+            let at = self.at.load(Ordering::Relaxed);
+            let base = &self.urls[at % self.urls.len()];
+            let mut request = self.http.request(method.clone(), format!("{base}{path}"));
+            if let Some(timeout) = timeout {
+                request = request.timeout(timeout);
+            }
+            if let Some(key) = key {
+                let auth = RequestAuth::sign(key, method.as_str(), path, now_ms());
+                request = request.header(RequestAuth::HEADER, auth.to_string());
+            }
+            if let Some(body) = &body {
+                request = request
+                    .header("content-type", "application/json")
+                    .body(body.clone());
+            }
+            match request.send().await {
+                Ok(response) => return checked(base, response).await,
+                Err(error) => {
+                    last = Some(SdkError::Unreachable {
+                        url: base.clone(),
+                        why: root(&error),
+                    });
+                    self.at.store(at + 1, Ordering::Relaxed);
+                }
+            }
+        }
+        Err(last.unwrap_or(SdkError::Late(0)))
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, SdkError> {
+        self.get_within(path, Duration::from_secs(15)).await
+    }
+
+    async fn get_within<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        limit: Duration,
+    ) -> Result<T, SdkError> {
+        let response = self
+            .send(Method::GET, path, None, None, Some(limit))
+            .await?;
+        self.read(response).await
+    }
+
+    /// With the caller's signature: for what only an owner may see.
+    pub async fn get_signed<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &SecretKey,
+    ) -> Result<T, SdkError> {
+        let limit = Some(Duration::from_secs(15));
+        let response = self.send(Method::GET, path, None, Some(key), limit).await?;
+        self.read(response).await
+    }
+
+    pub async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, SdkError> {
+        let body = serde_json::to_vec(body).map_err(|e| self.unreadable(&e))?;
+        let limit = Duration::from_millis(WAIT_MS + 10_000);
+        let response = self
+            .send(Method::POST, path, Some(body), None, Some(limit))
+            .await?;
+        self.read(response).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: reqwest::Response) -> Result<T, SdkError> {
+        response.json().await.map_err(|e| self.unreadable(&e))
+    }
+
+    fn unreadable(&self, error: &dyn std::fmt::Display) -> SdkError {
+        SdkError::Unreadable {
+            url: self.url().into(),
+            why: error.to_string(),
+        }
+    }
+
+    // --- chain
+
+    pub async fn status(&self) -> Result<ChainStatus, SdkError> {
+        self.get("/v1/status").await
+    }
+
+    pub async fn network(&self) -> Result<NetworkFile, SdkError> {
+        self.get("/v1/network").await
+    }
+
+    pub async fn supply(&self) -> Result<Supply, SdkError> {
+        self.get("/v1/supply").await
+    }
+
+    pub async fn block(&self, height: u64) -> Result<BlockView, SdkError> {
+        self.get(&format!("/v1/blocks/{height}")).await
+    }
+
+    pub async fn account(&self, id: AccountId) -> Result<AccountView, SdkError> {
+        self.get(&format!("/v1/accounts/{id}")).await
+    }
+
+    pub async fn transaction(&self, id: &types::Digest) -> Result<TransactionView, SdkError> {
+        self.get(&format!("/v1/transactions/{id}")).await
+    }
+
+    /// Signs `call` and returns when it is applied. A nonce that somebody else used first is
+    /// chosen anew.
+    pub async fn submit_and_wait(
+        &self,
+        key: &SecretKey,
+        call: Call,
+    ) -> Result<TransactionView, SdkError> {
+        let sender = AccountId::of(&key.public());
+        let started = std::time::Instant::now();
+        let mut network = None;
+        for _ in 0..5 {
+            let account = self.account(sender).await?;
+            if network.is_none() {
+                network = Some(self.status().await?.network);
+            }
+            let body = TransactionBody {
+                network: network.unwrap_or_default(),
+                key: key.public(),
+                nonce: account.nonce + 1,
+                expires: account.height + EXPIRES_AFTER,
+                call: call.clone(),
+            };
+            let transaction = Transaction::sign(body, key);
+            let bytes = borsh::to_vec(&transaction).map_err(|e| self.unreadable(&e))?;
+            let submit = Submit {
+                transaction: BASE64.encode(bytes),
+            };
+            let path = format!("/v1/transactions?wait_ms={WAIT_MS}");
+            let submitted: Submitted = match self.post(&path, &submit).await {
+                Ok(submitted) => submitted,
+                Err(error) if error.kind() == "stale" => continue,
+                Err(error) => return Err(error),
+            };
+            let mut result = submitted.result;
+            loop {
+                match result {
+                    Some(view) if view.status == TransactionStatus::Applied => return Ok(view),
+                    Some(view) if view.status == TransactionStatus::Rejected => {
+                        match view.rejection {
+                            Some(r) if r.kind == ledger::RejectKind::Stale => break,
+                            Some(rejection) => return Err(SdkError::rejected(rejection)),
+                            None => return Err(self.unreadable(&"a rejection without a reason")),
+                        }
+                    }
+                    _ if started.elapsed().as_secs() > INCLUDED_S => {
+                        return Err(SdkError::Late(INCLUDED_S));
+                    }
+                    _ => {
+                        let path = format!("/v1/transactions/{}?wait_ms={WAIT_MS}", submitted.id);
+                        let limit = Duration::from_millis(WAIT_MS + 5_000);
+                        result = Some(self.get_within(&path, limit).await?);
+                    }
+                }
+            }
+        }
+        Err(SdkError::Late(started.elapsed().as_secs()))
+    }
+
+    // --- what runs
+
+    pub async fn hosts(&self) -> Result<Vec<HostView>, SdkError> {
+        self.get("/v1/hosts").await
+    }
+
+    /// By id or name.
+    pub async fn host(&self, host: &str) -> Result<HostView, SdkError> {
+        self.get(&format!("/v1/hosts/{host}")).await
+    }
+
+    /// Held back by the server while the plan is still number `after`.
+    pub async fn host_plan(
+        &self,
+        host: HostId,
+        after: u64,
+        wait_ms: u64,
+    ) -> Result<HostPlan, SdkError> {
+        let path = format!("/v1/hosts/{host}/plan?after={after}&wait_ms={wait_ms}");
+        self.get_within(&path, Duration::from_millis(wait_ms + 10_000))
+            .await
+    }
+
+    pub async fn routes(&self, after: Option<u64>, wait_ms: u64) -> Result<Routes, SdkError> {
+        let after = after.map(|a| format!("&after={a}")).unwrap_or_default();
+        let path = format!("/v1/routes?wait_ms={wait_ms}{after}");
+        self.get_within(&path, Duration::from_millis(wait_ms + 10_000))
+            .await
+    }
+
+    pub async fn deployments(
+        &self,
+        owner: AccountId,
+        all: bool,
+    ) -> Result<Vec<DeploymentView>, SdkError> {
+        self.get(&format!("/v1/deployments?owner={owner}&all={all}"))
+            .await
+    }
+
+    pub async fn deployment(&self, id: DeploymentId) -> Result<DeploymentView, SdkError> {
+        self.get(&format!("/v1/deployments/{id}")).await
+    }
+
+    pub async fn allocations(
+        &self,
+        owner: AccountId,
+        all: bool,
+    ) -> Result<Vec<AllocationView>, SdkError> {
+        self.get(&format!("/v1/allocations?owner={owner}&all={all}"))
+            .await
+    }
+
+    pub async fn allocation(&self, id: AllocationId) -> Result<AllocationView, SdkError> {
+        self.get(&format!("/v1/allocations/{id}")).await
+    }
+
+    pub async fn why(&self, id: AllocationId) -> Result<WhyView, SdkError> {
+        self.get(&format!("/v1/allocations/{id}/why")).await
+    }
+
+    // --- money
+
+    pub async fn quote(&self, request: &QuoteRequest) -> Result<Quote, SdkError> {
+        self.post("/v1/quote", request).await
+    }
+
+    pub async fn bill(
+        &self,
+        owner: AccountId,
+        deployment: Option<DeploymentId>,
+    ) -> Result<Bill, SdkError> {
+        let deployment = deployment
+            .map(|d| format!("&deployment={d}"))
+            .unwrap_or_default();
+        self.get(&format!("/v1/bill?owner={owner}{deployment}"))
+            .await
+    }
+
+    pub async fn receipt(&self, id: ReceiptId) -> Result<ledger::lease::Receipt, SdkError> {
+        self.get(&format!("/v1/receipts/{id}")).await
+    }
+
+    pub async fn receipt_proof(&self, id: ReceiptId) -> Result<EventProof, SdkError> {
+        self.get(&format!("/v1/receipts/{id}/proof")).await
+    }
+
+    pub async fn usage(&self, id: AllocationId, sequence: u64) -> Result<UsageProof, SdkError> {
+        self.get(&format!("/v1/allocations/{id}/usage/{sequence}"))
+            .await
+    }
+
+    // --- streams
+
+    /// Past events from number `from`, one page.
+    pub async fn events_page(
+        &self,
+        owner: Option<AccountId>,
+        from: u64,
+    ) -> Result<Vec<EventView>, SdkError> {
+        let owner = owner.map(|o| format!("&owner={o}")).unwrap_or_default();
+        let url = format!("{}/v1/events?from={from}{owner}", self.url());
+        let response = self
+            .http
+            .get(&url)
+            .header("accept", "application/json")
+            .timeout(Duration::from_secs(30))
+            .send()
+            .await
+            .map_err(|e| self.unreachable(&e))?;
+        let response = checked(self.url(), response).await?;
+        self.read(response).await
+    }
+
+    /// Events as they happen, from number `from` or from now; resumed after a cut with no gap
+    /// and no repeat.
+    pub fn events(
+        &self,
+        owner: Option<AccountId>,
+        from: Option<u64>,
+    ) -> impl Stream<Item = Result<EventView, SdkError>> + Send {
+        let client = self.clone();
+        let owner = owner.map(|o| format!("&owner={o}")).unwrap_or_default();
+        let state = (
+            client,
+            from,
+            None::<futures::stream::BoxStream<'static, EventView>>,
+            0u32,
+        );
+        futures::stream::unfold(state, move |(client, mut from, mut open, mut failures)| {
+            let owner = owner.clone();
+            async move {
+                loop {
+                    if let Some(stream) = &mut open {
+                        if let Some(event) = stream.next().await {
+                            from = Some(event.sequence + 1);
+                            return Some((Ok(event), (client, from, open, 0)));
+                        }
+                        open = None;
+                    }
+                    let at = from.map(|f| format!("from={f}")).unwrap_or_default();
+                    let path = format!("/v1/events?{at}{owner}");
+                    match client.send(Method::GET, &path, None, None, None).await {
+                        Ok(response) => open = Some(server_events(response).boxed()),
+                        Err(error) if failures >= 60 => {
+                            return Some((Err(error), (client, from, open, 0)));
+                        }
+                        Err(_) => {
+                            failures += 1;
+                            tokio::time::sleep(Duration::from_millis(500)).await;
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    /// Log lines of one allocation, from its host.
+    pub async fn logs(
+        &self,
+        key: &SecretKey,
+        id: AllocationId,
+        query: LogQuery,
+    ) -> Result<impl Stream<Item = Result<LogLine, SdkError>> + Send + use<>, SdkError> {
+        let response = self
+            .send(Method::GET, &query.path(id), None, Some(key), None)
+            .await?;
+        Ok(ndjson(self.url().to_string(), response))
+    }
+
+    pub async fn stats(
+        &self,
+        key: &SecretKey,
+        id: AllocationId,
+        stream: bool,
+    ) -> Result<impl Stream<Item = Result<Stats, SdkError>> + Send + use<>, SdkError> {
+        let path = format!("/v1/allocations/{id}/stats?stream={stream}");
+        let response = self.send(Method::GET, &path, None, Some(key), None).await?;
+        Ok(ndjson(self.url().to_string(), response))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> SdkError {
+        SdkError::Unreachable {
+            url: self.url().into(),
+            why: root(error),
+        }
+    }
+}
+
+/// The innermost cause says most.
+fn root(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+async fn checked(url: &str, response: reqwest::Response) -> Result<reqwest::Response, SdkError> {
+    let code = response.status();
+    if code.is_success() {
+        return Ok(response);
+    }
+    let text = response.text().await.unwrap_or_default();
+    match serde_json::from_str::<Problem>(&text) {
+        Ok(problem) => Err(SdkError::Refused(problem)),
+        Err(_) if code.is_server_error() => Err(SdkError::Unreachable {
+            url: url.into(),
+            why: format!("HTTP {code}"),
+        }),
+        Err(_) => Err(SdkError::Unreadable {
+            url: url.into(),
+            why: format!(
+                "HTTP {code}: {}",
+                text.chars().take(200).collect::<String>()
+            ),
+        }),
+    }
+}
+
+/// Lines of a body, each at most [`LINE_MAX`] bytes.
+fn lines(
+    response: reqwest::Response,
+) -> impl Stream<Item = Result<Vec<u8>, reqwest::Error>> + Send {
+    let body = response.bytes_stream().boxed();
+    futures::stream::try_unfold(
+        (body, BytesMut::new()),
+        |(mut body, mut buffer)| async move {
+            loop {
+                if let Some(end) = buffer.iter().position(|b| *b == b'\n') {
+                    let line = buffer.split_to(end + 1);
+                    return Ok(Some((line[..end].to_vec(), (body, buffer))));
+                }
+                match body.try_next().await? {
+                    Some(more) if buffer.len() + more.len() <= LINE_MAX => {
+                        buffer.extend_from_slice(&more)
+                    }
+                    _ => return Ok(None),
+                }
+            }
+        },
+    )
+}
+
+fn ndjson<T: DeserializeOwned + Send>(
+    url: String,
+    response: reqwest::Response,
+) -> impl Stream<Item = Result<T, SdkError>> + Send {
+    lines(response).map(move |line| {
+        let line = line.map_err(|e| SdkError::Unreachable {
+            url: url.clone(),
+            why: root(&e),
+        })?;
+        serde_json::from_slice(&line).map_err(|e| SdkError::Unreadable {
+            url: url.clone(),
+            why: e.to_string(),
+        })
+    })
+}
+
+/// The `data:` lines of a server-sent stream.
+fn server_events(response: reqwest::Response) -> impl Stream<Item = EventView> + Send {
+    lines(response).filter_map(|line| async move {
+        let line = line.ok()?;
+        let data = line.strip_prefix(b"data:")?;
+        serde_json::from_slice(data.trim_ascii()).ok()
+    })
+}
