@@ -1,9 +1,11 @@
 //! Execute a block: what time brings about first, then its transactions in order.
 
+use std::collections::BTreeSet;
+
 use borsh::BorshDeserialize;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use types::{AccountId, Amount, DeploymentId, Digest, PublicKey, Signature, verify_batch};
+use types::{AccountId, Amount, DeploymentId, Digest, HostId, PublicKey, Signature, verify_batch};
 
 use crate::state::State;
 use crate::table::state_key;
@@ -37,6 +39,12 @@ pub(crate) struct Context {
     pub state: State,
     pub env: BlockEnv,
     pub events: Vec<Event>,
+    /// Hosts whose plan changes with this block.
+    touched_hosts: BTreeSet<HostId>,
+    /// Deployments whose replicas, or what peers see of them, changed: so do the plans of
+    /// all their hosts.
+    touched: BTreeSet<DeploymentId>,
+    routes_changed: bool,
 }
 
 /// Reads canonical bytes, bounded.
@@ -104,11 +112,8 @@ impl State {
         state.hosts.begin();
         state.deployments.begin();
         state.allocations.begin();
-        let mut context = Context {
-            state,
-            env,
-            events: Vec::new(),
-        };
+        state.retired.begin();
+        let mut context = Context::new(state, env);
         context.pass_time();
         let decoded: Vec<_> = transactions
             .iter()
@@ -176,6 +181,74 @@ fn check_signatures(
 }
 
 impl Context {
+    fn new(state: State, env: BlockEnv) -> Self {
+        Self {
+            state,
+            env,
+            events: Vec::new(),
+            touched_hosts: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            routes_changed: false,
+        }
+    }
+
+    /// Does all of `act` or, if it is refused, nothing.
+    pub fn attempt(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<(), Rejection>,
+    ) -> Result<(), Rejection> {
+        let before = Self {
+            state: self.state.clone(),
+            env: self.env,
+            events: Vec::new(),
+            touched_hosts: self.touched_hosts.clone(),
+            touched: self.touched.clone(),
+            routes_changed: self.routes_changed,
+        };
+        let events = self.events.len();
+        let result = act(self);
+        if result.is_err() {
+            let mut kept = std::mem::replace(self, before).events;
+            kept.truncate(events);
+            self.events = kept;
+        }
+        result
+    }
+
+    /// What should run on a host has changed.
+    pub fn touch_host(&mut self, host: HostId) {
+        self.touched_hosts.insert(host);
+    }
+
+    /// What peers and routes know of a deployment has changed.
+    pub fn touch(&mut self, deployment: DeploymentId) {
+        self.touched.insert(deployment);
+        self.routes_changed = true;
+    }
+
+    /// A host has come, gone or moved: requests go elsewhere.
+    pub fn touch_routes(&mut self) {
+        self.routes_changed = true;
+    }
+
+    /// Plans get their next number once per block, however much changed.
+    fn number_plans(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            let deployment = self.state.deployments.get(&id);
+            let allocations = deployment.into_iter().flat_map(|d| &d.allocations);
+            let hosts = allocations.filter_map(|a| Some(self.state.allocations.get(a)?.host));
+            self.touched_hosts.extend(hosts);
+        }
+        for id in std::mem::take(&mut self.touched_hosts) {
+            if let Some(host) = self.state.hosts.get_mut(&id) {
+                host.plan = host.plan.saturating_add(1);
+            }
+        }
+        if self.routes_changed {
+            self.state.globals.routes_height = self.env.height;
+        }
+    }
+
     /// A rejected transaction uses up its nonce and changes nothing else.
     fn apply(&mut self, transaction: Transaction) -> Result<(), Rejection> {
         self.state.admit(&transaction)?;
@@ -195,7 +268,8 @@ impl Context {
         self.turn_wheel();
     }
 
-    fn finish(self, outcomes: Vec<Outcome>) -> Result<Executed, BrokenInvariant> {
+    fn finish(mut self, outcomes: Vec<Outcome>) -> Result<Executed, BrokenInvariant> {
+        self.number_plans();
         let Self {
             state, env, events, ..
         } = self;
@@ -215,6 +289,7 @@ impl Context {
         state.hosts.changes(&mut changes);
         state.deployments.changes(&mut changes);
         state.allocations.changes(&mut changes);
+        state.retired.changes(&mut changes);
         changes.sort();
         Ok(Executed {
             state,
@@ -294,14 +369,11 @@ impl State {
         sender: AccountId,
         call: deployment::Call,
     ) -> (Context, Result<(), Rejection>) {
-        let mut context = Context {
-            state: self.clone(),
-            env: BlockEnv {
-                height: self.globals.height + 1,
-                time_ms: self.globals.time_ms + 1,
-            },
-            events: Vec::new(),
+        let env = BlockEnv {
+            height: self.globals.height.saturating_add(1),
+            time_ms: self.globals.time_ms.saturating_add(1),
         };
+        let mut context = Context::new(self.clone(), env);
         let result = deployment::apply(&mut context, sender, call);
         (context, result)
     }

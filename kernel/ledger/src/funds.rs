@@ -15,11 +15,15 @@ use crate::{Event, Tariff};
 
 /// Deployments looked at in one block.
 const TURN_MAX: usize = 1_000;
+/// Deployments looked at when money comes to their owner; the wheel gets to the others.
+const SHORT_MAX: usize = 64;
 /// A deployment is looked at this often at least: its owner may have spent elsewhere.
 const LOOK_MS: u64 = 60_000;
 /// Funds for so long at least, to begin or to thaw.
 pub(crate) const START_MS: u64 = 300_000;
 const HOUR_MS: u64 = 3_600_000;
+/// Far beyond any date, and far from overflow.
+const FOREVER_MS: u64 = u64::MAX / 4;
 
 /// Counted units of `resource` that a reservation can use up in `ms` at most.
 pub(crate) fn counted_max(reserved: &Resources, resource: Resource, ms: u64) -> u128 {
@@ -37,8 +41,11 @@ pub(crate) fn counted_max(reserved: &Resources, resource: Resource, ms: u64) -> 
 
 /// Price of `counted` units, rounded down.
 pub(crate) fn price(counted: u128, rate: Amount, resource: Resource) -> Amount {
-    // 2^80 counted units at 2^40 a unit still fit.
-    Amount(counted.saturating_mul(rate.0) / resource.counted_per_unit())
+    // In two parts, so that nothing overflows: a part of a unit is below 2^40, rates are
+    // below 2^64, and what a machine can count in a lifetime is below 2^100.
+    let unit = resource.counted_per_unit();
+    let whole = (counted / unit).saturating_mul(rate.0);
+    Amount(whole.saturating_add((counted % unit).saturating_mul(rate.0) / unit))
 }
 
 /// What a reservation costs at most in `ms`; `idle`: only its storage.
@@ -87,14 +94,7 @@ impl Context {
 
     /// Money has come to `owner`: what was frozen may thaw.
     pub(crate) fn thaw(&mut self, owner: &AccountId) {
-        let frozen: Vec<DeploymentId> = self
-            .state
-            .deployments_of(owner)
-            .filter(|(_, d)| d.funding != Funding::Good && !d.removed)
-            .map(|(id, _)| id)
-            .take(100)
-            .collect();
-        for id in frozen {
+        for id in self.state.index.short_of(*owner, SHORT_MAX) {
             self.fund(&id);
         }
     }
@@ -105,8 +105,7 @@ impl Context {
             return;
         };
         if deployment.allocations.is_empty() {
-            self.state.index.clear_due(id);
-            return;
+            return self.rest(id);
         }
         let params = &self.state.globals.params;
         let (alert, reserve) = (params.alert_ms, 2 * params.report_interval_ms);
@@ -119,6 +118,9 @@ impl Context {
         if !amount.is_zero() && !self.hold(id, amount) {
             return;
         }
+        if wanted.is_zero() && !removed {
+            self.give_back(id);
+        }
         let escrow = self
             .state
             .deployments
@@ -129,8 +131,8 @@ impl Context {
             .saturating_mul(HOUR_MS.into())
             .checked_div(burn.0)
             .and_then(|ms| u64::try_from(ms).ok())
-            .unwrap_or(u64::MAX / 4)
-            .min(u64::MAX / 4);
+            .unwrap_or(FOREVER_MS)
+            .min(FOREVER_MS);
         let enough = match before {
             Funding::Frozen => left_ms >= START_MS.max(2 * reserve),
             _ => left_ms > reserve,
@@ -143,8 +145,10 @@ impl Context {
         };
         let now = self.env.time_ms;
         let next = match after {
-            Funding::Good => left_ms - alert.min(left_ms),
-            _ => left_ms.saturating_sub(reserve),
+            Funding::Good => left_ms.saturating_sub(alert),
+            Funding::Low => left_ms.saturating_sub(reserve),
+            // Money that comes to the owner is noticed at once.
+            Funding::Frozen => LOOK_MS,
         };
         let due = now + next.clamp(1_000, LOOK_MS);
         self.state.index.set_due(*id, due);
@@ -158,6 +162,7 @@ impl Context {
             deployment.dry_ms = now + left_ms;
             deployment.due_ms = due;
             deployment.funding = after;
+            self.state.index.note_funding(*id, deployment);
         }
         match (before, after) {
             (Funding::Frozen, Funding::Good | Funding::Low) => {
@@ -182,6 +187,49 @@ impl Context {
         }
     }
 
+    /// Nothing is placed (scaled to nothing): nothing is held, nothing runs dry.
+    fn rest(&mut self, id: &DeploymentId) {
+        self.state.index.clear_due(id);
+        if self.state.deployments.get(id).is_none_or(|d| d.removed) {
+            return;
+        }
+        self.give_back(id);
+        if let Some(deployment) = self.state.deployments.get_mut(id) {
+            deployment.funding = Funding::Good;
+            deployment.dry_ms = FOREVER_MS;
+            self.state.index.note_funding(*id, deployment);
+        }
+    }
+
+    /// What the escrow holds beyond its target goes back, as when a release asks for less.
+    ///
+    /// Here what is stopped or on its way out counts as running: its last usage may not be
+    /// settled yet.
+    fn give_back(&mut self, id: &DeploymentId) {
+        let Some(deployment) = self.state.deployments.get(id) else {
+            return;
+        };
+        let target_ms = self.state.globals.params.escrow_target_ms;
+        let most = deployment
+            .allocations
+            .iter()
+            .filter_map(|a| self.state.allocations.get(a))
+            .map(|a| {
+                worst(&a.reserved, &a.rates, target_ms, false)
+                    .0
+                    .saturating_add(1)
+            })
+            .fold(0u128, u128::saturating_add);
+        let (owner, over) = (
+            deployment.owner,
+            deployment.escrow.saturating_sub(Amount(most)),
+        );
+        if !over.is_zero() {
+            let back = self.draw(id, over);
+            self.credit(owner, back);
+        }
+    }
+
     fn freeze(&mut self, id: &DeploymentId, frozen: bool) {
         let (from, to) = if frozen {
             (Desired::Run, Desired::Freeze)
@@ -201,6 +249,6 @@ impl Context {
                 allocation.desired = to;
             }
         }
-        self.state.bump(id);
+        self.touch(*id);
     }
 }

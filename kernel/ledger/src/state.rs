@@ -5,10 +5,12 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 use imbl::{OrdMap, OrdSet};
 use scheduler::{Fleet, HostEntry};
-use types::{AccountId, AllocationId, Amount, DeploymentId, Digest, HostId, Protocol, ReceiptId};
+use types::{
+    AccountId, AllocationId, Amount, DeploymentId, Digest, HostId, Protocol, ReceiptId, ServiceSpec,
+};
 
 use crate::account::Account;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Funding};
 use crate::host::Host;
 use crate::lease::Allocation;
 use crate::table::Table;
@@ -28,6 +30,10 @@ pub struct Globals {
     pub deployments: u64,
     pub allocations: u64,
     pub receipts: u64,
+    /// Last height at which something changed that requests are routed by: which replicas
+    /// are meant to run, ready and where, published ports, hosts. Routes need not be read
+    /// again while it stands still.
+    pub routes_height: u64,
 }
 
 /// Cheap to clone: one is kept per unfinished block.
@@ -38,6 +44,8 @@ pub struct State {
     pub hosts: Table<HostId, Host>,
     pub deployments: Table<DeploymentId, Deployment>,
     pub allocations: Table<AllocationId, Allocation>,
+    /// What live allocations run by whose service a later release changed or dropped.
+    pub retired: Table<AllocationId, ServiceSpec>,
     pub(crate) index: Index,
 }
 
@@ -54,6 +62,9 @@ pub(crate) struct Index {
     /// Published ports of live deployments.
     pub ports: OrdMap<(Protocol, u16), DeploymentId>,
     pub host_names: OrdMap<String, HostId>,
+    pub owned_hosts: OrdSet<(AccountId, HostId)>,
+    /// Live deployments that are low on funds or frozen: tried when money comes.
+    pub short: OrdSet<(AccountId, DeploymentId)>,
     /// Online hosts by when they were last seen.
     pub seen: OrdSet<(u64, HostId)>,
     /// When a deployment's funds are looked at again.
@@ -88,6 +99,7 @@ impl State {
             deployments: 0,
             allocations: 0,
             receipts: 0,
+            routes_height: 0,
         };
         let mut state = Self {
             globals,
@@ -95,6 +107,7 @@ impl State {
             hosts: Table::new("hosts"),
             deployments: Table::new("deployments"),
             allocations: Table::new("allocations"),
+            retired: Table::new("retired"),
             index: Index::empty(0),
         };
         state.reindex();
@@ -108,6 +121,7 @@ impl State {
         self.hosts.save(&mut out);
         self.deployments.save(&mut out);
         self.allocations.save(&mut out);
+        self.retired.save(&mut out);
         out
     }
 
@@ -119,6 +133,7 @@ impl State {
             hosts: Table::load("hosts", input)?,
             deployments: Table::load("deployments", input)?,
             allocations: Table::load("allocations", input)?,
+            retired: Table::load("retired", input)?,
             index: Index::empty(0),
         };
         if !input.is_empty() {
@@ -135,6 +150,7 @@ impl State {
         for (id, host) in self.hosts.iter() {
             fleet.set(*id, entry(host));
             index.host_names.insert(host.name.clone(), *id);
+            index.owned_hosts.insert((host.owner, *id));
             if host.online {
                 index.seen.insert((host.last_seen_ms, *id));
             }
@@ -145,6 +161,7 @@ impl State {
             if !deployment.removed {
                 index.claim(*id, deployment);
             }
+            index.note_funding(*id, deployment);
             if !deployment.allocations.is_empty() {
                 index.set_due(*id, deployment.due_ms);
             }
@@ -208,12 +225,31 @@ impl State {
             .filter_map(|(_, id)| Some((*id, self.deployments.get(id)?)))
     }
 
+    pub fn hosts_of(&self, owner: &AccountId) -> impl Iterator<Item = (HostId, &Host)> {
+        let from = (*owner, AccountId([0; 20]))..=(*owner, AccountId([0xff; 20]));
+        self.index
+            .owned_hosts
+            .range(from)
+            .filter_map(|(_, id)| Some((*id, self.hosts.get(id)?)))
+    }
+
     /// The live deployment of that project name.
     pub fn project(&self, owner: &AccountId, name: &str) -> Option<DeploymentId> {
         self.index
             .projects
             .get(&(*owner, name.to_string()))
             .copied()
+    }
+
+    /// What an allocation runs by: the service as its own release had it while the lease is
+    /// open, else as the latest release has it.
+    pub fn service_of(&self, id: AllocationId) -> Option<&ServiceSpec> {
+        if let Some(service) = self.retired.get(&id) {
+            return Some(service);
+        }
+        let allocation = self.allocations.get(&id)?;
+        let deployment = self.deployments.get(&allocation.deployment)?;
+        deployment.spec.services.get(&allocation.service)
     }
 
     pub fn host_named(&self, name: &str) -> Option<HostId> {
@@ -240,26 +276,6 @@ impl State {
         }
     }
 
-    /// What runs on these hosts, or what they must know of it, has changed.
-    pub(crate) fn bump(&mut self, deployment: &DeploymentId) {
-        let hosts: std::collections::BTreeSet<HostId> = self
-            .deployments
-            .get(deployment)
-            .into_iter()
-            .flat_map(|d| &d.allocations)
-            .filter_map(|id| Some(self.allocations.get(id)?.host))
-            .collect();
-        for host in hosts {
-            self.bump_host(&host);
-        }
-    }
-
-    pub(crate) fn bump_host(&mut self, host: &HostId) {
-        if let Some(host) = self.hosts.get_mut(host) {
-            host.plan += 1;
-        }
-    }
-
     pub(crate) fn next_receipt(&mut self) -> ReceiptId {
         self.globals.receipts += 1;
         ReceiptId(self.globals.receipts)
@@ -276,6 +292,8 @@ impl Index {
             labels: OrdMap::new(),
             ports: OrdMap::new(),
             host_names: OrdMap::new(),
+            owned_hosts: OrdSet::new(),
+            short: OrdSet::new(),
             seen: OrdSet::new(),
             wheel: OrdSet::new(),
             due: OrdMap::new(),
@@ -301,6 +319,24 @@ impl Index {
         for claim in published(&deployment.spec) {
             self.ports.remove(&claim);
         }
+    }
+
+    /// After `funding` or `removed` changed.
+    pub fn note_funding(&mut self, id: DeploymentId, deployment: &Deployment) {
+        let key = (deployment.owner, id);
+        if deployment.removed || deployment.funding == Funding::Good {
+            self.short.remove(&key);
+        } else {
+            self.short.insert(key);
+        }
+    }
+
+    pub fn short_of(&self, owner: AccountId, max: usize) -> Vec<DeploymentId> {
+        self.short
+            .range((owner, DeploymentId(0))..=(owner, DeploymentId(u64::MAX)))
+            .take(max)
+            .map(|(_, id)| *id)
+            .collect()
     }
 
     pub fn set_due(&mut self, id: DeploymentId, due_ms: u64) {

@@ -123,7 +123,7 @@ impl World {
     }
 }
 
-fn registration(who: u8, cpu_millis: u32) -> host::Call {
+pub fn registration(who: u8, cpu_millis: u32) -> host::Call {
     host::Call::Register {
         name: format!("host-{who}"),
         address: format!("http://127.0.0.1:{}", 9000 + u16::from(who)),
@@ -143,7 +143,7 @@ fn registration(who: u8, cpu_millis: u32) -> host::Call {
     }
 }
 
-fn service(cpu_millis: u32, replicas: u32) -> ServiceSpec {
+pub fn service(cpu_millis: u32, replicas: u32) -> ServiceSpec {
     ServiceSpec {
         image: ImageRef {
             reference: "docker.io/library/busybox:latest".into(),
@@ -178,7 +178,7 @@ fn service(cpu_millis: u32, replicas: u32) -> ServiceSpec {
     }
 }
 
-fn project(name: &str, services: &[(&str, ServiceSpec)]) -> DeploymentSpec {
+pub fn project(name: &str, services: &[(&str, ServiceSpec)]) -> DeploymentSpec {
     DeploymentSpec {
         project: name.into(),
         services: services
@@ -190,14 +190,14 @@ fn project(name: &str, services: &[(&str, ServiceSpec)]) -> DeploymentSpec {
     }
 }
 
-fn deploy(spec: DeploymentSpec) -> Call {
+pub fn deploy(spec: DeploymentSpec) -> Call {
     Call::Deployment(Deploy::Deploy {
         spec,
         price_max_hour: None,
     })
 }
 
-fn line(allocation: u64, sequence: u64, until_ms: u64, total: Usage) -> UsageLine {
+pub fn line(allocation: u64, sequence: u64, until_ms: u64, total: Usage) -> UsageLine {
     UsageLine {
         allocation: AllocationId(allocation),
         sequence,
@@ -208,7 +208,7 @@ fn line(allocation: u64, sequence: u64, until_ms: u64, total: Usage) -> UsageLin
     }
 }
 
-fn report(interval: u64, lines: Vec<UsageLine>) -> Call {
+pub fn report(interval: u64, lines: Vec<UsageLine>) -> Call {
     Call::Lease(Lease::ReportUsage {
         interval,
         root: Digest::default(),

@@ -9,3 +9,6 @@ pub(crate) use apply::apply;
 pub use call::Call;
 pub use event::Event;
 pub use state::Account;
+
+#[cfg(test)]
+mod tests;

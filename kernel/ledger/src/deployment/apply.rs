@@ -1,18 +1,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use scheduler::Request;
 use types::{
-    AccountId, AllocationId, AllocationStatus, Amount, DeploymentId, DeploymentSpec, HostId,
-    MountSource, NetworkSpec, ServiceSpec, Usage,
+    AccountId, AllocationId, Amount, DeploymentId, DeploymentSpec, NetworkSpec, ServiceSpec,
 };
 
 use super::check::check;
+use super::place::place_all;
+use super::quote::{quote_lines, total_hour};
 use super::{Call, Deployment, Event, Funding};
 use crate::execute::Context;
-use crate::funds::START_MS;
-use crate::lease::{self, Allocation, Desired};
+use crate::funds::{START_MS, worst};
+use crate::lease::{self, Desired};
 use crate::state::published;
-use crate::{RejectKind, Rejection};
+use crate::{RejectKind, Rejection, Tariff};
+
+/// Allocations listed with a deployment, ended ones included.
+const HISTORY_MAX: usize = 20_000;
 
 pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Result<(), Rejection> {
     match call {
@@ -21,11 +24,7 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             price_max_hour,
         } => {
             check(&spec, &context.state.globals.params)?;
-            let (before, events) = (context.state.clone(), context.events.len());
-            deploy(context, sender, spec, price_max_hour).inspect_err(|_| {
-                context.state = before;
-                context.events.truncate(events);
-            })
+            context.attempt(|context| deploy(context, sender, spec, price_max_hour))
         }
         Call::Remove {
             deployment,
@@ -105,15 +104,31 @@ fn deploy(
             RejectKind::Funds,
             what,
             "it is frozen for lack of funds",
-            "Top up with `runrig wallet topup`; it then thaws by itself.",
+            "See `runrig wallet balance`; top it up and it thaws by itself.",
         ));
     }
+    if deployment.ended.len() + deployment.allocations.len() > HISTORY_MAX {
+        return Err(Rejection::new(
+            RejectKind::Invalid,
+            what,
+            format!("it has had {HISTORY_MAX} allocations, more than one bill may list"),
+            "Remove it with `runrig down` and deploy it again.",
+        ));
+    }
+    let funds = Amount(deployment.escrow.0 + context.state.account(&owner).spendable.0);
+    check_price(
+        &spec,
+        &context.state.globals.params.tariff,
+        price_max_hour,
+        funds,
+    )?;
     let changed = changed_services(&deployment.spec, &spec);
+    keep_specs(context, &deployment, &changed);
     if existing.is_some() {
         context.state.index.unclaim(&deployment);
     }
     deployment.spec = spec;
-    deployment.release += 1;
+    deployment.release = deployment.release.saturating_add(1);
     deployment.updated_ms = now;
     let release = deployment.release;
     context.state.index.claim(id, &deployment);
@@ -128,38 +143,48 @@ fn deploy(
     }));
 
     retire(context, &id, &changed);
+    wake(context, &id);
     place_all(context, &id)?;
-
-    let state = &context.state;
-    let deployment = state.deployments.get(&id).ok_or_else(|| gone(&id))?;
-    let hour = state.burn_hour(deployment);
-    if let Some(max) = price_max_hour.filter(|max| hour > *max) {
-        return Err(Rejection::new(
-            RejectKind::Funds,
-            what,
-            format!("it costs up to {hour} credits an hour, your limit is {max}"),
-            "Ask for less or raise the limit.",
-        ));
-    }
-    let needed = Amount(hour.0.saturating_mul(START_MS.into()) / 3_600_000);
-    let funds = deployment.escrow.0 + state.account(&owner).spendable.0;
-    if funds < needed.0 {
-        return Err(Rejection::new(
-            RejectKind::Funds,
-            what,
-            format!(
-                "five minutes cost up to {needed} credits, {} are there",
-                Amount(funds)
-            ),
-            "Top up with `runrig wallet topup`, or ask for less.",
-        ));
-    }
     context.fund(&id);
-    context.state.bump(&id);
+    context.touch(id);
     Ok(())
 }
 
-fn gone(id: &DeploymentId) -> Rejection {
+/// Before anything is placed: who cannot pay is told so at once.
+fn check_price(
+    spec: &DeploymentSpec,
+    tariff: &Tariff,
+    price_max_hour: Option<Amount>,
+    funds: Amount,
+) -> Result<(), Rejection> {
+    let reject = |why, next| {
+        let what = format!("project {}", spec.project);
+        Err(Rejection::new(RejectKind::Funds, what, why, next))
+    };
+    let hour = total_hour(&quote_lines(spec, tariff));
+    if let Some(max) = price_max_hour.filter(|max| hour > *max) {
+        return reject(
+            format!("it costs {hour} credits an hour, your limit is {max}"),
+            "Ask for less or raise the limit.",
+        );
+    }
+    let needed = spec.services.values().fold(0u128, |sum, service| {
+        let one = worst(&service.resources, tariff, START_MS, false);
+        sum.saturating_add(one.0.saturating_mul(service.replicas.into()))
+    });
+    if funds.0 < needed {
+        return reject(
+            format!(
+                "five minutes cost up to {} credits, {funds} are there",
+                Amount(needed)
+            ),
+            "See `runrig wallet balance`; top it up, or ask for less.",
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn gone(id: &DeploymentId) -> Rejection {
     Rejection::new(
         RejectKind::NotFound,
         format!("deployment {id}"),
@@ -179,7 +204,10 @@ fn label(context: &Context, owner: &AccountId, project: &str) -> String {
     ]
     .into_iter()
     .find(|l| !taken(l))
-    .unwrap_or_else(|| format!("{name}-{}", context.state.globals.deployments))
+    .unwrap_or_else(|| {
+        let mut labels = (1u64..).map(|n| format!("{name}-{n}"));
+        labels.find(|l| !taken(l)).unwrap_or(name)
+    })
 }
 
 /// Services whose containers must be made anew; added and removed ones too.
@@ -207,6 +235,35 @@ pub(super) fn changed_services(old: &DeploymentSpec, new: &DeploymentSpec) -> BT
         )
         .cloned()
         .collect()
+}
+
+/// Hosts end what a release drops by the spec it was started with.
+fn keep_specs(context: &mut Context, old: &Deployment, changed: &BTreeSet<String>) {
+    for id in &old.allocations {
+        let Some(service) = context.state.allocations.get(id).map(|a| &a.service) else {
+            continue;
+        };
+        if let Some(spec) = old.spec.services.get(service)
+            && changed.contains(service)
+            && context.state.retired.get(id).is_none()
+        {
+            context.state.retired.insert(*id, spec.clone());
+        }
+    }
+}
+
+/// What was stopped and is deployed again runs again.
+fn wake(context: &mut Context, id: &DeploymentId) {
+    let deployment = context.state.deployments.get(id);
+    let all = deployment.map_or_else(Vec::new, |d| d.allocations.clone());
+    for id in all {
+        let stopped = context.state.allocations.get(&id);
+        if stopped.is_some_and(|a| a.desired == Desired::Stop)
+            && let Some(allocation) = context.state.allocations.get_mut(&id)
+        {
+            allocation.desired = Desired::Run;
+        }
+    }
 }
 
 /// Marks for removal what the release does not want any more.
@@ -241,212 +298,10 @@ fn retire_one(context: &mut Context, id: AllocationId) {
     };
     allocation.desired = Desired::Remove;
     let host = allocation.host;
-    context.state.bump_host(&host);
+    context.touch_host(host);
     if context.state.hosts.get(&host).is_none_or(|h| !h.online) {
         lease::close(context, id);
     }
-}
-
-/// Places every replica that the release wants and that is not there.
-fn place_all(context: &mut Context, id: &DeploymentId) -> Result<(), Rejection> {
-    let Some(deployment) = context.state.deployments.get(id).cloned() else {
-        return Err(gone(id));
-    };
-    for (name, service) in &deployment.spec.services {
-        for replica in 1..=service.replicas {
-            let there = context.state.deployments.get(id).is_some_and(|d| {
-                d.allocations.iter().any(|a| {
-                    context.state.allocations.get(a).is_some_and(|a| {
-                        a.service == *name && a.replica == replica && a.desired != Desired::Remove
-                    })
-                })
-            });
-            if !there {
-                place(context, id, &deployment, name, service, replica)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Host that holds the volumes of this replica.
-fn volume_host(
-    context: &Context,
-    id: &DeploymentId,
-    name: &str,
-    service: &ServiceSpec,
-    replica: u32,
-) -> Option<HostId> {
-    let volumes: BTreeSet<&str> = named_volumes(service).collect();
-    if volumes.is_empty() {
-        return None;
-    }
-    let deployment = context.state.deployments.get(id)?;
-    let all = || {
-        deployment
-            .allocations
-            .iter()
-            .rev()
-            .chain(deployment.ended.iter().rev())
-            .filter_map(|a| context.state.allocations.get(a))
-    };
-    all()
-        .find(|a| a.service == name && a.replica == replica)
-        .or_else(|| {
-            all().find(|a| {
-                deployment
-                    .spec
-                    .services
-                    .get(&a.service)
-                    .is_some_and(|s| named_volumes(s).any(|v| volumes.contains(v)))
-            })
-        })
-        .map(|a| a.host)
-}
-
-fn named_volumes(service: &ServiceSpec) -> impl Iterator<Item = &str> {
-    service.mounts.iter().filter_map(|m| match &m.source {
-        MountSource::Volume(name) => Some(name.as_str()),
-        _ => None,
-    })
-}
-
-fn place(
-    context: &mut Context,
-    id: &DeploymentId,
-    deployment: &Deployment,
-    name: &str,
-    service: &ServiceSpec,
-    replica: u32,
-) -> Result<(), Rejection> {
-    let height = context.env.height;
-    let siblings: Vec<HostId> = context
-        .state
-        .deployments
-        .get(id)
-        .into_iter()
-        .flat_map(|d| &d.allocations)
-        .filter_map(|a| context.state.allocations.get(a))
-        .filter(|a| a.service == name && a.desired != Desired::Remove)
-        .map(|a| a.host)
-        .collect();
-    let owners = siblings
-        .iter()
-        .filter_map(|h| Some(context.state.hosts.get(h)?.owner))
-        .collect();
-    let strict = Request {
-        resources: service.resources,
-        architecture: None,
-        avoid_hosts: siblings.into_iter().collect(),
-        avoid_owners: owners,
-        prefer: volume_host(context, id, name, service, replica),
-    };
-    let owners_relaxed = Request {
-        avoid_owners: BTreeSet::new(),
-        ..strict.clone()
-    };
-    let hosts_relaxed = Request {
-        avoid_hosts: BTreeSet::new(),
-        ..owners_relaxed.clone()
-    };
-    let fleet = &context.state.index.fleet;
-    let found = fleet
-        .place(&strict, height)
-        .or_else(|first| {
-            if strict.avoid_owners.is_empty() {
-                return Err(first);
-            }
-            let mut placement = fleet
-                .place(&owners_relaxed, height)
-                .map_err(|_| first.clone())?;
-            placement.reason.relaxed.push("distinct owners".into());
-            Ok(placement)
-        })
-        .or_else(|first| {
-            if strict.avoid_hosts.is_empty() {
-                return Err(first);
-            }
-            let mut placement = fleet
-                .place(&hosts_relaxed, height)
-                .map_err(|_| first.clone())?;
-            placement
-                .reason
-                .relaxed
-                .extend(["distinct owners".into(), "distinct hosts".into()]);
-            Ok(placement)
-        });
-    let placement = found.map_err(|none| {
-        let counts: Vec<String> = none
-            .reason
-            .dropped
-            .iter()
-            .map(|d| format!("{} by {}", d.hosts, d.rule))
-            .collect();
-        let r = &service.resources;
-        let why = format!(
-            "no host fits replica {replica} ({} CPU, {} MiB memory, {} MiB disk, {} Mbit/s); hosts dropped: {}",
-            f_milli(r.cpu_millis),
-            r.memory_bytes >> 20,
-            r.disk_bytes >> 20,
-            r.bandwidth_kbps / 1000,
-            if counts.is_empty() { "none, there are no hosts".into() } else { counts.join(", ") },
-        );
-        Rejection::new(
-            RejectKind::NoHost,
-            format!("service {name}"),
-            why,
-            "See what is free with `runrig host ls`; ask for less, or let a host join.",
-        )
-    })?;
-    let host = placement.host;
-    context.state.fleet_mut().reserve(&host, &service.resources);
-    if let Some(record) = context.state.hosts.get_mut(&host) {
-        record.free = record
-            .free
-            .checked_sub(&service.resources)
-            .unwrap_or_default();
-    }
-    context.state.globals.allocations += 1;
-    let allocation = AllocationId(context.state.globals.allocations);
-    let record = Allocation {
-        deployment: *id,
-        release: deployment.release,
-        service: name.into(),
-        replica,
-        host,
-        desired: Desired::Run,
-        generation: 0,
-        reserved: service.resources,
-        rates: context.state.globals.params.tariff,
-        placed_ms: context.env.time_ms,
-        status: AllocationStatus::default(),
-        status_ms: context.env.time_ms,
-        settled_ms: context.env.time_ms,
-        sequence: 0,
-        usage: Usage::default(),
-        charged: [Amount::ZERO; 5],
-        closed: false,
-        reason: placement.reason,
-    };
-    context.state.allocations.insert(allocation, record);
-    context.state.index.by_host.insert((host, allocation));
-    if let Some(deployment) = context.state.deployments.get_mut(id) {
-        deployment.allocations.push(allocation);
-    }
-    context.emit(crate::Event::Deployment(Event::AllocationPlaced {
-        deployment: *id,
-        allocation,
-        service: name.into(),
-        replica,
-        host,
-    }));
-    Ok(())
-}
-
-/// Thousandths as a decimal number.
-fn f_milli(n: u32) -> String {
-    let text = format!("{}.{:03}", n / 1000, n % 1000);
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
 fn owned(
@@ -509,7 +364,9 @@ fn remove(
         deployment.removed = true;
         deployment.remove_volumes = volumes;
         deployment.updated_ms = context.env.time_ms;
+        context.state.index.note_funding(id, deployment);
     }
+    context.touch(id);
     context.emit(crate::Event::Deployment(Event::Removed { deployment: id }));
     let nothing_placed = allocations.is_empty();
     for allocation in allocations {
@@ -562,7 +419,7 @@ fn set_running(
         running,
     }));
     context.fund(&id);
-    context.state.bump(&id);
+    context.touch(id);
     Ok(())
 }
 
@@ -592,7 +449,7 @@ fn restart(
             && allocation.desired != Desired::Remove
         {
             allocation.desired = wanted;
-            allocation.generation += 1;
+            allocation.generation = allocation.generation.saturating_add(1);
         }
     }
     context.emit(crate::Event::Deployment(Event::Restarted {
@@ -600,6 +457,6 @@ fn restart(
         service,
     }));
     context.fund(&id);
-    context.state.bump(&id);
+    context.touch(id);
     Ok(())
 }

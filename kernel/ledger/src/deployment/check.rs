@@ -71,6 +71,28 @@ fn is_compose_name(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b))
 }
 
+fn is_user(user: &str) -> bool {
+    let plain = |c: char| !c.is_whitespace() && !c.is_control();
+    !user.is_empty() && user.len() <= 128 && user.chars().all(plain)
+}
+
+/// Labels of letters, digits, - and _ with dots between them.
+fn is_hostname(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+fn is_signal(signal: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"+-".contains(&b);
+    let named = signal.starts_with("SIG") && signal.len() <= 16 && signal.bytes().all(plain);
+    named || signal.parse().is_ok_and(|n| (1..=64u8).contains(&n))
+}
+
 pub(super) fn check(spec: &DeploymentSpec, params: &Params) -> Result<(), Rejection> {
     let project = Check {
         what: format!(
@@ -123,10 +145,10 @@ pub(super) fn check(spec: &DeploymentSpec, params: &Params) -> Result<(), Reject
         service_bounds(&check, spec, service)?;
         for port in &service.ports {
             if let Some(published) = port.published {
-                check.that(
-                    published > 0 && ports.insert((port.protocol, published)),
-                    || format!("port {published}/{} is published twice", port.protocol),
-                )?;
+                check.that(published > 0, || "it publishes port 0".into())?;
+                check.that(ports.insert((port.protocol, published)), || {
+                    format!("port {published}/{} is published twice", port.protocol)
+                })?;
             }
         }
     }
@@ -157,49 +179,67 @@ fn service_bounds(
         || "an environment name is empty or contains =".into(),
     )?;
     check.texts("labels", service.labels.iter().flat_map(|(k, v)| [k, v]))?;
-    let single = [
-        &service.user,
-        &service.working_dir,
-        &service.hostname,
-        &service.stop_signal,
-    ];
     check.texts(
-        "user, working_dir, hostname, stop_signal",
-        single.into_iter().flatten(),
+        "user, working_dir",
+        service.user.iter().chain(&service.working_dir),
     )?;
+    check.that(service.user.as_deref().is_none_or(is_user), || {
+        "its user is not user[:group]".into()
+    })?;
+    check.that(
+        service
+            .working_dir
+            .as_deref()
+            .is_none_or(|d| d.starts_with('/')),
+        || "its working_dir is no absolute path".into(),
+    )?;
+    check.that(service.hostname.as_deref().is_none_or(is_hostname), || {
+        "its hostname has characters that a host name cannot have".into()
+    })?;
+    check.that(service.stop_signal.as_deref().is_none_or(is_signal), || {
+        "its stop_signal is neither a number from 1 to 64 nor a name as SIGTERM".into()
+    })?;
     check.items("ports", service.ports.len())?;
     check.items("expose", service.expose.len())?;
     check.that(service.ports.iter().all(|p| p.target > 0), || {
         "a port is 0".into()
     })?;
     check.items("volumes", service.mounts.len())?;
-    let mut targets = BTreeSet::new();
+    let mut targets = BTreeSet::<Vec<&str>>::new();
     for mount in &service.mounts {
         let target = &mount.target;
+        let parts = target.split('/').filter(|part| !matches!(*part, "" | "."));
+        let parts: Vec<&str> = parts.collect();
         check.that(
             target.starts_with('/')
-                && target.len() > 1
+                && !parts.is_empty()
                 && target.len() <= 512
                 && !target.contains('\0'),
-            || "a mount's target is no absolute path".into(),
+            || "a mount's target is no absolute path below /".into(),
         )?;
         check.that(target.split('/').all(|part| part != ".."), || {
             format!("mount target {target} contains ..")
         })?;
-        check.that(targets.insert(target.trim_end_matches('/')), || {
-            format!("two mounts at {target}")
-        })?;
-        if let MountSource::Volume(name) = &mount.source {
-            check.that(spec.volumes.contains_key(name), || {
-                format!("volume {name} is not declared at the top level")
-            })?;
+        check.that(targets.insert(parts), || format!("two mounts at {target}"))?;
+        match &mount.source {
+            MountSource::Volume(name) => check.that(spec.volumes.contains_key(name), || {
+                let shown: String = name.chars().take(NAME_MAX).collect();
+                format!("volume {shown} is not declared at the top level")
+            })?,
+            MountSource::Tmpfs(bytes) => check.that(*bytes <= MEMORY_MAX, || {
+                format!("the tmpfs at {target} is larger than any memory")
+            })?,
+            MountSource::Anonymous => {}
         }
     }
     check.items("networks", service.networks.len())?;
     for (network, aliases) in &service.networks {
         check.that(
             network == "default" || spec.networks.contains_key(network),
-            || format!("network {network} is not declared at the top level"),
+            || {
+                let shown: String = network.chars().take(NAME_MAX).collect();
+                format!("network {shown} is not declared at the top level")
+            },
         )?;
         check.texts("aliases", aliases)?;
         check.that(aliases.iter().all(|a| is_compose_name(a)), || {
@@ -208,15 +248,19 @@ fn service_bounds(
     }
     for dependency in service.depends_on.keys() {
         check.that(spec.services.contains_key(dependency), || {
-            format!("it depends on {dependency}, which is not a service here")
+            let shown: String = dependency.chars().take(NAME_MAX).collect();
+            format!("it depends on {shown}, which is not a service here")
         })?;
     }
     if let Some(health) = &service.healthcheck {
         check.texts("healthcheck", &health.test)?;
         check.that(
-            !health.test.is_empty() && health.interval_ms >= 100 && health.timeout_ms >= 100,
+            !health.test.is_empty()
+                && health.interval_ms >= 100
+                && health.timeout_ms >= 100
+                && health.retries >= 1,
             || {
-                "its healthcheck needs a test, and an interval and a timeout of at least 100 ms"
+                "its healthcheck needs a test, an interval and a timeout of at least 100 ms, and at least one try"
                     .into()
             },
         )?;

@@ -4,6 +4,7 @@ mod apply;
 mod call;
 mod check;
 mod event;
+mod place;
 mod quote;
 mod state;
 
@@ -12,3 +13,6 @@ pub use call::Call;
 pub use event::Event;
 pub use quote::{Change, QuoteLine, QuoteOutcome};
 pub use state::{Deployment, Funding};
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use super::Call;
 use super::apply::changed_services;
 use crate::funds::{counted_max, price};
 use crate::state::State;
-use crate::{RejectKind, Rejection};
+use crate::{RejectKind, Rejection, Tariff};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -46,33 +46,41 @@ pub struct QuoteOutcome {
     pub refusal: Option<Rejection>,
 }
 
+/// Transfer is not among them: it is paid by the byte.
+pub(super) fn quote_lines(spec: &DeploymentSpec, tariff: &Tariff) -> Vec<QuoteLine> {
+    let mut lines = Vec::new();
+    for (name, service) in &spec.services {
+        for resource in Resource::ALL {
+            if resource == Resource::Transfer {
+                continue;
+            }
+            let one = counted_max(&service.resources, resource, HOUR_MS);
+            let counted = one.saturating_mul(service.replicas.into());
+            let rate = tariff.rate(resource);
+            lines.push(QuoteLine {
+                service: name.clone(),
+                replicas: service.replicas,
+                resource,
+                counted,
+                rate,
+                amount_hour: price(counted, rate, resource),
+            });
+        }
+    }
+    lines
+}
+
+pub(super) fn total_hour(lines: &[QuoteLine]) -> Amount {
+    let amounts = lines.iter().map(|l| l.amount_hour.0);
+    Amount(amounts.fold(0u128, u128::saturating_add))
+}
+
 impl State {
     /// What deploying `spec` would cost `owner` and change, and whether it would be refused.
     pub fn quote(&self, owner: AccountId, spec: &DeploymentSpec) -> QuoteOutcome {
         let tariff = &self.globals.params.tariff;
-        let mut lines = Vec::new();
-        for (name, service) in &spec.services {
-            for resource in Resource::ALL {
-                if resource == Resource::Transfer {
-                    continue;
-                }
-                let one = counted_max(&service.resources, resource, HOUR_MS);
-                let counted = one.saturating_mul(service.replicas.into());
-                let rate = tariff.rate(resource);
-                lines.push(QuoteLine {
-                    service: name.clone(),
-                    replicas: service.replicas,
-                    resource,
-                    counted,
-                    rate,
-                    amount_hour: price(counted, rate, resource),
-                });
-            }
-        }
-        let total = lines
-            .iter()
-            .map(|l| l.amount_hour.0)
-            .fold(0u128, u128::saturating_add);
+        let lines = quote_lines(spec, tariff);
+        let total = total_hour(&lines);
         let former = self.project(&owner, &spec.project);
         let old = former
             .and_then(|id| self.deployments.get(&id))
@@ -108,7 +116,7 @@ impl State {
             .map_or(Amount::ZERO, |d| d.escrow);
         QuoteOutcome {
             lines,
-            total_hour: Amount(total),
+            total_hour: total,
             transfer_gib: price(1 << 30, tariff.transfer, Resource::Transfer),
             escrow,
             changes,

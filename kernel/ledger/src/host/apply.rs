@@ -1,4 +1,6 @@
-use types::{AccountId, Amount, Digest, HostId, Offer};
+use std::net::Ipv6Addr;
+
+use types::{AccountId, Amount, Digest, HostId, Offer, Resources};
 
 use super::{Call, Event, Host};
 use crate::execute::Context;
@@ -8,6 +10,13 @@ use crate::{RejectKind, Rejection};
 /// Hosts that go offline in one block.
 const TURN_MAX: usize = 1_000;
 const ADDRESS_BYTES_MAX: usize = 200;
+/// No machine has more; arithmetic on usage relies on it.
+const CAPACITY_MAX: Resources = Resources {
+    cpu_millis: 10_000_000,
+    memory_bytes: 1 << 50,
+    disk_bytes: 1 << 55,
+    bandwidth_kbps: 1_000_000_000,
+};
 
 /// Hosts that were silent too long are offline; what was to be removed there is closed.
 pub(crate) fn pass_time(context: &mut Context) {
@@ -35,6 +44,7 @@ pub(crate) fn pass_time(context: &mut Context) {
             record.failures = record.failures.saturating_add(needed.into());
         }
         context.state.refresh_host(&host);
+        context.touch_routes();
         context.emit(crate::Event::Host(Event::HostOffline {
             host,
             last_seen_ms,
@@ -65,6 +75,7 @@ impl Context {
         self.state.index.seen.insert((now, host));
         if !was_online {
             self.state.refresh_host(&host);
+            self.touch_routes();
             self.emit(crate::Event::Host(Event::HostOnline { host }));
         }
     }
@@ -80,18 +91,18 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             machine,
         } => register(context, sender, name, address, offer, owner, machine),
         Call::Cordon { cordoned } => {
-            known(context, &sender)?;
-            if let Some(host) = context.state.hosts.get_mut(&sender) {
+            let host = spoken_for(context, sender)?;
+            if let Some(host) = context.state.hosts.get_mut(&host) {
                 host.cordoned = cordoned;
             }
-            context.state.refresh_host(&sender);
-            context.emit(crate::Event::Host(Event::HostCordoned {
-                host: sender,
-                cordoned,
-            }));
+            context.state.refresh_host(&host);
+            context.emit(crate::Event::Host(Event::HostCordoned { host, cordoned }));
             Ok(())
         }
-        Call::Leave => leave(context, sender),
+        Call::Leave => {
+            let host = spoken_for(context, sender)?;
+            leave(context, host)
+        }
         Call::Heartbeat => {
             known(context, &sender)?;
             context.saw(sender);
@@ -112,6 +123,52 @@ fn known(context: &Context, host: &HostId) -> Result<(), Rejection> {
     ))
 }
 
+/// The host that `sender` speaks for: itself, or the only one it owns.
+fn spoken_for(context: &Context, sender: AccountId) -> Result<HostId, Rejection> {
+    if context.state.hosts.get(&sender).is_some() {
+        return Ok(sender);
+    }
+    let mut owned = context.state.hosts_of(&sender);
+    match (owned.next(), owned.next()) {
+        (Some((id, _)), None) => Ok(id),
+        (Some(_), Some(_)) => Err(Rejection::new(
+            RejectKind::Invalid,
+            "host",
+            "this account owns several",
+            "Sign with the key of the host that is meant: run it on that machine.",
+        )),
+        (None, _) => known(context, &sender).map(|()| sender),
+    }
+}
+
+/// `http://host:port`: no path, no user, nothing that a client could be led astray with.
+fn is_address(address: &str) -> bool {
+    let rest = address.strip_prefix("http://");
+    let Some((host, port)) = rest.and_then(|rest| rest.rsplit_once(':')) else {
+        return false;
+    };
+    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let named = |h: &str| {
+        !h.is_empty()
+            && h.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+    };
+    address.len() <= ADDRESS_BYTES_MAX
+        && bracketed.map_or_else(|| named(host), |v6| v6.parse::<Ipv6Addr>().is_ok())
+        && port.bytes().all(|b| b.is_ascii_digit())
+        && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// Each resource at least what is reserved.
+fn at_least(capacity: Resources, reserved: &Resources) -> Resources {
+    Resources {
+        cpu_millis: capacity.cpu_millis.max(reserved.cpu_millis),
+        memory_bytes: capacity.memory_bytes.max(reserved.memory_bytes),
+        disk_bytes: capacity.disk_bytes.max(reserved.disk_bytes),
+        bandwidth_kbps: capacity.bandwidth_kbps.max(reserved.bandwidth_kbps),
+    }
+}
+
 pub(crate) fn is_name(text: &str, length_max: usize) -> bool {
     let bytes = text.as_bytes();
     !bytes.is_empty()
@@ -127,7 +184,7 @@ fn register(
     id: HostId,
     name: String,
     address: String,
-    offer: Offer,
+    mut offer: Offer,
     owner: AccountId,
     machine: Digest,
 ) -> Result<(), Rejection> {
@@ -137,11 +194,7 @@ fn register(
         let why = "a name has 1 to 40 lower-case letters, digits and hyphens".into();
         return reject(RejectKind::Invalid, why, "Choose another with --name.");
     }
-    let rest = address.strip_prefix("http://").unwrap_or("");
-    if rest.is_empty()
-        || address.len() > ADDRESS_BYTES_MAX
-        || !rest.bytes().all(|b| b.is_ascii_graphic())
-    {
+    if !is_address(&address) {
         let why = "its address is not http://ip:port".into();
         return reject(RejectKind::Invalid, why, "Give one with --advertise.");
     }
@@ -153,11 +206,19 @@ fn register(
             "Offer more with --cpus and --memory.",
         );
     }
+    if !offer.capacity.fits_in(&CAPACITY_MAX) {
+        let why = "it offers more than a machine can have".into();
+        return reject(RejectKind::Invalid, why, "Offer what the machine has.");
+    }
+    if !matches!(offer.architecture.as_str(), "amd64" | "arm64") {
+        let why = "its architecture is neither amd64 nor arm64".into();
+        return reject(RejectKind::Invalid, why, "Join with another machine.");
+    }
     if !(500..=2000).contains(&offer.price_multiplier_milli)
-        || offer.architecture.len() > 20
         || offer.region.len() > 40
+        || offer.region.chars().any(char::is_control)
     {
-        let why = "architecture, region or price is out of bounds".into();
+        let why = "region or price is out of bounds".into();
         return reject(
             RejectKind::Invalid,
             why,
@@ -180,20 +241,17 @@ fn register(
                 .capacity
                 .checked_sub(&known.free)
                 .unwrap_or_default();
-            let Some(free) = offer.capacity.checked_sub(&reserved) else {
-                let why = "less is offered than is reserved on it".into();
-                return reject(
-                    RejectKind::Conflict,
-                    why,
-                    "Offer at least what runs there needs.",
-                );
-            };
+            // A machine that has less than before (its disk has filled up) comes back all the
+            // same: what is placed there stays promised, and nothing new fits.
+            offer.capacity = at_least(offer.capacity, &reserved);
+            let free = offer.capacity.checked_sub(&reserved).unwrap_or_default();
             if owner != known.owner && context.state.allocations_on(&id).next().is_some() {
                 let why = "its owner cannot change while something runs there".into();
                 return reject(RejectKind::Conflict, why, "Drain it first.");
             }
             let mut host = known.clone();
             context.state.index.host_names.remove(&host.name);
+            context.state.index.owned_hosts.remove(&(host.owner, id));
             context.state.index.seen.remove(&(host.last_seen_ms, id));
             host.name.clone_from(&name);
             host.address = address;
@@ -224,10 +282,13 @@ fn register(
     let host = Host {
         online: true,
         last_seen_ms: now,
-        plan: host.plan + 1,
         ..host
     };
+    // Which peers are on the same machine may have changed.
+    context.touch_host(id);
+    context.touch_routes();
     context.state.index.host_names.insert(name.clone(), id);
+    context.state.index.owned_hosts.insert((owner, id));
     context.state.index.seen.insert((now, id));
     context.state.hosts.insert(id, host);
     context.state.refresh_host(&id);
@@ -252,12 +313,14 @@ fn leave(context: &mut Context, id: HostId) -> Result<(), Rejection> {
         ));
     }
     if let Some(host) = context.state.hosts.get(&id) {
-        let (name, seen) = (host.name.clone(), host.last_seen_ms);
+        let (name, owner, seen) = (host.name.clone(), host.owner, host.last_seen_ms);
+        context.state.index.owned_hosts.remove(&(owner, id));
         context.state.index.host_names.remove(&name);
         context.state.index.seen.remove(&(seen, id));
     }
     context.state.hosts.remove(&id);
     context.state.fleet_mut().remove(&id);
+    context.touch_routes();
     context.emit(crate::Event::Host(Event::HostLeft { host: id }));
     Ok(())
 }

@@ -9,3 +9,6 @@ pub(crate) use apply::{apply, is_name, pass_time};
 pub use call::Call;
 pub use event::Event;
 pub use state::Host;
+
+#[cfg(test)]
+mod tests;

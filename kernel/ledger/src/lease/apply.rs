@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use types::{
     AccountId, AllocationId, AllocationStatus, Amount, DeploymentId, Digest, HostId, Resource,
+    RunState,
 };
 
 use super::{Allocation, Call, Charge, Desired, Event, Receipt, UsageLine};
@@ -27,7 +28,7 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
         ));
     }
     match call {
-        Call::ReportStatus { plan: _, statuses } => report_status(context, sender, statuses),
+        Call::ReportStatus { plan, statuses } => report_status(context, sender, plan, statuses),
         Call::ReportUsage {
             interval,
             root,
@@ -36,9 +37,11 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
     }
 }
 
+/// Nothing is taken over if any line is refused.
 fn report_status(
     context: &mut Context,
     host: HostId,
+    plan: u64,
     statuses: Vec<(AllocationId, AllocationStatus)>,
 ) -> Result<(), Rejection> {
     let reject = |why: String| {
@@ -55,6 +58,10 @@ fn report_status(
             statuses.len()
         ));
     }
+    let latest = context.state.hosts.get(&host).map_or(0, |h| h.plan);
+    if plan > latest {
+        return reject(format!("it acts on plan {plan}, the latest is {latest}"));
+    }
     for (id, status) in &statuses {
         if status.message.len() > MESSAGE_BYTES_MAX || status.addresses.len() > ADDRESSES_MAX {
             return reject(format!("the message or the addresses of {id} are too long"));
@@ -62,24 +69,35 @@ fn report_status(
         if status.addresses.keys().any(|n| n.len() > 64) {
             return reject(format!("a network name of {id} is too long"));
         }
+        if let Some(ip) = status.addresses.values().find(|a| !is_reachable(**a)) {
+            let ip = std::net::Ipv4Addr::from(*ip);
+            return reject(format!("{ip} cannot be the address of {id}"));
+        }
+        let known = known(context, &host, *id)?;
+        if status.state == RunState::Removed && known.desired != Desired::Remove && !known.closed {
+            return reject(format!("{id} is gone, though nobody asked for that"));
+        }
     }
     let now = context.env.time_ms;
     let mut touched = BTreeSet::new();
     for (id, status) in statuses {
-        // What was closed meanwhile, or was never here, is nobody's news.
+        // What was closed meanwhile is nobody's news.
         let Some(known) = context.state.allocations.get(&id) else {
             continue;
         };
-        if known.host != host || known.closed || known.status == status {
+        if known.closed || known.status == status {
             continue;
         }
+        let shows = seen_by_peers(&known.status) != seen_by_peers(&status);
         let (deployment, service, replica) =
             (known.deployment, known.service.clone(), known.replica);
         if let Some(allocation) = context.state.allocations.get_mut(&id) {
             allocation.status = status.clone();
             allocation.status_ms = now;
         }
-        touched.insert(deployment);
+        if shows {
+            touched.insert(deployment);
+        }
         context.emit(crate::Event::Lease(Event::StatusChanged {
             deployment,
             allocation: id,
@@ -90,10 +108,53 @@ fn report_status(
         }));
     }
     for deployment in touched {
-        context.state.bump(&deployment);
+        context.touch(deployment);
     }
     context.saw(host);
     Ok(())
+}
+
+/// An allocation, if it is `host`'s to speak of.
+fn known<'a>(
+    context: &'a Context,
+    host: &HostId,
+    id: AllocationId,
+) -> Result<&'a Allocation, Rejection> {
+    let reject = |kind, why| {
+        let what = format!("report on allocation {id}");
+        Err(Rejection::new(
+            kind,
+            what,
+            why,
+            "Report only what this host's plan lists.",
+        ))
+    };
+    match context.state.allocations.get(&id) {
+        None => reject(RejectKind::NotFound, "there is none"),
+        Some(a) if a.host != *host => reject(RejectKind::Forbidden, "it is placed on another host"),
+        Some(allocation) => Ok(allocation),
+    }
+}
+
+/// Gateways and peers connect there: never to themselves, to everyone, or to the services of
+/// the machine's own link.
+fn is_reachable(address: [u8; 4]) -> bool {
+    let ip = std::net::Ipv4Addr::from(address);
+    !(ip.is_unspecified()
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_multicast()
+        || ip.is_broadcast())
+}
+
+/// What peers and routes go by: only such a change makes new plans.
+fn seen_by_peers(status: &AllocationStatus) -> impl PartialEq + use<'_> {
+    (
+        status.state,
+        status.health,
+        status.exit_code,
+        &status.addresses,
+    )
 }
 
 /// Checks every line before any is settled.
@@ -133,7 +194,8 @@ fn report_usage(
                 format!("two lines for {}", line.allocation),
             );
         }
-        if let Err(why) = check_line(context, &host, line) {
+        let known = known(context, &host, line.allocation)?;
+        if let Err(why) = check_line(context, known, line) {
             return reject(RejectKind::Invalid, format!("{}: {why}", line.allocation));
         }
     }
@@ -167,13 +229,10 @@ fn report_usage(
     Ok(())
 }
 
-fn check_line(context: &Context, host: &HostId, line: &UsageLine) -> Result<(), String> {
-    let known = context
-        .state
-        .allocations
-        .get(&line.allocation)
-        .filter(|a| a.host == *host && !a.closed)
-        .ok_or("it has no open lease on this host")?;
+fn check_line(context: &Context, known: &Allocation, line: &UsageLine) -> Result<(), String> {
+    if known.closed {
+        return Err("its lease is closed; nothing more is charged".into());
+    }
     if line.sequence <= known.sequence {
         return Err(format!("record {} after {}", line.sequence, known.sequence));
     }
@@ -298,17 +357,22 @@ pub(crate) fn close(context: &mut Context, id: AllocationId) {
         return;
     }
     allocation.closed = true;
+    allocation.status.state = RunState::Removed;
+    allocation.status.pid = 0;
+    allocation.status.addresses.clear();
+    allocation.status_ms = context.env.time_ms;
     let (host, deployment, reserved) =
         (allocation.host, allocation.deployment, allocation.reserved);
     let charged = Amount(allocation.charged.iter().map(|a| a.0).sum());
     context.state.index.by_host.remove(&(host, id));
+    context.state.retired.remove(&id);
     context.state.fleet_mut().release(&host, &reserved);
     if let Some(record) = context.state.hosts.get_mut(&host)
         && let Some(free) = record.free.checked_add(&reserved)
     {
         record.free = free;
     }
-    context.state.bump_host(&host);
+    context.touch_host(host);
     if let Some(record) = context.state.deployments.get_mut(&deployment) {
         record.allocations.retain(|a| *a != id);
         record.ended.push(id);
@@ -318,6 +382,6 @@ pub(crate) fn close(context: &mut Context, id: AllocationId) {
         allocation: id,
         charged,
     }));
-    context.state.bump(&deployment);
+    context.touch(deployment);
     close_if_ended(context, &deployment);
 }

@@ -9,3 +9,6 @@ pub(crate) use apply::{apply, close};
 pub use call::{Call, UsageLine};
 pub use event::{Charge, Event, Receipt};
 pub use state::{Allocation, Desired};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+use types::{AllocationId, Amount, DeploymentId, MountSource, MountSpec, Resources};
+
+use super::Call;
+use crate::lease::Desired;
+use crate::tests::{World, deploy, id, line, project, report, service};
+use crate::{Params, RejectKind};
+
+fn world(hosts: u8) -> World {
+    let mut world = World::new(Params::dev());
+    for who in 10..10 + hosts {
+        world.host(who, 8000);
+    }
+    world
+}
+
+fn desired(world: &World, allocation: u64) -> Desired {
+    let id = AllocationId(allocation);
+    world.state.allocations.get(&id).expect("there").desired
+}
+
+#[test]
+fn what_was_quoted_may_be_the_limit() {
+    let mut world = world(1);
+    let spec = project("p", &[("a", service(500, 1))]);
+    let quote = world.state.quote(id(1), &spec);
+    assert_eq!(quote.refusal, None);
+    let with_limit = |limit| {
+        crate::Call::Deployment(Call::Deploy {
+            spec: spec.clone(),
+            price_max_hour: Some(Amount(limit)),
+        })
+    };
+    let refused = world.ask(1, with_limit(quote.total_hour.0 - 1));
+    assert!(refused.expect_err("too dear").why.contains("limit"));
+    world.ask(1, with_limit(quote.total_hour.0)).expect("fits");
+    let escrow = world
+        .state
+        .deployments
+        .get(&DeploymentId(1))
+        .map(|d| d.escrow);
+    assert_eq!(escrow, Some(quote.escrow));
+}
+
+/// A host must know how to end what a release has dropped.
+#[test]
+fn a_dropped_service_is_ended_by_the_spec_it_was_started_with() {
+    let mut world = world(2);
+    let (web, db) = (service(100, 1), service(200, 1));
+    world
+        .ask(
+            1,
+            deploy(project("p", &[("db", db.clone()), ("web", web.clone())])),
+        )
+        .expect("deployed");
+    let mut slower = web.clone();
+    slower.stop_grace_ms = 1;
+    world
+        .ask(1, deploy(project("p", &[("web", slower.clone())])))
+        .expect("deployed");
+    let spec = |world: &World, n| world.state.service_of(AllocationId(n)).cloned();
+    assert_eq!(
+        [desired(&world, 1), desired(&world, 2)],
+        [Desired::Remove; 2]
+    );
+    assert_eq!(spec(&world, 1), Some(db.clone()));
+    assert_eq!(spec(&world, 2), Some(web));
+    assert_eq!(spec(&world, 3), Some(slower.clone()));
+    // A further release does not overwrite it.
+    slower.stop_grace_ms = 2;
+    world
+        .ask(1, deploy(project("p", &[("db", slower)])))
+        .expect("deployed");
+    assert_eq!(spec(&world, 1), Some(db));
+    for n in [1, 2, 3] {
+        let host = world
+            .state
+            .allocations
+            .get(&AllocationId(n))
+            .expect("there")
+            .host;
+        let who = if host == id(10) { 10 } else { 11 };
+        let interval = world.state.hosts.get(&host).expect("there").interval + 1;
+        let mut last = line(n, 1, world.state.time_ms(), Default::default());
+        last.last = true;
+        world.ask(who, report(interval, vec![last])).expect("ended");
+    }
+    assert!(world.state.retired.is_empty());
+}
+
+#[test]
+fn up_starts_what_was_stopped() {
+    let mut world = world(1);
+    let spec = project("p", &[("a", service(100, 1))]);
+    world.ask(1, deploy(spec.clone())).expect("deployed");
+    let stop = crate::Call::Deployment(Call::SetRunning {
+        deployment: DeploymentId(1),
+        service: None,
+        running: false,
+    });
+    world.ask(1, stop).expect("stopped");
+    assert_eq!(desired(&world, 1), Desired::Stop);
+    world.ask(1, deploy(spec)).expect("deployed");
+    assert_eq!(desired(&world, 1), Desired::Run);
+    assert_eq!(world.state.globals.allocations, 1);
+}
+
+#[test]
+fn a_restart_makes_a_new_generation_and_nothing_else() {
+    let mut world = world(1);
+    let spec = project("p", &[("a", service(100, 1)), ("b", service(100, 1))]);
+    world.ask(1, deploy(spec)).expect("deployed");
+    let restart = |service: Option<&str>| {
+        crate::Call::Deployment(Call::Restart {
+            deployment: DeploymentId(1),
+            service: service.map(Into::into),
+        })
+    };
+    world.ask(1, restart(Some("b"))).expect("restarted");
+    let generations: Vec<_> = world
+        .state
+        .allocations
+        .iter()
+        .map(|(_, a)| a.generation)
+        .collect();
+    assert_eq!(generations, [0, 1]);
+    let refused = world.ask(1, restart(Some("c"))).expect_err("unknown");
+    assert_eq!(refused.kind, RejectKind::NotFound);
+    let refused = world.ask(2, restart(None)).expect_err("not the owner");
+    assert_eq!(refused.kind, RejectKind::Forbidden);
+}
+
+#[test]
+fn scaling_down_gives_back_what_need_not_be_held() {
+    let mut world = world(1);
+    world
+        .ask(1, deploy(project("p", &[("a", service(100, 5))])))
+        .expect("deployed");
+    let full = world.state.account(&id(1)).held;
+    world
+        .ask(1, deploy(project("p", &[("a", service(100, 1))])))
+        .expect("deployed");
+    // Four of five run until their host says that they have ended.
+    assert_eq!(world.state.account(&id(1)).held, full);
+    let lines = (2..=5)
+        .map(|n| {
+            let mut last = line(n, 1, world.state.time_ms(), Default::default());
+            last.last = true;
+            last
+        })
+        .collect();
+    world.ask(10, report(1, lines)).expect("ended");
+    let held = world.state.account(&id(1)).held;
+    assert!(held.0 <= full.0 / 5 + 5, "{held} of {full}");
+}
+
+#[test]
+fn replicas_are_spread_over_hosts_and_owners_while_they_can() {
+    let mut world = world(3);
+    world
+        .ask(1, deploy(project("p", &[("a", service(10, 5))])))
+        .expect("deployed");
+    let placed: Vec<_> = world
+        .state
+        .allocations
+        .iter()
+        .map(|(_, a)| a.clone())
+        .collect();
+    let first: std::collections::BTreeSet<_> = placed[..3].iter().map(|a| a.host).collect();
+    assert_eq!(first.len(), 3);
+    assert!(placed[..3].iter().all(|a| a.reason.relaxed.is_empty()));
+    for late in &placed[3..] {
+        assert_eq!(late.reason.relaxed, ["distinct owners", "distinct hosts"]);
+    }
+}
+
+#[test]
+fn a_spec_is_bounded_key_by_key() {
+    let mut world = world(1);
+    let refusal = |world: &mut World, change: &dyn Fn(&mut types::ServiceSpec)| {
+        let mut a = service(100, 1);
+        change(&mut a);
+        let refused = world
+            .ask(1, deploy(project("p", &[("a", a)])))
+            .expect_err("refused");
+        assert_eq!(refused.kind, RejectKind::Invalid, "{refused}");
+        assert!(refused.what.contains("service a"), "{refused}");
+    };
+    let mount = |source, target: &str| {
+        let target = target.to_string();
+        move |s: &mut types::ServiceSpec| {
+            s.mounts.push(MountSpec {
+                source: MountSource::clone(&source),
+                target: target.clone(),
+                read_only: false,
+            });
+        }
+    };
+    for target in ["", "/", "//", "/.", "relative", "/a/../b", "/a\0b"] {
+        refusal(&mut world, &mount(MountSource::Anonymous, target));
+    }
+    refusal(&mut world, &mount(MountSource::Tmpfs(u64::MAX), "/t"));
+    refusal(&mut world, &|s| {
+        mount(MountSource::Anonymous, "/a")(s);
+        mount(MountSource::Anonymous, "/a/./")(s);
+    });
+    refusal(&mut world, &|s| s.resources = Resources::default());
+    refusal(&mut world, &|s| s.resources.memory_bytes = u64::MAX);
+    refusal(&mut world, &|s| s.resources.disk_bytes = 0);
+    refusal(&mut world, &|s| s.resources.bandwidth_kbps = 0);
+    refusal(&mut world, &|s| s.pids = 0);
+    refusal(&mut world, &|s| s.working_dir = Some("relative".into()));
+    refusal(&mut world, &|s| s.hostname = Some("a\nb".into()));
+    refusal(&mut world, &|s| s.user = Some("a b".into()));
+    refusal(&mut world, &|s| s.stop_signal = Some("TERM; rm".into()));
+    refusal(&mut world, &|s| s.image.reference = "a b".into());
+    refusal(&mut world, &|s| s.image.reference = String::new());
+    refusal(&mut world, &|s| s.command = Some(vec!["a\0".into()]));
+    refusal(&mut world, &|s| {
+        s.environment.insert("A=B".into(), String::new());
+    });
+    refusal(&mut world, &|s| {
+        s.networks.insert("back".into(), Vec::new());
+    });
+    refusal(&mut world, &|s| {
+        s.depends_on
+            .insert("b".into(), types::DependencyCondition::ServiceStarted);
+    });
+    for published in [0, 80] {
+        refusal(&mut world, &move |s| {
+            for target in [1, 2] {
+                s.ports.push(types::PortSpec {
+                    target,
+                    published: Some(published),
+                    protocol: types::Protocol::Tcp,
+                });
+            }
+        });
+    }
+    let health = |change: fn(&mut types::HealthCheck)| {
+        move |s: &mut types::ServiceSpec| {
+            let mut check = types::HealthCheck {
+                test: vec!["true".into()],
+                interval_ms: 1000,
+                timeout_ms: 1000,
+                retries: 3,
+                start_period_ms: 0,
+                start_interval_ms: 0,
+            };
+            change(&mut check);
+            s.healthcheck = Some(check);
+        }
+    };
+    refusal(&mut world, &health(|h| h.test.clear()));
+    refusal(&mut world, &health(|h| h.interval_ms = 0));
+    refusal(&mut world, &health(|h| h.retries = 0));
+    assert!(world.state.deployments.is_empty());
+    world
+        .ask(1, deploy(project("p", &[("a", service(100, 1))])))
+        .expect("as it was");
+}
+
+#[test]
+fn a_removed_deployment_is_nobodys() {
+    let mut world = world(1);
+    // Nothing placed: it closes at once, and its name and port are free again.
+    world
+        .ask(1, deploy(project("p", &[("a", service(100, 0))])))
+        .expect("deployed");
+    let remove = || {
+        crate::Call::Deployment(Call::Remove {
+            deployment: DeploymentId(1),
+            volumes: false,
+        })
+    };
+    world.ask(1, remove()).expect("removed");
+    let again = world.ask(1, remove()).expect_err("gone");
+    assert_eq!(again.kind, RejectKind::Conflict);
+    assert_eq!(world.state.live().count(), 0);
+    world
+        .ask(1, deploy(project("p", &[("a", service(100, 1))])))
+        .expect("deployed");
+    assert_eq!(world.state.project(&id(1), "p"), Some(DeploymentId(2)));
+}
