@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use borsh::BorshDeserialize;
+use borsh::{BorshDeserialize, BorshSerialize};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use types::{AccountId, Amount, DeploymentId, Digest, HostId, PublicKey, Signature, verify_batch};
 
+use crate::invariant::{self, BrokenInvariant};
 use crate::state::State;
 use crate::table::state_key;
 use crate::{
@@ -23,15 +24,6 @@ pub struct Executed {
     pub events: Vec<Event>,
     /// One per transaction, in block order.
     pub outcomes: Vec<Outcome>,
-}
-
-/// Money appeared or vanished: a bug. The node stops rather than go on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("at height {height} balances and escrow add up to {sum}, but the supply is {supply}")]
-pub struct BrokenInvariant {
-    pub height: u64,
-    pub sum: Amount,
-    pub supply: Amount,
 }
 
 /// A block under execution.
@@ -69,7 +61,34 @@ pub fn decode(bytes: &[u8]) -> Result<Transaction, Rejection> {
             "Use a client of this network's version.",
         )
     };
-    Transaction::try_from_slice(bytes).map_err(unreadable)
+    let transaction = Transaction::try_from_slice(bytes).map_err(unreadable)?;
+    if !is_canonical(bytes, &transaction) {
+        return Err(Rejection::new(
+            RejectKind::Invalid,
+            "transaction",
+            "its bytes are not in canonical form",
+            "Use a client of this network's version.",
+        ));
+    }
+    Ok(transaction)
+}
+
+/// Maps out of order decode too, but only one form of a transaction may exist: what is
+/// counted, kept and proved are its bytes.
+fn is_canonical(bytes: &[u8], transaction: &Transaction) -> bool {
+    struct Rest<'a>(&'a [u8]);
+    impl std::io::Write for Rest<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let rest = self.0.strip_prefix(bytes);
+            self.0 = rest.ok_or(std::io::ErrorKind::InvalidData)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut rest = Rest(bytes);
+    transaction.serialize(&mut rest).is_ok() && rest.0.is_empty()
 }
 
 impl State {
@@ -99,6 +118,8 @@ impl State {
     /// The state after the block. Transactions that are not valid are recorded as rejected.
     ///
     /// `verified` knows the ids whose signature was checked before.
+    ///
+    /// Errors: an invariant does not hold afterwards, which is a bug; the node must stop.
     pub fn execute<T: AsRef<[u8]>>(
         &self,
         env: BlockEnv,
@@ -135,7 +156,7 @@ impl State {
                 events: (context.events.len() - before) as u32,
             });
         }
-        context.finish(outcomes)
+        context.finish(self, outcomes)
     }
 }
 
@@ -268,19 +289,14 @@ impl Context {
         self.turn_wheel();
     }
 
-    fn finish(mut self, outcomes: Vec<Outcome>) -> Result<Executed, BrokenInvariant> {
+    fn finish(
+        mut self,
+        before: &State,
+        outcomes: Vec<Outcome>,
+    ) -> Result<Executed, BrokenInvariant> {
         self.number_plans();
-        let Self {
-            state, env, events, ..
-        } = self;
-        let sum = Amount(state.index.spendable.saturating_add(state.index.escrow));
-        if sum != state.globals.supply {
-            return Err(BrokenInvariant {
-                height: env.height,
-                sum,
-                supply: state.globals.supply,
-            });
-        }
+        let Self { state, events, .. } = self;
+        invariant::check(before, &state)?;
         let mut changes = vec![(
             state_key("globals", &()),
             Some(Digest::of_value("globals", &state.globals)),

@@ -108,7 +108,8 @@ impl Context {
             return self.rest(id);
         }
         let params = &self.state.globals.params;
-        let (alert, reserve) = (params.alert_ms, 2 * params.report_interval_ms);
+        let alert = params.alert_ms;
+        let reserve = params.report_interval_ms.saturating_mul(2);
         let target_ms = params.escrow_target_ms;
         let burn = self.state.burn_hour(deployment);
         let (owner, before, removed) = (deployment.owner, deployment.funding, deployment.removed);
@@ -134,7 +135,7 @@ impl Context {
             .unwrap_or(FOREVER_MS)
             .min(FOREVER_MS);
         let enough = match before {
-            Funding::Frozen => left_ms >= START_MS.max(2 * reserve),
+            Funding::Frozen => left_ms >= START_MS.max(reserve.saturating_mul(2)),
             _ => left_ms > reserve,
         };
         let after = match () {

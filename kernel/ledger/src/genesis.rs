@@ -1,10 +1,14 @@
 //! The first state of a network, as a file everyone starts from.
 
+use std::collections::BTreeSet;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, Amount, Digest};
+use types::{AccountId, Amount, Digest, Resource};
 
 use crate::Params;
+
+const DAY_MS: u64 = 86_400_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct Genesis {
@@ -18,8 +22,53 @@ pub struct Genesis {
     pub faucet: AccountId,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GenesisError {
+    #[error("the balances add up to more than an amount can hold: give out less")]
+    Supply,
+    #[error("account {0} is listed twice: add its balances up")]
+    Twice(AccountId),
+    #[error("the rate of {0} is above 18 million credits a unit: lower it")]
+    Rate(&'static str),
+    #[error("{0} must be from {1} to {2}")]
+    Param(&'static str, u64, u64),
+}
+
 impl Genesis {
     pub fn digest(&self) -> Digest {
         Digest::of_value("runrig-genesis", self)
+    }
+
+    /// Whether a network may start from it: for its founder, before anyone joins.
+    pub fn check(&self) -> Result<(), GenesisError> {
+        let mut seen = BTreeSet::new();
+        let mut supply = Amount::ZERO;
+        for (account, amount) in &self.balances {
+            if !seen.insert(*account) {
+                return Err(GenesisError::Twice(*account));
+            }
+            supply = supply.checked_add(*amount).ok_or(GenesisError::Supply)?;
+        }
+        for resource in Resource::ALL {
+            if self.params.tariff.rate(resource).0 > u64::MAX.into() {
+                return Err(GenesisError::Rate(resource.name()));
+            }
+        }
+        let p = &self.params;
+        for (name, value, least, most) in [
+            ("report_interval_ms", p.report_interval_ms, 100, DAY_MS),
+            ("heartbeat_ms", p.heartbeat_ms, 100, DAY_MS),
+            ("host_timeout_ms", p.host_timeout_ms, 100, DAY_MS),
+            ("escrow_target_ms", p.escrow_target_ms, 1_000, 365 * DAY_MS),
+            ("alert_ms", p.alert_ms, 0, 365 * DAY_MS),
+            ("clock_skew_ms", p.clock_skew_ms, 0, DAY_MS),
+            ("services_max", p.services_max.into(), 1, 10_000),
+            ("replicas_max", p.replicas_max.into(), 1, 10_000),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(GenesisError::Param(name, least, most));
+            }
+        }
+        Ok(())
     }
 }

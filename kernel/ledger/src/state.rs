@@ -13,8 +13,8 @@ use crate::account::Account;
 use crate::deployment::{Deployment, Funding};
 use crate::host::Host;
 use crate::lease::Allocation;
-use crate::table::Table;
-use crate::{Genesis, Params};
+use crate::table::{Table, state_key};
+use crate::{Genesis, Params, invariant};
 
 /// Small facts of which there is one each.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -125,6 +125,7 @@ impl State {
         out
     }
 
+    /// Reads what [`State::save`] wrote; every invariant is checked on it.
     pub fn load(mut bytes: &[u8]) -> std::io::Result<Self> {
         let input = &mut bytes;
         let mut state = Self {
@@ -139,7 +140,12 @@ impl State {
         if !input.is_empty() {
             return Err(std::io::Error::other("bytes are left over after the state"));
         }
+        let open = |a: &Allocation| !a.closed && state.hosts.get(&a.host).is_none();
+        if state.allocations.iter().any(|(_, a)| open(a)) {
+            return Err(std::io::Error::other("a lease is open on no host"));
+        }
         state.reindex();
+        invariant::check_all(&state).map_err(std::io::Error::other)?;
         Ok(state)
     }
 
@@ -175,6 +181,22 @@ impl State {
             index.spendable = index.spendable.saturating_add(account.spendable.0);
         }
         self.index = index;
+    }
+
+    /// Key and value digest of every record, sorted: all that the authenticated store holds
+    /// of this state.
+    pub fn records(&self) -> Vec<(Digest, Option<Digest>)> {
+        let mut all = vec![(
+            state_key("globals", &()),
+            Some(Digest::of_value("globals", &self.globals)),
+        )];
+        self.accounts.records(&mut all);
+        self.hosts.records(&mut all);
+        self.deployments.records(&mut all);
+        self.allocations.records(&mut all);
+        self.retired.records(&mut all);
+        all.sort_unstable();
+        all
     }
 
     /// Expected by genesis, and what purses and escrows add up to, counted anew.

@@ -61,6 +61,19 @@ where
         }
     }
 
+    /// Keys written since [`Self::begin`], in order.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = &K> {
+        self.changed.iter()
+    }
+
+    /// Every record as [`Self::changes`] would name it, had there been nothing before.
+    pub(crate) fn records(&self, all: &mut Vec<(Digest, Option<Digest>)>) {
+        for (key, value) in self.iter() {
+            let digest = Digest::of_value(self.name, value);
+            all.push((state_key(self.name, key), Some(digest)));
+        }
+    }
+
     pub(crate) fn begin(&mut self) {
         self.changed.clear();
     }
@@ -90,13 +103,24 @@ where
         let mut table = Self::new(name);
         for _ in 0..count {
             let key = K::deserialize(input)?;
+            if table
+                .records
+                .get_max()
+                .is_some_and(|(last, _)| *last >= key)
+            {
+                return Err(std::io::Error::other("records are out of order"));
+            }
             table.records.insert(key, Arc::new(V::deserialize(input)?));
         }
         Ok(table)
     }
 }
 
-/// Name of a record in the authenticated store.
+/// Name of a record in the authenticated store, where its value is
+/// `Digest::of_value(table, record)`.
+///
+/// Tables: `globals` (key `()`), `accounts`, `hosts`, `deployments`, `allocations` and
+/// `retired`, keyed by their ids.
 pub fn state_key<K: BorshSerialize>(table: &str, key: &K) -> Digest {
     Digest::of_value("runrig-state", &(table, key))
 }

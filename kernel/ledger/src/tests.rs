@@ -773,3 +773,115 @@ proptest! {
         let _ = State::load(&bytes);
     }
 }
+
+/// A map out of order says the same but is not the transaction that was signed.
+#[test]
+fn only_one_form_of_a_transaction_is_taken() {
+    let mut world = World::new(Params::dev());
+    let mut spec = project("p", &[("a", service(1, 1))]);
+    spec.volumes.insert("aa".into(), VolumeSpec::default());
+    spec.volumes.insert("bb".into(), VolumeSpec::default());
+    let good = world.sign(1, deploy(spec));
+    assert!(crate::decode(&good).is_ok());
+    let entry = |name: &[u8; 2]| [&[2, 0, 0, 0][..], name, &[0; 4]].concat();
+    let sorted = [entry(b"aa"), entry(b"bb")].concat();
+    let at = good.windows(sorted.len()).position(|w| w == sorted);
+    let at = at.expect("the map is there");
+    let mut swapped = good.clone();
+    swapped[at..at + sorted.len()].copy_from_slice(&[entry(b"bb"), entry(b"aa")].concat());
+    let refused = crate::decode(&swapped).expect_err("out of order");
+    assert!(refused.why.contains("canonical"), "{refused}");
+    let mut longer = good;
+    longer.push(0);
+    assert!(crate::decode(&longer).is_err());
+    assert!(crate::decode(&vec![0; Transaction::BYTES_MAX + 1]).is_err());
+}
+
+/// What is read from disk is believed only as far as it adds up.
+#[test]
+fn a_state_that_cannot_be_is_not_loaded() {
+    let mut world = World::new(Params::dev());
+    world.host(10, 2000);
+    world
+        .ask(1, deploy(project("p", &[("a", service(500, 1))])))
+        .expect("deployed");
+    let good = world.state.save();
+    let loaded = State::load(&good).expect("loads");
+    assert_eq!(loaded.records(), world.state.records());
+    let mut richer = world.state.clone();
+    richer.globals.supply = Amount(richer.globals.supply.0 + 1);
+    let mut unheld = world.state.clone();
+    unheld.accounts.get_mut(&id(1)).expect("there").held = Amount::ZERO;
+    let mut crowded = world.state.clone();
+    crowded
+        .hosts
+        .get_mut(&id(10))
+        .expect("there")
+        .free
+        .cpu_millis += 1;
+    let mut homeless = world.state.clone();
+    homeless.hosts.remove(&id(10));
+    for bad in [richer, unheld, crowded, homeless] {
+        assert!(State::load(&bad.save()).is_err());
+    }
+    for cut in [0, 1, good.len() / 2, good.len() - 1] {
+        assert!(State::load(&good[..cut]).is_err());
+    }
+    assert!(State::load(&[good, vec![0]].concat()).is_err());
+}
+
+/// Had a rule lost or made money, or promised a host twice, the block would not stand.
+#[test]
+fn a_broken_invariant_stops_the_block() {
+    let mut world = World::new(Params::dev());
+    world.host(10, 2000);
+    let before = world.state.clone();
+    let mut made = before.clone();
+    made.accounts.begin();
+    made.hosts.begin();
+    made.accounts.get_mut(&id(1)).expect("there").spendable.0 += 1;
+    assert!(matches!(
+        crate::invariant::check(&before, &made),
+        Err(crate::BrokenInvariant::Conservation { .. })
+    ));
+    let mut moved = before.clone();
+    moved.accounts.begin();
+    moved.hosts.begin();
+    let account = moved.accounts.get_mut(&id(1)).expect("there");
+    account.spendable.0 -= 1;
+    account.held.0 += 1;
+    assert_eq!(
+        crate::invariant::check(&before, &moved),
+        Err(crate::BrokenInvariant::Escrow(id(1)))
+    );
+    let mut twice = before.clone();
+    twice.hosts.begin();
+    twice.hosts.get_mut(&id(10)).expect("there").free.cpu_millis -= 1;
+    assert_eq!(
+        crate::invariant::check(&before, &twice),
+        Err(crate::BrokenInvariant::Capacity(id(10)))
+    );
+}
+
+#[test]
+fn a_genesis_is_checked_by_its_founder() {
+    let good = Genesis {
+        name: "test".into(),
+        time_ms: 0,
+        params: Params::dev(),
+        balances: vec![(id(1), Amount(1)), (id(2), Amount(u128::MAX - 1))],
+        faucet: id(1),
+    };
+    assert_eq!(good.check(), Ok(()));
+    let changes: [fn(&mut Genesis); 4] = [
+        |g| g.balances.push((id(3), Amount(1))),
+        |g| g.balances.push((id(1), Amount::ZERO)),
+        |g| g.params.tariff.cpu = Amount(1 << 64),
+        |g| g.params.report_interval_ms = 0,
+    ];
+    for change in changes {
+        let mut bad = good.clone();
+        change(&mut bad);
+        assert!(bad.check().is_err());
+    }
+}
