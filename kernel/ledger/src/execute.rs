@@ -129,11 +129,6 @@ impl State {
         let mut state = self.clone();
         state.globals.height = env.height;
         state.globals.time_ms = env.time_ms;
-        state.accounts.begin();
-        state.hosts.begin();
-        state.deployments.begin();
-        state.allocations.begin();
-        state.retired.begin();
         let mut context = Context::new(state, env);
         context.pass_time();
         let decoded: Vec<_> = transactions
@@ -295,7 +290,9 @@ impl Context {
         outcomes: Vec<Outcome>,
     ) -> Result<Executed, BrokenInvariant> {
         self.number_plans();
-        let Self { state, events, .. } = self;
+        let Self {
+            mut state, events, ..
+        } = self;
         invariant::check(before, &state)?;
         let mut changes = vec![(
             state_key("globals", &()),
@@ -306,7 +303,8 @@ impl Context {
         state.deployments.changes(&mut changes);
         state.allocations.changes(&mut changes);
         state.retired.changes(&mut changes);
-        changes.sort();
+        changes.sort_unstable();
+        state.forget_changed();
         Ok(Executed {
             state,
             changes,

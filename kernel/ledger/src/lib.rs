@@ -33,4 +33,8 @@ pub use table::{Table, state_key};
 pub use transaction::{Call, Transaction, TransactionBody};
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod speed;
+#[cfg(test)]
 mod tests;

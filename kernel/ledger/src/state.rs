@@ -110,8 +110,19 @@ impl State {
             retired: Table::new("retired"),
             index: Index::empty(0),
         };
+        state.forget_changed();
         state.reindex();
         state
+    }
+
+    /// A state between blocks has no changed records: its clones start from nothing, and
+    /// cost nothing.
+    pub(crate) fn forget_changed(&mut self) {
+        self.accounts.forget_changed();
+        self.hosts.forget_changed();
+        self.deployments.forget_changed();
+        self.allocations.forget_changed();
+        self.retired.forget_changed();
     }
 
     /// Canonical bytes of everything that is not an index.

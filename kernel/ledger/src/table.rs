@@ -61,7 +61,7 @@ where
         }
     }
 
-    /// Keys written since [`Self::begin`], in order.
+    /// Keys written since [`Self::forget_changed`], in order.
     pub(crate) fn changed(&self) -> impl Iterator<Item = &K> {
         self.changed.iter()
     }
@@ -74,11 +74,11 @@ where
         }
     }
 
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn forget_changed(&mut self) {
         self.changed.clear();
     }
 
-    /// Key and value digests of what changed since [`Self::begin`].
+    /// Key and value digests of what changed since [`Self::forget_changed`].
     pub(crate) fn changes(&self, all: &mut Vec<(Digest, Option<Digest>)>) {
         for key in &self.changed {
             let value = self.get(key).map(|v| Digest::of_value(self.name, v));

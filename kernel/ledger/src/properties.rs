@@ -1,0 +1,297 @@
+//! What holds for any sequence of calls, any partition of usage, any bytes.
+
+use proptest::prelude::*;
+use types::{
+    AllocationId, AllocationStatus, Amount, DeploymentId, MountSource, MountSpec, Resource,
+    RunState, Usage, VolumeSpec,
+};
+
+use crate::deployment::Call as Deploy;
+use crate::lease::Call as Lease;
+use crate::tests::{World, deploy, id, line, project, registration, report, service};
+use crate::{BlockEnv, Call, Params, State, Tariff, account, host};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Transfer(u8, u8, u64),
+    Faucet(u8),
+    Host(u8, u32),
+    Heartbeat(u8),
+    Leave(u8),
+    Deploy(u8, u8, u32, u32),
+    Remove(u8, u64),
+    Running(u8, u64, bool),
+    Status(u8, u64),
+    Usage(u64, u64, bool),
+    Restart(u8, u64),
+    Cordon(u8, bool),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let user = 1u8..5;
+    let machine = 10u8..14;
+    prop_oneof![
+        (user.clone(), user.clone(), 0u64..200).prop_map(|(a, b, n)| Step::Transfer(a, b, n)),
+        user.clone().prop_map(Step::Faucet),
+        (machine.clone(), 0u32..8000).prop_map(|(h, c)| Step::Host(h, c)),
+        machine.clone().prop_map(Step::Heartbeat),
+        machine.clone().prop_map(Step::Leave),
+        (user.clone(), 0u8..3, 1u32..3000, 0u32..4)
+            .prop_map(|(u, p, c, r)| Step::Deploy(u, p, c, r)),
+        (user.clone(), 1u64..8).prop_map(|(u, d)| Step::Remove(u, d)),
+        (user, 1u64..8, any::<bool>()).prop_map(|(u, d, r)| Step::Running(u, d, r)),
+        (machine, 1u64..20).prop_map(|(h, a)| Step::Status(h, a)),
+        (1u64..20, 0u64..4000, any::<bool>()).prop_map(|(a, u, l)| Step::Usage(a, u, l)),
+        (1u8..5, 1u64..8).prop_map(|(u, d)| Step::Restart(u, d)),
+        (10u8..14, any::<bool>()).prop_map(|(h, c)| Step::Cordon(h, c)),
+        (1u64..40_000).prop_map(Step::Wait),
+    ]
+}
+
+/// Who asks what in a step; `None`: nobody anything.
+fn call(state: &State, step: &Step) -> Option<(u8, Call)> {
+    let deployment = |d: &u64| DeploymentId(*d);
+    Some(match step {
+        Step::Transfer(a, b, n) => (
+            *a,
+            Call::Account(account::Call::Transfer {
+                to: id(*b),
+                amount: Amount::credits(*n),
+                memo: String::new(),
+            }),
+        ),
+        Step::Faucet(a) => (*a, Call::Account(account::Call::Faucet { to: id(*a) })),
+        Step::Host(h, c) => (*h, Call::Host(registration(*h, *c))),
+        Step::Heartbeat(h) => (*h, Call::Host(host::Call::Heartbeat)),
+        Step::Leave(h) => (*h, Call::Host(host::Call::Leave)),
+        Step::Cordon(h, cordoned) => (
+            *h,
+            Call::Host(host::Call::Cordon {
+                cordoned: *cordoned,
+            }),
+        ),
+        Step::Deploy(u, p, c, r) => {
+            let services = [("s", service(*c, *r)), ("t", service(10, c % 3))];
+            let count = 1 + (*c % 2) as usize;
+            let name = ["a", "b", "c"][*p as usize];
+            (*u, deploy(project(name, &services[..count])))
+        }
+        Step::Remove(u, d) => (
+            *u,
+            Call::Deployment(Deploy::Remove {
+                deployment: deployment(d),
+                volumes: false,
+            }),
+        ),
+        Step::Running(u, d, running) => (
+            *u,
+            Call::Deployment(Deploy::SetRunning {
+                deployment: deployment(d),
+                service: None,
+                running: *running,
+            }),
+        ),
+        Step::Restart(u, d) => (
+            *u,
+            Call::Deployment(Deploy::Restart {
+                deployment: deployment(d),
+                service: None,
+            }),
+        ),
+        Step::Status(h, a) => {
+            let status = AllocationStatus {
+                state: RunState::Running,
+                ..AllocationStatus::default()
+            };
+            let statuses = vec![(AllocationId(*a), status)];
+            (*h, Call::Lease(Lease::ReportStatus { plan: 0, statuses }))
+        }
+        Step::Usage(a, more, last) => {
+            // Signed by the host that has it: others are refused, which is shown elsewhere.
+            let known = state.allocations.get(&AllocationId(*a))?;
+            let who = (10u8..14).find(|who| id(*who) == known.host)?;
+            let mut total = known.usage;
+            total.cpu_ns += more * 1_000_000;
+            total.memory_byte_ms += u128::from(*more) << 28;
+            total.tx_bytes += more * 100;
+            let interval = state.hosts.get(&known.host).map_or(0, |h| h.interval) + 1;
+            let mut one = line(*a, known.sequence + 1, state.time_ms(), total);
+            one.last = *last;
+            (who, report(interval, vec![one]))
+        }
+        Step::Wait(_) => return None,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// [`World::block`] checks conservation, escrow, capacity, re-execution and reload.
+    #[test]
+    fn any_sequence_conserves_money_and_capacity(
+        steps in prop::collection::vec(step(), 1..60),
+        dear in any::<bool>(),
+        together in 1usize..5,
+    ) {
+        let mut params = Params::dev();
+        if dear {
+            // Funds run out within minutes, so that freezing and thawing are part of it.
+            params.tariff = Tariff { cpu: Amount::credits(1), ..Tariff::FIXED };
+            params.escrow_target_ms = 20_000;
+        }
+        let mut world = World::new(params);
+        for step in steps.chunks(together) {
+            let mut transactions = Vec::new();
+            for step in step {
+                match call(&world.state, step) {
+                    Some((who, call)) => transactions.push(world.sign(who, call)),
+                    None => {
+                        let Step::Wait(ms) = step else { continue };
+                        world.block(*ms, &[]);
+                    }
+                }
+            }
+            world.block(100, &transactions);
+        }
+    }
+
+    #[test]
+    fn any_partition_of_a_usage_charges_the_same(cuts in prop::collection::vec(0u64..1_000_000_000, 0..8)) {
+        let mut cuts = cuts;
+        cuts.push(999_999_937);
+        cuts.sort_unstable();
+        let mut world = World::new(Params::dev());
+        world.host(10, 2000);
+        world.ask(1, deploy(project("p", &[("a", service(1000, 1))]))).expect("deployed");
+        let placed = world.state.time_ms();
+        world.block(1_000, &[]);
+        for (n, cut) in cuts.iter().enumerate() {
+            let usage = Usage {
+                cpu_ns: *cut,
+                memory_byte_ms: u128::from(*cut) * 199,
+                storage_byte_ms: u128::from(*cut) * 3,
+                bandwidth_bits: u128::from(*cut) / 101,
+                rx_bytes: cut / 1003,
+                tx_bytes: cut / 5001,
+            };
+            let n = n as u64 + 1;
+            world.ask(10, report(n, vec![line(1, n, placed + 1000, usage)])).expect("settled");
+        }
+        let last = cuts.last().copied().expect("not empty");
+        let whole: u128 = [
+            (Resource::Cpu, u128::from(last)),
+            (Resource::Memory, u128::from(last) * 199),
+            (Resource::Storage, u128::from(last) * 3),
+            (Resource::Bandwidth, u128::from(last) / 101),
+            (Resource::Transfer, u128::from(last / 1003 + last / 5001)),
+        ]
+        .into_iter()
+        .map(|(r, counted)| counted * Tariff::FIXED.rate(r).0 / r.counted_per_unit())
+        .sum();
+        let charged = world.state.allocations.get(&AllocationId(1)).expect("there").charged;
+        prop_assert_eq!(charged.iter().map(|a| a.0).sum::<u128>(), whole);
+        prop_assert_eq!(Amount::credits(100).0 - world.state.account(&id(1)).balance().0, whole);
+    }
+
+    #[test]
+    fn bytes_of_strangers_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let world = World::new(Params::dev());
+        let env = BlockEnv { height: 1, time_ms: world.state.time_ms() + 1 };
+        world.state.execute(env, std::slice::from_ref(&bytes), &|_| false).expect("conserved");
+        let _ = State::load(&bytes);
+    }
+
+    /// Calls that decode but that no client would make.
+    #[test]
+    fn calls_of_strangers_never_panic(
+        which in 0usize..16,
+        who in 1u8..14,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        after_ms in 1u64..100_000,
+    ) {
+        let mut world = furnished();
+        let all = calls(&world.state);
+        let mut bytes = borsh::to_vec(&all[which % all.len()]).expect("encodes");
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(call) = borsh::from_slice::<Call>(&bytes) {
+            let transaction = world.sign(who, call);
+            world.block(after_ms, &[transaction]);
+            world.block(after_ms, &[]);
+        }
+    }
+
+    #[test]
+    fn saved_states_with_flipped_bytes_never_panic(at: prop::sample::Index, byte: u8) {
+        let mut bytes = furnished().state.save();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let _ = State::load(&bytes);
+    }
+}
+
+/// Two hosts, a deployment with a volume, its replicas running.
+fn furnished() -> World {
+    let mut world = World::new(Params::dev());
+    world.host(10, 4000);
+    world.host(11, 4000);
+    let mut db = service(300, 2);
+    db.mounts.push(MountSpec {
+        source: MountSource::Volume("data".into()),
+        target: "/data".into(),
+        read_only: false,
+    });
+    let mut spec = project("p", &[("db", db), ("web", service(100, 1))]);
+    spec.volumes.insert("data".into(), VolumeSpec::default());
+    world.ask(1, deploy(spec)).expect("deployed");
+    world
+}
+
+/// One of each kind, most of them good.
+fn calls(state: &State) -> Vec<Call> {
+    let deployment = DeploymentId(1);
+    let spec = state
+        .deployments
+        .get(&deployment)
+        .expect("there")
+        .spec
+        .clone();
+    let total = Usage {
+        cpu_ns: 1,
+        ..Usage::default()
+    };
+    vec![
+        Call::Account(account::Call::Transfer {
+            to: id(2),
+            amount: Amount(1),
+            memo: "m".into(),
+        }),
+        Call::Account(account::Call::Faucet { to: id(3) }),
+        Call::Host(registration(12, 100)),
+        Call::Host(host::Call::Cordon { cordoned: true }),
+        Call::Host(host::Call::Leave),
+        Call::Host(host::Call::Heartbeat),
+        deploy(spec),
+        Call::Deployment(Deploy::Remove {
+            deployment,
+            volumes: true,
+        }),
+        Call::Deployment(Deploy::SetRunning {
+            deployment,
+            service: Some("db".into()),
+            running: false,
+        }),
+        Call::Deployment(Deploy::Restart {
+            deployment,
+            service: None,
+        }),
+        Call::Lease(Lease::ReportStatus {
+            plan: 0,
+            statuses: vec![(AllocationId(1), AllocationStatus::default())],
+        }),
+        report(1, vec![line(1, 1, state.time_ms(), total)]),
+    ]
+}
