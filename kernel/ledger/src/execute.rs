@@ -11,8 +11,8 @@ use crate::invariant::{self, BrokenInvariant};
 use crate::state::State;
 use crate::table::state_key;
 use crate::{
-    BlockEnv, Call, Event, Outcome, RejectKind, Rejection, Transaction, account, deployment, host,
-    lease,
+    BlockEnv, Call, Event, Outcome, RejectKind, Rejection, Transaction, TransactionBody, account,
+    deployment, host, lease,
 };
 
 /// The state after a block and what came of it.
@@ -92,9 +92,19 @@ fn is_canonical(bytes: &[u8], transaction: &Transaction) -> bool {
 }
 
 impl State {
-    /// Would `transaction` be executed now? (Its call may still be rejected.)
+    /// Would `transaction` be executed in the next block? (Its call may still be rejected.)
     pub fn admit(&self, transaction: &Transaction) -> Result<(), Rejection> {
-        let body = &transaction.body;
+        let next = self.globals.height.saturating_add(1);
+        self.check_fresh(&transaction.body, &transaction.sender(), next)
+    }
+
+    /// Network, expiry and nonce.
+    fn check_fresh(
+        &self,
+        body: &TransactionBody,
+        sender: &AccountId,
+        height: u64,
+    ) -> Result<(), Rejection> {
         let stale = |why: String| {
             Rejection::new(
                 RejectKind::Stale,
@@ -106,13 +116,16 @@ impl State {
         if body.network != self.globals.network {
             return Err(stale("it was signed for another network".into()));
         }
-        if body.expires < self.globals.height {
+        if body.expires < height {
             return Err(stale(format!(
-                "it expired at height {}, now is {}",
-                body.expires, self.globals.height
+                "it expired at height {}, the next is {height}",
+                body.expires
             )));
         }
-        self.account(&transaction.sender()).check_nonce(body.nonce)
+        match self.accounts.get(sender) {
+            Some(account) => account.check_nonce(body.nonce),
+            None => account::Account::default().check_nonce(body.nonce),
+        }
     }
 
     /// The state after the block. Transactions that are not valid are recorded as rejected.
@@ -267,11 +280,11 @@ impl Context {
 
     /// A rejected transaction uses up its nonce and changes nothing else.
     fn apply(&mut self, transaction: Transaction) -> Result<(), Rejection> {
-        self.state.admit(&transaction)?;
         let sender = transaction.sender();
-        let nonce = transaction.body.nonce;
-        self.account_mut(sender).use_nonce(nonce);
-        match transaction.body.call {
+        let body = transaction.body;
+        self.state.check_fresh(&body, &sender, self.env.height)?;
+        self.account_mut(sender).use_nonce(body.nonce);
+        match body.call {
             Call::Account(call) => account::apply(self, sender, call),
             Call::Host(call) => host::apply(self, sender, call),
             Call::Deployment(call) => deployment::apply(self, sender, call),
@@ -314,20 +327,17 @@ impl Context {
     }
 
     pub fn account_mut(&mut self, id: AccountId) -> &mut account::Account {
-        if self.state.accounts.get(&id).is_none() {
-            self.state.accounts.insert(id, account::Account::default());
-        }
-        self.state.accounts.get_mut(&id).expect("just made")
+        self.state.accounts.or_default(id)
     }
 
     /// `false`, and no change, if there is not so much.
     #[must_use]
     pub fn spend(&mut self, from: AccountId, amount: Amount) -> bool {
-        let spendable = self.state.account(&from).spendable;
-        let Some(left) = spendable.checked_sub(amount) else {
+        let account = self.account_mut(from);
+        let Some(left) = account.spendable.checked_sub(amount) else {
             return false;
         };
-        self.account_mut(from).spendable = left;
+        account.spendable = left;
         self.state.index.spendable -= amount.0;
         true
     }

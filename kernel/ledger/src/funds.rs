@@ -1,11 +1,31 @@
 //! Keep deployments funded: escrow is refilled from the owner's purse; an expiry wheel
 //! knows when the worst-case burn would have used up both.
 //!
-//! Worst case: all that is reserved, used without pause, and the reserved bandwidth full in
-//! both directions. Real usage is less, so a freeze comes late rather than early, but always
-//! before a host works for nothing. Nothing is ever deleted for lack of funds.
+//! # How money moves
+//!
+//! 1. **Nothing is made or lost.** All money is in accounts, spendable or held; what an
+//!    account holds is the escrow of its deployments. `invariant` checks every block.
+//! 2. **A charge is the floor of a cumulative counter × its rate**, per allocation and
+//!    resource, less what was charged before. So into however many reports usage is cut, the
+//!    total is the same to the last unit, and never above usage × rate.
+//! 3. **Rates are locked** when a lease begins.
+//! 4. **Escrow pays first, then the owner's purse.** Escrow is kept filled for
+//!    `escrow_target_ms` at the worst case; what a smaller release no longer needs goes back. If
+//!    both are too little for a settlement, the host is paid what there is. As charges are
+//!    cumulative, the rest stays due and a later settlement pays it.
+//! 5. **Worst case**: all that is reserved, used without pause, and the reserved bandwidth
+//!    full in both directions. Usage beyond it is refused, so funds that cover it cover all
+//!    that a host can claim. What is stopped or on its way out burns its storage only.
+//! 6. **Low, frozen, thawed.** The owner is alerted when funds last less than `alert_ms` at
+//!    the worst case. When they do not cover two more report intervals, the deployment is
+//!    frozen: real usage is less, so that comes late rather than early, but before a host
+//!    works for nothing. It keeps its places and data, and thaws when dues and
+//!    five minutes at the worst case are covered. Nothing is deleted for lack of funds.
+//! 7. **The end.** When the last lease of a removed deployment closes, what is left of the
+//!    escrow goes back; what could not be paid by then is the host's loss. Leases to be
+//!    removed on a host that is offline close without a last report.
 
-use types::{AccountId, Amount, DeploymentId, Resource, Resources};
+use types::{AccountId, Amount, DeploymentId, Resource, Resources, Usage};
 
 use crate::deployment::{self, Deployment, Funding};
 use crate::execute::Context;
@@ -58,7 +78,27 @@ pub(crate) fn worst(reserved: &Resources, rates: &Tariff, ms: u64, idle: bool) -
     Amount(sum)
 }
 
+/// What `usage` costs beyond what is `charged`, per resource in the order of [`Resource::ALL`].
+pub(crate) fn dues(usage: &Usage, rates: &Tariff, charged: &[Amount; 5]) -> [Amount; 5] {
+    let mut dues = *charged;
+    for (due, resource) in dues.iter_mut().zip(Resource::ALL) {
+        let whole = price(usage.counted(resource), rates.rate(resource), resource);
+        *due = whole.saturating_sub(*due);
+    }
+    dues
+}
+
 impl State {
+    /// What hosts have reported and not been paid for.
+    fn unpaid(&self, deployment: &Deployment) -> u128 {
+        deployment
+            .allocations
+            .iter()
+            .filter_map(|id| self.allocations.get(id))
+            .flat_map(|a| dues(&a.usage, &a.rates, &a.charged))
+            .fold(0u128, |sum, due| sum.saturating_add(due.0))
+    }
+
     /// Worst case of a deployment's leases per hour, as if frozen ones ran.
     pub(crate) fn burn_hour(&self, deployment: &Deployment) -> Amount {
         let sum = deployment
@@ -122,12 +162,14 @@ impl Context {
         if wanted.is_zero() && !removed {
             self.give_back(id);
         }
-        let escrow = self
-            .state
-            .deployments
-            .get(id)
-            .map_or(Amount::ZERO, |d| d.escrow);
-        let funds = escrow.0 + self.state.account(&owner).spendable.0;
+        let Some(deployment) = self.state.deployments.get(id) else {
+            return;
+        };
+        let mut funds = deployment.escrow.0 + self.state.account(&owner).spendable.0;
+        if before == Funding::Frozen {
+            // The next settlement takes it.
+            funds = funds.saturating_sub(self.state.unpaid(deployment));
+        }
         let left_ms = funds
             .saturating_mul(HOUR_MS.into())
             .checked_div(burn.0)
@@ -253,3 +295,6 @@ impl Context {
         self.touch(*id);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,14 @@ where
         Some(Arc::make_mut(value))
     }
 
+    pub(crate) fn or_default(&mut self, key: K) -> &mut V
+    where
+        V: Default,
+    {
+        self.changed.insert(key.clone());
+        Arc::make_mut(self.records.entry(key).or_default())
+    }
+
     pub(crate) fn remove(&mut self, key: &K) {
         if self.records.remove(key).is_some() {
             self.changed.insert(key.clone());

@@ -1,3 +1,5 @@
+//! Transfers, gifts, and nonces that are each used once.
+
 use types::{AccountId, Amount};
 
 use super::{Account, Call, Event};

@@ -1,3 +1,5 @@
+//! Deploy, remove, start, stop and restart: what an owner may ask of a project.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
@@ -200,7 +202,7 @@ fn label(context: &Context, owner: &AccountId, project: &str) -> String {
     [
         name.clone(),
         format!("{name}-{}", owner.short()),
-        format!("{name}-{owner}"),
+        format!("{name}-{}", &owner.to_string()[..16]),
     ]
     .into_iter()
     .find(|l| !taken(l))

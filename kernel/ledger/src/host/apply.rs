@@ -1,3 +1,5 @@
+//! Hosts come, speak, fall silent and go.
+
 use std::net::Ipv6Addr;
 
 use types::{AccountId, Amount, Digest, HostId, Offer, Resources};

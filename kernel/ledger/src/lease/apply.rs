@@ -1,3 +1,6 @@
+//! Take in what hosts say: states as they are, usage checked against the reservation, charged
+//! and paid. Ends leases.
+
 use std::collections::BTreeSet;
 
 use types::{
@@ -8,7 +11,7 @@ use types::{
 use super::{Allocation, Call, Charge, Desired, Event, Receipt, UsageLine};
 use crate::deployment::close_if_ended;
 use crate::execute::Context;
-use crate::funds::{counted_max, price};
+use crate::funds::{counted_max, dues};
 use crate::{RejectKind, Rejection};
 
 const MESSAGE_BYTES_MAX: usize = 400;
@@ -285,13 +288,7 @@ fn settle(
         (deployment.owner, known.release.min(deployment.release))
     };
     let payee = context.state.hosts.get(&host)?.owner;
-    let due: Vec<Amount> = Resource::ALL
-        .into_iter()
-        .zip(known.charged)
-        .map(|(r, before)| {
-            price(line.total.counted(r), known.rates.rate(r), r).saturating_sub(before)
-        })
-        .collect();
+    let due = dues(&line.total, &known.rates, &known.charged);
     let sum = due.iter().map(|a| a.0).fold(0u128, u128::saturating_add);
     let escrow = context.state.deployments.get(&id)?.escrow;
     if sum > escrow.0 {
