@@ -38,3 +38,5 @@ mod properties;
 mod speed;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;

@@ -8,7 +8,7 @@ use types::{
 
 use crate::deployment::Call as Deploy;
 use crate::lease::Call as Lease;
-use crate::tests::{World, deploy, id, line, project, registration, report, service};
+use crate::world::{World, deploy, id, line, project, registration, report, service};
 use crate::{BlockEnv, Call, Params, State, Tariff, account, host};
 
 #[derive(Clone, Debug)]

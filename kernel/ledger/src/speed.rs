@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use types::{AccountId, AllocationId, Amount, DeploymentId, SecretKey, Usage};
 
-use crate::tests::{World, deploy, id, line, project, report, service};
+use crate::world::{World, deploy, id, line, project, report, service};
 use crate::{
     BlockEnv, Call, Genesis, Params, State, Transaction, TransactionBody, account, deployment,
 };

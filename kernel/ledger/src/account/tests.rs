@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use types::Amount;
 
 use super::{Account, Call};
-use crate::tests::{World, id};
+use crate::world::{World, id};
 use crate::{Params, RejectKind};
 
 fn transfer(to: u8, credits: u64) -> crate::Call {

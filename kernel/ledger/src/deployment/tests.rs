@@ -2,7 +2,7 @@ use types::{AllocationId, Amount, DeploymentId, MountSource, MountSpec, Resource
 
 use super::Call;
 use crate::lease::Desired;
-use crate::tests::{World, deploy, id, line, project, report, service};
+use crate::world::{World, deploy, id, line, project, report, service};
 use crate::{Params, RejectKind};
 
 fn world(hosts: u8) -> World {
@@ -280,4 +280,27 @@ fn a_removed_deployment_is_nobodys() {
         .ask(1, deploy(project("p", &[("a", service(100, 1))])))
         .expect("deployed");
     assert_eq!(world.state.project(&id(1), "p"), Some(DeploymentId(2)));
+}
+
+/// A release of which one replica fits nowhere: no plan, route, reservation or credit moves.
+#[test]
+fn all_replicas_are_placed_or_nothing_changes() {
+    let mut world = world(2);
+    let mut spec = project("p", &[("a", service(100, 2))]);
+    world.ask(1, deploy(spec.clone())).expect("deployed");
+    let without = |world: &World| {
+        let mut state = world.state.clone();
+        state.accounts.get_mut(&id(1)).expect("there").nonce = 0;
+        state.accounts.get_mut(&id(1)).expect("there").nonces = 0;
+        (state.globals.height, state.globals.time_ms) = (0, 0);
+        state.records()
+    };
+    let before = without(&world);
+    spec.services.insert("a".into(), service(200, 2));
+    spec.services.insert("z".into(), service(9000, 1));
+    let refused = world.ask(1, deploy(spec)).expect_err("too large");
+    assert_eq!(refused.kind, RejectKind::NoHost);
+    assert!(refused.why.contains("2 by resources"), "{refused}");
+    assert!(world.events.is_empty());
+    assert_eq!(without(&world), before);
 }

@@ -2,7 +2,7 @@ use types::{AllocationId, Amount, CREDIT, DeploymentId, Usage};
 
 use crate::deployment::{Deployment, Funding};
 use crate::lease::Desired;
-use crate::tests::{World, deploy, id, line, project, report, service};
+use crate::world::{World, deploy, id, line, project, report, service};
 use crate::{Call, Event, Params, Tariff, account, deployment};
 
 /// A quarter of a core costs a quarter of a credit a second; escrow is for 20 seconds.

@@ -1,7 +1,7 @@
 use types::{Amount, Resources};
 
 use super::Call;
-use crate::tests::{World, deploy, id, project, registration, service};
+use crate::world::{World, deploy, id, project, registration, service};
 use crate::{Params, RejectKind};
 
 fn registered(world: &mut World, change: impl FnOnce(&mut Call)) -> Result<(), RejectKind> {

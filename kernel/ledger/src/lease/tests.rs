@@ -1,7 +1,7 @@
 use types::{AllocationId, AllocationStatus, HostId, RunState};
 
 use super::Call;
-use crate::tests::{World, deploy, id, project, service};
+use crate::world::{World, deploy, id, project, service};
 use crate::{Params, RejectKind, Rejection, lease};
 
 fn status(world: &mut World, who: u8, status: AllocationStatus) -> Result<(), Rejection> {
@@ -129,10 +129,10 @@ fn a_closed_lease_is_shown_as_removed() {
     world
         .ask(1, crate::Call::Deployment(remove))
         .expect("removed");
-    let mut last = crate::tests::line(1, 1, world.state.time_ms(), Default::default());
+    let mut last = crate::world::line(1, 1, world.state.time_ms(), Default::default());
     last.last = true;
     world
-        .ask(has, crate::tests::report(1, vec![last.clone()]))
+        .ask(has, crate::world::report(1, vec![last.clone()]))
         .expect("ended");
     let closed = world.state.allocations.get(&AllocationId(1)).expect("kept");
     assert!(closed.closed);
@@ -142,7 +142,7 @@ fn a_closed_lease_is_shown_as_removed() {
     // Late words about it change nothing; late usage is refused.
     status(&mut world, has, running([10, 0, 0, 2])).expect("passed over");
     last.sequence = 2;
-    assert!(world.ask(has, crate::tests::report(2, vec![last])).is_err());
+    assert!(world.ask(has, crate::world::report(2, vec![last])).is_err());
     let still = world.state.allocations.get(&AllocationId(1)).expect("kept");
     assert_eq!(still.status.state, RunState::Removed);
     let _: &lease::Allocation = still;

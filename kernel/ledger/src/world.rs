@@ -1,0 +1,233 @@
+//! A small network in memory for tests: accounts by number, signed calls, checked blocks.
+
+use std::collections::BTreeMap;
+
+use types::{
+    AccountId, AllocationId, Amount, DeploymentSpec, Digest, ImageRef, Offer, Resources,
+    RestartPolicy, SecretKey, ServiceSpec, Usage,
+};
+
+use crate::deployment::Call as Deploy;
+use crate::lease::{Call as Lease, UsageLine};
+use crate::{
+    BlockEnv, Call, Event, Executed, Genesis, Params, Rejection, State, Transaction,
+    TransactionBody, host,
+};
+
+pub fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed([n; 32])
+}
+
+pub fn id(n: u8) -> AccountId {
+    AccountId::of(&key(n).public())
+}
+
+const FAUCET: u8 = 200;
+
+pub struct World {
+    pub state: State,
+    nonces: BTreeMap<u8, u64>,
+    pub events: Vec<Event>,
+}
+
+impl World {
+    pub fn new(params: Params) -> Self {
+        let genesis = Genesis {
+            name: "test".into(),
+            time_ms: 1_000_000,
+            params,
+            balances: vec![
+                (id(FAUCET), Amount::credits(1_000_000)),
+                (id(1), Amount::credits(100)),
+                (id(2), Amount::credits(100)),
+            ],
+            faucet: id(FAUCET),
+        };
+        Self {
+            state: State::genesis(&genesis),
+            nonces: BTreeMap::new(),
+            events: Vec::new(),
+        }
+    }
+
+    pub fn sign(&mut self, who: u8, call: Call) -> Vec<u8> {
+        let nonce = self.nonces.entry(who).or_default();
+        *nonce += 1;
+        let body = TransactionBody {
+            network: self.state.globals.network,
+            key: key(who).public(),
+            nonce: *nonce,
+            expires: self.state.height() + 10,
+            call,
+        };
+        borsh::to_vec(&Transaction::sign(body, &key(who))).expect("encodes")
+    }
+
+    pub fn block(&mut self, after_ms: u64, transactions: &[Vec<u8>]) -> Executed {
+        let env = BlockEnv {
+            height: self.state.height() + 1,
+            time_ms: self.state.time_ms() + after_ms,
+        };
+        let before = self.state.clone();
+        let executed = before
+            .execute(env, transactions, &|_| false)
+            .expect("conserved");
+        // A node that has just read its state from disk says the same as one that ran on.
+        let again = State::load(&before.save())
+            .expect("loads")
+            .execute(env, transactions, &|_| true)
+            .expect("conserved");
+        assert_eq!(executed.changes, again.changes);
+        assert_eq!(executed.events, again.events);
+        assert_eq!(executed.state.save(), again.state.save());
+        self.check_changes(&before, &executed);
+        self.state = executed.state.clone();
+        self.events.clone_from(&executed.events);
+        self.check();
+        executed
+    }
+
+    pub fn ask(&mut self, who: u8, call: Call) -> Result<(), Rejection> {
+        let transaction = self.sign(who, call);
+        let executed = self.block(100, &[transaction]);
+        executed.outcomes[0].rejection.clone().map_or(Ok(()), Err)
+    }
+
+    /// The authenticated store, kept up by changes alone, holds what the state holds.
+    fn check_changes(&self, before: &State, executed: &Executed) {
+        let mut store: BTreeMap<_, _> = before.records().into_iter().collect();
+        for (key, value) in &executed.changes {
+            match value {
+                Some(_) => store.insert(*key, *value),
+                None => store.remove(key),
+            };
+        }
+        assert_eq!(
+            store.into_iter().collect::<Vec<_>>(),
+            executed.state.records()
+        );
+        assert!(executed.changes.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    fn check(&self) {
+        let (supply, spendable, escrow) = self.state.supply();
+        assert_eq!(supply.0, spendable.0 + escrow.0);
+        for (owner, account) in self.state.accounts.iter() {
+            let held: u128 = self
+                .state
+                .deployments_of(owner)
+                .map(|(_, d)| d.escrow.0)
+                .sum();
+            assert_eq!(account.held.0, held);
+        }
+        for (id, host) in self.state.hosts.iter() {
+            let mut used = Resources::default();
+            for (_, allocation) in self.state.allocations_on(id) {
+                used = used.checked_add(&allocation.reserved).expect("small");
+            }
+            assert_eq!(used.checked_add(&host.free), Some(host.offer.capacity));
+            assert_eq!(
+                self.state.index.fleet.get(id).expect("known").free,
+                host.free
+            );
+        }
+    }
+
+    pub fn host(&mut self, who: u8, cpu_millis: u32) {
+        self.ask(who, Call::Host(registration(who, cpu_millis)))
+            .expect("registered");
+    }
+}
+
+pub fn registration(who: u8, cpu_millis: u32) -> host::Call {
+    host::Call::Register {
+        name: format!("host-{who}"),
+        address: format!("http://127.0.0.1:{}", 9000 + u16::from(who)),
+        offer: Offer {
+            capacity: Resources {
+                cpu_millis,
+                memory_bytes: 8 << 30,
+                disk_bytes: 100 << 30,
+                bandwidth_kbps: 1_000_000,
+            },
+            architecture: "amd64".into(),
+            region: String::new(),
+            price_multiplier_milli: 1000,
+        },
+        owner: id(who),
+        machine: Digest::default(),
+    }
+}
+
+pub fn service(cpu_millis: u32, replicas: u32) -> ServiceSpec {
+    ServiceSpec {
+        image: ImageRef {
+            reference: "docker.io/library/busybox:latest".into(),
+            digest: Digest::of(b"image"),
+        },
+        entrypoint: None,
+        command: None,
+        environment: BTreeMap::new(),
+        user: None,
+        working_dir: None,
+        hostname: None,
+        labels: BTreeMap::new(),
+        ports: Vec::new(),
+        expose: Vec::new(),
+        mounts: Vec::new(),
+        networks: BTreeMap::new(),
+        depends_on: BTreeMap::new(),
+        healthcheck: None,
+        restart: RestartPolicy::No,
+        stop_signal: None,
+        stop_grace_ms: 10_000,
+        read_only: false,
+        tty: false,
+        replicas,
+        resources: Resources {
+            cpu_millis,
+            memory_bytes: 256 << 20,
+            disk_bytes: 1 << 30,
+            bandwidth_kbps: 10_000,
+        },
+        pids: 100,
+    }
+}
+
+pub fn project(name: &str, services: &[(&str, ServiceSpec)]) -> DeploymentSpec {
+    DeploymentSpec {
+        project: name.into(),
+        services: services
+            .iter()
+            .map(|(n, s)| (n.to_string(), s.clone()))
+            .collect(),
+        networks: BTreeMap::new(),
+        volumes: BTreeMap::new(),
+    }
+}
+
+pub fn deploy(spec: DeploymentSpec) -> Call {
+    Call::Deployment(Deploy::Deploy {
+        spec,
+        price_max_hour: None,
+    })
+}
+
+pub fn line(allocation: u64, sequence: u64, until_ms: u64, total: Usage) -> UsageLine {
+    UsageLine {
+        allocation: AllocationId(allocation),
+        sequence,
+        until_ms,
+        total,
+        record: Digest::default(),
+        last: false,
+    }
+}
+
+pub fn report(interval: u64, lines: Vec<UsageLine>) -> Call {
+    Call::Lease(Lease::ReportUsage {
+        interval,
+        root: Digest::default(),
+        lines,
+    })
+}
