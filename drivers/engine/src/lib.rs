@@ -4,6 +4,16 @@
 //! `runc`, `crun`), one conformance suite. Containers are children of a shim, not of the
 //! agent: an agent that restarts finds them again with [`Engine::list`].
 
+mod bundle;
+mod cgroup;
+mod exec;
+mod oci;
+mod probe;
+mod runtime;
+mod seccomp;
+mod shim;
+mod users;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +21,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use types::Resources;
+
+pub use oci::{EngineConfig, OciEngine, Runtime};
+pub use shim::shim_main;
+pub use users::resolve_user;
 
 /// Name of a container on this host: `[a-z0-9-]+`, at most 60 characters.
 pub type ContainerId = String;

@@ -1,0 +1,278 @@
+//! Make an OCI bundle in a mount namespace of the shim's own: it vanishes with its users.
+//!
+//! Everything lies on a private tmpfs at `/mnt`, where a user namespace can reach it however
+//! closed the host's data folder is.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use serde_json::{Value, json};
+
+use crate::{ContainerSpec, MountFrom, seccomp};
+
+/// The private tmpfs.
+pub const BASE: &str = "/mnt";
+
+const CAPABILITIES: [&str; 14] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FSETID",
+    "CAP_FOWNER",
+    "CAP_MKNOD",
+    "CAP_NET_RAW",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETFCAP",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SYS_CHROOT",
+    "CAP_KILL",
+    "CAP_AUDIT_WRITE",
+];
+
+fn step<T, E: std::fmt::Display>(what: &str, result: Result<T, E>) -> Result<T, String> {
+    result.map_err(|e| format!("{what}: {e}"))
+}
+
+fn bind(from: &Path, to: &Path, recursive: bool) -> Result<(), String> {
+    let flags = if recursive {
+        MsFlags::MS_BIND | MsFlags::MS_REC
+    } else {
+        MsFlags::MS_BIND
+    };
+    step(
+        &format!("bind {} to {}", from.display(), to.display()),
+        mount(Some(from), to, None::<&str>, flags, None::<&str>),
+    )
+}
+
+/// A mount namespace of our own that no change leaves.
+pub fn isolate() -> Result<(), String> {
+    step("unshare mounts", unshare(CloneFlags::CLONE_NEWNS))?;
+    step(
+        "make mounts private",
+        mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        ),
+    )?;
+    step(
+        "mount a tmpfs",
+        mount(
+            Some("tmpfs"),
+            BASE,
+            Some("tmpfs"),
+            MsFlags::MS_NOSUID,
+            Some("mode=755,size=4m"),
+        ),
+    )
+}
+
+/// Mounts and writes everything that `spec` needs; the bundle is [`BASE`] afterwards.
+///
+/// `runtime_filters`: the runtime applies `linux.seccomp` itself.
+pub fn make(spec: &ContainerSpec, cgroup: &str, runtime_filters: bool) -> Result<(), String> {
+    isolate()?;
+    let base = Path::new(BASE);
+    overlay(spec, base)?;
+    if !spec.netns.as_os_str().is_empty() {
+        let netns = step(
+            "open the network namespace",
+            std::fs::File::open(&spec.netns),
+        )?;
+        step(
+            "enter the network namespace",
+            setns(netns, CloneFlags::CLONE_NEWNET),
+        )?;
+    }
+    let sys = base.join("sys");
+    step("make a folder", std::fs::create_dir(&sys))?;
+    let read_only =
+        MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    step(
+        "mount sysfs",
+        mount(Some("sysfs"), &sys, Some("sysfs"), read_only, None::<&str>),
+    )?;
+    for (name, text) in [
+        ("hosts", &spec.hosts),
+        ("resolv.conf", &spec.resolv_conf),
+        ("hostname", &format!("{}\n", spec.hostname)),
+    ] {
+        let path = base.join(name);
+        step("write a file", std::fs::write(&path, text))?;
+        step(
+            "set a mode",
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)),
+        )?;
+        step(
+            "set an owner",
+            chown(&path, Some(spec.uid_base), Some(spec.uid_base)),
+        )?;
+    }
+    let mut volumes = Vec::new();
+    for (index, wanted) in spec.mounts.iter().enumerate() {
+        if let MountFrom::Directory(from) = &wanted.source {
+            let to = base.join(format!("v{index}"));
+            step("make a folder", std::fs::create_dir(&to))?;
+            bind(from, &to, false)?;
+            volumes.push((index, to));
+        }
+    }
+    let config = config(spec, cgroup, &volumes, runtime_filters);
+    let bytes = step("write the configuration", serde_json::to_vec(&config))?;
+    step(
+        "write the configuration",
+        std::fs::write(base.join("config.json"), bytes),
+    )
+}
+
+fn overlay(spec: &ContainerSpec, base: &Path) -> Result<(), String> {
+    let (upper, work) = (spec.upper.join("fs"), spec.upper.join("work"));
+    for folder in [&upper, &work] {
+        step("make the writable layer", std::fs::create_dir_all(folder))?;
+    }
+    step(
+        "own the writable layer",
+        chown(&upper, Some(spec.uid_base), Some(spec.uid_base)),
+    )?;
+    // Bound to short names: the options of one mount are at most a page long.
+    let mut lower = Vec::new();
+    for (index, layer) in spec.lower.iter().enumerate() {
+        let at = base.join(format!("l{index}"));
+        step("make a folder", std::fs::create_dir(&at))?;
+        bind(layer, &at, false)?;
+        lower.push(at.display().to_string());
+    }
+    for (name, from) in [("u", &spec.upper)] {
+        let at = base.join(name);
+        step("make a folder", std::fs::create_dir(&at))?;
+        bind(from, &at, false)?;
+    }
+    let rootfs = base.join("rootfs");
+    step("make a folder", std::fs::create_dir(&rootfs))?;
+    let options = format!(
+        "lowerdir={},upperdir={BASE}/u/fs,workdir={BASE}/u/work",
+        lower.join(":")
+    );
+    step(
+        "mount the overlay",
+        mount(
+            Some("overlay"),
+            &rootfs,
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options.as_str()),
+        ),
+    )
+}
+
+fn config(
+    spec: &ContainerSpec,
+    cgroup: &str,
+    volumes: &[(usize, PathBuf)],
+    runtime_filters: bool,
+) -> Value {
+    let limits = &spec.limits;
+    let root = spec.user.uid == 0;
+    let none: [&str; 0] = [];
+    let all: &[&str] = &CAPABILITIES;
+    let active = if root { all } else { &none };
+    let mut memory = json!({ "limit": limits.memory_bytes });
+    if crate::cgroup::version() == 2
+        || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
+    {
+        memory["swap"] = json!(limits.memory_bytes);
+    }
+    let mut mounts = vec![
+        json!({ "destination": "/proc", "type": "proc", "source": "proc" }),
+        json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"] }),
+        json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] }),
+        json!({ "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+            "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"] }),
+        json!({ "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
+            "options": ["nosuid", "noexec", "nodev"] }),
+        json!({ "destination": "/sys", "type": "bind", "source": format!("{BASE}/sys"),
+            "options": ["bind", "ro", "nosuid", "noexec", "nodev"] }),
+    ];
+    for name in ["hosts", "hostname", "resolv.conf"] {
+        mounts.push(
+            json!({ "destination": format!("/etc/{name}"), "type": "bind",
+            "source": format!("{BASE}/{name}"), "options": ["bind", "nosuid", "noexec", "nodev"] }),
+        );
+    }
+    for (index, wanted) in spec.mounts.iter().enumerate() {
+        let access = if wanted.read_only { "ro" } else { "rw" };
+        mounts.push(match &wanted.source {
+            MountFrom::Tmpfs(bytes) => json!({
+                "destination": wanted.target, "type": "tmpfs", "source": "tmpfs",
+                "options": ["nosuid", "nodev", "mode=1777", format!("size={bytes}"), access] }),
+            MountFrom::Directory(_) => {
+                let source = volumes.iter().find(|(i, _)| *i == index).map(|(_, at)| at);
+                json!({ "destination": wanted.target, "type": "bind", "source": source,
+                    "options": ["bind", "nosuid", "nodev", access] })
+            }
+        });
+    }
+    let mut config = json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": { "uid": spec.user.uid, "gid": spec.user.gid, "additionalGids": spec.user.additional },
+            "args": spec.args,
+            "env": spec.env,
+            "cwd": spec.cwd,
+            "capabilities": {
+                "bounding": all, "effective": active, "permitted": active,
+                "inheritable": none, "ambient": none,
+            },
+            "noNewPrivileges": true,
+            "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": open_files(), "hard": open_files() }],
+        },
+        "root": { "path": "rootfs", "readonly": spec.read_only },
+        "hostname": spec.hostname,
+        "mounts": mounts,
+        "linux": {
+            "namespaces": [
+                { "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" },
+                { "type": "user" },
+            ],
+            "uidMappings": [{ "containerID": 0, "hostID": spec.uid_base, "size": 65536 }],
+            "gidMappings": [{ "containerID": 0, "hostID": spec.uid_base, "size": 65536 }],
+            "cgroupsPath": cgroup,
+            "resources": {
+                "cpu": {
+                    "quota": (i64::from(limits.cpu_millis) * 100).max(1_000),
+                    "period": 100_000,
+                    "shares": (u64::from(limits.cpu_millis) * 1024 / 1000).max(2),
+                },
+                "memory": memory,
+                "pids": { "limit": spec.pids },
+            },
+            "maskedPaths": [
+                "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
+                "/sys/firmware", "/sys/devices/virtual/powercap",
+            ],
+            "readonlyPaths": [
+                "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+            ],
+        },
+    });
+    if runtime_filters {
+        config["linux"]["seccomp"] = seccomp::oci();
+    }
+    config
+}
+
+/// As many as this process may have itself, at most a million.
+fn open_files() -> u64 {
+    nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+        .map_or(1_024, |(_, hard)| hard.min(1 << 20))
+}

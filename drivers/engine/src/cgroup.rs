@@ -1,0 +1,178 @@
+//! Where a process's cgroups are, what they say, and how they go.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Controller → mount point (v1), and the unified mount under `""` (v2).
+pub fn mounts() -> BTreeMap<String, PathBuf> {
+    let mut all = BTreeMap::new();
+    let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    for line in text.lines() {
+        let mut words = line.split(' ');
+        let (Some(_), Some(at), Some(kind), Some(options)) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        match kind {
+            "cgroup" => {
+                for option in options.split(',') {
+                    if matches!(
+                        option,
+                        "cpu"
+                            | "cpuacct"
+                            | "memory"
+                            | "pids"
+                            | "blkio"
+                            | "freezer"
+                            | "devices"
+                            | "cpuset"
+                            | "net_cls"
+                            | "net_prio"
+                            | "perf_event"
+                            | "hugetlb"
+                            | "rdma"
+                            | "misc"
+                    ) {
+                        all.entry(option.to_string()).or_insert_with(|| at.into());
+                    }
+                }
+            }
+            "cgroup2" => {
+                all.entry(String::new()).or_insert_with(|| at.into());
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Every hierarchy, named ones without a controller too.
+fn hierarchies() -> std::collections::BTreeSet<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            let at = words.next()?;
+            matches!(words.next()?, "cgroup" | "cgroup2").then(|| at.into())
+        })
+        .collect()
+}
+
+/// 1 if the controllers that limit are mounted apart, else 2.
+pub fn version() -> u8 {
+    if mounts().contains_key("memory") {
+        1
+    } else {
+        2
+    }
+}
+
+/// Directories of the cgroups at `path` (`/runrig/…`), one per mount point.
+pub fn directories(path: &str) -> BTreeMap<String, PathBuf> {
+    let path = path.trim_start_matches('/');
+    let version = version();
+    mounts()
+        .into_iter()
+        .filter(|(controller, _)| (version == 1) != controller.is_empty())
+        .map(|(controller, at)| (controller, at.join(path)))
+        .filter(|(_, at)| at.is_dir())
+        .collect()
+}
+
+/// Did the kernel kill something in there for lack of memory?
+pub fn oom_killed(directories: &BTreeMap<String, PathBuf>) -> bool {
+    let (directory, file) = match (directories.get("memory"), directories.get("")) {
+        (Some(directory), _) => (directory, "memory.oom_control"),
+        (None, Some(directory)) => (directory, "memory.events"),
+        (None, None) => return false,
+    };
+    std::fs::read_to_string(directory.join(file))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.strip_prefix("oom_kill "))
+        .any(|count| count.trim() != "0")
+}
+
+/// Controllers that no v1 mount has on a machine whose others are mounted as v1.
+fn loose() -> Vec<String> {
+    if version() == 2 {
+        return Vec::new();
+    }
+    let mounted = mounts();
+    std::fs::read_to_string("/proc/cgroups")
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.ends_with("\t1"))
+        .filter_map(|line| line.split('\t').next())
+        .filter(|name| !mounted.contains_key(*name))
+        .map(str::to_string)
+        .collect()
+}
+
+/// crun refuses such a mix: mounts the loose controllers as v1, in the caller's own mount
+/// namespace, so that they are loose again when the last container is gone.
+pub fn claim_loose() -> Result<(), String> {
+    for controller in loose() {
+        let at = Path::new("/sys/fs/cgroup").join(&controller);
+        std::fs::create_dir_all(&at).map_err(|e| format!("make {}: {e}", at.display()))?;
+        nix::mount::mount(
+            Some("cgroup"),
+            &at,
+            Some("cgroup"),
+            nix::mount::MsFlags::empty(),
+            Some(controller.as_str()),
+        )
+        .map_err(|e| format!("mount the cgroup controller {controller}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Takes our cgroup out of what [`claim_loose`] mounted here.
+pub fn release_claimed(path: &str) {
+    let mut at = PathBuf::from(path.trim_start_matches('/'));
+    loop {
+        for mount in hierarchies() {
+            // Only empty ones go: others still use them.
+            let _ = std::fs::remove_dir(mount.join(&at));
+        }
+        if !at.pop() || at.as_os_str().is_empty() {
+            return;
+        }
+    }
+}
+
+/// Kills what is left in there and removes it.
+pub fn remove(path: &str) -> std::io::Result<()> {
+    let relative = path.trim_start_matches('/');
+    for at in hierarchies() {
+        let directory = at.join(relative);
+        if directory.is_dir() {
+            remove_one(&directory)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_one(directory: &Path) -> std::io::Result<()> {
+    for child in std::fs::read_dir(directory)?.flatten() {
+        if child.file_type().is_ok_and(|t| t.is_dir()) {
+            remove_one(&child.path())?;
+        }
+    }
+    let mut last = Ok(());
+    for _ in 0..100 {
+        let procs = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+        for pid in procs.lines().filter_map(|l| l.parse::<i32>().ok()) {
+            // SAFETY: sends a signal, touches no memory.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        last = match std::fs::remove_dir(directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => return Ok(()),
+        };
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    last
+}
