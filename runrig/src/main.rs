@@ -1,2 +1,329 @@
 //! The binary: the CLI, and every role as a subcommand.
-fn main() {}
+//!
+//! One file per noun or group of verbs. A command reads the ledger and the hosts through
+//! `sdk` and nothing else; what changes state is a signed transaction. Data goes to stdout,
+//! words to stderr; [`failure`] says what the exit codes mean.
+
+mod chain;
+mod context;
+mod control;
+mod demo;
+mod exec;
+mod failure;
+mod follow;
+mod job;
+mod money;
+mod network;
+mod output;
+mod progress;
+mod ps;
+mod roles;
+mod units;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use context::{Overrides, Session};
+use failure::{Failure, Result};
+
+const EXAMPLES: &str = "Examples:
+  runrig dev                          a whole cloud on this machine
+  runrig up                           deploy the compose file here
+  runrig ps                           what runs
+  runrig logs -f web                  what it says
+  runrig exec -it web -- sh           a shell in it
+  runrig bill                         what it cost
+";
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "runrig",
+    version,
+    about = "A cloud made of many owners' machines",
+    before_help = EXAMPLES,
+    propagate_version = true,
+    disable_help_subcommand = false
+)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Debug)]
+struct Globals {
+    /// Context to use (see `runrig context ls`)
+    #[arg(
+        long,
+        global = true,
+        env = "RUNRIG_CONTEXT",
+        value_name = "NAME",
+        help_heading = "Global options"
+    )]
+    context: Option<String>,
+    /// Gateway or validator; several apart by commas
+    #[arg(
+        long,
+        global = true,
+        env = "RUNRIG_URL",
+        help_heading = "Global options"
+    )]
+    url: Option<String>,
+    /// Act as this account
+    #[arg(
+        long,
+        global = true,
+        env = "RUNRIG_ACCOUNT",
+        help_heading = "Global options"
+    )]
+    account: Option<String>,
+    /// Sign with this key
+    #[arg(
+        long,
+        global = true,
+        env = "RUNRIG_KEY",
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    key: Option<PathBuf>,
+    /// Data as JSON (one document per line when streaming)
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Remove a project
+    Down(control::Down),
+    /// List what runs
+    Ps(ps::Ps),
+    /// Show what containers print
+    Logs(follow::Logs),
+    /// Run a command in a container
+    Exec(exec::Exec),
+    /// Show live use of resources
+    Stats(follow::StatsArgs),
+    /// Everything that is known of a job, as JSON
+    Inspect(ps::Inspect),
+    /// Show what happens
+    Events(follow::Events),
+    /// Start containers anew
+    Restart(control::Target),
+    /// Stop containers; place and data are kept
+    Stop(control::Target),
+    /// Start what was stopped
+    Start(control::Target),
+    /// Remove projects
+    Rm(control::Rm),
+    /// Why a replica is where it is
+    Why(ps::Why),
+    /// What was used and what it cost
+    Bill(money::BillArgs),
+    /// A line of a bill, and the proof of it
+    Receipt(money::ReceiptArgs),
+    /// Credits: balance, send, topup, history
+    #[command(subcommand)]
+    Wallet(money::Wallet),
+    /// The ledger: status, block, tx, supply, params, account
+    #[command(subcommand)]
+    Chain(chain::Chain),
+    /// Machines that run containers
+    #[command(subcommand)]
+    Host(Host),
+    /// Networks and accounts that this command knows
+    #[command(subcommand)]
+    Context(chain::ContextCommand),
+    /// Found a network
+    #[command(subcommand)]
+    Network(network::Network),
+    /// Vote on blocks
+    #[command(subcommand)]
+    Validator(Validator),
+    /// Print the completion script of a shell
+    Completion { shell: clap_complete::Shell },
+    /// Print the version
+    Version,
+    #[command(hide = true)]
+    DemoApp,
+}
+
+#[derive(Subcommand, Debug)]
+enum Host {
+    /// All hosts, with what is free on them
+    #[command(alias = "list")]
+    Ls,
+    /// One host, by name or id
+    Show { host: String },
+}
+
+#[derive(Subcommand, Debug)]
+enum Validator {
+    /// Run a validator in the foreground
+    Run(roles::ValidatorRun),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            if !failure.what.is_empty() {
+                output::say(format!("error: {failure}"));
+            }
+            // Not returned: a thread that reads a terminal would hold the process up.
+            std::process::exit(i32::from(failure.exit))
+        }
+    }
+}
+
+/// On one thread: a command waits more than it works.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+/// A command that asks the network: interrupted by Ctrl-C, with the exit code that says so.
+fn ask<T>(globals: &Globals, work: impl AsyncFnOnce(&Session) -> Result<T>) -> Result<T> {
+    let overrides = overrides(globals);
+    block_on(async {
+        let session = Session::open(&overrides)?;
+        tokio::select! {
+            result = work(&session) => result,
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(failure::INTERRUPTED, "", "", "")),
+        }
+    })
+}
+
+fn overrides(globals: &Globals) -> Overrides {
+    Overrides {
+        context: globals.context.clone(),
+        url: globals.url.clone(),
+        account: globals.account.clone(),
+        key: globals.key.clone(),
+    }
+}
+
+fn run(cli: Cli) -> Result<u8> {
+    // Two providers are compiled in; rustls wants to be told which.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (globals, json) = (&cli.globals, cli.globals.json);
+    let done = |result: Result| result.map(|()| 0);
+    match &cli.command {
+        Command::Down(args) => done(ask(globals, async |s| control::down(s, args, json).await)),
+        Command::Ps(args) => done(ask(globals, async |s| ps::ps(s, args, json).await)),
+        Command::Logs(args) => done(ask(globals, async |s| follow::logs(s, args, json).await)),
+        Command::Exec(args) => {
+            // Ctrl-C belongs to the command that runs there.
+            let overrides = overrides(globals);
+            let code = block_on(async { exec::exec(&Session::open(&overrides)?, args).await })?;
+            std::process::exit(i32::from(code))
+        }
+        Command::Stats(args) => done(ask(globals, async |s| follow::stats(s, args, json).await)),
+        Command::Inspect(args) => done(ask(globals, async |s| ps::inspect(s, args).await)),
+        Command::Events(args) => done(ask(globals, async |s| follow::events(s, args, json).await)),
+        Command::Restart(args) => act(globals, control::Act::Restart, args),
+        Command::Stop(args) => act(globals, control::Act::Stop, args),
+        Command::Start(args) => act(globals, control::Act::Start, args),
+        Command::Rm(args) => done(ask(globals, async |s| control::rm(s, args, json).await)),
+        Command::Why(args) => done(ask(globals, async |s| ps::why(s, args, json).await)),
+        Command::Bill(args) => done(ask(globals, async |s| money::bill(s, args, json).await)),
+        Command::Receipt(args) => done(ask(globals, async |s| money::receipt(s, args, json).await)),
+        Command::Wallet(args) => done(ask(globals, async |s| money::wallet(s, args, json).await)),
+        Command::Chain(args) => done(ask(globals, async |s| chain::chain(s, args, json).await)),
+        Command::Host(Host::Ls) => done(ask(globals, async |s| chain::host_ls(s, json).await)),
+        Command::Host(Host::Show { host }) => {
+            done(ask(globals, async |s| chain::host_show(s, host).await))
+        }
+        Command::Context(args) => done(block_on(chain::context(args, &overrides(globals), json))),
+        Command::Network(args) => done(network::run(args, json)),
+        Command::Validator(Validator::Run(args)) => done(roles::validator(args)),
+        Command::Completion { shell } => {
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "runrig",
+                &mut std::io::stdout(),
+            );
+            Ok(0)
+        }
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            if json {
+                output::json(&serde_json::json!({"name": "runrig", "version": version}));
+            } else {
+                output::data(format!("runrig {version}"));
+            }
+            Ok(0)
+        }
+        Command::DemoApp => {
+            demo::run().map_err(anyhow::Error::from)?;
+            Ok(0)
+        }
+    }
+}
+
+fn act(globals: &Globals, act: control::Act, args: &control::Target) -> Result<u8> {
+    ask(globals, async |s| {
+        control::act(s, act, args, globals.json).await
+    })
+    .map(|()| 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_people_type_is_read() {
+        for line in [
+            "runrig ps -a -q",
+            "runrig ps --filter state=running --json",
+            "runrig logs -f -n 100 --since 10m -t web",
+            "runrig logs -n all web",
+            "runrig exec -it web -- sh -c ls",
+            "runrig exec a-1 ls -la",
+            "runrig exec -e A=b -u 1000 -w /tmp web -- env",
+            "runrig --json chain status",
+            "runrig chain supply --json",
+            "runrig wallet send 0101010101010101010101010101010101010101 2.5 --yes",
+            "runrig receipt r-1 --verify",
+            "runrig down -v shop --timeout 5s",
+            "runrig context create x --url http://127.0.0.1:1",
+            "runrig network init --out /nowhere --validators 7",
+            "runrig completion bash",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in [
+            "runrig",
+            "runrig pss",
+            "runrig logs -n many web",
+            "runrig why d-1",
+            "runrig wallet send someone 1",
+            "runrig network init --out x --validators 0",
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_typo_is_answered_with_a_hint() {
+        let error = Cli::try_parse_from(["runrig", "lgos"]).expect_err("a typo");
+        assert!(error.to_string().contains("'logs'"), "{error}");
+    }
+}

@@ -13,6 +13,7 @@ use api::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::BytesMut;
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use ledger::{Call, Transaction, TransactionBody};
 use reqwest::Method;
@@ -26,9 +27,18 @@ use crate::error::SdkError;
 const WAIT_MS: u64 = 10_000;
 /// All of them together.
 const INCLUDED_S: u64 = 60;
+/// So long a transaction is sent again while nobody answers.
+const LOST: Duration = Duration::from_secs(20);
+/// So often a nonce is chosen anew.
+const STALE_MAX: u32 = 5;
 /// A transaction is good for so many blocks.
 const EXPIRES_AFTER: u64 = 300;
 const LINE_MAX: usize = 1 << 20;
+/// A cut stream is opened again after so long, so often in a row.
+const AGAIN: Duration = Duration::from_millis(500);
+const FAILURES_MAX: u32 = 60;
+/// Header of a page of events: the number that the next page starts from.
+const EVENTS_NEXT: &str = "runrig-next";
 
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -123,16 +133,18 @@ impl Client {
                     .header("content-type", "application/json")
                     .body(body.clone());
             }
-            match request.send().await {
-                Ok(response) => return checked(base, response).await,
-                Err(error) => {
-                    last = Some(SdkError::Unreachable {
-                        url: base.clone(),
-                        why: root(&error),
-                    });
-                    self.at.store(at + 1, Ordering::Relaxed);
-                }
-            }
+            let failed = match request.send().await {
+                Ok(response) => match checked(base, response).await {
+                    Err(error @ SdkError::Unreachable { .. }) => error,
+                    answered => return answered,
+                },
+                Err(error) => SdkError::Unreachable {
+                    url: base.clone(),
+                    why: root(&error),
+                },
+            };
+            last = Some(failed);
+            self.at.store(at + 1, Ordering::Relaxed);
         }
         Err(last.unwrap_or(SdkError::Late(0)))
     }
@@ -197,6 +209,10 @@ impl Client {
         self.get("/v1/network").await
     }
 
+    pub async fn params(&self) -> Result<ledger::Params, SdkError> {
+        self.get("/v1/params").await
+    }
+
     pub async fn supply(&self) -> Result<Supply, SdkError> {
         self.get("/v1/supply").await
     }
@@ -214,7 +230,7 @@ impl Client {
     }
 
     /// Signs `call` and returns when it is applied. A nonce that somebody else used first is
-    /// chosen anew.
+    /// chosen anew; a transaction whose answer was lost is sent again, and counts once.
     pub async fn submit_and_wait(
         &self,
         key: &SecretKey,
@@ -222,53 +238,72 @@ impl Client {
     ) -> Result<TransactionView, SdkError> {
         let sender = AccountId::of(&key.public());
         let started = std::time::Instant::now();
-        let mut network = None;
-        for _ in 0..5 {
+        let network = self.status().await?.network;
+        for _ in 0..STALE_MAX {
             let account = self.account(sender).await?;
-            if network.is_none() {
-                network = Some(self.status().await?.network);
-            }
             let body = TransactionBody {
-                network: network.unwrap_or_default(),
+                network,
                 key: key.public(),
                 nonce: account.nonce + 1,
                 expires: account.height + EXPIRES_AFTER,
                 call: call.clone(),
             };
             let transaction = Transaction::sign(body, key);
-            let bytes = borsh::to_vec(&transaction).map_err(|e| self.unreadable(&e))?;
-            let submit = Submit {
-                transaction: BASE64.encode(bytes),
-            };
-            let path = format!("/v1/transactions?wait_ms={WAIT_MS}");
-            let submitted: Submitted = match self.post(&path, &submit).await {
-                Ok(submitted) => submitted,
+            let view = match self.submit_one(&transaction, started).await {
+                Ok(view) => view,
                 Err(error) if error.kind() == "stale" => continue,
                 Err(error) => return Err(error),
             };
-            let mut result = submitted.result;
-            loop {
-                match result {
-                    Some(view) if view.status == TransactionStatus::Applied => return Ok(view),
-                    Some(view) if view.status == TransactionStatus::Rejected => {
-                        match view.rejection {
-                            Some(r) if r.kind == ledger::RejectKind::Stale => break,
-                            Some(rejection) => return Err(SdkError::rejected(rejection)),
-                            None => return Err(self.unreadable(&"a rejection without a reason")),
-                        }
-                    }
-                    _ if started.elapsed().as_secs() > INCLUDED_S => {
-                        return Err(SdkError::Late(INCLUDED_S));
-                    }
-                    _ => {
-                        let path = format!("/v1/transactions/{}?wait_ms={WAIT_MS}", submitted.id);
-                        let limit = Duration::from_millis(WAIT_MS + 5_000);
-                        result = Some(self.get_within(&path, limit).await?);
-                    }
-                }
+            if view.status == TransactionStatus::Applied {
+                return Ok(view);
+            }
+            match view.rejection {
+                Some(r) if r.kind == ledger::RejectKind::Stale => {}
+                Some(rejection) => return Err(SdkError::rejected(rejection)),
+                None => return Err(self.unreadable(&"a rejection without a reason")),
             }
         }
         Err(SdkError::Late(started.elapsed().as_secs()))
+    }
+
+    /// Sends until its outcome is known.
+    async fn submit_one(
+        &self,
+        transaction: &Transaction,
+        started: std::time::Instant,
+    ) -> Result<TransactionView, SdkError> {
+        let id = transaction.id();
+        let bytes = borsh::to_vec(transaction).map_err(|e| self.unreadable(&e))?;
+        let submit = Submit {
+            transaction: BASE64.encode(bytes),
+        };
+        let mut sent = false;
+        loop {
+            let path = format!("/v1/transactions?wait_ms={WAIT_MS}");
+            let known = match self.post::<_, Submitted>(&path, &submit).await {
+                Ok(submitted) => submitted.result,
+                // It may have arrived though its answer did not, and then its own nonce is used.
+                Err(error) if sent && error.kind() == "stale" => {
+                    match self.transaction(&id).await? {
+                        view if is_final(&view) => Some(view),
+                        _ => return Err(error),
+                    }
+                }
+                Err(error) if error.is_transient() && started.elapsed() < LOST => {
+                    sent = true;
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            match known {
+                Some(view) if is_final(&view) => return Ok(view),
+                _ if started.elapsed().as_secs() > INCLUDED_S => {
+                    return Err(SdkError::Late(INCLUDED_S));
+                }
+                _ => sent = true,
+            }
+        }
     }
 
     // --- what runs
@@ -364,12 +399,13 @@ impl Client {
 
     // --- streams
 
-    /// Past events from number `from`, one page.
+    /// Past events from number `from`, one page; and the number to go on from, `None` at
+    /// the end.
     pub async fn events_page(
         &self,
         owner: Option<AccountId>,
         from: u64,
-    ) -> Result<Vec<EventView>, SdkError> {
+    ) -> Result<(Vec<EventView>, Option<u64>), SdkError> {
         let owner = owner.map(|o| format!("&owner={o}")).unwrap_or_default();
         let url = format!("{}/v1/events?from={from}{owner}", self.url());
         let response = self
@@ -381,7 +417,30 @@ impl Client {
             .await
             .map_err(|e| self.unreachable(&e))?;
         let response = checked(self.url(), response).await?;
-        self.read(response).await
+        // A page may be empty and yet not the last: others' events are passed over.
+        let next = response
+            .headers()
+            .get(EVENTS_NEXT)
+            .and_then(|v| v.to_str().ok()?.parse().ok());
+        let events: Vec<EventView> = self.read(response).await?;
+        let next = next.or(events.last().map(|e| e.sequence + 1));
+        Ok((events, next.filter(|next| *next > from)))
+    }
+
+    /// All past events from number `from` on.
+    pub fn past_events(
+        &self,
+        owner: Option<AccountId>,
+        from: u64,
+    ) -> impl Stream<Item = Result<EventView, SdkError>> + Send + use<> {
+        let state = (self.clone(), Some(from));
+        futures::stream::try_unfold(state, move |(client, from)| async move {
+            let Some(from) = from else { return Ok(None) };
+            let (events, next) = client.events_page(owner, from).await?;
+            let events = futures::stream::iter(events.into_iter().map(Ok));
+            Ok(Some((events, (client, next))))
+        })
+        .try_flatten()
     }
 
     /// Events as they happen, from number `from` or from now; resumed after a cut with no gap
@@ -393,12 +452,7 @@ impl Client {
     ) -> impl Stream<Item = Result<EventView, SdkError>> + Send {
         let client = self.clone();
         let owner = owner.map(|o| format!("&owner={o}")).unwrap_or_default();
-        let state = (
-            client,
-            from,
-            None::<futures::stream::BoxStream<'static, EventView>>,
-            0u32,
-        );
+        let state = (client, from, None::<BoxStream<'static, EventView>>, 0u32);
         futures::stream::unfold(state, move |(client, mut from, mut open, mut failures)| {
             let owner = owner.clone();
             async move {
@@ -414,12 +468,12 @@ impl Client {
                     let path = format!("/v1/events?{at}{owner}");
                     match client.send(Method::GET, &path, None, None, None).await {
                         Ok(response) => open = Some(server_events(response).boxed()),
-                        Err(error) if failures >= 60 => {
+                        Err(error) if failures >= FAILURES_MAX => {
                             return Some((Err(error), (client, from, open, 0)));
                         }
                         Err(_) => {
                             failures += 1;
-                            tokio::time::sleep(Duration::from_millis(500)).await;
+                            tokio::time::sleep(AGAIN).await;
                         }
                     }
                 }
@@ -440,6 +494,30 @@ impl Client {
         Ok(ndjson(self.url().to_string(), response))
     }
 
+    /// Lines after `cursor` (time of the last line seen, and how many of that millisecond
+    /// were seen) and on; resumed after a cut with no gap and no repeat. Ends with an error
+    /// when the allocation is gone or its host stays silent for long.
+    pub fn follow_logs(
+        &self,
+        key: &SecretKey,
+        id: AllocationId,
+        cursor: Option<(u64, usize)>,
+    ) -> impl Stream<Item = Result<LogLine, SdkError>> + Send + use<> {
+        let state = Tailing {
+            client: self.clone(),
+            key: key.clone(),
+            id,
+            cursor,
+            skip: 0,
+            open: None,
+            failures: 0,
+        };
+        futures::stream::unfold(state, |mut tailing| async move {
+            let item = tailing.next().await?;
+            Some((item, tailing))
+        })
+    }
+
     pub async fn stats(
         &self,
         key: &SecretKey,
@@ -455,6 +533,72 @@ impl Client {
         SdkError::Unreachable {
             url: self.url().into(),
             why: root(error),
+        }
+    }
+}
+
+fn is_final(view: &TransactionView) -> bool {
+    matches!(
+        view.status,
+        TransactionStatus::Applied | TransactionStatus::Rejected
+    )
+}
+
+/// A log that is being followed.
+struct Tailing {
+    client: Client,
+    key: SecretKey,
+    id: AllocationId,
+    cursor: Option<(u64, usize)>,
+    /// Lines of the cursor's millisecond that the open stream repeats.
+    skip: usize,
+    open: Option<BoxStream<'static, Result<LogLine, SdkError>>>,
+    failures: u32,
+}
+
+impl Tailing {
+    async fn next(&mut self) -> Option<Result<LogLine, SdkError>> {
+        loop {
+            if let Some(stream) = &mut self.open {
+                if let Some(Ok(line)) = stream.next().await {
+                    self.failures = 0;
+                    let at = self.cursor.map(|(at, _)| at);
+                    if self.skip > 0 && at == Some(line.at_ms) {
+                        self.skip -= 1;
+                        continue;
+                    }
+                    self.skip = 0;
+                    self.cursor = match self.cursor {
+                        Some((at, seen)) if at == line.at_ms => Some((at, seen + 1)),
+                        _ => Some((line.at_ms, 1)),
+                    };
+                    return Some(Ok(line));
+                }
+                self.open = None;
+            } else {
+                let query = LogQuery {
+                    follow: true,
+                    tail: None,
+                    since_ms: self.cursor.map(|(at, _)| at),
+                };
+                match self.client.logs(&self.key, self.id, query).await {
+                    Ok(stream) => {
+                        self.skip = self.cursor.map_or(0, |(_, seen)| seen);
+                        self.open = Some(stream.boxed());
+                        continue;
+                    }
+                    Err(error) if !error.is_transient() || self.failures >= FAILURES_MAX => {
+                        // Over: the next call ends the stream.
+                        if self.failures == u32::MAX {
+                            return None;
+                        }
+                        self.failures = u32::MAX;
+                        return Some(Err(error));
+                    }
+                    Err(_) => self.failures += 1,
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 }

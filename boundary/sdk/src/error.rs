@@ -27,6 +27,11 @@ impl SdkError {
         matches!(self, Self::Refused(problem) if problem.kind != "unavailable")
     }
 
+    /// Whether asking again may help.
+    pub fn is_transient(&self) -> bool {
+        self.kind() == "unavailable" && !matches!(self, Self::Unreadable { .. })
+    }
+
     pub fn kind(&self) -> &str {
         match self {
             Self::Refused(problem) => &problem.kind,

@@ -1,0 +1,370 @@
+//! `chain`, `host ls`, `host show`, `context`: the network, its machines, and how to reach it.
+
+use clap::Subcommand;
+use types::{AccountId, Digest, SecretKey};
+
+use crate::context::{Context, Home, Overrides, Session};
+use crate::failure::{self, Failure, Result};
+use crate::output;
+use crate::units;
+
+#[derive(Subcommand, Debug)]
+#[command(
+    before_help = "Examples:\n  runrig chain status\n  runrig chain block 12\n  runrig chain supply --json"
+)]
+pub enum Chain {
+    /// Height, time, validators
+    Status,
+    /// A block: its transactions, roots and certificate
+    Block { height: u64 },
+    /// A transaction: what it asked and what became of it
+    Tx { id: Digest },
+    /// All money there is, by genesis and added up now
+    Supply,
+    /// What the network has agreed on: rates, intervals, limits
+    Params,
+    /// An account's balance and nonce; your own if not said
+    Account { id: Option<AccountId> },
+}
+
+pub async fn chain(session: &Session, command: &Chain, json: bool) -> Result {
+    let client = &session.client;
+    match command {
+        Chain::Status => {
+            let status = client.status().await?;
+            if json {
+                output::json(&status);
+                return Ok(());
+            }
+            let late = units::now_ms().saturating_sub(status.time_ms);
+            output::data(format!(
+                "{} ({}) at height {}, {} ago, {} transactions wait",
+                status.name,
+                &status.network.hex()[..12],
+                status.height,
+                units::age(late),
+                status.queued
+            ));
+            output::data(format!("network key {}", status.network_key));
+            let rows: Vec<Vec<String>> = status
+                .validators
+                .iter()
+                .map(|v| {
+                    let key: String = v.key.chars().take(12).collect();
+                    vec![key, v.address.clone(), v.led.to_string()]
+                })
+                .collect();
+            output::data(output::table(
+                &["VALIDATOR", "API", "LED OF 100"],
+                &rows,
+                &[2],
+            ));
+        }
+        Chain::Block { height } => {
+            let block = client.block(*height).await?;
+            if json {
+                output::json(&block);
+                return Ok(());
+            }
+            output::data(format!("block {} {}", block.height, block.block));
+            output::data(format!("time   {}", units::time(block.time_ms)));
+            output::data(format!("parent {}", block.parent));
+            output::data(format!("state  {}", block.state_root));
+            output::data(format!("events {}", block.events_root));
+            let rows: Vec<Vec<String>> = block
+                .transactions
+                .iter()
+                .map(|t| {
+                    vec![
+                        t.id.to_string(),
+                        crate::ps::word(&t.status),
+                        t.sender.map(|s| s.to_string()).unwrap_or_default(),
+                    ]
+                })
+                .collect();
+            if !rows.is_empty() {
+                output::data(output::table(
+                    &["TRANSACTION", "STATUS", "SENDER"],
+                    &rows,
+                    &[],
+                ));
+            }
+        }
+        // Structured through and through: JSON is what reads best.
+        Chain::Tx { id } => {
+            let view = client.transaction(id).await?;
+            output::json(&view);
+            if view.status == api::TransactionStatus::Unknown {
+                return Err(Failure::new(
+                    failure::NOT_FOUND,
+                    format!("transaction {id}"),
+                    "no validator asked knows it",
+                    "It may have expired: see `runrig wallet history`.",
+                ));
+            }
+        }
+        Chain::Params => output::json(&client.params().await?),
+        Chain::Supply => {
+            let supply = client.supply().await?;
+            if json {
+                output::json(&supply);
+            } else {
+                output::data(format!(
+                    "{} credits by genesis; {} added up at height {}: {} spendable, {} in escrow",
+                    supply.expected, supply.sum, supply.height, supply.spendable, supply.escrow
+                ));
+            }
+            if supply.expected != supply.sum {
+                return Err(Failure::new(
+                    failure::FAILED,
+                    "the supply is not what genesis made",
+                    format!("{} ≠ {}", supply.sum, supply.expected),
+                    "Tell the network's founder.",
+                ));
+            }
+        }
+        Chain::Account { id } => {
+            let id = match id {
+                Some(id) => *id,
+                None => session.account()?,
+            };
+            let account = client.account(id).await?;
+            if json {
+                output::json(&account);
+            } else {
+                output::data(format!(
+                    "{}: {} credits ({} spendable, {} held), nonce {}",
+                    account.account,
+                    account.balance,
+                    account.spendable,
+                    account.held,
+                    account.nonce
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub async fn host_ls(session: &Session, json: bool) -> Result {
+    let hosts = session.client.hosts().await?;
+    if json {
+        output::json(&hosts);
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = hosts
+        .iter()
+        .map(|h| {
+            let state = match (h.online, h.cordoned) {
+                (true, false) => "online".to_string(),
+                (true, true) => "online, takes no new work".to_string(),
+                (false, _) => {
+                    format!(
+                        "offline {}",
+                        units::age(units::now_ms().saturating_sub(h.last_seen_ms))
+                    )
+                }
+            };
+            let (free, all) = (&h.free, &h.offer.capacity);
+            vec![
+                h.name.clone(),
+                h.host.short(),
+                state,
+                h.allocations.to_string(),
+                format!(
+                    "{}/{}",
+                    units::cores(free.cpu_millis.into()),
+                    units::cores(all.cpu_millis.into())
+                ),
+                format!(
+                    "{}/{}",
+                    units::bytes(free.memory_bytes),
+                    units::bytes(all.memory_bytes)
+                ),
+                format!(
+                    "{}/{}",
+                    units::bytes(free.disk_bytes),
+                    units::bytes(all.disk_bytes)
+                ),
+                h.offer.region.clone(),
+                h.earned.to_string(),
+            ]
+        })
+        .collect();
+    let headers = [
+        "NAME",
+        "HOST",
+        "STATE",
+        "RUNS",
+        "FREE CORES",
+        "FREE MEMORY",
+        "FREE DISK",
+        "REGION",
+        "EARNED",
+    ];
+    output::data(output::table(&headers, &rows, &[3, 4, 5, 6, 8]));
+    Ok(())
+}
+
+pub async fn host_show(session: &Session, host: &str) -> Result {
+    output::json(&session.client.host(host).await?);
+    Ok(())
+}
+
+#[derive(Subcommand, Debug)]
+#[command(
+    before_help = "Examples:\n  runrig context ls\n  runrig context create home --url http://10.0.0.5:8700\n  runrig context use dev"
+)]
+pub enum ContextCommand {
+    /// All contexts; the current one has a star
+    #[command(alias = "list")]
+    Ls,
+    /// Make another the current one
+    Use { name: String },
+    /// One context; the current one if not said
+    Show { name: Option<String> },
+    /// A new context with a new account (or the one of --key), made current
+    Create {
+        name: String,
+        /// Of a gateway or validator; several apart by commas
+        #[arg(long = "at", value_name = "URL")]
+        at: Option<String>,
+        /// network.json, as the network's founder published it: pins the key that is trusted
+        #[arg(long, value_name = "FILE")]
+        network: Option<std::path::PathBuf>,
+        /// Replace a context of that name
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+pub async fn context(command: &ContextCommand, overrides: &Overrides, json: bool) -> Result {
+    let home = Home::open()?;
+    let mut config = home.read()?;
+    let missing = |name: &str| {
+        Failure::new(
+            failure::NOT_FOUND,
+            format!("context {name}"),
+            "there is none",
+            "See `runrig context ls`.",
+        )
+    };
+    match command {
+        ContextCommand::Ls => {
+            let current = overrides.context.clone().or(config.current);
+            if json {
+                let all: Vec<_> = config
+                    .contexts
+                    .iter()
+                    .map(|(name, c)| {
+                        serde_json::json!({
+                            "name": name, "urls": c.urls, "account": c.account,
+                            "current": current.as_ref() == Some(name),
+                        })
+                    })
+                    .collect();
+                output::json(&all);
+                return Ok(());
+            }
+            let rows: Vec<Vec<String>> = config
+                .contexts
+                .iter()
+                .map(|(name, c)| {
+                    let star = if current.as_ref() == Some(name) {
+                        "*"
+                    } else {
+                        ""
+                    };
+                    let account = c.account.map(|a| a.to_string()).unwrap_or_default();
+                    vec![star.into(), name.clone(), c.urls.join(", "), account]
+                })
+                .collect();
+            output::data(output::table(&["", "NAME", "URL", "ACCOUNT"], &rows, &[]));
+        }
+        ContextCommand::Use { name } => {
+            if !config.contexts.contains_key(name) {
+                return Err(missing(name));
+            }
+            config.current = Some(name.clone());
+            home.write(&config)?;
+            output::say(format!("context {name} is the current one"));
+        }
+        ContextCommand::Show { name } => {
+            let name = name
+                .clone()
+                .or(overrides.context.clone())
+                .or(config.current);
+            let name = name.ok_or_else(|| missing("(none is current)"))?;
+            let context = config.contexts.get(&name).ok_or_else(|| missing(&name))?;
+            output::json(&serde_json::json!({
+                "name": name, "urls": context.urls, "account": context.account,
+                "network_key": context.network_key,
+                "key_file": context.account.map(|a| home.key_path(&a)),
+            }));
+        }
+        ContextCommand::Create {
+            name,
+            at,
+            network,
+            force,
+        } => {
+            if config.contexts.contains_key(name) && !force {
+                return Err(Failure::new(
+                    failure::CONFLICT,
+                    format!("context {name}"),
+                    "there is one of that name",
+                    "Choose another name, or say --force.",
+                ));
+            }
+            let file = network
+                .as_deref()
+                .map(crate::network::read_file)
+                .transpose()?;
+            let urls: Vec<String> = match (at.as_ref().or(overrides.url.as_ref()), &file) {
+                (Some(url), _) => url.split(',').map(|u| u.trim().to_string()).collect(),
+                (None, Some(file)) => match &file.gateway {
+                    Some(gateway) => vec![gateway.clone()],
+                    None => file.validators.iter().map(|v| v.api.clone()).collect(),
+                },
+                (None, None) => {
+                    return Err(Failure::usage(
+                        "a context needs a network",
+                        "neither --url nor --network was given",
+                        format!("Run `runrig context create {name} --url URL`."),
+                    ));
+                }
+            };
+            let network_key = match file {
+                Some(file) => file.network_key,
+                None => {
+                    let key = sdk::Client::new(urls.clone())?.status().await?.network_key;
+                    output::say(format!(
+                        "trusting the network key {key} on first use; compare it with the founder's"
+                    ));
+                    key
+                }
+            };
+            let key = match &overrides.key {
+                Some(path) => crate::context::key_file(path)?,
+                None => SecretKey::random(&mut rand::rng()),
+            };
+            let account = AccountId::of(&key.public());
+            let context = Context {
+                urls,
+                account: Some(account),
+                network_key: Some(network_key),
+            };
+            home.adopt(name, context, Some(&key))?;
+            if json {
+                output::json(&serde_json::json!({"name": name, "account": account}));
+            } else {
+                output::data(account);
+                output::say(format!(
+                    "context {name} is the current one; its key lies in {}",
+                    home.key_path(&account).display()
+                ));
+            }
+        }
+    }
+    Ok(())
+}

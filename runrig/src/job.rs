@@ -1,0 +1,254 @@
+//! What a user means by JOB: an allocation `a-12`, a deployment `d-3`, a service, a project,
+//! or `project/service`.
+
+use api::{AllocationView, DeploymentView};
+use sdk::Client;
+use types::AccountId;
+
+use crate::context::Session;
+use crate::failure::{self, Failure, Result};
+
+/// The user's live deployments, in which JOBs are looked up.
+pub struct Jobs {
+    pub deployments: Vec<DeploymentView>,
+}
+
+/// What a JOB names: one allocation, one service, or all of a deployment.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    pub deployment: &'a DeploymentView,
+    pub service: Option<&'a str>,
+    pub allocation: Option<&'a AllocationView>,
+}
+
+impl<'a> Job<'a> {
+    pub fn allocations(self) -> impl Iterator<Item = &'a AllocationView> {
+        self.deployment.allocations.iter().filter(move |a| {
+            self.service.is_none_or(|s| a.service == s)
+                && self
+                    .allocation
+                    .is_none_or(|one| one.allocation == a.allocation)
+        })
+    }
+
+    pub fn name(self) -> String {
+        match (self.allocation, self.service) {
+            (Some(one), _) => one.allocation.to_string(),
+            (None, Some(service)) => format!("{}/{service}", self.deployment.project),
+            (None, None) => self.deployment.project.clone(),
+        }
+    }
+}
+
+impl Jobs {
+    pub async fn of(session: &Session) -> Result<Self> {
+        Self::read(&session.client, session.account()?).await
+    }
+
+    pub async fn read(client: &Client, account: AccountId) -> Result<Self> {
+        let deployments = client.deployments(account, false).await?;
+        Ok(Self { deployments })
+    }
+
+    pub fn find(&self, job: &str) -> Result<Job<'_>> {
+        let found = self.matching(job);
+        match found[..] {
+            [one] => Ok(one),
+            [] => Err(Failure::new(
+                failure::NOT_FOUND,
+                format!("\"{job}\""),
+                "no allocation, service, project or deployment of yours is called that",
+                "See `runrig ps -a`.",
+            )),
+            _ => {
+                let names: Vec<String> = found.iter().map(|j| j.name()).collect();
+                Err(Failure::usage(
+                    format!("\"{job}\" is ambiguous"),
+                    format!("it could be {}", names.join(" or ")),
+                    format!("Say which, for example `{}`.", names[0]),
+                ))
+            }
+        }
+    }
+
+    fn matching(&self, job: &str) -> Vec<Job<'_>> {
+        let whole = |deployment| Job {
+            deployment,
+            service: None,
+            allocation: None,
+        };
+        if job.starts_with("a-")
+            && let Ok(id) = job.parse()
+        {
+            let all = self.deployments.iter();
+            let found = all.flat_map(|d| d.allocations.iter().map(move |a| (d, a)));
+            let one = found.filter(|(_, a)| a.allocation == id).map(|(d, a)| Job {
+                deployment: d,
+                service: Some(&a.service),
+                allocation: Some(a),
+            });
+            return one.collect();
+        }
+        if job.starts_with("d-")
+            && let Ok(id) = job.parse()
+        {
+            let all = self.deployments.iter();
+            return all.filter(|d| d.deployment == id).map(whole).collect();
+        }
+        let (project, service) = match job.split_once('/') {
+            Some((project, service)) => (Some(project), service),
+            None => (None, job),
+        };
+        let services = self.deployments.iter().filter_map(|deployment| {
+            let (name, _) = deployment.spec.services.get_key_value(service)?;
+            project
+                .is_none_or(|p| p == deployment.project)
+                .then_some(Job {
+                    deployment,
+                    service: Some(name),
+                    allocation: None,
+                })
+        });
+        let services: Vec<Job<'_>> = services.collect();
+        if !services.is_empty() || project.is_some() {
+            return services;
+        }
+        let all = self.deployments.iter();
+        all.filter(|d| d.project == job).map(whole).collect()
+    }
+
+    /// Those named; or all, if none is.
+    pub fn select(&self, jobs: &[String]) -> Result<Vec<Job<'_>>> {
+        if jobs.is_empty() {
+            return Ok(self
+                .deployments
+                .iter()
+                .map(|deployment| Job {
+                    deployment,
+                    service: None,
+                    allocation: None,
+                })
+                .collect());
+        }
+        jobs.iter().map(|job| self.find(job)).collect()
+    }
+
+    /// Allocations of [`Jobs::select`], each once.
+    pub fn allocations(&self, jobs: &[String]) -> Result<Vec<&AllocationView>> {
+        let mut all: Vec<&AllocationView> = self
+            .select(jobs)?
+            .into_iter()
+            .flat_map(Job::allocations)
+            .collect();
+        all.sort_by_key(|a| a.allocation);
+        all.dedup_by_key(|a| a.allocation);
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// A deployment with one replica of each service, numbered from `first`.
+    pub fn deployment(number: u64, project: &str, services: &[&str], first: u64) -> DeploymentView {
+        let spec = serde_json::json!({
+            "image": {"reference": "docker.io/library/nginx:1", "digest": types::Digest::default()},
+            "entrypoint": null, "command": null, "environment": {}, "user": null,
+            "working_dir": null, "hostname": null, "labels": {},
+            "ports": [{"target": 80, "published": 8080, "protocol": "tcp"}],
+            "expose": [], "mounts": [], "networks": {"default": []}, "depends_on": {},
+            "healthcheck": null, "restart": "no", "stop_signal": null, "stop_grace_ms": 10000,
+            "read_only": false, "tty": false, "replicas": 1,
+            "resources": types::Resources::default(), "pids": 100,
+        });
+        let spec: types::ServiceSpec = serde_json::from_value(spec).expect("a service");
+        let owner = AccountId([1; 20]);
+        let allocations = services
+            .iter()
+            .enumerate()
+            .map(|(i, service)| AllocationView {
+                allocation: types::AllocationId(first + i as u64),
+                deployment: types::DeploymentId(number),
+                project: project.into(),
+                owner,
+                release: 1,
+                service: (*service).into(),
+                replica: 1,
+                host: AccountId([2; 20]),
+                host_name: "dev-1".into(),
+                desired: ledger::lease::Desired::Run,
+                generation: 1,
+                reserved: types::Resources::default(),
+                placed_ms: 0,
+                status: types::AllocationStatus {
+                    state: types::RunState::Running,
+                    pid: 42,
+                    ..Default::default()
+                },
+                status_ms: 0,
+                usage: types::Usage::default(),
+                charged: types::Amount::ZERO,
+                closed: false,
+                image: "docker.io/library/nginx:1".into(),
+            });
+        DeploymentView {
+            deployment: types::DeploymentId(number),
+            owner,
+            project: project.into(),
+            label: project.into(),
+            release: 1,
+            allocations: allocations.collect(),
+            spec: types::DeploymentSpec {
+                project: project.into(),
+                services: services
+                    .iter()
+                    .map(|s| ((*s).into(), spec.clone()))
+                    .collect(),
+                networks: BTreeMap::new(),
+                volumes: BTreeMap::new(),
+            },
+            created_ms: 0,
+            removed: false,
+            funding: ledger::deployment::Funding::Good,
+            escrow: types::Amount::ZERO,
+            charged: types::Amount::ZERO,
+            dry_ms: 0,
+        }
+    }
+
+    #[test]
+    fn names_mean_what_people_mean() {
+        let jobs = Jobs {
+            deployments: vec![
+                deployment(1, "shop", &["web", "db"], 1),
+                deployment(2, "blog", &["web"], 3),
+            ],
+        };
+        let ids = |job: &str| {
+            let found = jobs.find(job).map_err(|f| f.exit)?;
+            Ok(found
+                .allocations()
+                .map(|a| a.allocation.0)
+                .collect::<Vec<_>>())
+        };
+        for (job, expected) in [
+            ("a-2", Ok(vec![2])),
+            ("d-1", Ok(vec![1, 2])),
+            ("db", Ok(vec![2])),
+            ("blog/web", Ok(vec![3])),
+            ("shop", Ok(vec![1, 2])),
+            ("web", Err(2)),
+            ("a-9", Err(3)),
+            ("shop/none", Err(3)),
+            ("none", Err(3)),
+        ] {
+            assert_eq!(ids(job), expected, "{job}");
+        }
+        let both = ["shop".to_string(), "db".to_string()];
+        assert_eq!(jobs.allocations(&both).expect("found").len(), 2);
+        assert_eq!(jobs.allocations(&[]).expect("all").len(), 3);
+    }
+}

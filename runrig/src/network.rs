@@ -1,0 +1,284 @@
+//! `network init`: found a network. `network show`: read its file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use api::{NetworkFile, ValidatorAddress};
+use clap::{Args, Subcommand};
+use ledger::{Genesis, Params};
+use rand::RngCore as _;
+use types::{AccountId, Amount, SecretKey};
+
+use crate::context::{create_private_dir, write_key, write_private};
+use crate::failure::{self, Failure, Result};
+use crate::output;
+use crate::units;
+
+/// What there is, in credits: most of it in the faucet's pool of a test network.
+const SUPPLY: u64 = 1_000_000_000;
+const FOUNDERS_SHARE: u64 = 10_000_000;
+
+#[derive(Subcommand, Debug)]
+pub enum Network {
+    /// Make the genesis, the committee's keys and a founder's key
+    Init(Init),
+    /// Read a network file
+    Show { file: PathBuf },
+}
+
+#[derive(Args, Debug)]
+#[command(
+    before_help = "Examples:\n  runrig network init --out ./net\n  runrig network init --out ./net --validators 7 --name acme --p2p-base 10.0.0.1:9000 --api-base 10.0.0.1:9100\n\nThen, for each validator i: runrig validator run --data ./net/validator-i --network ./net/network.json"
+)]
+pub struct Init {
+    /// Folder to make: network.json (public), validator-1 … (secret), keys (secret)
+    #[arg(long)]
+    out: PathBuf,
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=128))]
+    validators: u32,
+    #[arg(long, default_value = "runrig")]
+    name: String,
+    /// Address of the first validator's peer listener; each next one has the next port.
+    /// Given as often as there are validators, each is taken as it is
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8710")]
+    p2p_base: Vec<SocketAddr>,
+    /// The same for the HTTP API
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8720")]
+    api_base: Vec<SocketAddr>,
+    /// URL of a gateway, if you run one
+    #[arg(long)]
+    gateway: Option<String>,
+    /// No gifts to newcomers: a network for real money
+    #[arg(long)]
+    no_faucet: bool,
+}
+
+/// One address each: given as such, or counted up from the first.
+fn addresses(flag: &str, given: &[SocketAddr], count: u32) -> Result<Vec<SocketAddr>> {
+    if given.len() == count as usize {
+        return Ok(given.to_vec());
+    }
+    let [base] = given else {
+        return Err(Failure::usage(
+            format!("{flag} was given {} times", given.len()),
+            format!("there are {count} validators"),
+            "Give one address to count up from, or one for each.",
+        ));
+    };
+    (0..count)
+        .map(|i| {
+            let port = u16::try_from(u32::from(base.port()) + i).map_err(|_| {
+                Failure::usage(
+                    flag,
+                    format!("port {} + {i} is too large", base.port()),
+                    "Choose a lower one.",
+                )
+            })?;
+            Ok(SocketAddr::new(base.ip(), port))
+        })
+        .collect()
+}
+
+/// What a founder needs to make a network.
+pub struct Founding {
+    pub name: String,
+    pub p2p: Vec<SocketAddr>,
+    pub api: Vec<SocketAddr>,
+    pub gateway: Option<String>,
+    pub params: Params,
+}
+
+/// Made once: the public file, and one seat per validator in its order.
+pub struct Founded {
+    pub file: NetworkFile,
+    pub seats: Vec<Vec<u8>>,
+    pub founder: SecretKey,
+    pub faucet: SecretKey,
+}
+
+pub fn found(founding: Founding) -> anyhow::Result<Founded> {
+    let mut seed = [0; 32];
+    rand::rng().fill_bytes(&mut seed);
+    let count = u32::try_from(founding.p2p.len()).context("too many validators")?;
+    let (committee, seats) = consensus::deal(count, seed)?;
+    let founder = SecretKey::random(&mut rand::rng());
+    let faucet = SecretKey::random(&mut rand::rng());
+    let account = |key: &SecretKey| AccountId::of(&key.public());
+    let addresses = founding.p2p.iter().zip(&founding.api);
+    let validators = seats
+        .iter()
+        .zip(addresses)
+        .map(|(seat, (p2p, api))| ValidatorAddress {
+            key: hex::encode(seat.key()),
+            p2p: p2p.to_string(),
+            api: format!("http://{api}"),
+        })
+        .collect();
+    let file = NetworkFile {
+        genesis: Genesis {
+            name: founding.name,
+            time_ms: units::now_ms(),
+            params: founding.params,
+            balances: vec![
+                (account(&founder), Amount::credits(FOUNDERS_SHARE)),
+                (account(&faucet), Amount::credits(SUPPLY - FOUNDERS_SHARE)),
+            ],
+            faucet: account(&faucet),
+        },
+        committee: hex::encode(committee.to_bytes()),
+        network_key: hex::encode(committee.network_key()),
+        validators,
+        gateway: founding.gateway,
+    };
+    Ok(Founded {
+        file,
+        seats: seats.iter().map(consensus::Seat::to_bytes).collect(),
+        founder,
+        faucet,
+    })
+}
+
+impl Founded {
+    /// `network.json` last: where it lies, the network is complete.
+    pub fn write(&self, out: &Path) -> Result {
+        let wrote = || -> anyhow::Result<()> {
+            for (index, seat) in self.seats.iter().enumerate() {
+                let folder = out.join(format!("validator-{}", index + 1));
+                create_private_dir(&folder)
+                    .with_context(|| format!("make {}", folder.display()))?;
+                write_private(&folder.join("seat"), seat)?;
+            }
+            Ok(())
+        };
+        wrote()?;
+        write_key(&out.join("keys/founder"), &self.founder)?;
+        write_key(&out.join("keys/faucet"), &self.faucet)?;
+        write_file(&out.join("network.json"), &self.file)
+    }
+}
+
+pub fn write_file(path: &Path, file: &NetworkFile) -> Result {
+    let text = serde_json::to_string_pretty(file).map_err(anyhow::Error::from)?;
+    let write = || -> anyhow::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        write_private(path, text.as_bytes())?;
+        // Public: meant to be handed around.
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o644))?;
+        Ok(())
+    };
+    write().with_context(|| format!("write {}", path.display()))?;
+    Ok(())
+}
+
+pub fn read_file(path: &Path) -> Result<NetworkFile> {
+    let wrong = |why: String| {
+        Failure::usage(
+            format!("network file {}", path.display()),
+            why,
+            "Name the network.json that `runrig network init` made.",
+        )
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+    serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))
+}
+
+pub fn run(command: &Network, json: bool) -> Result {
+    let init = match command {
+        Network::Init(init) => init,
+        Network::Show { file } => {
+            output::json(&read_file(file)?);
+            return Ok(());
+        }
+    };
+    let target = init.out.join("network.json");
+    if target.exists() {
+        return Err(Failure::new(
+            failure::CONFLICT,
+            format!("{} exists", target.display()),
+            "a network was made there already, and its keys cannot be made again",
+            "Choose another --out.",
+        ));
+    }
+    let mut params = Params::dev();
+    if init.no_faucet {
+        params.faucet = Amount::ZERO;
+    }
+    let founded = found(Founding {
+        name: init.name.clone(),
+        p2p: addresses("--p2p-base", &init.p2p_base, init.validators)?,
+        api: addresses("--api-base", &init.api_base, init.validators)?,
+        gateway: init.gateway.clone(),
+        params,
+    })?;
+    founded.write(&init.out)?;
+    let founder = AccountId::of(&founded.founder.public());
+    if json {
+        output::json(&serde_json::json!({
+            "network": founded.file.genesis.digest(),
+            "network_key": founded.file.network_key,
+            "network_file": target,
+            "founder": founder,
+        }));
+        return Ok(());
+    }
+    output::data(target.display());
+    output::say(format!(
+        "network {} of {} validators; founder's account {founder}.\n\
+         Hand network.json to everyone, validator-N to who runs that validator, and keep keys/ safe.",
+        founded.file.genesis.name, init.validators
+    ));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_counted_up_or_taken_as_they_are() {
+        let base: SocketAddr = "127.0.0.1:8710".parse().expect("an address");
+        let all = addresses("--p2p-base", &[base], 3).expect("three");
+        assert_eq!(all.last().map(SocketAddr::port), Some(8712));
+        assert_eq!(addresses("--p2p-base", &all, 3), Ok(all.clone()));
+        assert_eq!(addresses("--p2p-base", &all, 4).map_err(|f| f.exit), Err(2));
+        let high: SocketAddr = "127.0.0.1:65535".parse().expect("an address");
+        assert_eq!(
+            addresses("--p2p-base", &[high], 2).map_err(|f| f.exit),
+            Err(2)
+        );
+    }
+
+    #[test]
+    fn a_founded_network_is_whole_and_its_secrets_private() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let base: SocketAddr = "127.0.0.1:8710".parse().expect("an address");
+        let all = addresses("--p2p-base", &[base], 4).expect("four");
+        let founded = found(Founding {
+            name: "test".into(),
+            p2p: all.clone(),
+            api: all,
+            gateway: None,
+            params: Params::dev(),
+        })
+        .expect("founded");
+        founded.write(folder.path()).expect("written");
+        let file = read_file(&folder.path().join("network.json")).expect("read");
+        assert_eq!(file, founded.file);
+        let sum: u128 = file.genesis.balances.iter().map(|(_, a)| a.0).sum();
+        assert_eq!(Amount(sum), Amount::credits(SUPPLY));
+        for (index, validator) in file.validators.iter().enumerate() {
+            let path = folder.path().join(format!("validator-{}/seat", index + 1));
+            let mode = std::fs::metadata(&path)
+                .expect("a seat")
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600);
+            let seat = consensus::Seat::from_bytes(&std::fs::read(path).expect("read"));
+            assert_eq!(hex::encode(seat.expect("a seat").key()), validator.key);
+        }
+        assert!(read_file(Path::new("/nonexistent")).is_err());
+    }
+}

@@ -1,0 +1,158 @@
+//! Data on stdout, words on stderr.
+
+use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// A reader that closed the pipe (`| head`) ends the command, as any Unix filter's would.
+fn written(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        let quiet = error.kind() == std::io::ErrorKind::BrokenPipe;
+        if !quiet {
+            eprintln!("error: write to stdout: {error}");
+        }
+        std::process::exit(if quiet { 0 } else { 1 });
+    }
+}
+
+/// One line of data.
+pub fn data(line: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    written(writeln!(out, "{line}").and_then(|()| out.flush()));
+}
+
+/// Bytes as they are.
+pub fn raw(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    written(out.write_all(bytes).and_then(|()| out.flush()));
+}
+
+/// One line of words.
+pub fn say(line: impl std::fmt::Display) {
+    // Nobody listens to a closed stderr.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// A whole document: readable on a terminal, one line in a pipe.
+pub fn json<T: Serialize>(value: &T) {
+    let text = if std::io::stdout().is_terminal() {
+        serde_json::to_string_pretty(value)
+    } else {
+        serde_json::to_string(value)
+    };
+    data(text.unwrap_or_default());
+}
+
+/// One of many documents: always one line.
+pub fn json_line<T: Serialize>(value: &T) {
+    data(serde_json::to_string(value).unwrap_or_default());
+}
+
+/// Whether stdout may carry colour.
+pub fn colour() -> bool {
+    static COLOUR: OnceLock<bool> = OnceLock::new();
+    *COLOUR.get_or_init(|| may_colour(std::io::stdout().is_terminal()))
+}
+
+/// Whether stderr is a terminal that can redraw lines.
+pub fn lively() -> bool {
+    may_colour(std::io::stderr().is_terminal())
+}
+
+fn may_colour(terminal: bool) -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+    terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+    Cyan = 36,
+    Dim = 2,
+}
+
+/// `text` in `colour`, if stdout may carry any.
+pub fn paint(colour_: Colour, text: &str) -> String {
+    if colour() {
+        format!("\x1b[{}m{text}\x1b[0m", colour_ as u8)
+    } else {
+        text.to_string()
+    }
+}
+
+/// Columns apart by spaces, as `docker ps` prints them. Columns named in `right` are numbers.
+pub fn table(headers: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headers.iter().copied());
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)));
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        let left = u16::from(index > 0);
+        column.set_padding((left, 1));
+        if right.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+        .lines()
+        .map(|line| line.trim_end().to_string())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// What others wrote must not move the cursor or forge lines.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// For log lines: what a container wrote, less what would take the terminal over.
+pub fn tame(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control() || matches!(c, '\t' | '\x1b'))
+        .collect()
+}
+
+/// Asks on a terminal. `None`: there is none to ask on.
+pub fn confirm(question: &str) -> Option<bool> {
+    let (mut err, input) = (std::io::stderr(), std::io::stdin());
+    if !err.is_terminal() || !input.is_terminal() {
+        return None;
+    }
+    let _ = write!(err, "{question} [y/N] ");
+    let _ = err.flush();
+    let mut answer = String::new();
+    if input.read_line(&mut answer).is_err() {
+        return Some(false);
+    }
+    Some(matches!(
+        answer.trim().to_ascii_lowercase().as_str(),
+        "y" | "yes"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_nothing_moves_the_cursor() {
+        let rows = vec![
+            vec!["web".to_string(), "1".to_string()],
+            vec!["data\nbase".to_string(), "10".to_string()],
+        ];
+        let text = table(&["SERVICE", "N"], &rows, &[1]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[0].starts_with("SERVICE") && lines[1].starts_with("web"));
+        assert_eq!(lines[1].len(), lines[2].len(), "{text}");
+    }
+}

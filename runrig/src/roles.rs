@@ -1,0 +1,188 @@
+//! The long-running roles as subcommands: each in the foreground until SIGTERM or Ctrl-C.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::failure::{self, Failure, Result};
+use crate::network;
+
+#[derive(Args, Debug)]
+#[command(
+    before_help = "Examples:\n  runrig validator run --data ./net/validator-1 --network ./net/network.json"
+)]
+pub struct ValidatorRun {
+    /// State lives here, beside the file `seat`
+    #[arg(long)]
+    data: PathBuf,
+    /// network.json
+    #[arg(long)]
+    network: PathBuf,
+    /// Keys of this validator; DATA/seat if not said
+    #[arg(long)]
+    seat: Option<PathBuf>,
+    /// Listen for peers here; what the network file says if not said
+    #[arg(long, value_name = "ADDR")]
+    p2p: Option<SocketAddr>,
+    /// Listen for HTTP here; what the network file says if not said
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    before_help = "Examples:\n  runrig gateway run --network ./net/network.json --listen 0.0.0.0:8700"
+)]
+pub struct GatewayRun {
+    /// network.json, or the URL of a validator
+    #[arg(long)]
+    pub network: String,
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8700")]
+    pub listen: SocketAddr,
+    /// Open published ports on this address; that of --listen if not said
+    #[arg(long, value_name = "IP")]
+    pub publish: Option<IpAddr>,
+    /// What follows <service>.<project> in names
+    #[arg(long, default_value = "localhost")]
+    pub domain: String,
+    /// URL of the registry
+    #[arg(long, value_name = "URL")]
+    pub registry: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    before_help = "Examples:\n  runrig registry run --data ./registry --listen 127.0.0.1:8701"
+)]
+pub struct RegistryRun {
+    #[arg(long)]
+    pub data: PathBuf,
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8701")]
+    pub listen: SocketAddr,
+    /// Refuse larger blobs
+    #[arg(long, default_value = "20g", value_parser = crate::units::size)]
+    pub blob_max: u64,
+    /// Refuse uploads when the disk has less than this left
+    #[arg(long, default_value = "1g", value_parser = crate::units::size)]
+    pub disk_min: u64,
+}
+
+/// Logs to stderr; `RUST_LOG` chooses.
+pub fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,hyper=warn,reqwest=warn,commonware=warn,commonware_consensus=warn,commonware_p2p=warn,commonware_storage=warn"));
+    // A second call in one process changes nothing.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(crate::output::lively())
+        .try_init();
+}
+
+/// Runs `role` on all cores until it ends or is asked to.
+pub fn foreground<F, R>(role: F) -> Result
+where
+    F: FnOnce(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
+    log();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let ended = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let asked: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {
+                    // Whoever presses it again does not want to wait.
+                    tokio::spawn(async {
+                        let _ = tokio::signal::ctrl_c().await;
+                        std::process::exit(i32::from(failure::INTERRUPTED));
+                    });
+                }
+            }
+            tracing::info!("asked to end");
+        });
+        role(asked).await
+    });
+    // Threads that still wait for something must not hold the process up.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    Ok(ended?)
+}
+
+/// Which of the network's validators `seat` is.
+fn own_address(file: &api::NetworkFile, seat: &[u8]) -> anyhow::Result<api::ValidatorAddress> {
+    let key = hex::encode(consensus::Seat::from_bytes(seat)?.key());
+    file.validators
+        .iter()
+        .find(|v| v.key == key)
+        .cloned()
+        .with_context(|| format!("the seat {} is not one of this network", &key[..12]))
+}
+
+fn socket(url: &str) -> Option<SocketAddr> {
+    url.rsplit('/').next()?.parse().ok()
+}
+
+pub fn validator(args: &ValidatorRun) -> Result {
+    let file = network::read_file(&args.network)?;
+    let path = args.seat.clone().unwrap_or_else(|| args.data.join("seat"));
+    let seat = std::fs::read(&path).map_err(|e| {
+        Failure::usage(
+            format!("seat {}", path.display()),
+            e.to_string(),
+            "Name the folder that `runrig network init` made for this validator as --data, or the file as --seat.",
+        )
+    })?;
+    let own = own_address(&file, &seat)?;
+    let missing = |flag: &str, text: &str| {
+        Failure::usage(
+            format!("where to listen: {flag}"),
+            format!("the network file says \"{text}\", which is no ip:port"),
+            format!("Say {flag} ADDR."),
+        )
+    };
+    let p2p = match args.p2p {
+        Some(p2p) => p2p,
+        None => own.p2p.parse().map_err(|_| missing("--p2p", &own.p2p))?,
+    };
+    let http = match args.http {
+        Some(http) => http,
+        None => socket(&own.api).ok_or_else(|| missing("--http", &own.api))?,
+    };
+    let config = validator::Config {
+        data: args.data.clone(),
+        network: file,
+        seat,
+        p2p,
+        http,
+    };
+    foreground(|asked| validator::run(config, asked))
+}
+
+/// URLs of validators, from a network file or as given.
+pub fn validators_of(network: &str) -> Result<Vec<String>> {
+    if network.starts_with("http://") || network.starts_with("https://") {
+        return Ok(network.split(',').map(|u| u.trim().to_string()).collect());
+    }
+    let file = network::read_file(Path::new(network))?;
+    Ok(file.validators.into_iter().map(|v| v.api).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_and_files_both_name_a_network() {
+        let urls = validators_of("http://a:1, http://b:2").expect("urls");
+        assert_eq!(urls, ["http://a:1", "http://b:2"]);
+        assert_eq!(validators_of("/nonexistent").map_err(|f| f.exit), Err(2));
+        assert_eq!(socket("http://127.0.0.1:80"), "127.0.0.1:80".parse().ok());
+    }
+}
