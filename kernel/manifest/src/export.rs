@@ -1,0 +1,271 @@
+//! A deployment as a compose file: for Compose, and for [`crate::read`], to the same effect.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use types::{
+    DependencyCondition, DeploymentSpec, HealthCheck, MountSource, Protocol, RestartPolicy,
+    ServiceSpec,
+};
+
+/// The compose file of a deployment. Reading it again, with its images pinned to the digests
+/// that it names, gives the same deployment.
+pub fn to_compose(spec: &DeploymentSpec) -> String {
+    let mut out = Text::default();
+    out.line(0, "name", &quoted(&spec.project));
+    out.open(0, "services");
+    for (name, service) in &spec.services {
+        out.open(1, name);
+        write_service(&mut out, service);
+    }
+    if !spec.networks.is_empty() {
+        out.open(0, "networks");
+        for (name, network) in &spec.networks {
+            out.open(1, name);
+            out.line(2, "internal", &network.internal.to_string());
+        }
+    }
+    if !spec.volumes.is_empty() {
+        out.open(0, "volumes");
+        for (name, volume) in &spec.volumes {
+            match volume.labels.is_empty() {
+                true => out.line(1, name, "{}"),
+                false => {
+                    out.open(1, name);
+                    out.pairs(2, "labels", &volume.labels);
+                }
+            }
+        }
+    }
+    out.0
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn key(&mut self, depth: usize, key: &str) {
+        for _ in 0..depth {
+            self.0.push_str("  ");
+        }
+        self.0.push_str(&quoted_key(key));
+        self.0.push(':');
+    }
+
+    fn open(&mut self, depth: usize, key: &str) {
+        self.key(depth, key);
+        self.0.push('\n');
+    }
+
+    fn line(&mut self, depth: usize, key: &str, value: &str) {
+        self.key(depth, key);
+        self.0.push(' ');
+        self.0.push_str(value);
+        self.0.push('\n');
+    }
+
+    fn text(&mut self, depth: usize, key: &str, value: Option<&String>) {
+        if let Some(value) = value {
+            self.line(depth, key, &quoted(value));
+        }
+    }
+
+    fn list(&mut self, depth: usize, key: &str, values: impl IntoIterator<Item = String>) {
+        let values: Vec<String> = values.into_iter().collect();
+        self.line(depth, key, &format!("[{}]", values.join(", ")));
+    }
+
+    fn pairs(&mut self, depth: usize, key: &str, pairs: &BTreeMap<String, String>) {
+        if pairs.is_empty() {
+            return;
+        }
+        self.open(depth, key);
+        for (name, value) in pairs {
+            self.line(depth + 1, name, &quoted(value));
+        }
+    }
+}
+
+/// Double-quoted YAML that no variable is filled into.
+fn quoted(text: &str) -> String {
+    escaped(text, true)
+}
+
+/// Keys are not filled in, so their dollars stay single.
+fn quoted_key(key: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
+    let is_plain = key.starts_with(|c: char| c.is_ascii_alphabetic()) && key.bytes().all(plain);
+    match is_plain && !matches!(key, "null" | "Null" | "NULL") {
+        true => key.to_string(),
+        false => escaped(key, false),
+    }
+}
+
+fn escaped(text: &str, double_dollars: bool) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '$' if double_dollars => out.push_str("$$"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if (c as u32) < 0x20 || (0x7f..=0xa0).contains(&(c as u32)) => {
+                let _ = write!(out, "\\x{:02x}", c as u32);
+            }
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                let _ = write!(out, "\\u{:04x}", character as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn write_service(out: &mut Text, service: &ServiceSpec) {
+    let reference = &service.image.reference;
+    let image = match reference.contains('@') {
+        true => reference.clone(),
+        false => format!("{reference}@{}", service.image.digest),
+    };
+    out.line(2, "image", &quoted(&image));
+    for (key, words) in [
+        ("entrypoint", &service.entrypoint),
+        ("command", &service.command),
+    ] {
+        if let Some(words) = words {
+            out.list(2, key, words.iter().map(|w| quoted(w)));
+        }
+    }
+    out.pairs(2, "environment", &service.environment);
+    out.text(2, "user", service.user.as_ref());
+    out.text(2, "working_dir", service.working_dir.as_ref());
+    out.text(2, "hostname", service.hostname.as_ref());
+    out.pairs(2, "labels", &service.labels);
+    if !service.ports.is_empty() {
+        out.list(
+            2,
+            "ports",
+            service.ports.iter().map(|port| {
+                let protocol = match port.protocol {
+                    Protocol::Tcp => "",
+                    Protocol::Udp => "/udp",
+                };
+                match port.published {
+                    Some(published) => format!("\"{published}:{}{protocol}\"", port.target),
+                    None => format!("\"{}{protocol}\"", port.target),
+                }
+            }),
+        );
+    }
+    if !service.expose.is_empty() {
+        out.list(
+            2,
+            "expose",
+            service.expose.iter().map(|p| format!("\"{p}\"")),
+        );
+    }
+    write_mounts(out, service);
+    if !service.networks.is_empty() {
+        out.open(2, "networks");
+        for (name, aliases) in &service.networks {
+            out.open(3, name);
+            out.list(4, "aliases", aliases.iter().map(|a| quoted(a)));
+        }
+    }
+    if !service.depends_on.is_empty() {
+        out.open(2, "depends_on");
+        for (name, condition) in &service.depends_on {
+            let condition = match condition {
+                DependencyCondition::ServiceStarted => "service_started",
+                DependencyCondition::ServiceHealthy => "service_healthy",
+                DependencyCondition::ServiceCompletedSuccessfully => {
+                    "service_completed_successfully"
+                }
+            };
+            out.open(3, name);
+            out.line(4, "condition", condition);
+        }
+    }
+    if let Some(check) = &service.healthcheck {
+        write_healthcheck(out, check);
+    }
+    let restart = match service.restart {
+        RestartPolicy::No => "\"no\"".to_string(),
+        RestartPolicy::Always => "always".into(),
+        RestartPolicy::UnlessStopped => "unless-stopped".into(),
+        RestartPolicy::OnFailure(0) => "on-failure".into(),
+        RestartPolicy::OnFailure(times) => format!("\"on-failure:{times}\""),
+    };
+    out.line(2, "restart", &restart);
+    out.text(2, "stop_signal", service.stop_signal.as_ref());
+    out.line(
+        2,
+        "stop_grace_period",
+        &format!("{}ms", service.stop_grace_ms),
+    );
+    out.line(2, "read_only", &service.read_only.to_string());
+    out.line(2, "tty", &service.tty.to_string());
+    out.open(2, "deploy");
+    out.line(3, "replicas", &service.replicas.to_string());
+    out.open(3, "resources");
+    out.open(4, "limits");
+    let millis = service.resources.cpu_millis;
+    out.line(
+        5,
+        "cpus",
+        &format!("\"{}.{:03}\"", millis / 1000, millis % 1000),
+    );
+    out.line(5, "memory", &format!("{}b", service.resources.memory_bytes));
+    out.line(5, "pids", &service.pids.to_string());
+    out.open(2, "x-runrig");
+    out.line(3, "disk", &format!("{}b", service.resources.disk_bytes));
+    out.line(
+        3,
+        "bandwidth",
+        &format!("{}kbit", service.resources.bandwidth_kbps),
+    );
+}
+
+fn write_mounts(out: &mut Text, service: &ServiceSpec) {
+    if service.mounts.is_empty() {
+        return;
+    }
+    out.open(2, "volumes");
+    for mount in &service.mounts {
+        let kind = match mount.source {
+            MountSource::Tmpfs(_) => "tmpfs",
+            MountSource::Volume(_) | MountSource::Anonymous => "volume",
+        };
+        out.0.push_str("      - type: ");
+        out.0.push_str(kind);
+        out.0.push('\n');
+        match &mount.source {
+            MountSource::Volume(name) => out.line(4, "source", &quoted(name)),
+            MountSource::Tmpfs(size) if *size > 0 => {
+                out.open(4, "tmpfs");
+                out.line(5, "size", &size.to_string());
+            }
+            MountSource::Tmpfs(_) | MountSource::Anonymous => {}
+        }
+        out.line(4, "target", &quoted(&mount.target));
+        out.line(4, "read_only", &mount.read_only.to_string());
+    }
+}
+
+fn write_healthcheck(out: &mut Text, check: &HealthCheck) {
+    out.open(2, "healthcheck");
+    let test = std::iter::once("CMD".to_string()).chain(check.test.iter().map(|w| quoted(w)));
+    out.list(3, "test", test);
+    for (key, ms) in [
+        ("interval", check.interval_ms),
+        ("timeout", check.timeout_ms),
+        ("start_period", check.start_period_ms),
+        ("start_interval", check.start_interval_ms),
+    ] {
+        out.line(3, key, &format!("{ms}ms"));
+    }
+    out.line(3, "retries", &check.retries.to_string());
+}
