@@ -148,11 +148,9 @@ fn overlay(spec: &ContainerSpec, base: &Path) -> Result<(), String> {
         bind(layer, &at, false)?;
         lower.push(at.display().to_string());
     }
-    for (name, from) in [("u", &spec.upper)] {
-        let at = base.join(name);
-        step("make a folder", std::fs::create_dir(&at))?;
-        bind(from, &at, false)?;
-    }
+    let at = base.join("u");
+    step("make a folder", std::fs::create_dir(&at))?;
+    bind(&spec.upper, &at, false)?;
     let rootfs = base.join("rootfs");
     step("make a folder", std::fs::create_dir(&rootfs))?;
     let options = format!(

@@ -1,10 +1,18 @@
 //! Connect workloads on a host: one bridge per project network, a veth pair per container,
 //! names by DNS, isolation by nftables, rates by tbf.
 
+mod dns;
+mod firewall;
+mod link;
+mod network;
+mod pool;
+
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use network::{Network, NetworkConfig};
 
 #[derive(Debug, thiserror::Error)]
 #[error("{operation}: {why}. {next}")]
@@ -15,7 +23,7 @@ pub struct NetError {
 }
 
 /// One network of one deployment, on this host.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NetworkKey {
     /// `d-12`.
     pub deployment: String,
@@ -67,4 +75,14 @@ pub struct DirectoryEntry {
     pub address: Ipv4Addr,
     /// Only ready replicas are answered while any is ready.
     pub ready: bool,
+}
+
+impl NetError {
+    pub(crate) fn new(operation: impl Into<String>, why: impl ToString, next: &str) -> Self {
+        Self {
+            operation: operation.into(),
+            why: why.to_string(),
+            next: next.into(),
+        }
+    }
 }

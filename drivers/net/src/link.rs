@@ -1,0 +1,274 @@
+//! Bridges, veth pairs and rate limits, by netlink.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use futures::{StreamExt, TryStreamExt};
+use nix::mount::{MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use rtnetlink::packet_core::{
+    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
+};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+use crate::NetError;
+
+const NEXT: &str = "Look at the kernel's log; restart the host agent to make its networks anew";
+
+fn failed(operation: &str, why: impl ToString) -> NetError {
+    NetError::new(operation, why, NEXT)
+}
+
+pub async fn index(handle: &Handle, name: &str) -> Result<Option<u32>, NetError> {
+    let mut links = handle.link().get().match_name(name.to_string()).execute();
+    match links.try_next().await {
+        Ok(link) => Ok(link.map(|l| l.header.index)),
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => Ok(None),
+        Err(error) => Err(failed("find an interface", error)),
+    }
+}
+
+async fn need(handle: &Handle, name: &str) -> Result<u32, NetError> {
+    index(handle, name)
+        .await?
+        .ok_or_else(|| failed("find an interface", format!("{name} is not there")))
+}
+
+/// An existing bridge is left as it is.
+pub async fn bridge(
+    handle: &Handle,
+    name: &str,
+    address: Ipv4Addr,
+    prefix: u8,
+) -> Result<(), NetError> {
+    if index(handle, name).await?.is_some() {
+        return Ok(());
+    }
+    let made = handle
+        .link()
+        .add(LinkBridge::new(name).up().build())
+        .execute()
+        .await;
+    made.map_err(|e| failed("make a bridge", e))?;
+    let at = need(handle, name).await?;
+    let addressed = handle
+        .address()
+        .add(at, address.into(), prefix)
+        .execute()
+        .await;
+    addressed.map_err(|e| failed("give a bridge its address", e))
+}
+
+pub async fn remove(handle: &Handle, name: &str) -> Result<(), NetError> {
+    match index(handle, name).await? {
+        Some(at) => handle
+            .link()
+            .del(at)
+            .execute()
+            .await
+            .map_err(|e| failed("remove an interface", e)),
+        None => Ok(()),
+    }
+}
+
+/// A pair with one end on `bridge`, the other in the network namespace `netns`.
+pub async fn veth(
+    handle: &Handle,
+    host: &str,
+    inner: &str,
+    bridge: &str,
+    netns: &OwnedFd,
+    kbps: u32,
+) -> Result<(), NetError> {
+    remove(handle, host).await?;
+    let made = handle
+        .link()
+        .add(LinkVeth::new(host, inner).build())
+        .execute()
+        .await;
+    made.map_err(|e| failed("make a veth pair", e))?;
+    let moved = LinkUnspec::new_with_index(need(handle, inner).await?)
+        .setns_by_fd(netns.as_raw_fd())
+        .build();
+    handle
+        .link()
+        .set(moved)
+        .execute()
+        .await
+        .map_err(|e| failed("move an interface into its namespace", e))?;
+    let at = need(handle, host).await?;
+    let joined = LinkUnspec::new_with_index(at)
+        .controller(need(handle, bridge).await?)
+        .up()
+        .build();
+    handle
+        .link()
+        .set(joined)
+        .execute()
+        .await
+        .map_err(|e| failed("join an interface to its bridge", e))?;
+    shape(handle, at, kbps).await
+}
+
+/// Limits what leaves through an interface: a token bucket, kilobits (1000 bits) per second.
+pub async fn shape(handle: &Handle, at: u32, kbps: u32) -> Result<(), NetError> {
+    let rate = u64::from(kbps) * 125;
+    // A few milliseconds of rate, never less than some full frames.
+    let burst = u32::try_from((rate / 100).clamp(32 << 10, 4 << 20)).unwrap_or(u32::MAX);
+    let limit = burst.saturating_mul(4).max(256 << 10);
+    let mut parameters = Vec::with_capacity(36);
+    // struct tc_ratespec: cell_log, linklayer (ethernet), overhead, cell_align, mpu, rate.
+    parameters.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
+    parameters.extend_from_slice(&u32::try_from(rate).unwrap_or(u32::MAX).to_ne_bytes());
+    parameters.extend_from_slice(&[0; 12]);
+    for number in [limit, 0, 0] {
+        parameters.extend_from_slice(&number.to_ne_bytes());
+    }
+    let (parms, rate64, burst_nla) = (1, 4, 6);
+    let mut options = vec![TcOption::Other(DefaultNla::new(parms, parameters))];
+    if rate > u64::from(u32::MAX) {
+        options.push(TcOption::Other(DefaultNla::new(
+            rate64,
+            rate.to_ne_bytes().into(),
+        )));
+    }
+    options.push(TcOption::Other(DefaultNla::new(
+        burst_nla,
+        burst.to_ne_bytes().into(),
+    )));
+    let mut message = TcMessage::with_index(at as i32);
+    message.header.parent = TcHandle::ROOT;
+    message.header.handle = TcHandle { major: 1, minor: 0 };
+    message.attributes = vec![
+        TcAttribute::Kind("tbf".into()),
+        TcAttribute::Options(options),
+    ];
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewQueueDiscipline(message));
+    request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+    let mut handle = handle.clone();
+    let mut answers = handle
+        .request(request)
+        .map_err(|e| failed("limit bandwidth", e))?;
+    while let Some(answer) = answers.next().await {
+        if let NetlinkPayload::Error(error) = answer.payload
+            && error.code.is_some()
+        {
+            return Err(failed("limit bandwidth", error.to_io()));
+        }
+    }
+    Ok(())
+}
+
+/// A fresh network namespace, kept by a bind mount at `path`.
+pub fn make_netns(path: &Path) -> Result<(), NetError> {
+    let path = path.to_path_buf();
+    let made = std::thread::spawn(move || -> std::io::Result<()> {
+        std::fs::write(&path, "")?;
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        mount(
+            Some("/proc/thread-self/ns/net"),
+            &path,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )?;
+        Ok(())
+    })
+    .join();
+    match made {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(failed("make a network namespace", error)),
+        Err(_) => Err(failed("make a network namespace", "its thread ended")),
+    }
+}
+
+pub fn remove_netns(path: &Path) -> Result<(), NetError> {
+    // Not mounted, or not there, is what is wanted.
+    let _ = umount2(path, nix::mount::MntFlags::MNT_DETACH);
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(failed("remove a network namespace", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One interface inside a namespace.
+pub struct Inner {
+    /// As it was moved in.
+    pub from: String,
+    /// `eth0` …
+    pub name: String,
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+    /// Carries the default route.
+    pub gateway: Option<Ipv4Addr>,
+    pub kbps: u32,
+}
+
+/// Names, addresses and starts interfaces inside `netns`.
+pub fn configure(netns: OwnedFd, interfaces: Vec<Inner>) -> Result<(), NetError> {
+    let done = std::thread::spawn(move || -> Result<(), NetError> {
+        setns(netns, CloneFlags::CLONE_NEWNET)
+            .map_err(|e| failed("enter a network namespace", e))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| failed("enter a network namespace", e))?;
+        runtime.block_on(async {
+            let (connection, handle, _) =
+                rtnetlink::new_connection().map_err(|e| failed("open netlink", e))?;
+            tokio::spawn(connection);
+            let lo = need(&handle, "lo").await?;
+            up(&handle, lo).await?;
+            for inner in interfaces {
+                let at = need(&handle, &inner.from).await?;
+                let renamed = LinkUnspec::new_with_index(at)
+                    .name(inner.name.clone())
+                    .build();
+                handle
+                    .link()
+                    .set(renamed)
+                    .execute()
+                    .await
+                    .map_err(|e| failed("name an interface", e))?;
+                handle
+                    .address()
+                    .add(at, inner.address.into(), inner.prefix)
+                    .execute()
+                    .await
+                    .map_err(|e| failed("give an interface its address", e))?;
+                up(&handle, at).await?;
+                shape(&handle, at, inner.kbps).await?;
+                if let Some(gateway) = inner.gateway {
+                    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+                        .gateway(gateway)
+                        .build();
+                    handle
+                        .route()
+                        .add(route)
+                        .execute()
+                        .await
+                        .map_err(|e| failed("set the default route", e))?;
+                }
+            }
+            Ok(())
+        })
+    })
+    .join();
+    done.unwrap_or_else(|_| Err(failed("enter a network namespace", "its thread ended")))
+}
+
+async fn up(handle: &Handle, at: u32) -> Result<(), NetError> {
+    let message = LinkUnspec::new_with_index(at).up().build();
+    handle
+        .link()
+        .set(message)
+        .execute()
+        .await
+        .map_err(|e| failed("start an interface", e))
+}
