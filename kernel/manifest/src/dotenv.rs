@@ -16,7 +16,7 @@ const NAMES_MAX: usize = 4_096;
 const VALUES_MAX: usize = 4 << 20;
 
 /// Reads an environment file that refers to nothing outside.
-pub fn parse_env_file(text: &str) -> Result<BTreeMap<String, String>, Problem> {
+pub fn parse_env_file(text: &str) -> Result<BTreeMap<String, String>, Box<Problem>> {
     parse_env_file_with(".env", text, &|_| None)
 }
 
@@ -25,7 +25,7 @@ pub fn parse_env_file_with(
     file: &str,
     text: &str,
     outside: &dyn Fn(&str) -> Option<String>,
-) -> Result<BTreeMap<String, String>, Problem> {
+) -> Result<BTreeMap<String, String>, Box<Problem>> {
     let mut reader = Reader {
         file,
         rest: text,
@@ -65,8 +65,8 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn wrong(&self, what: impl Into<String>, next: impl Into<String>) -> Problem {
-        Problem {
+    fn wrong(&self, what: impl Into<String>, next: impl Into<String>) -> Box<Problem> {
+        Box::new(Problem {
             file: self.file.to_string(),
             line: self.line,
             column: 1,
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
             what: what.into(),
             why: String::new(),
             next: next.into(),
-        }
+        })
     }
 
     fn take(&mut self, length: usize) -> &'a str {
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
         &mut self,
         earlier: &BTreeMap<String, String>,
         outside: Lookup<'_>,
-    ) -> Result<Option<(String, Option<String>)>, Problem> {
+    ) -> Result<Option<(String, Option<String>)>, Box<Problem>> {
         loop {
             let blank = self.rest.len() - self.rest.trim_start().len();
             self.take(blank);
@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
         Ok(Some((name, Some(value))))
     }
 
-    fn unquoted(&mut self, lookup: Lookup<'_>) -> Result<String, Problem> {
+    fn unquoted(&mut self, lookup: Lookup<'_>) -> Result<String, Box<Problem>> {
         let end = self.line_end();
         let line = &self.rest[..end];
         let comment = line
@@ -161,7 +161,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    fn quoted(&mut self, quote: u8, lookup: Lookup<'_>) -> Result<String, Problem> {
+    fn quoted(&mut self, quote: u8, lookup: Lookup<'_>) -> Result<String, Box<Problem>> {
         let mut end = None;
         let mut escaped = false;
         for (i, byte) in self.rest.bytes().enumerate().skip(1) {
@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    fn filled(&self, text: &str, lookup: Lookup<'_>) -> Result<String, Problem> {
+    fn filled(&self, text: &str, lookup: Lookup<'_>) -> Result<String, Box<Problem>> {
         template::substitute(text, lookup, &mut BTreeSet::new())
             .map_err(|e| self.wrong(e.what, e.next))
     }
