@@ -7,17 +7,23 @@ use types::{AccountId, Digest, HostId, Resources};
 
 use crate::grid::{self, CELLS, WORDS};
 
+/// What placement knows of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostEntry {
     pub owner: AccountId,
+    /// Digest of its machine's boot id.
     pub machine: Digest,
+    /// As in images: `amd64`, `arm64`.
     pub architecture: String,
     pub region: String,
     pub capacity: Resources,
+    /// At most the capacity.
     pub free: Resources,
+    /// What it asks, in thousandths of the network's rates.
     pub price_multiplier_milli: u32,
     /// Online and not cordoned.
     pub available: bool,
+    /// Leases brought to a proper end, and times it failed them.
     pub successes: u32,
     pub failures: u32,
 }
@@ -31,8 +37,9 @@ pub(crate) struct Slot {
     cell: Option<usize>,
 }
 
-/// Price bucket, rank, slot: the order inside a cell.
-type Member = (u32, u64, u32);
+/// Price bucket, rank, id, slot: the order inside a cell. The id decides between hosts whose
+/// ranks were made to collide: slots depend on the order of arrival, which a restart forgets.
+type Member = (u32, u64, HostId, u32);
 
 const CHUNK: usize = 64;
 
@@ -232,15 +239,22 @@ impl Fleet {
         }
     }
 
-    /// Available hosts whose cell may hold `request`, in canonical order.
-    pub(crate) fn walk<'a>(&'a self, request: &Resources) -> impl Iterator<Item = &'a Slot> {
+    /// Available hosts whose cell may hold `request`, cell by cell in canonical order.
+    pub(crate) fn cells<'a>(
+        &'a self,
+        request: &Resources,
+    ) -> impl Iterator<Item = impl Iterator<Item = &'a Slot>> {
         grid::candidates(&self.occupied, request)
             .filter_map(|cell| self.cells[cell].as_deref())
-            .flatten()
-            .filter_map(|(_, _, at)| self.slot(*at))
+            .map(|members| members.iter().filter_map(|(.., at)| self.slot(*at)))
     }
 }
 
 fn member(slot: &Slot, at: u32) -> Member {
-    (slot.entry.price_multiplier_milli / 100, slot.rank, at)
+    (
+        slot.entry.price_multiplier_milli / 100,
+        slot.rank,
+        slot.id,
+        at,
+    )
 }

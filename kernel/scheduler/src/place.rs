@@ -10,10 +10,17 @@ use crate::score;
 
 /// Feasible hosts that are scored.
 const SCORED_MAX: usize = 16;
-/// Hosts looked at while at least one fits.
-const PROBES: u32 = 2_048;
-/// Hosts looked at before nothing fits. Smaller fleets are searched to the end.
-const PROBES_MAX: u32 = 65_536;
+/// The first search: hosts looked at in all, and how many may fail in one cell before the
+/// walk goes on to the next. (A full fleet has cells crowded with hosts a little too small.)
+const FIRST: Limits = Limits {
+    probes: 2_048,
+    misses: 32,
+};
+/// The second one, if the first found nothing and left something out.
+const SECOND: Limits = Limits {
+    probes: 16_384,
+    misses: u32::MAX,
+};
 const KEPT: usize = 3;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,39 +82,75 @@ fn broken(slot: &Slot, request: &Request) -> Option<Rule> {
     None
 }
 
+#[derive(Clone, Copy)]
+struct Limits {
+    probes: u32,
+    misses: u32,
+}
+
+#[derive(Default)]
+struct Found<'a> {
+    feasible: Vec<&'a Slot>,
+    dropped: [u32; RULES.len()],
+    probed: u32,
+    /// Nobody was left out.
+    complete: bool,
+}
+
 impl Fleet {
+    /// The first feasible hosts in canonical order, after `preferred`.
+    fn search(&self, request: &Request, preferred: Option<&Slot>, limits: Limits) -> Found<'_> {
+        let mut found = Found {
+            feasible: Vec::with_capacity(SCORED_MAX),
+            complete: true,
+            ..Found::default()
+        };
+        for cell in self.cells(&request.resources) {
+            let mut misses = 0;
+            for slot in cell {
+                if found.feasible.len() >= SCORED_MAX || found.probed >= limits.probes {
+                    found.complete = false;
+                    return found;
+                }
+                if misses >= limits.misses {
+                    found.complete = false;
+                    break;
+                }
+                found.probed += 1;
+                match broken(slot, request) {
+                    Some(rule) => {
+                        found.dropped[rule as usize] += 1;
+                        misses += 1;
+                    }
+                    None if preferred.is_some_and(|p| p.id == slot.id) => {}
+                    None => found.feasible.push(slot),
+                }
+            }
+        }
+        found
+    }
+
     /// The best of the first feasible hosts. Reserves nothing. `height` is recorded.
     ///
-    /// Finds a fit if there is one, as long as the fleet has at most 65,536 hosts whose
-    /// free resources come near; beyond that it may say there is none.
+    /// Finds a fit if there is one, as long as at most 16,384 hosts have free resources that
+    /// come near; beyond that it may say there is none.
     pub fn place(&self, request: &Request, height: u64) -> Result<Placement, NoFit> {
-        let mut dropped = [0u32; RULES.len()];
-        let mut probed = 0u32;
-        let mut feasible: Vec<&Slot> = Vec::with_capacity(SCORED_MAX + 1);
         let preferred = request
             .prefer
             .and_then(|id| self.find(&id))
             .filter(|slot| slot.entry.available && broken(slot, request).is_none());
-        if let Some(slot) = preferred {
-            feasible.push(slot);
+        let mut found = self.search(request, preferred, FIRST);
+        if found.feasible.is_empty() && preferred.is_none() && !found.complete {
+            found = self.search(request, preferred, SECOND);
         }
-        let mut exhausted = true;
-        for slot in self.walk(&request.resources) {
-            if feasible.len() >= SCORED_MAX
-                || probed >= PROBES_MAX
-                || (probed >= PROBES && !feasible.is_empty())
-            {
-                exhausted = false;
-                break;
-            }
-            probed += 1;
-            match broken(slot, request) {
-                Some(rule) => dropped[rule as usize] += 1,
-                None if preferred.is_some_and(|p| p.id == slot.id) => {}
-                None => feasible.push(slot),
-            }
-        }
-        if exhausted {
+        let Found {
+            mut feasible,
+            mut dropped,
+            probed,
+            complete,
+        } = found;
+        feasible.extend(preferred);
+        if complete {
             // Those whose cells were never walked are too small.
             let available = self.len() as u32 - self.unavailable();
             dropped[Rule::Resources as usize] += available.saturating_sub(probed);

@@ -141,3 +141,22 @@ fn a_volume_keeps_its_replica() {
         assert_eq!(fleet.place(&request, 1).expect("fits").host, id(n));
     }
 }
+
+#[test]
+fn a_fit_behind_a_crowd_of_near_misses_is_found() {
+    let mut fleet = Fleet::new(5);
+    // All in the cell of the request, all a little too small but one.
+    for n in 0..4_000 {
+        let mut host = entry(n, 100, 100, true);
+        host.free.cpu_millis -= u32::from(n != 3_210);
+        fleet.set(id(n), host);
+    }
+    let request = Request {
+        resources: resources(100),
+        ..Request::default()
+    };
+    assert_eq!(fleet.place(&request, 1).expect("fits").host, id(3_210));
+    fleet.remove(&id(3_210));
+    let none = fleet.place(&request, 1).expect_err("too small").reason;
+    assert_eq!((none.probed, none.dropped[0].hosts), (3_999, 3_999));
+}

@@ -1,0 +1,8 @@
+//! Measure how fast the parts are on this machine.
+//!
+//! A measurement makes its own load from a fixed seed and returns figures; whoever calls it
+//! prints them. Start at [`scheduler`].
+
+mod scheduler;
+
+pub use scheduler::{SchedulerFigure, scheduler};
