@@ -1,8 +1,19 @@
 //! Fetch, verify, keep and unpack OCI images.
 
+mod archive;
+mod fetch;
+mod reference;
+mod store;
+mod unpack;
+
 use std::path::PathBuf;
 
 use types::Digest;
+
+pub use archive::{LocalImage, LocalImages, demo_image, open_archive};
+pub use fetch::{Access, Signer, copy, push, resolve};
+pub use reference::{NETWORK_REGISTRY, normalise};
+pub use store::{Store, StoreConfig};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {

@@ -1,0 +1,30 @@
+//! Names of images, as Docker writes them.
+
+use oci_client::Reference;
+use types::{Digest, ImageRef};
+
+use crate::ImageError;
+
+/// Host part of references to the network's own registry: reached through the gateway.
+pub const NETWORK_REGISTRY: &str = "registry.runrig";
+
+pub fn parse(text: &str) -> Result<Reference, ImageError> {
+    text.parse()
+        .map_err(|e: oci_client::ParseError| ImageError::Unusable {
+            reference: text.chars().take(200).collect(),
+            why: format!("its name cannot be read: {e}"),
+        })
+}
+
+/// `nginx` → `docker.io/library/nginx:latest`.
+pub fn normalise(text: &str) -> Result<String, ImageError> {
+    parse(text).map(|r| r.whole())
+}
+
+pub fn pinned(image: &ImageRef) -> Result<Reference, ImageError> {
+    Ok(parse(&image.reference)?.clone_with_digest(image.digest.to_string()))
+}
+
+pub fn digest(text: &str) -> Option<Digest> {
+    text.starts_with("sha256:").then(|| text.parse().ok())?
+}

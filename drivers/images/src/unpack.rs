@@ -1,0 +1,230 @@
+//! A layer's tar → a directory that overlayfs takes, owners shifted.
+//!
+//! The folder is the agent's own while it is filled, so checking a path and then using it
+//! is no race. No entry is followed through a symbolic link, none leaves the folder.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
+use nix::sys::time::TimeSpec;
+use sha2::{Digest as _, Sha256};
+use tar::EntryType;
+use types::Digest;
+
+const ENTRIES_MAX: u64 = 2_000_000;
+const IDS: u64 = 65_536;
+
+struct Hashing<R> {
+    inner: R,
+    hasher: Sha256,
+    bytes: u64,
+    most: u64,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        self.bytes += read as u64;
+        if self.bytes > self.most {
+            return Err(std::io::Error::other(format!(
+                "it unpacks to more than {} bytes",
+                self.most
+            )));
+        }
+        Ok(read)
+    }
+}
+
+fn decompressed(file: std::fs::File) -> std::io::Result<Box<dyn Read>> {
+    let mut file = std::io::BufReader::with_capacity(1 << 17, file);
+    let magic = std::io::BufRead::fill_buf(&mut file)?;
+    Ok(match magic {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(file)?),
+        _ => Box::new(file),
+    })
+}
+
+/// Unpacks `file` into the empty folder `into`; returns what its uncompressed bytes hash to.
+pub fn unpack(
+    file: std::fs::File,
+    into: &Path,
+    uid_base: u32,
+    most: u64,
+) -> std::io::Result<Digest> {
+    let reader = Hashing {
+        inner: decompressed(file)?,
+        hasher: Sha256::new(),
+        bytes: 0,
+        most,
+    };
+    let mut archive = tar::Archive::new(reader);
+    let mut folders = Vec::new();
+    let mut count = 0;
+    for entry in archive.entries()? {
+        count += 1;
+        if count > ENTRIES_MAX {
+            return Err(std::io::Error::other("it has more than two million files"));
+        }
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        one(&mut entry, &path, into, uid_base, &mut folders)
+            .map_err(|e| std::io::Error::other(format!("{}: {e}", path.display())))?;
+    }
+    // Times of folders last: filling them changes them.
+    for (path, time) in folders.into_iter().rev() {
+        set_time(&path, time)?;
+    }
+    lchown(into, Some(uid_base), Some(uid_base))?;
+    std::fs::set_permissions(into, std::fs::Permissions::from_mode(0o755))?;
+    let mut reader = archive.into_inner();
+    std::io::copy(&mut reader, &mut std::io::sink())?;
+    Ok(Digest(reader.hasher.finalize().into()))
+}
+
+/// `path` under `into`, its parents made; an error if it leaves it or meets a link.
+fn place(into: &Path, path: &Path, uid_base: u32) -> std::io::Result<Option<PathBuf>> {
+    let mut parts = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => parts.push(name),
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir | Component::Prefix(_) => {
+                return Err(std::io::Error::other("the path leaves the layer"));
+            }
+        }
+    }
+    let Some((last, parents)) = parts.split_last() else {
+        return Ok(None);
+    };
+    let mut at = into.to_path_buf();
+    for part in parents {
+        at.push(part);
+        match at.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Err(std::io::Error::other("its folder is a link or a file")),
+            Err(_) => {
+                std::fs::create_dir(&at)?;
+                lchown(&at, Some(uid_base), Some(uid_base))?;
+            }
+        }
+    }
+    at.push(last);
+    Ok(Some(at))
+}
+
+fn one<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+    path: &Path,
+    into: &Path,
+    uid_base: u32,
+    folders: &mut Vec<(PathBuf, i64)>,
+) -> std::io::Result<()> {
+    let Some(at) = place(into, path, uid_base)? else {
+        return Ok(());
+    };
+    let name = at.file_name().map(OsStr::as_bytes).unwrap_or_default();
+    if name == b".wh..wh..opq" {
+        let parent = at.parent().unwrap_or(into);
+        return opaque(parent);
+    }
+    if let Some(hidden) = name.strip_prefix(b".wh.") {
+        let hidden = at.with_file_name(OsStr::from_bytes(hidden));
+        clear(&hidden)?;
+        return Ok(mknod(&hidden, SFlag::S_IFCHR, Mode::empty(), 0)?);
+    }
+    let header = entry.header();
+    let (uid, gid) = (header.uid()?, header.gid()?);
+    if uid >= IDS || gid >= IDS {
+        return Err(std::io::Error::other("its owner is above 65535"));
+    }
+    let (mode, time) = (header.mode()? & 0o7777, header.mtime()? as i64);
+    let kind = header.entry_type();
+    match kind {
+        EntryType::Directory => {
+            if !at.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+                clear(&at)?;
+                std::fs::create_dir(&at)?;
+            }
+            folders.push((at.clone(), time));
+        }
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            clear(&at)?;
+            let mut file = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&at)?;
+            std::io::copy(entry, &mut file)?;
+        }
+        EntryType::Symlink => {
+            clear(&at)?;
+            let target = entry
+                .link_name()?
+                .ok_or_else(|| std::io::Error::other("a link to nothing"))?;
+            symlink(target, &at)?;
+        }
+        EntryType::Link => {
+            clear(&at)?;
+            let target = entry
+                .link_name()?
+                .ok_or_else(|| std::io::Error::other("a link to nothing"))?;
+            let target = place(into, &target, uid_base)?
+                .filter(|t| t.symlink_metadata().is_ok_and(|m| !m.is_dir()))
+                .ok_or_else(|| std::io::Error::other("a hard link to what is not in the layer"))?;
+            return std::fs::hard_link(target, &at);
+        }
+        EntryType::Fifo => {
+            clear(&at)?;
+            nix::unistd::mkfifo(&at, Mode::from_bits_truncate(mode))?;
+        }
+        // Devices are made by the engine; what else tar knows is no file.
+        _ => return Ok(()),
+    }
+    lchown(
+        &at,
+        Some(uid_base + uid as u32),
+        Some(uid_base + gid as u32),
+    )?;
+    if kind != EntryType::Symlink {
+        std::fs::set_permissions(&at, std::fs::Permissions::from_mode(mode))?;
+        set_time(&at, time)?;
+    }
+    Ok(())
+}
+
+fn set_time(path: &Path, seconds: i64) -> std::io::Result<()> {
+    let time = TimeSpec::new(seconds, 0);
+    Ok(utimensat(
+        nix::fcntl::AT_FDCWD,
+        path,
+        &time,
+        &time,
+        UtimensatFlags::NoFollowSymlink,
+    )?)
+}
+
+fn clear(path: &Path) -> std::io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Hides what lower layers have in this folder.
+fn opaque(folder: &Path) -> std::io::Result<()> {
+    let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
+    let (name, value) = (c"trusted.overlay.opaque", b"y");
+    // SAFETY: both strings end in zero and live through the call; the value is one byte.
+    let set = unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), 1, 0) };
+    if set == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}
