@@ -15,7 +15,7 @@ use types::{AllocationId, SecretKey};
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
 use crate::job::Jobs;
-use crate::output::{self, Colour};
+use crate::output;
 use crate::ps::describe;
 use crate::units;
 
@@ -85,7 +85,7 @@ impl LogPrinter {
             let name = format!("{}.{}", line.service, line.replica);
             let padded = format!("{name:<width$} |", width = self.width);
             if output::colour() {
-                let colour = PREFIX_COLOURS[(line.allocation.0 % 6) as usize];
+                let colour = PREFIX_COLOURS[(line.allocation.0 % PREFIX_COLOURS.len() as u64) as usize];
                 text.push_str(&format!("\x1b[{colour}m{padded}\x1b[0m "));
             } else {
                 text.push_str(&padded);
@@ -493,6 +493,6 @@ fn event_words(view: &EventView) -> String {
             } => format!("{deployment} {allocation} ended, {charged} credits in all"),
         },
     };
-    let time = output::paint(Colour::Dim, &units::time(view.time_ms));
+    let time = output::dim(&units::time(view.time_ms));
     format!("{time}  {}", output::printable(&words))
 }

@@ -8,9 +8,11 @@ mod chain;
 mod context;
 mod control;
 mod demo;
+mod dev;
 mod exec;
 mod failure;
 mod follow;
+mod image;
 mod job;
 mod money;
 mod network;
@@ -97,6 +99,10 @@ struct Globals {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// A whole network on this machine
+    Dev(dev::Dev),
+    /// Deploy a compose file
+    Up(up::Up),
     /// Remove a project
     Down(control::Down),
     /// List what runs
@@ -134,6 +140,9 @@ enum Command {
     /// Machines that run containers
     #[command(subcommand)]
     Host(Host),
+    /// Images in the network's registry
+    #[command(subcommand)]
+    Image(image::Image),
     /// Networks and accounts that this command knows
     #[command(subcommand)]
     Context(chain::ContextCommand),
@@ -218,6 +227,8 @@ fn run(cli: Cli) -> Result<u8> {
     let (globals, json) = (&cli.globals, cli.globals.json);
     let done = |result: Result| result.map(|()| 0);
     match &cli.command {
+        Command::Dev(args) => done(block_on(dev::run(args, json))),
+        Command::Up(args) => done(ask(globals, async |s| up::up(s, args, json).await)),
         Command::Down(args) => done(ask(globals, async |s| control::down(s, args, json).await)),
         Command::Ps(args) => done(ask(globals, async |s| ps::ps(s, args, json).await)),
         Command::Logs(args) => done(ask(globals, async |s| follow::logs(s, args, json).await)),
@@ -239,6 +250,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Receipt(args) => done(ask(globals, async |s| money::receipt(s, args, json).await)),
         Command::Wallet(args) => done(ask(globals, async |s| money::wallet(s, args, json).await)),
         Command::Chain(args) => done(ask(globals, async |s| chain::chain(s, args, json).await)),
+        Command::Image(args) => done(ask(globals, async |s| image::run(s, args, json).await)),
         Command::Host(Host::Ls) => done(ask(globals, async |s| chain::host_ls(s, json).await)),
         Command::Host(Host::Show { host }) => {
             done(ask(globals, async |s| chain::host_show(s, host).await))
@@ -302,6 +314,8 @@ mod tests {
             "runrig wallet send 0101010101010101010101010101010101010101 2.5 --yes",
             "runrig receipt r-1 --verify",
             "runrig down -v shop --timeout 5s",
+            "runrig up -f compose.yaml -p shop --yes --wait --json --timeout 2m",
+            "runrig dev --hosts 5 --listen 127.0.0.1:9700 --data /nowhere --demo --json",
             "runrig context create x --url http://127.0.0.1:1",
             "runrig network init --out /nowhere --validators 7",
             "runrig completion bash",
@@ -312,6 +326,8 @@ mod tests {
             "runrig",
             "runrig pss",
             "runrig logs -n many web",
+            "runrig up --detach --wait",
+            "runrig dev --hosts 65",
             "runrig why d-1",
             "runrig wallet send someone 1",
             "runrig network init --out x --validators 0",

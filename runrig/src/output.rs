@@ -66,19 +66,10 @@ fn may_colour(terminal: bool) -> bool {
     terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
-    Red = 31,
-    Green = 32,
-    Yellow = 33,
-    Cyan = 36,
-    Dim = 2,
-}
-
-/// `text` in `colour`, if stdout may carry any.
-pub fn paint(colour_: Colour, text: &str) -> String {
+/// `text` dimmed, if stdout may carry colour.
+pub fn dim(text: &str) -> String {
     if colour() {
-        format!("\x1b[{}m{text}\x1b[0m", colour_ as u8)
+        format!("\x1b[2m{text}\x1b[0m")
     } else {
         text.to_string()
     }

@@ -1,0 +1,184 @@
+//! Where the parts of a `dev` network listen: chosen once, kept while the ports stay free.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::context::write_private;
+use crate::failure::{self, Failure, Result};
+use crate::output;
+
+pub const VALIDATORS: usize = 4;
+/// A run that has just been ended may still hold its ports for so long.
+const LINGER: Duration = Duration::from_secs(8);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    pub gateway: SocketAddr,
+    pub registry: SocketAddr,
+    pub p2p: Vec<SocketAddr>,
+    pub api: Vec<SocketAddr>,
+    pub hosts: Vec<SocketAddr>,
+}
+
+fn is_free(address: SocketAddr) -> bool {
+    TcpListener::bind(address).is_ok()
+}
+
+/// Gives out ports above the gateway's, each once.
+struct Ports {
+    next: u16,
+    given: BTreeSet<u16>,
+}
+
+impl Ports {
+    /// `kept` if it is free, else the next free one.
+    fn take(&mut self, kept: Option<&SocketAddr>) -> Result<SocketAddr> {
+        let local = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        if let Some(kept) = kept
+            && is_free(*kept)
+            && self.given.insert(kept.port())
+        {
+            return Ok(*kept);
+        }
+        while let Some(port) = self.next.checked_add(1) {
+            self.next = port;
+            if !self.given.contains(&port) && is_free(local(port)) {
+                self.given.insert(port);
+                return Ok(local(port));
+            }
+        }
+        Err(Failure::new(
+            failure::CONFLICT,
+            "no free port is left",
+            "everything above the gateway's is taken",
+            "Choose a lower one with --listen 127.0.0.1:8700.",
+        ))
+    }
+}
+
+impl Layout {
+    /// The URL that clients on this machine use.
+    pub fn url(&self) -> String {
+        let ip = match self.gateway.ip() {
+            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip => ip,
+        };
+        format!("http://{}", SocketAddr::new(ip, self.gateway.port()))
+    }
+
+    pub fn api_urls(&self) -> Vec<String> {
+        self.api.iter().map(|a| format!("http://{a}")).collect()
+    }
+
+    /// As before if there was a before; only the gateway's port is not negotiable.
+    pub fn choose(listen: Option<SocketAddr>, hosts: usize, before: Option<&Self>) -> Result<Self> {
+        let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8700);
+        let mut gateway = listen.or(before.map(|b| b.gateway)).unwrap_or(default);
+        if gateway.port() == 0 {
+            let any = TcpListener::bind(gateway).and_then(|l| l.local_addr());
+            gateway = any.map_err(anyhow::Error::from)?;
+        }
+        await_free(gateway)?;
+        let mut ports = Ports {
+            next: gateway.port(),
+            given: BTreeSet::from([gateway.port()]),
+        };
+        let kept =
+            |pick: fn(&Self) -> &Vec<SocketAddr>, i: usize| before.and_then(|b| pick(b).get(i));
+        let registry = ports.take(before.map(|b| &b.registry))?;
+        let mut many = |count: usize, pick: fn(&Self) -> &Vec<SocketAddr>| {
+            (0..count)
+                .map(|i| ports.take(kept(pick, i)))
+                .collect::<Result<Vec<_>>>()
+        };
+        let mut layout = Self {
+            gateway,
+            registry,
+            api: many(VALIDATORS, |l| &l.api)?,
+            p2p: many(VALIDATORS, |l| &l.p2p)?,
+            hosts: many(hosts, |l| &l.hosts)?,
+        };
+        // Hosts left out this time find their old place another time.
+        if let Some(before) = before {
+            layout.hosts.extend(before.hosts.iter().skip(hosts));
+        }
+        Ok(layout)
+    }
+
+    pub fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    pub fn write(&self, path: &Path) -> Result {
+        let bytes = serde_json::to_vec_pretty(self).map_err(anyhow::Error::from)?;
+        write_private(path, &bytes).map_err(anyhow::Error::from)?;
+        Ok(())
+    }
+}
+
+fn await_free(address: SocketAddr) -> Result {
+    let started = Instant::now();
+    let mut said = false;
+    while let Err(error) = TcpListener::bind(address) {
+        if error.kind() != std::io::ErrorKind::AddrInUse || started.elapsed() > LINGER {
+            return Err(Failure::new(
+                failure::CONFLICT,
+                format!("cannot listen on {address}"),
+                error.to_string(),
+                "Another program has that port: end it, or choose another with --listen 127.0.0.1:PORT.",
+            ));
+        }
+        if !said {
+            output::say(format!(
+                "{address} is taken; waiting a moment for a run that has just ended"
+            ));
+            said = true;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any() -> Option<SocketAddr> {
+        "127.0.0.1:0".parse().ok()
+    }
+
+    #[test]
+    fn ports_are_kept_unless_taken() {
+        let first = Layout::choose(any(), 2, None).expect("ports");
+        let all: BTreeSet<u16> = [first.gateway, first.registry]
+            .iter()
+            .chain(&first.p2p)
+            .chain(&first.api)
+            .chain(&first.hosts)
+            .map(SocketAddr::port)
+            .collect();
+        assert_eq!(all.len(), 2 + 2 * VALIDATORS + 2);
+        let again = Layout::choose(None, 2, Some(&first)).expect("ports");
+        assert_eq!(again, first);
+        let held = TcpListener::bind(first.api[1]).expect("free");
+        let moved = Layout::choose(None, 1, Some(&first)).expect("ports");
+        assert_ne!(moved.api[1], first.api[1]);
+        assert_eq!(moved.api[0], first.api[0]);
+        assert_eq!(moved.hosts, first.hosts);
+        drop(held);
+    }
+
+    #[test]
+    fn a_layout_is_kept_on_disk() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let layout = Layout::choose(any(), 1, None).expect("ports");
+        let path = folder.path().join("layout.json");
+        layout.write(&path).expect("written");
+        assert_eq!(Layout::read(&path), Some(layout));
+        assert_eq!(Layout::read(&folder.path().join("none")), None);
+    }
+}

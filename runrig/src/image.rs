@@ -1,0 +1,318 @@
+//! `image`, and how references of a compose file are pinned to digests.
+//!
+//! A name without a registry is looked for among the account's own images in the network's
+//! registry first (`registry.runrig/<account>/<name>:<tag>`), then where it names. What needs
+//! a login to be read is copied into the network's registry, so that hosts need none.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use images::{Access, ImageError, NETWORK_REGISTRY, Signer};
+use serde::{Deserialize, Serialize};
+use types::{AccountId, ImageRef, SecretKey};
+
+use crate::context::Session;
+use crate::failure::{self, Failure, Result};
+use crate::output;
+use crate::units;
+
+/// Images listed at most.
+const LISTED_MAX: usize = 1_000;
+
+#[derive(Subcommand, Debug)]
+#[command(
+    before_help = "Examples:\n  docker save web:1 | runrig image load -\n  runrig image load web.tar --name web:1\n  runrig image push ghcr.io/acme/web:1\n  runrig image ls"
+)]
+pub enum Image {
+    /// Put images of an OCI layout, an OCI archive or a docker archive into the network's registry
+    Load(Load),
+    /// Copy an image from the registry that it is in into the network's
+    Push(Push),
+    /// Your images in the network's registry
+    #[command(alias = "list")]
+    Ls,
+}
+
+#[derive(Args, Debug)]
+pub struct Load {
+    /// Folder or file; - is stdin
+    file: PathBuf,
+    /// name:tag; what the file says if not said
+    #[arg(long)]
+    name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Push {
+    /// The image, for example ghcr.io/acme/web:1
+    reference: String,
+    /// name:tag in the network's registry; its own if not said
+    #[arg(long)]
+    name: Option<String>,
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        let exit = match &error {
+            ImageError::NotFound { .. } => failure::NOT_FOUND,
+            ImageError::Denied { .. } => failure::LOGIN,
+            ImageError::Corrupt { .. } => failure::SIGNATURE,
+            ImageError::Unusable { .. } => failure::USAGE,
+            ImageError::Failed { .. } => failure::FAILED,
+        };
+        Self::new(exit, error.to_string(), "", "")
+    }
+}
+
+/// Signs requests to the registry as `key`'s account.
+pub fn signer(key: SecretKey) -> Signer {
+    Arc::new(move |method, path| {
+        let auth = api::RequestAuth::sign(&key, method, path, units::now_ms());
+        (api::RequestAuth::HEADER.to_string(), auth.to_string())
+    })
+}
+
+/// Reads the network's registry and public ones; what `docker login` left only if asked to.
+fn access(session: &Session, docker_login: bool) -> Access {
+    Access {
+        network: Some(session.client.url().to_string()),
+        signer: session.key().ok().map(signer),
+        docker_login,
+    }
+}
+
+/// `docker.io/library/web:1` → (`docker.io`, `library/web`, `1`).
+fn parts(normalised: &str) -> (&str, &str, &str) {
+    let rest = normalised.split('@').next().unwrap_or(normalised);
+    let (registry, rest) = rest.split_once('/').unwrap_or(("docker.io", rest));
+    let (name, tag) = rest.rsplit_once(':').unwrap_or((rest, "latest"));
+    (registry, name, tag)
+}
+
+/// What a short name would be called among the account's own images.
+fn own_reference(account: AccountId, reference: &str) -> Result<Option<String>> {
+    let first = reference.split('/').next().unwrap_or(reference);
+    let names_registry =
+        reference.contains('/') && (first.contains(['.', ':']) || first == "localhost");
+    if names_registry {
+        return Ok(None);
+    }
+    let normalised = images::normalise(reference)?;
+    let (_, name, tag) = parts(&normalised);
+    let name = match reference.contains('/') {
+        true => name,
+        false => name.trim_start_matches("library/"),
+    };
+    Ok(Some(match reference.split_once('@') {
+        Some((_, digest)) => format!("{NETWORK_REGISTRY}/{account}/{name}@{digest}"),
+        None => format!("{NETWORK_REGISTRY}/{account}/{name}:{tag}"),
+    }))
+}
+
+/// The digest behind a reference now.
+pub async fn resolve(session: &Session, reference: &str) -> Result<ImageRef> {
+    let account = session.account()?;
+    let open = access(session, false);
+    if let Some(own) = own_reference(account, reference)? {
+        match images::resolve(&own, &open).await {
+            Ok(pinned) => return Ok(pinned),
+            Err(ImageError::NotFound { .. } | ImageError::Denied { .. }) => {}
+            Err(error) => output::say(format!(
+                "the network's registry was not asked for {reference}: {error}"
+            )),
+        }
+    }
+    match images::resolve(reference, &open).await {
+        Ok(pinned) => Ok(pinned),
+        Err(denied @ (ImageError::Denied { .. } | ImageError::NotFound { .. })) => {
+            // Registries hide private images behind either answer.
+            let login = access(session, true);
+            let Ok(private) = images::resolve(reference, &login).await else {
+                return Err(denied.into());
+            };
+            output::say(format!(
+                "copying {reference}, which needs a login, into the network's registry"
+            ));
+            let (_, name, _) = parts(&private.reference);
+            let repository = format!("{account}/{name}");
+            let signer = signer(session.key()?);
+            let url = session.client.url();
+            Ok(images::copy(&private, &login, url, &repository, &signer).await?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[derive(Serialize)]
+struct Loaded<'a> {
+    image: &'a str,
+    reference: &'a str,
+    digest: types::Digest,
+}
+
+fn loaded(image: &ImageRef, json: bool) {
+    let (_, name, tag) = parts(&image.reference);
+    // In a compose file the account is understood.
+    let short = name.split_once('/').map_or(name, |(_, rest)| rest);
+    let short = format!("{short}:{tag}");
+    if json {
+        output::json_line(&Loaded {
+            image: &short,
+            reference: &image.reference,
+            digest: image.digest,
+        });
+    } else {
+        output::data(format!("{short}  {}", image.digest));
+    }
+}
+
+/// (`acme/web`, `1`) of a name as a user says it; registries are left out.
+fn target(name: &str) -> Result<(String, String)> {
+    let normalised = images::normalise(name)?;
+    let (_, path, tag) = parts(&normalised);
+    let path = path.trim_start_matches("library/");
+    Ok((path.to_string(), tag.to_string()))
+}
+
+pub async fn run(session: &Session, command: &Image, json: bool) -> Result {
+    match command {
+        Image::Load(load) => load_file(session, load, json).await,
+        Image::Push(push) => {
+            let (path, _) = target(push.name.as_deref().unwrap_or(&push.reference))?;
+            let login = access(session, true);
+            let pinned = images::resolve(&push.reference, &login).await?;
+            let repository = format!("{}/{path}", session.account()?);
+            let signer = signer(session.key()?);
+            let copied =
+                images::copy(&pinned, &login, session.client.url(), &repository, &signer).await?;
+            loaded(&copied, json);
+            Ok(())
+        }
+        Image::Ls => list(session, json).await,
+    }
+}
+
+async fn load_file(session: &Session, load: &Load, json: bool) -> Result {
+    let stdin;
+    let path = if load.file.as_os_str() == "-" {
+        stdin = tempfile::NamedTempFile::new().map_err(anyhow::Error::from)?;
+        let mut file = stdin.as_file();
+        std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(anyhow::Error::from)?;
+        stdin.path().to_path_buf()
+    } else {
+        load.file.clone()
+    };
+    let opened = images::open_archive(&path)?;
+    if load.name.is_some() && opened.images.len() > 1 {
+        return Err(Failure::usage(
+            format!(
+                "{} holds {} images",
+                load.file.display(),
+                opened.images.len()
+            ),
+            "--name fits only one",
+            "Leave --name out: each keeps its own.",
+        ));
+    }
+    let signer = signer(session.key()?);
+    for image in &opened.images {
+        let name = load.name.as_ref().or(image.name.as_ref()).ok_or_else(|| {
+            Failure::usage(
+                format!(
+                    "{} does not say what its image is called",
+                    load.file.display()
+                ),
+                "",
+                "Say it with --name NAME:TAG.",
+            )
+        })?;
+        let (path, tag) = target(name)?;
+        let repository = format!("{}/{path}", session.account()?);
+        output::say(format!("pushing {path}:{tag}"));
+        let pushed = images::push(image, session.client.url(), &repository, &tag, &signer).await?;
+        loaded(&pushed, json);
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Catalog {
+    #[serde(default)]
+    repositories: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Tags {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    image: String,
+    reference: String,
+}
+
+async fn list(session: &Session, json: bool) -> Result {
+    let (client, key) = (&session.client, session.key()?);
+    let prefix = format!("{}/", session.account()?);
+    let path = format!("/v2/_catalog?n={LISTED_MAX}");
+    let catalog: Catalog = client.get_signed(&path, &key).await?;
+    let mut all = Vec::new();
+    for repository in catalog
+        .repositories
+        .iter()
+        .filter(|r| r.starts_with(&prefix))
+    {
+        let path = format!("/v2/{repository}/tags/list");
+        let tags: Tags = client.get_signed(&path, &key).await?;
+        for tag in tags.tags.unwrap_or_default() {
+            all.push(Listed {
+                image: format!("{}:{tag}", &repository[prefix.len()..]),
+                reference: format!("{NETWORK_REGISTRY}/{repository}:{tag}"),
+            });
+        }
+    }
+    if json {
+        output::json(&all);
+    } else {
+        let rows: Vec<Vec<String>> = all
+            .into_iter()
+            .map(|l| vec![l.image, l.reference])
+            .collect();
+        output::data(output::table(&["IMAGE", "REFERENCE"], &rows, &[]));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_may_be_ones_own() {
+        let account = AccountId([1; 20]);
+        for (text, own) in [
+            (
+                "web",
+                Some(format!("{NETWORK_REGISTRY}/{account}/web:latest")),
+            ),
+            (
+                "acme/web:1",
+                Some(format!("{NETWORK_REGISTRY}/{account}/acme/web:1")),
+            ),
+            ("ghcr.io/acme/web:v1", None),
+            ("localhost/web", None),
+            ("localhost:5000/web", None),
+        ] {
+            assert_eq!(own_reference(account, text), Ok(own), "{text}");
+        }
+        assert_eq!(
+            target("docker.io/library/web:1"),
+            Ok(("web".into(), "1".into()))
+        );
+        assert_eq!(target("acme/web"), Ok(("acme/web".into(), "latest".into())));
+        assert!(target("Not A Name").is_err());
+    }
+}
