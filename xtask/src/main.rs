@@ -1,32 +1,77 @@
-//! Tests, checks and tidy rules: `cargo xtask test`.
+//! Tests, checks and tidy rules of this repository, on any machine and in CI alike.
+//!
+//! `cargo xtask test` installs what the tests need and runs them all, `cargo xtask tidy`
+//! holds the rules that a compiler does not know, `cargo xtask ci` does everything.
 
-use std::process::Command;
+mod command;
+mod crates;
+mod packages;
+mod tests;
+mod tidy;
+
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-fn main() -> Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("test") => cargo(&["test", "--workspace"]),
-        Some("ci") => {
-            cargo(&["fmt", "--check"])?;
-            cargo(&[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ])?;
-            cargo(&["test", "--workspace"])
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  test [CRATE..]  install what the tests need, run them, sum up
+  tidy            the direction of dependencies, pure kernel crates, documented folders, sizes
+  ci              fmt --check, tidy, clippy, test: what CI runs";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.split_first() {
+        Some((task, crates)) if task == "test" => test(crates),
+        Some((task, [])) if task == "tidy" => tidy::check(),
+        Some((task, [])) if task == "ci" => ci(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
         }
-        _ => bail!("usage: cargo xtask test|ci"),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn cargo(args: &[&str]) -> Result<()> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    if !Command::new(cargo).args(args).status()?.success() {
-        bail!("cargo {} failed", args.join(" "));
+fn test(crates: &[String]) -> Result<()> {
+    packages::install()?;
+    tests::run(crates)
+}
+
+/// Every step runs, so that one run tells all that is wrong; tests come last, with their
+/// closing lines at the end of the output.
+fn ci() -> Result<()> {
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    let steps: [(&str, &dyn Fn() -> Result<()>); 4] = [
+        ("fmt", &|| command::cargo(&["fmt", "--all", "--check"])),
+        ("tidy", &tidy::check),
+        ("clippy", &|| command::cargo(&clippy)),
+        ("test", &|| test(&[])),
+    ];
+    let mut failed = Vec::new();
+    for (name, step) in steps {
+        eprintln!("== {name}");
+        if let Err(error) = step() {
+            eprintln!("error: {name}: {error:#}");
+            failed.push(name);
+        }
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
     }
     Ok(())
 }

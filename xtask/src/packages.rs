@@ -1,0 +1,150 @@
+//! System packages that tests run: installed where missing, and said so.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command;
+
+struct Package {
+    name: &'static str,
+    /// A file that is there when it is installed; looked for along PATH.
+    program: &'static str,
+    /// Which tests need it.
+    purpose: &'static str,
+}
+
+const PACKAGES: &[Package] = &[
+    Package {
+        name: "nftables",
+        program: "nft",
+        purpose: "keep networks apart",
+    },
+    Package {
+        name: "runc",
+        program: "runc",
+        purpose: "an engine under the conformance suite",
+    },
+    Package {
+        name: "crun",
+        program: "crun",
+        purpose: "an engine under the conformance suite",
+    },
+    Package {
+        name: "busybox-static",
+        program: "busybox",
+        purpose: "a container's programs",
+    },
+    Package {
+        name: "skopeo",
+        program: "skopeo",
+        purpose: "copy images between formats",
+    },
+    Package {
+        name: "umoci",
+        program: "umoci",
+        purpose: "make images",
+    },
+    Package {
+        name: "mmdebstrap",
+        program: "mmdebstrap",
+        purpose: "make images of Debian packages",
+    },
+];
+
+/// Makes sure that all of [`PACKAGES`] are there.
+///
+/// Errors: names what is missing when this user or system cannot install it.
+pub fn install() -> Result<()> {
+    let missing: Vec<&Package> = PACKAGES.iter().filter(|p| !found(p.program)).collect();
+    // The tests make namespaces, mounts and cgroups of their own.
+    let root = unsafe { libc::geteuid() } == 0;
+    let names: Vec<&str> = missing.iter().map(|p| p.name).collect();
+    let install = format!("apt-get install {}", names.join(" "));
+    if !root {
+        let also = match names.is_empty() {
+            true => String::new(),
+            false => format!("; missing as well: {install}"),
+        };
+        bail!("the tests run real containers and need root: run this as root (sudo -E){also}");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for package in &missing {
+        eprintln!(
+            "missing: {} (for tests that {})",
+            package.name, package.purpose
+        );
+    }
+    if !Path::new("/etc/debian_version").exists() || !found("apt-get") {
+        let programs: Vec<&str> = missing.iter().map(|p| p.program).collect();
+        bail!(
+            "this is neither Debian nor Ubuntu: install {} by hand, then run this again",
+            programs.join(", ")
+        );
+    }
+    eprintln!("installing: {}", names.join(" "));
+    let _quiet = NoServices::new()?;
+    apt(&["update", "-q"])?;
+    let arguments = ["install", "-q", "-y", "--no-install-recommends"];
+    apt(&[arguments.as_slice(), &names].concat())?;
+    match missing.iter().find(|p| !found(p.program)) {
+        Some(package) => bail!(
+            "{} is installed, but there is no {} on PATH",
+            package.name,
+            package.program
+        ),
+        None => Ok(()),
+    }
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    command::run(
+        Command::new("apt-get")
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            // apt's talk is not the result.
+            .stdout(std::io::stderr()),
+    )
+}
+
+fn found(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|folder| folder.join(program).is_file())
+}
+
+/// While it lives, packages start no services; a machine's own policy stays.
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+    fn new() -> Result<Self> {
+        let ours = !Path::new(Self::POLICY).exists();
+        if ours {
+            // 101: action forbidden by policy.
+            std::fs::write(Self::POLICY, "#!/bin/sh\nexit 101\n")
+                .and_then(|()| {
+                    std::fs::set_permissions(Self::POLICY, std::fs::Permissions::from_mode(0o755))
+                })
+                .with_context(|| format!("write {}", Self::POLICY))?;
+        }
+        Ok(Self { ours })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours {
+            // If it is gone already, that is what is wanted.
+            let _ = std::fs::remove_file(Self::POLICY);
+        }
+    }
+}
