@@ -6,6 +6,7 @@ use std::sync::Arc;
 use types::{AccountId, Digest, HostId, Resources};
 
 use crate::grid::{self, CELLS, WORDS};
+use crate::place::Request;
 
 /// What placement knows of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +52,27 @@ pub struct Fleet {
     chunks: Vec<Arc<Vec<Option<Slot>>>>,
     ids: imbl::OrdMap<HostId, u32>,
     vacant: imbl::Vector<u32>,
-    occupied: Arc<[u64; WORDS]>,
-    cells: Vec<Option<Arc<BTreeSet<Member>>>>,
+    /// One per class of architectures: a request for one need not walk past the others.
+    grids: [Arc<Grid>; ARCHITECTURES],
     unavailable: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Grid {
+    hosts: u32,
+    occupied: [u64; WORDS],
+    cells: Vec<Option<Arc<BTreeSet<Member>>>>,
+}
+
+/// `amd64`, `arm64` and the rest.
+const ARCHITECTURES: usize = 3;
+
+fn class(architecture: &str) -> usize {
+    match architecture {
+        "amd64" => 0,
+        "arm64" => 1,
+        _ => 2,
+    }
 }
 
 impl Fleet {
@@ -64,8 +83,13 @@ impl Fleet {
             chunks: Vec::new(),
             ids: imbl::OrdMap::new(),
             vacant: imbl::Vector::new(),
-            occupied: Arc::new([0; WORDS]),
-            cells: vec![None; CELLS],
+            grids: std::array::from_fn(|_| {
+                Arc::new(Grid {
+                    hosts: 0,
+                    occupied: [0; WORDS],
+                    cells: vec![None; CELLS],
+                })
+            }),
             unavailable: 0,
         }
     }
@@ -212,12 +236,14 @@ impl Fleet {
             return;
         }
         let cell = grid::cell(&slot.entry.free);
-        let member = member(slot, at);
+        let (member, class) = (member(slot, at), class(&slot.entry.architecture));
         if let Some(slot) = self.slot_mut(at) {
             slot.cell = Some(cell);
         }
-        Arc::make_mut(self.cells[cell].get_or_insert_default()).insert(member);
-        Arc::make_mut(&mut self.occupied)[cell / 64] |= 1 << (cell % 64);
+        let grid = Arc::make_mut(&mut self.grids[class]);
+        Arc::make_mut(grid.cells[cell].get_or_insert_default()).insert(member);
+        grid.occupied[cell / 64] |= 1 << (cell % 64);
+        grid.hosts += 1;
     }
 
     fn leave_cell(&mut self, at: u32) {
@@ -226,12 +252,14 @@ impl Fleet {
             self.unavailable -= 1;
             return;
         };
-        let member = member(slot, at);
-        if let Some(members) = &mut self.cells[cell] {
+        let (member, class) = (member(slot, at), class(&slot.entry.architecture));
+        let grid = Arc::make_mut(&mut self.grids[class]);
+        grid.hosts -= 1;
+        if let Some(members) = &mut grid.cells[cell] {
             Arc::make_mut(members).remove(&member);
             if members.is_empty() {
-                self.cells[cell] = None;
-                Arc::make_mut(&mut self.occupied)[cell / 64] &= !(1 << (cell % 64));
+                grid.cells[cell] = None;
+                grid.occupied[cell / 64] &= !(1 << (cell % 64));
             }
         }
         if let Some(slot) = self.slot_mut(at) {
@@ -239,14 +267,30 @@ impl Fleet {
         }
     }
 
-    /// Available hosts whose cell may hold `request`, cell by cell in canonical order.
+    /// Available hosts that may take `request`, cell by cell in canonical order.
     pub(crate) fn cells<'a>(
         &'a self,
-        request: &Resources,
+        request: &'a Request,
     ) -> impl Iterator<Item = impl Iterator<Item = &'a Slot>> {
-        grid::candidates(&self.occupied, request)
-            .filter_map(|cell| self.cells[cell].as_deref())
+        let wanted = request.architecture.as_deref().map(class);
+        self.grids
+            .iter()
+            .enumerate()
+            .filter(move |(class, _)| wanted.is_none_or(|wanted| wanted == *class))
+            .flat_map(|(_, grid)| {
+                grid::candidates(&grid.occupied, &request.resources)
+                    .filter_map(|cell| grid.cells[cell].as_deref())
+            })
             .map(|members| members.iter().filter_map(|(.., at)| self.slot(*at)))
+    }
+
+    /// Available hosts of the architectures that are never walked for `request`.
+    pub(crate) fn of_other_classes(&self, request: &Request) -> u32 {
+        let Some(wanted) = request.architecture.as_deref().map(class) else {
+            return 0;
+        };
+        let others = (0..ARCHITECTURES).filter(|class| *class != wanted);
+        others.map(|class| self.grids[class].hosts).sum()
     }
 }
 

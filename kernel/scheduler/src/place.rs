@@ -99,13 +99,18 @@ struct Found<'a> {
 
 impl Fleet {
     /// The first feasible hosts in canonical order, after `preferred`.
-    fn search(&self, request: &Request, preferred: Option<&Slot>, limits: Limits) -> Found<'_> {
+    fn search<'a>(
+        &'a self,
+        request: &'a Request,
+        preferred: Option<&Slot>,
+        limits: Limits,
+    ) -> Found<'a> {
         let mut found = Found {
             feasible: Vec::with_capacity(SCORED_MAX),
             complete: true,
             ..Found::default()
         };
-        for cell in self.cells(&request.resources) {
+        for cell in self.cells(request) {
             let mut misses = 0;
             for slot in cell {
                 if found.feasible.len() >= SCORED_MAX || found.probed >= limits.probes {
@@ -151,9 +156,11 @@ impl Fleet {
         } = found;
         feasible.extend(preferred);
         if complete {
-            // Those whose cells were never walked are too small.
-            let available = self.len() as u32 - self.unavailable();
-            dropped[Rule::Resources as usize] += available.saturating_sub(probed);
+            // Those that were never walked are of another architecture or too small.
+            let others = self.of_other_classes(request);
+            let walkable = self.len() as u32 - self.unavailable() - others;
+            dropped[Rule::Architecture as usize] += others;
+            dropped[Rule::Resources as usize] += walkable.saturating_sub(probed);
         }
         let mut candidates: Vec<(i64, u64, HostId)> = feasible
             .iter()

@@ -35,7 +35,12 @@ fn entry(owner: u16, capacity: u64, free: u64, available: bool) -> HostEntry {
 
 prop_compose! {
     fn hosts()(list in prop::collection::vec((0u16..8, 1u64..200, 0u64..200, any::<bool>()), 0..40)) -> Vec<HostEntry> {
-        list.into_iter().map(|(o, c, f, a)| entry(o, c, f, a)).collect()
+        list.into_iter()
+            .map(|(o, c, f, a)| HostEntry {
+                architecture: ["amd64", "arm64", "riscv64", "s390x"][(f % 4) as usize].into(),
+                ..entry(o, c, f, a)
+            })
+            .collect()
     }
 }
 
@@ -44,6 +49,7 @@ proptest! {
     fn finds_a_fit_exactly_when_there_is_one(
         hosts in hosts(), ask in 1u64..150, avoid in prop::collection::btree_set(0u16..40, 0..10),
         owners in prop::collection::btree_set(0u16..8, 0..5), seed in any::<u64>(),
+        architecture in prop::option::of(prop::sample::select(vec!["amd64", "arm64", "s390x"])),
     ) {
         let mut fleet = Fleet::new(seed);
         for (n, host) in hosts.iter().enumerate() {
@@ -51,13 +57,14 @@ proptest! {
         }
         let request = Request {
             resources: resources(ask),
-            architecture: Some("amd64".into()),
+            architecture: architecture.map(String::from),
             avoid_hosts: avoid.into_iter().map(id).collect(),
             avoid_owners: owners.into_iter().map(id).collect(),
             prefer: None,
         };
         let feasible = |n: usize, host: &HostEntry| {
             host.available
+                && architecture.is_none_or(|wanted| wanted == host.architecture)
                 && request.resources.fits_in(&host.free)
                 && !request.avoid_hosts.contains(&id(n as u16))
                 && !request.avoid_owners.contains(&host.owner)
