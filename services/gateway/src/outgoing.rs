@@ -1,0 +1,156 @@
+//! Bodies on their way: a request's, which may be tried on several upstreams until its first
+//! byte is read, and a response's, which keeps its replica counted as busy.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::limits::BODY_PAUSE;
+use crate::table::InFlight;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+struct Source {
+    body: Incoming,
+    /// Read so far.
+    pieces: u64,
+    pause: Pin<Box<Sleep>>,
+}
+
+/// A request's body. Clones are the same body: whoever reads first has it.
+#[derive(Clone)]
+pub struct Outgoing(Option<Arc<Mutex<Source>>>);
+
+impl Outgoing {
+    pub fn new(body: Incoming) -> Self {
+        if body.is_end_stream() {
+            return Self(None);
+        }
+        Self(Some(Arc::new(Mutex::new(Source {
+            body,
+            pieces: 0,
+            pause: Box::pin(sleep(BODY_PAUSE)),
+        }))))
+    }
+
+    pub fn empty() -> Self {
+        Self(None)
+    }
+
+    /// Nothing of it has been read: it may be sent again.
+    pub fn is_whole(&self) -> bool {
+        self.pieces() == 0
+    }
+
+    /// How many pieces of it have been read.
+    pub fn pieces(&self) -> u64 {
+        self.0
+            .as_ref()
+            .map_or(0, |s| s.lock().expect("not poisoned").pieces)
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let Some(source) = &self.0 else {
+            return Poll::Ready(None);
+        };
+        let mut source = source.lock().expect("not poisoned");
+        match Pin::new(&mut source.body).poll_frame(context) {
+            Poll::Ready(frame) => {
+                source.pieces += 1;
+                source.pause.as_mut().reset(Instant::now() + BODY_PAUSE);
+                Poll::Ready(frame.map(|f| f.map_err(Into::into)))
+            }
+            Poll::Pending => source
+                .pause
+                .as_mut()
+                .poll(context)
+                .map(|()| Some(Err("the client stopped sending".into()))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|s| s.lock().expect("not poisoned").body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            None => SizeHint::with_exact(0),
+            Some(source) => source.lock().expect("not poisoned").body.size_hint(),
+        }
+    }
+}
+
+enum Content {
+    Passed(Incoming),
+    Own(Full<Bytes>),
+}
+
+/// A response's body.
+pub struct Reply {
+    content: Content,
+    _held: Option<InFlight>,
+}
+
+impl Reply {
+    pub fn passed(body: Incoming, held: Option<InFlight>) -> Self {
+        Self {
+            content: Content::Passed(body),
+            _held: held,
+        }
+    }
+
+    pub fn own(bytes: impl Into<Bytes>) -> Self {
+        Self {
+            content: Content::Own(Full::new(bytes.into())),
+            _held: None,
+        }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.content {
+            Content::Passed(body) => Pin::new(body).poll_frame(context),
+            Content::Own(body) => Pin::new(body)
+                .poll_frame(context)
+                .map(|frame| frame.map(|f| f.map_err(|never: Infallible| match never {}))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Passed(body) => body.is_end_stream(),
+            Content::Own(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Passed(body) => body.size_hint(),
+            Content::Own(body) => body.size_hint(),
+        }
+    }
+}

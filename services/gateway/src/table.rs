@@ -1,0 +1,284 @@
+//! Where things are: an immutable snapshot of the routes, made for looking up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use http::uri::Authority;
+use types::{AllocationId, DeploymentId, Digest, Protocol};
+
+use crate::limits::{PUBLISHED_MAX, REST};
+
+/// Looked at for the least busy one.
+const COMPARED_MAX: usize = 16;
+
+/// Which addresses a route may send this machine to. Routes carry what hosts say of
+/// themselves: without a bound a host could aim a gateway at its own network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// 10.64.0.0/10, where containers are.
+    Containers,
+    /// Loopback too.
+    #[cfg(test)]
+    Loopback,
+}
+
+impl Trust {
+    fn allows(self, address: Ipv4Addr) -> bool {
+        let [a, b, _, _] = address.octets();
+        match self {
+            Self::Containers => a == 10 && (64..128).contains(&b),
+            #[cfg(test)]
+            Self::Loopback => address.is_loopback() || Self::Containers.allows(address),
+        }
+    }
+}
+
+/// How busy a replica is, and whether it lately failed. Outlives the snapshot.
+#[derive(Debug, Default)]
+pub struct Load {
+    in_flight: AtomicU32,
+    rests_until_ms: AtomicU64,
+}
+
+/// Held while a request or connection uses a replica.
+#[derive(Debug)]
+pub struct InFlight(Arc<Load>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// On this machine.
+    Direct(Ipv4Addr),
+    /// Through the agent at this address (`host:port`).
+    Tunnel(Arc<str>),
+}
+
+#[derive(Debug)]
+pub struct Replica {
+    pub allocation: AllocationId,
+    pub reach: Reach,
+    /// What the HTTP client is told; `None` without HTTP port.
+    pub http: Option<Authority>,
+    load: Arc<Load>,
+}
+
+impl Replica {
+    pub fn begin(&self) -> InFlight {
+        self.load.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.load.clone())
+    }
+
+    pub fn failed(&self) {
+        let until = uptime_ms() + REST.as_millis() as u64;
+        self.load.rests_until_ms.store(until, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+pub struct Service {
+    pub deployment: DeploymentId,
+    pub name: String,
+    pub domain: String,
+    pub http_port: Option<u16>,
+    pub frozen: bool,
+    pub placed: usize,
+    /// Ready ones.
+    pub replicas: Vec<Replica>,
+    next: AtomicUsize,
+}
+
+/// Why a service cannot be reached now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    Frozen,
+    Unplaced,
+    NoneReady,
+}
+
+impl Service {
+    /// The least busy of the ready replicas that are not in `tried`, in turn among equals;
+    /// one that lately failed only if there is no other.
+    pub fn choose(&self, tried: &[AllocationId]) -> Option<&Replica> {
+        let count = self.replicas.len();
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let now = uptime_ms();
+        (0..count.min(COMPARED_MAX + tried.len()))
+            .map(|i| &self.replicas[first.wrapping_add(i) % count])
+            .filter(|r| !tried.contains(&r.allocation))
+            .min_by_key(|r| {
+                let rests = r.load.rests_until_ms.load(Ordering::Relaxed) > now;
+                (rests, r.load.in_flight.load(Ordering::Relaxed))
+            })
+    }
+
+    pub fn absent(&self) -> Absent {
+        match (self.frozen, self.placed) {
+            (true, _) => Absent::Frozen,
+            (false, 0) => Absent::Unplaced,
+            (false, _) => Absent::NoneReady,
+        }
+    }
+}
+
+/// A published port leads here.
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub service: Arc<Service>,
+    pub target: u16,
+    /// Further services that ask for the same port and do not get it.
+    pub contenders: usize,
+}
+
+#[derive(Debug, Default)]
+pub struct Table {
+    /// False until a validator has been heard.
+    pub known: bool,
+    pub height: u64,
+    domains: HashMap<String, Arc<Service>>,
+    pub published: BTreeMap<(Protocol, u16), Published>,
+    agents: HashMap<AllocationId, Arc<str>>,
+    loads: HashMap<AllocationId, Arc<Load>>,
+    pub refused: usize,
+}
+
+impl Table {
+    /// The snapshot of `routes`; how busy replicas are is taken over from `before`.
+    pub fn new(routes: api::Routes, before: &Self, machine: Digest, trust: Trust) -> Self {
+        let mut table = Self {
+            known: true,
+            height: routes.height,
+            ..Self::default()
+        };
+        let mut in_order = routes.routes;
+        in_order.sort_by_key(|route| route.deployment);
+        for route in in_order {
+            let mut replicas = Vec::with_capacity(route.replicas.len());
+            let placed = route.replicas.len();
+            for upstream in route.replicas.into_iter().filter(|u| u.ready) {
+                let load = before
+                    .loads
+                    .get(&upstream.allocation)
+                    .cloned()
+                    .unwrap_or_default();
+                let Some(replica) =
+                    table.replica(&upstream, route.http_port, load.clone(), machine, trust)
+                else {
+                    table.refused += 1;
+                    continue;
+                };
+                table.loads.insert(upstream.allocation, load);
+                replicas.push(replica);
+            }
+            let service = Arc::new(Service {
+                deployment: route.deployment,
+                name: route.service,
+                domain: route.domain,
+                http_port: route.http_port,
+                frozen: route.frozen,
+                placed,
+                replicas,
+                next: AtomicUsize::new(0),
+            });
+            for port in &route.ports {
+                let Some(number) = port.published else {
+                    continue;
+                };
+                let key = (port.protocol, number);
+                if let Some(taken) = table.published.get_mut(&key) {
+                    taken.contenders += 1;
+                } else if table.published.len() < PUBLISHED_MAX {
+                    let published = Published {
+                        service: service.clone(),
+                        target: port.target,
+                        contenders: 0,
+                    };
+                    table.published.insert(key, published);
+                }
+            }
+            // The oldest deployment keeps a name.
+            table
+                .domains
+                .entry(service.domain.to_ascii_lowercase())
+                .or_insert(service);
+        }
+        table
+    }
+
+    fn replica(
+        &mut self,
+        upstream: &api::Upstream,
+        http_port: Option<u16>,
+        load: Arc<Load>,
+        machine: Digest,
+        trust: Trust,
+    ) -> Option<Replica> {
+        let (reach, host) = if upstream.machine == machine {
+            let address = Ipv4Addr::from(upstream.address);
+            if !trust.allows(address) {
+                return None;
+            }
+            (Reach::Direct(address), address.to_string())
+        } else {
+            let agent: Arc<str> = authority(&upstream.host_address)?.as_str().into();
+            self.agents.insert(upstream.allocation, agent.clone());
+            let host = format!("{}{TUNNEL_SUFFIX}", upstream.allocation);
+            (Reach::Tunnel(agent), host)
+        };
+        Some(Replica {
+            allocation: upstream.allocation,
+            reach,
+            http: http_port.and_then(|port| format!("{host}:{port}").parse().ok()),
+            load,
+        })
+    }
+
+    /// `name` in lower case, without the gateway's own domain.
+    pub fn service(&self, name: &str) -> Option<&Arc<Service>> {
+        self.domains.get(name)
+    }
+
+    pub fn agent(&self, allocation: AllocationId) -> Option<&Arc<str>> {
+        self.agents.get(&allocation)
+    }
+
+    pub fn services(&self) -> usize {
+        self.domains.len()
+    }
+}
+
+/// Ends the names that stand for a tunnel to an allocation; no address of a host ends so.
+pub const TUNNEL_SUFFIX: &str = ".allocation.invalid";
+
+/// `host:port` of an `http://` URL or of a bare address.
+pub fn authority(url: &str) -> Option<Authority> {
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let authority: Authority = rest.trim_end_matches('/').parse().ok()?;
+    let usable = !authority.host().is_empty()
+        && !authority.as_str().contains('@')
+        && !authority.host().ends_with(TUNNEL_SUFFIX);
+    match (usable, authority.port_u16()) {
+        (false, _) => None,
+        (true, Some(_)) => Some(authority),
+        (true, None) => format!("{}:80", authority.host()).parse().ok(),
+    }
+}
+
+/// Milliseconds since the first call: for marks that live in atomics.
+pub fn uptime_ms() -> u64 {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64
+}
+
+/// Names this machine as host agents do: equal digests reach each other's containers.
+pub fn machine() -> std::io::Result<Digest> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(Digest::of_value("runrig-machine", &boot.trim().to_string()))
+}
