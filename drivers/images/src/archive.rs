@@ -297,6 +297,8 @@ pub fn demo_image(
         header.set_size(bytes.len() as u64);
         header.set_mode(mode);
         header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_cksum();
         tar.append_data(&mut header, path.trim_start_matches('/'), &bytes[..])
     };
@@ -314,6 +316,8 @@ pub fn demo_image(
         header.set_size(0);
         header.set_mode(if folder == "tmp/" { 0o1777 } else { 0o755 });
         header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_cksum();
         tar.append_data(&mut header, folder, std::io::empty())
             .map_err(io)?;
