@@ -22,7 +22,9 @@ use crate::{http, reporter};
 
 /// Runs until `shutdown`. Errors say what the machine lacks, before anything is offered.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
-    for folder in ["state", "usage", "upper", "volumes", "images", "engine", "net"] {
+    for folder in [
+        "state", "usage", "upper", "volumes", "images", "engine", "net",
+    ] {
         let path = config.data.join(folder);
         std::fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
     }
@@ -109,7 +111,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
                 changed.context("the plan is not followed any more")?;
                 let Some(plan) = plans.borrow_and_update().clone() else { continue };
                 workers.follow(&shared, &plan)?;
-                net.set_directory(directory(&plan));
+                net.set_directory(directory(&plan)).await?;
+                net.refill().await?;
             }
         }
     }
@@ -253,7 +256,11 @@ impl Workers {
         let running = shared.engine.list().await.unwrap_or_default();
         futures::future::join_all(running.iter().map(|container| async {
             let grace = Duration::from_secs(5);
-            if let Err(error) = shared.engine.stop(&container.id, libc::SIGTERM, grace).await {
+            if let Err(error) = shared
+                .engine
+                .stop(&container.id, libc::SIGTERM, grace)
+                .await
+            {
                 tracing::warn!(id = %container.id, %error, "stop");
             }
         }))

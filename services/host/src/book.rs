@@ -127,10 +127,6 @@ impl Book {
         self.page.closed
     }
 
-    pub fn total(&self) -> Usage {
-        self.page.accumulator.total()
-    }
-
     /// The next link of the chain, on disk before it is returned, and whether it is the last;
     /// `None` if nothing was used since the ledger last heard.
     pub fn record(&mut self, until_ms: u64) -> Result<Option<(UsageRecord, bool)>> {

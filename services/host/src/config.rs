@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use types::{AccountId, Resources, SecretKey};
+use types::{AccountId, SecretKey};
 
 #[derive(Clone, Debug)]
 pub struct Config {

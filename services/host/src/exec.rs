@@ -46,7 +46,10 @@ async fn session(
         columns,
     }) = first
     else {
-        return Err(problem("no start frame", "the first frame must say what to run"));
+        return Err(problem(
+            "no start frame",
+            "the first frame must say what to run",
+        ));
     };
     if command.is_empty() {
         return Err(problem("no command", "say what to run after --"));
@@ -55,7 +58,7 @@ async fn session(
         Some(name) => {
             let image = shared
                 .images
-                .ensure(&planned.spec.image, |_| ())
+                .ensure(&planned.spec.image, |_, _| ())
                 .await
                 .map_err(|e| problem("the image cannot be read", &e.to_string()))?;
             Some(

@@ -39,8 +39,8 @@ pub async fn watch(
             failures = 0;
             Health::Healthy
         } else {
-            let counts = before != Health::Starting
-                || started.elapsed() >= millis(check.start_period_ms);
+            let counts =
+                before != Health::Starting || started.elapsed() >= millis(check.start_period_ms);
             failures += u32::from(counts);
             if failures >= check.retries.max(1) {
                 Health::Unhealthy

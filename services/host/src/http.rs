@@ -337,8 +337,8 @@ async fn tunnel(
             "See `runrig ps`.",
         )
     };
-    let open = planned.spec.ports.iter().any(|p| p.target == port)
-        || planned.spec.expose.contains(&port);
+    let open =
+        planned.spec.ports.iter().any(|p| p.target == port) || planned.spec.expose.contains(&port);
     if !open {
         return Err(closed("the service neither publishes nor exposes it"));
     }

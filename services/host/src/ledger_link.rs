@@ -33,7 +33,10 @@ impl LedgerLink {
     /// Returns when the ledger has applied the call; a rejection is an error.
     pub async fn submit(&self, call: Call) -> Result<(), SdkError> {
         let _turn = self.turn.lock().await;
-        self.client.submit_and_wait(&self.key, call).await.map(|_| ())
+        self.client
+            .submit_and_wait(&self.key, call)
+            .await
+            .map(|_| ())
     }
 }
 

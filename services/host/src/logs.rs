@@ -73,7 +73,9 @@ fn pump(
     let mut tail = VecDeque::new();
     let keep = query.tail.unwrap_or(TAIL_MAX).min(TAIL_MAX);
     for number in 1..=last {
-        let path = shared.engine.log_path(&container_id(planned.allocation, number));
+        let path = shared
+            .engine
+            .log_path(&container_id(planned.allocation, number));
         let mut rotated = path.clone().into_os_string();
         rotated.push(".1");
         for (path, current) in [(PathBuf::from(rotated), false), (path, number == last)] {
@@ -135,7 +137,9 @@ fn read_on(
     allocation: AllocationId,
     cursor: &mut Cursor,
 ) -> std::io::Result<Vec<engine::LogLine>> {
-    let path = shared.engine.log_path(&container_id(allocation, cursor.instance));
+    let path = shared
+        .engine
+        .log_path(&container_id(allocation, cursor.instance));
     let Ok(mut file) = std::fs::File::open(&path) else {
         return Ok(Vec::new());
     };

@@ -24,7 +24,13 @@ pub fn machine_resources(data: &Path) -> Result<Resources> {
     let total = text
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:"))
-        .and_then(|rest| rest.trim().trim_end_matches(" kB").trim().parse::<u64>().ok())
+        .and_then(|rest| {
+            rest.trim()
+                .trim_end_matches(" kB")
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
         .context("/proc/meminfo has no MemTotal")?
         * 1024;
     let disk = nix::sys::statvfs::statvfs(data)

@@ -165,7 +165,10 @@ pub fn container(
         pids: spec.pids,
         stop_signal: stop_signal(planned, image),
         labels: [
-            ("runrig.allocation".to_string(), planned.allocation.to_string()),
+            (
+                "runrig.allocation".to_string(),
+                planned.allocation.to_string(),
+            ),
             ("runrig.service".to_string(), planned.service.clone()),
         ]
         .into(),
@@ -203,7 +206,9 @@ fn signal_number(text: &str) -> Option<i32> {
     } else {
         format!("SIG{name}")
     };
-    name.parse::<nix::sys::signal::Signal>().ok().map(|s| s as i32)
+    name.parse::<nix::sys::signal::Signal>()
+        .ok()
+        .map(|s| s as i32)
 }
 
 #[cfg(test)]

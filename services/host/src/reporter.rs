@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use ledger::lease::UsageLine;
 use tokio::time::Instant;
-use types::{UsageRecord, merkle_path, merkle_root};
+use types::{AllocationId, AllocationStatus, UsageRecord, merkle_path, merkle_root};
 
 use crate::machine::now_ms;
 use crate::shared::Shared;
@@ -78,16 +78,20 @@ pub async fn statuses(shared: Arc<Shared>) -> std::convert::Infallible {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "states cannot be reported; trying again");
-                    let mut waiting = shared.statuses.lock().expect("not poisoned");
-                    for (allocation, status) in batch {
-                        waiting.entry(allocation).or_insert(status);
-                    }
-                    drop(waiting);
+                    keep_for_later(&shared, batch);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
             }
         }
+    }
+}
+
+/// What was said anew meanwhile is newer.
+fn keep_for_later(shared: &Shared, batch: Vec<(AllocationId, AllocationStatus)>) {
+    let mut waiting = shared.statuses.lock().expect("not poisoned");
+    for (allocation, status) in batch {
+        waiting.entry(allocation).or_insert(status);
     }
 }
 
@@ -107,13 +111,19 @@ pub async fn usage(shared: Arc<Shared>) -> std::convert::Infallible {
         match report(&shared, &plan, &mut interval).await {
             Ok(true) => heard = Instant::now(),
             Ok(false) if heard.elapsed() >= Duration::from_millis(plan.params.heartbeat_ms) => {
-                match shared.link.submit(ledger::Call::Host(ledger::host::Call::Heartbeat)).await {
+                match shared
+                    .link
+                    .submit(ledger::Call::Host(ledger::host::Call::Heartbeat))
+                    .await
+                {
                     Ok(()) => heard = Instant::now(),
                     Err(error) => tracing::warn!(%error, "heartbeat"),
                 }
             }
             Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "usage cannot be reported; it is kept and sent later"),
+            Err(error) => {
+                tracing::warn!(%error, "usage cannot be reported; it is kept and sent later")
+            }
         }
     }
 }
@@ -142,7 +152,15 @@ async fn report(shared: &Shared, plan: &api::HostPlan, interval: &mut Option<u64
     }
     let number = match *interval {
         Some(n) => n + 1,
-        None => shared.link.client().host(&plan.host.to_string()).await?.interval + 1,
+        None => {
+            shared
+                .link
+                .client()
+                .host(&plan.host.to_string())
+                .await?
+                .interval
+                + 1
+        }
     };
     match send(shared, number, &records).await {
         Ok(()) => {
@@ -157,7 +175,12 @@ async fn report(shared: &Shared, plan: &api::HostPlan, interval: &mut Option<u64
             return Err(error.into());
         }
     }
-    let mut number = shared.link.client().host(&plan.host.to_string()).await?.interval;
+    let mut number = shared
+        .link
+        .client()
+        .host(&plan.host.to_string())
+        .await?
+        .interval;
     for one in records.chunks(1) {
         match send(shared, number + 1, one).await {
             Ok(()) => number += 1,

@@ -83,7 +83,9 @@ impl Shared {
     }
 
     pub fn volume(&self, deployment: types::DeploymentId, name: &str) -> PathBuf {
-        self.folder("volumes").join(deployment.to_string()).join(name)
+        self.folder("volumes")
+            .join(deployment.to_string())
+            .join(name)
     }
 
     pub fn folder(&self, name: &str) -> PathBuf {

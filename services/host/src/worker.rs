@@ -97,10 +97,17 @@ impl Worker {
             let planned = self.planned.borrow_and_update().clone();
             match planned.desired {
                 Desired::Remove => return self.finish(&planned).await,
-                Desired::Stop => self.rest(&planned, RunState::Exited, "stopped on request").await,
+                Desired::Stop => {
+                    self.rest(&planned, RunState::Exited, "stopped on request")
+                        .await
+                }
                 Desired::Freeze => {
-                    self.rest(&planned, RunState::Frozen, "no funds: everything is kept; `runrig wallet topup` thaws it")
-                        .await;
+                    self.rest(
+                        &planned,
+                        RunState::Frozen,
+                        "no funds: everything is kept; `runrig wallet topup` thaws it",
+                    )
+                    .await;
                 }
                 Desired::Run => self.serve(&planned).await,
             }
@@ -192,12 +199,7 @@ impl Worker {
             self.say();
         }
         let shared = self.shared.clone();
-        let pull = async {
-            shared
-                .images
-                .ensure(&planned.spec.image, |_| ())
-                .await
-        };
+        let pull = async { shared.images.ensure(&planned.spec.image, |_, _| ()).await };
         let image = tokio::select! {
             image = pull => image.map_err(|error| match error {
                 images::ImageError::Failed { .. } => StartError::Later(error.to_string()),
@@ -217,7 +219,12 @@ impl Worker {
             bandwidth_kbps: planned.spec.resources.bandwidth_kbps,
         };
         let later = |error: &dyn std::fmt::Display| StartError::Later(error.to_string());
-        let attachment = self.shared.net.attach(&attach).await.map_err(|e| later(&e))?;
+        let attachment = self
+            .shared
+            .net
+            .attach(&attach)
+            .await
+            .map_err(|e| later(&e))?;
         let spec = {
             let (shared, planned, image) = (self.shared.clone(), planned.clone(), image.clone());
             let (id, attachment) = (container.clone(), attachment.clone());
@@ -280,13 +287,10 @@ impl Worker {
                 Some(plan) => unmet(planned, plan),
                 None => Ok(None),
             };
-            let Some(reason) =
-                missing.map_err(|why| StartError::Never(why, None))?
-            else {
+            let Some(reason) = missing.map_err(|why| StartError::Never(why, None))? else {
                 return Ok(());
             };
-            if self.memory.status.state != RunState::Waiting
-                || self.memory.status.message != reason
+            if self.memory.status.state != RunState::Waiting || self.memory.status.message != reason
             {
                 self.set(RunState::Waiting, &reason);
                 self.say();
@@ -346,7 +350,7 @@ impl Worker {
 
     /// Until it exits, its health changes or something else is wanted.
     async fn watch_running(&mut self, planned: &Arc<PlannedAllocation>) {
-        let Some(running) = &mut self.running else {
+        let Some(running) = &self.running else {
             return;
         };
         let (engine, container) = (self.shared.engine.clone(), running.container.clone());
@@ -363,7 +367,9 @@ impl Worker {
             changed = health.changed(), if checked => {
                 if changed.is_ok() {
                     let now = *health.borrow_and_update();
-                    running.health = health;
+                    if let Some(running) = &mut self.running {
+                        running.health = health;
+                    }
                     self.memory.status.health = now;
                     self.save();
                     self.say();
@@ -471,10 +477,11 @@ impl Worker {
         self.shared.usage_due.notify_one();
         // The ledger drops it from the plan once the last usage is settled.
         while !self.book.lock().expect("not poisoned").is_closed() {
-            let gone = self
-                .shared
-                .plan()
-                .is_some_and(|p| p.allocations.iter().all(|a| a.allocation != planned.allocation));
+            let gone = self.shared.plan().is_some_and(|p| {
+                p.allocations
+                    .iter()
+                    .all(|a| a.allocation != planned.allocation)
+            });
             if gone {
                 break;
             }
@@ -482,7 +489,8 @@ impl Worker {
         }
         let (shared, planned, instance) =
             (self.shared.clone(), planned.clone(), self.memory.instance);
-        let deleted = tokio::task::spawn_blocking(move || delete(&shared, &planned, instance)).await;
+        let deleted =
+            tokio::task::spawn_blocking(move || delete(&shared, &planned, instance)).await;
         if let Ok(Err(error)) = deleted {
             tracing::error!(%error, "what an allocation left behind");
         }
@@ -535,8 +543,11 @@ impl Worker {
     }
 
     fn say(&self) {
-        self.shared
-            .report(self.memory.allocation, self.memory.instance, &self.memory.status);
+        self.shared.report(
+            self.memory.allocation,
+            self.memory.instance,
+            &self.memory.status,
+        );
     }
 
     fn save(&self) {
@@ -566,7 +577,10 @@ fn how_it_ended(exit: &Exit, planned: &PlannedAllocation) -> String {
     match exit.code {
         0 => String::new(),
         code if code > 128 => format!("killed by signal {}", code - 128),
-        code => format!("exited with code {code}; see `runrig logs {}`", planned.allocation),
+        code => format!(
+            "exited with code {code}; see `runrig logs {}`",
+            planned.allocation
+        ),
     }
 }
 
@@ -614,7 +628,11 @@ fn unmet(planned: &PlannedAllocation, plan: &HostPlan) -> Result<Option<String>,
 fn delete(shared: &Shared, planned: &PlannedAllocation, instances: u32) -> Result<()> {
     volume::delete(&shared.upper(planned.allocation))?;
     if planned.remove_volumes {
-        volume::delete(&shared.folder("volumes").join(planned.deployment.to_string()))?;
+        volume::delete(
+            &shared
+                .folder("volumes")
+                .join(planned.deployment.to_string()),
+        )?;
     }
     for instance in 1..=instances {
         remove_logs(shared, &container_id(planned.allocation, instance));
