@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use commonware_consensus::Application;
@@ -10,6 +10,7 @@ use commonware_consensus::marshal::ancestry::Ancestry;
 use commonware_consensus::simplex::types::Context;
 use commonware_cryptography::{Digested, ed25519, sha256};
 use commonware_parallel::Sequential;
+use commonware_runtime::Clock;
 use futures::StreamExt;
 use light::{Header, Scheme};
 use tokio::sync::{Notify, watch};
@@ -27,6 +28,11 @@ const IDLE_MS: u64 = 900;
 const BUSY_MS: u64 = 60;
 /// A block dated so far ahead of our clock is waited for.
 const AHEAD_MS: u64 = 300;
+/// A node further behind than so many blocks lets the finalizer catch up before it executes
+/// what is proposed, rather than hold all blocks between.
+const BEHIND_MAX: u64 = 32;
+/// ... unless the finalised head has not moved for so long.
+const BEHIND_WAIT: Duration = Duration::from_secs(2);
 
 /// A finalised block with the state after it.
 pub struct Finalized<S> {
@@ -47,15 +53,13 @@ pub(crate) struct Node<S> {
 pub(crate) struct Core<M: Machine> {
     pub machine: Arc<M>,
     pub network: Digest,
-    pub store: Store,
+    pub store: Arc<Store>,
     pub mempool: Mutex<Mempool>,
     /// A transaction has come.
     pub wake: Notify,
     /// Executed blocks from the finalised one up, by digest.
     pub nodes: Mutex<BTreeMap<Digest, Arc<Node<M::State>>>>,
     pub head: watch::Sender<Arc<Finalized<M::State>>>,
-    /// Digest of the finalised head.
-    pub root: Mutex<Digest>,
 }
 
 pub(crate) struct App<M: Machine> {
@@ -70,8 +74,9 @@ impl<M: Machine> Clone for App<M> {
     }
 }
 
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now()
+fn now_ms(clock: &impl Clock) -> u64 {
+    clock
+        .current()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_millis() as u64)
 }
@@ -176,24 +181,73 @@ impl<M: Machine> Core<M> {
         node
     }
 
-    /// The executed parent of what comes next: executes ancestors that were not yet.
-    async fn parent(&self, mut ancestry: impl Ancestry<Block>) -> Option<Arc<Node<M::State>>> {
+    /// The executed parent of what comes next: executes ancestors that were not yet. `None`:
+    /// they are beside the finalised chain, or it has gone past them.
+    async fn parent(
+        &self,
+        clock: &impl Clock,
+        mut ancestry: impl Ancestry<Block>,
+    ) -> Option<Arc<Node<M::State>>> {
         let mut missing: Vec<Block> = Vec::new();
         let mut node = loop {
-            let block = ancestry.next().await?.inner().clone();
-            if let Some(node) = self.node(&block.id()) {
+            let Some(block) = ancestry.next().await else {
+                // Not to be had now says nothing about the block: no vote.
+                return std::future::pending().await;
+            };
+            let block = block.inner().clone();
+            let height = block.header.height;
+            if missing.is_empty() {
+                self.near(clock, height).await;
+            }
+            let finalised = self.height();
+            missing.push(block);
+            if let Some(node) = self.resume(&mut missing) {
                 break node;
             }
-            if block.header.height <= self.height() {
-                // Beside the finalised chain.
+            if height <= finalised {
                 return None;
             }
-            missing.push(block);
         };
         while let Some(block) = missing.pop() {
             node = self.check(&node, &block)?;
         }
         Some(node)
+    }
+
+    /// Returns once the finalised head is near `height`, or stands still.
+    async fn near(&self, clock: &impl Clock, height: u64) {
+        let mut heads = self.head.subscribe();
+        while heads.borrow_and_update().header.height + BEHIND_MAX < height {
+            tokio::select! {
+                biased;
+                changed = heads.changed() => if changed.is_err() {
+                    return;
+                },
+                () = clock.sleep(BEHIND_WAIT) => return,
+            }
+        }
+    }
+
+    /// The newest executed block of `missing` (newest first), which then holds only those
+    /// after it. Under one lock: the finalised head is always among the executed.
+    fn resume(&self, missing: &mut Vec<Block>) -> Option<Arc<Node<M::State>>> {
+        let nodes = self.nodes.lock().expect("not poisoned");
+        let at = missing.iter().position(|b| nodes.contains_key(&b.id()))?;
+        let node = nodes.get(&missing[at].id()).cloned();
+        missing.truncate(at);
+        node
+    }
+
+    /// Whether `block` is on the finalised chain.
+    fn is_finalised(&self, block: &Block) -> bool {
+        let height = block.header.height;
+        height <= self.height()
+            && self
+                .store
+                .block(height)
+                .ok()
+                .flatten()
+                .is_some_and(|kept| kept.header == block.header.to_bytes())
     }
 
     /// Transactions in blocks between the finalised head and `node`.
@@ -210,7 +264,7 @@ impl<M: Machine> Core<M> {
     }
 
     /// Waits for its turn: soon if there is something to put into a block.
-    async fn pace(&self, parent: &Node<M::State>, pending: &HashSet<Digest>) {
+    async fn pace(&self, clock: &impl Clock, parent: &Node<M::State>, pending: &HashSet<Digest>) {
         loop {
             let woken = self.wake.notified();
             let busy = self
@@ -219,14 +273,15 @@ impl<M: Machine> Core<M> {
                 .expect("not poisoned")
                 .has_more_than(pending);
             let due = parent.header.time_ms + if busy { BUSY_MS } else { IDLE_MS };
-            let Some(left) = due.checked_sub(now_ms()).filter(|ms| *ms > 0) else {
+            let Some(left) = due.checked_sub(now_ms(clock)).filter(|ms| *ms > 0) else {
                 return;
             };
-            let sleep = tokio::time::sleep(Duration::from_millis(left.min(IDLE_MS)));
+            let sleep = clock.sleep(Duration::from_millis(left.min(IDLE_MS)));
             if busy {
                 return sleep.await;
             }
             tokio::select! {
+                biased;
                 () = sleep => {}
                 () = woken => {}
             }
@@ -236,7 +291,7 @@ impl<M: Machine> Core<M> {
 
 type Consensus = Context<sha256::Digest, ed25519::PublicKey>;
 
-impl<M: Machine, E: Send + Sync + 'static> Application<E> for App<M> {
+impl<M: Machine, E: Clock> Application<E> for App<M> {
     type SigningScheme = Scheme;
     type Context = Consensus;
     type Block = Block;
@@ -249,22 +304,23 @@ impl<M: Machine, E: Send + Sync + 'static> Application<E> for App<M> {
         (): (),
     ) -> Option<Digested<Block>> {
         let core = &self.core;
-        let parent = core.parent(ancestry).await?;
+        let (clock, context) = context;
+        let parent = core.parent(&clock, ancestry).await?;
         let pending = core.pending(&parent);
-        core.pace(&parent, &pending).await;
+        core.pace(&clock, &parent, &pending).await;
         let selected = core.mempool.lock().expect("not poisoned").select(&pending);
         let transactions: Vec<Bytes> = selected.into_iter().map(|(_, bytes)| bytes).collect();
         let before = &parent.header;
-        let time_ms = now_ms().max(before.time_ms + 1);
+        let time_ms = now_ms(&clock).max(before.time_ms + 1);
         let height = before.height + 1;
         let executed = core.execute(&parent, height, time_ms, &transactions);
         let header = Header {
             network: core.network,
             height,
-            view: context.1.round.view().get(),
+            view: context.round.view().get(),
             time_ms,
             parent: before.digest(),
-            proposer: key_bytes(&context.1.leader),
+            proposer: key_bytes(&context.leader),
             payload_root: payload_root(&transactions),
             outcomes_root: merkle_root(&executed.outcomes),
             events_root: merkle_root(&executed.events),
@@ -281,26 +337,27 @@ impl<M: Machine, E: Send + Sync + 'static> Application<E> for App<M> {
         mut ancestry: impl Ancestry<Block>,
     ) -> bool {
         let core = &self.core;
+        let (clock, context) = context;
         let Some(block) = ancestry.next().await.map(|b| b.inner().clone()) else {
-            return false;
+            return std::future::pending().await;
         };
         let header = &block.header;
-        if header.view != context.1.round.view().get()
-            || header.proposer != key_bytes(&context.1.leader)
+        if header.view != context.round.view().get()
+            || header.proposer != key_bytes(&context.leader)
         {
             return false;
         }
         // Not wrong, only early: its vote waits until our clock agrees.
         loop {
-            let ahead = header.time_ms.saturating_sub(now_ms() + AHEAD_MS);
+            let ahead = header.time_ms.saturating_sub(now_ms(&clock) + AHEAD_MS);
             if ahead == 0 {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(ahead.min(10_000))).await;
+            clock.sleep(Duration::from_millis(ahead.min(10_000))).await;
         }
-        match core.parent(ancestry).await {
+        match core.parent(&clock, ancestry).await {
             Some(parent) => core.check(&parent, &block).is_some(),
-            None => false,
+            None => core.is_finalised(&block),
         }
     }
 }

@@ -80,7 +80,6 @@ pub(crate) async fn run<M, C, F>(
             record,
             state: node.executed.state.clone(),
         }));
-        *core.root.lock().expect("not poisoned") = block.id();
         core.nodes
             .lock()
             .expect("not poisoned")

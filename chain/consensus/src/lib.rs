@@ -14,7 +14,10 @@ mod finalizer;
 mod machine;
 mod mempool;
 mod node;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod store;
+mod wiring;
 
 pub use app::Finalized;
 pub use block::Block;

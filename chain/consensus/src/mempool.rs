@@ -12,6 +12,8 @@ use crate::machine::Admitted;
 const WAITING_MAX: usize = 50_000;
 const BYTES_MAX: usize = 128 << 20;
 const PER_SENDER_MAX: usize = 64;
+/// Own transactions sent on again with each block.
+const RESENT_MAX: usize = 1_000;
 /// Blocks after which a transaction that was never included is forgotten.
 const AGE_MAX: u64 = 200;
 
@@ -64,14 +66,17 @@ impl Mempool {
         if self.contains(&admitted.id) {
             return Ok(false);
         }
-        if self.waiting.len() >= WAITING_MAX || self.bytes + bytes.len() > BYTES_MAX {
-            return Err(SubmitError::Full);
-        }
-        let of_sender = self.senders.entry(admitted.sender).or_default();
-        if *of_sender >= PER_SENDER_MAX {
+        if self.senders.get(&admitted.sender) >= Some(&PER_SENDER_MAX) {
             return Err(SubmitError::Quota);
         }
-        *of_sender += 1;
+        while self.waiting.len() >= WAITING_MAX || self.bytes + bytes.len() > BYTES_MAX {
+            // The cheapest, of these the last to come, makes room for a dearer one.
+            match self.order.last_key_value() {
+                Some(((Reverse(fee), _), id)) if *fee < admitted.fee => self.remove(&id.clone()),
+                _ => return Err(SubmitError::Full),
+            }
+        }
+        *self.senders.entry(admitted.sender).or_default() += 1;
         self.bytes += bytes.len();
         self.next += 1;
         let order = (Reverse(admitted.fee), self.next);
@@ -120,7 +125,8 @@ impl Mempool {
         self.waiting.keys().any(|id| !included.contains(id))
     }
 
-    /// Forgets what waited too long; returns what was submitted here and waits still.
+    /// Forgets what waited too long; returns what was submitted here and waits still, in
+    /// the order of blocks.
     pub fn own(&mut self, height: u64) -> Vec<Bytes> {
         let old: Vec<Digest> = self
             .waiting
@@ -131,11 +137,12 @@ impl Mempool {
         for id in &old {
             self.remove(id);
         }
-        self.waiting
+        self.order
             .values()
+            .filter_map(|id| self.waiting.get(id))
             .filter(|w| w.own && w.since + 1 < height)
             .map(|w| w.bytes.clone())
-            .take(1_000)
+            .take(RESENT_MAX)
             .collect()
     }
 }
@@ -150,6 +157,22 @@ mod tests {
             sender: [sender; 20],
             fee,
         }
+    }
+
+    #[test]
+    fn a_full_pool_makes_room_for_dearer_ones_only() {
+        let mut pool = Mempool::default();
+        let half = Bytes::from(vec![0; BYTES_MAX / 2]);
+        for (n, fee) in [(1, 3), (2, 2)] {
+            pool.insert(admitted(n, n, fee), half.clone(), 1, false)
+                .expect("room");
+        }
+        let one = Bytes::from(vec![0]);
+        let cheap = pool.insert(admitted(3, 3, 2), one.clone(), 1, false);
+        assert_eq!(cheap, Err(SubmitError::Full));
+        assert_eq!(pool.insert(admitted(4, 4, 9), one, 1, false), Ok(true));
+        assert!(pool.contains(&Digest::of(&[1])) && !pool.contains(&Digest::of(&[2])));
+        assert_eq!(pool.bytes, BYTES_MAX / 2 + 1);
     }
 
     #[test]

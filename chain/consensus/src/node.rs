@@ -1,71 +1,27 @@
-//! Wire one validator: network, marshal, engine, finalizer; and the handle to it.
+//! Start a validator from its folder; and the handle to it.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use borsh::BorshDeserialize as _;
 use bytes::Bytes;
-use commonware_broadcast::buffered;
-use commonware_consensus::marshal::core::Actor as MarshalActor;
-use commonware_consensus::marshal::resolver::p2p as marshal_resolver;
-use commonware_consensus::marshal::standard::{Inline, Standard};
-use commonware_consensus::marshal::{self, Start};
-use commonware_consensus::simplex::config::{Floor, ForwardPolicy, SkipPolicy};
-use commonware_consensus::simplex::elector::RoundRobin;
-use commonware_consensus::simplex::{self, Engine, SkipBudget};
-use commonware_consensus::types::{Epoch, FixedEpocher, Height, ViewDelta};
-use commonware_cryptography::certificate::ConstantProvider;
-use commonware_cryptography::sha256::Sha256;
-use commonware_cryptography::{ChaCha20Poly1305, Digested, Signer as _, ed25519, sha256};
-use commonware_p2p::authenticated::lookup;
-use commonware_p2p::{Address, AddressableManager as _, Receiver as _, Recipients, Sender as _};
-use commonware_parallel::Sequential;
-use commonware_runtime::buffer::paged::CacheRef;
-use commonware_runtime::{Quota, Runner as _, Spawner as _, Supervisor as _};
-use commonware_storage::archive::prunable;
-use commonware_storage::translator::TwoCap;
-use commonware_stream::cups::{self, Cups};
-use commonware_stream::sake::{self, Sake};
-use commonware_utils::ordered::Map;
-use commonware_utils::{NZDuration, NZU32, NZUsize};
-use light::{Header, NAMESPACE, Scheme};
+use commonware_runtime::Runner as _;
+use light::Header;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use types::Digest;
+use types::{Digest, merkle_root};
 
-use crate::app::{App, Core, Finalized, Node, genesis};
-use crate::block::{Block, TRANSACTION_BYTES_MAX};
-use crate::committee::{Committee, Seat, read_key};
-use crate::finalizer::{self, Inbox};
+use crate::app::{Core, Finalized, Node, genesis};
+use crate::block::TRANSACTION_BYTES_MAX;
+use crate::committee::{Committee, Seat};
 use crate::machine::Machine;
 use crate::mempool::{Mempool, SubmitError};
 use crate::store::{Record, Store};
+use crate::wiring::on_tokio;
 
-const VOTES: u64 = 0;
-const CERTIFICATES: u64 = 1;
-const RESOLVER: u64 = 2;
-const BACKFILL: u64 = 3;
-const BROADCAST: u64 = 4;
-const TRANSACTIONS: u64 = 5;
-
-const MAILBOX: NonZeroUsize = NZUsize!(1_024);
-/// The network reserves inbound room for this many messages per peer and channel.
-const RATE: Quota = Quota::per_second(NZU32!(128));
-const PAGE: NonZeroU16 = NonZeroU16::new(4_096).expect("not zero");
-const PAGES: NonZeroUsize = NZUsize!(1_024);
-const BUFFER: NonZeroUsize = NZUsize!(65_536);
-const SECTION: NonZeroU64 = NonZeroU64::new(1_024).expect("not zero");
-/// One epoch for ever: the committee is fixed (RFD 1).
-const EPOCH_BLOCKS: NonZeroU64 = NonZeroU64::new(u64::MAX / 4).expect("not zero");
-/// A transaction goes to the leaders of so many coming views.
-const LEADERS: u64 = 3;
 const WORKERS: usize = 2;
-/// Transactions travel in batches of at most this many bytes.
-const BATCH_BYTES_MAX: usize = 2 * TRANSACTION_BYTES_MAX;
-const BATCH_MAX: usize = 2_000;
+/// Transactions on their way to the network task.
+const FORWARDED_MAX: usize = 8_000;
 
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -93,7 +49,7 @@ pub struct Handle<M: Machine> {
     core: Arc<Core<M>>,
     forward: mpsc::Sender<Bytes>,
     stop: Arc<Mutex<Option<oneshot::Sender<()>>>>,
-    ended: watch::Receiver<bool>,
+    ended: watch::Receiver<()>,
 }
 
 impl<M: Machine> Clone for Handle<M> {
@@ -146,8 +102,8 @@ impl<M: Machine> Handle<M> {
     /// Resolves when the node has ended, wanted or not.
     pub async fn ended(&self) {
         let mut ended = self.ended.clone();
-        // An error means that the node's thread is gone: it has ended.
-        let _ = ended.wait_for(|e| *e).await;
+        // Nothing is ever sent: an error means that the node has dropped its end.
+        while ended.changed().await.is_ok() {}
     }
 
     /// Ends the node in order.
@@ -160,12 +116,22 @@ impl<M: Machine> Handle<M> {
     }
 }
 
-struct Queued {
+pub(crate) struct Queued {
     id: Digest,
     fresh: Option<Digest>,
 }
 
-fn queue<M: Machine>(core: &Core<M>, bytes: Bytes, own: bool) -> Result<Queued, SubmitError> {
+pub(crate) fn queue<M: Machine>(
+    core: &Core<M>,
+    bytes: Bytes,
+    own: bool,
+) -> Result<Queued, SubmitError> {
+    if bytes.len() > TRANSACTION_BYTES_MAX {
+        return Err(SubmitError::Refused(format!(
+            "a transaction has at most {TRANSACTION_BYTES_MAX} bytes; this one has {}",
+            bytes.len()
+        )));
+    }
     let head = core.head.borrow().clone();
     let admitted = core
         .machine
@@ -187,28 +153,6 @@ fn queue<M: Machine>(core: &Core<M>, bytes: Bytes, own: bool) -> Result<Queued, 
     })
 }
 
-/// Messages of at most [`BATCH_BYTES_MAX`] bytes.
-fn packed(transactions: impl Iterator<Item = Bytes>) -> Vec<Vec<u8>> {
-    let encode = |batch: &Vec<Bytes>| {
-        let batch: Vec<&[u8]> = batch.iter().map(Bytes::as_ref).collect();
-        borsh::to_vec(&batch).expect("writing to memory does not fail")
-    };
-    let (mut messages, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for transaction in transactions {
-        let more = transaction.len() + 4;
-        if bytes + more + 4 > BATCH_BYTES_MAX {
-            messages.push(encode(&std::mem::take(&mut batch)));
-            bytes = 0;
-        }
-        bytes += more;
-        batch.push(transaction);
-    }
-    if !batch.is_empty() {
-        messages.push(encode(&batch));
-    }
-    messages
-}
-
 /// Opens the node's state, replays what was not saved, and starts it on a thread of its own.
 pub fn start<M: Machine>(config: Config, machine: Arc<M>) -> Result<Handle<M>> {
     std::fs::create_dir_all(&config.data)
@@ -217,16 +161,9 @@ pub fn start<M: Machine>(config: Config, machine: Arc<M>) -> Result<Handle<M>> {
         config.committee.members().any(|m| m == config.seat.key()),
         "this seat does not belong to the network's committee"
     );
-    let core = Arc::new(open(&config, machine)?);
-    let (forward, forwarded) = mpsc::channel(100_000);
-    let (stop, stopped) = oneshot::channel();
-    let (ended_sender, ended) = watch::channel(false);
-    let handle = Handle {
-        core: core.clone(),
-        forward,
-        stop: Arc::new(Mutex::new(Some(stop))),
-        ended,
-    };
+    let store = Store::open(&config.data.join("blocks.redb"))?;
+    let core = Arc::new(open(&config, machine, Arc::new(store))?);
+    let (handle, ends, ended) = handle(core.clone());
     let runtime = commonware_runtime::tokio::Config::new()
         .with_worker_threads(WORKERS)
         .with_max_blocking_threads(16)
@@ -236,16 +173,39 @@ pub fn start<M: Machine>(config: Config, machine: Arc<M>) -> Result<Handle<M>> {
         .name("consensus".into())
         .spawn(move || {
             commonware_runtime::tokio::Runner::new(runtime)
-                .start(|context| run(context, config, core, forwarded, stopped));
-            ended_sender.send_replace(true);
+                .start(|context| on_tokio(context, config, core, ends));
+            drop(ended);
         })
         .context("start the consensus thread")?;
     Ok(handle)
 }
 
+/// The node's ends of what its handle holds.
+pub(crate) struct Ends {
+    pub forwarded: mpsc::Receiver<Bytes>,
+    pub stopped: oneshot::Receiver<()>,
+}
+
+/// The sender is dropped when nothing of the node runs any more.
+pub(crate) fn handle<M: Machine>(core: Arc<Core<M>>) -> (Handle<M>, Ends, watch::Sender<()>) {
+    let (forward, forwarded) = mpsc::channel(FORWARDED_MAX);
+    let (stop, stopped) = oneshot::channel();
+    let (ended_sender, ended) = watch::channel(());
+    let handle = Handle {
+        core,
+        forward,
+        stop: Arc::new(Mutex::new(Some(stop))),
+        ended,
+    };
+    (handle, Ends { forwarded, stopped }, ended_sender)
+}
+
 /// The saved state, brought up to the last block kept.
-fn open<M: Machine>(config: &Config, machine: Arc<M>) -> Result<Core<M>> {
-    let store = Store::open(&config.data.join("blocks.redb"))?;
+pub(crate) fn open<M: Machine>(
+    config: &Config,
+    machine: Arc<M>,
+    store: Arc<Store>,
+) -> Result<Core<M>> {
     let (first, executed) = genesis(machine.as_ref(), config.network, config.genesis_ms);
     let mut node = Node {
         header: first.header.clone(),
@@ -284,10 +244,14 @@ fn open<M: Machine>(config: &Config, machine: Arc<M>) -> Result<Core<M>> {
             height,
             header.time_ms,
             &transactions,
-            &|_| true,
+            // A leader may have put a wrong signature into a block: it is no more valid now.
+            &|_| false,
         );
-        let state_root = light::state_root(&node.header.state_root, &executed.changes);
-        if state_root != header.state_root {
+        let same = header.parent == node.header.digest()
+            && header.outcomes_root == merkle_root(&executed.outcomes)
+            && header.events_root == merkle_root(&executed.events)
+            && header.state_root == light::state_root(&node.header.state_root, &executed.changes);
+        if !same {
             bail!(
                 "block {height} on disk executes to another state: this program or its data is broken; restore the data folder or sync anew"
             );
@@ -317,248 +281,5 @@ fn open<M: Machine>(config: &Config, machine: Arc<M>) -> Result<Core<M>> {
         wake: Notify::new(),
         nodes: Mutex::new([(id, Arc::new(node))].into()),
         head: watch::channel(head).0,
-        root: Mutex::new(id),
     })
-}
-
-async fn run<M: Machine>(
-    context: commonware_runtime::tokio::Context,
-    config: Config,
-    core: Arc<Core<M>>,
-    forwarded: mpsc::Receiver<Bytes>,
-    stopped: oneshot::Receiver<()>,
-) {
-    let me = config.seat.identity.public_key();
-    let members = config.committee.members.clone();
-    let scheme = Scheme::signer(
-        NAMESPACE,
-        members.clone(),
-        config.committee.sharing.clone(),
-        config.seat.share.clone(),
-    );
-    let Some(scheme) = scheme else {
-        tracing::error!("this seat's share does not belong to the committee's key");
-        return;
-    };
-    let largest = commonware_p2p::max_message_size(&[
-        simplex::max_payload_size::<Scheme, sha256::Digest>(members.len() as u32),
-        marshal::max_payload_size::<Standard<Block>, Scheme>(members.len() as u32, &()),
-        BATCH_BYTES_MAX,
-    ]);
-    let mut p2p = lookup::Config::local(
-        Cups::<_, ChaCha20Poly1305>::new(
-            Sake {
-                signer: config.seat.identity.clone(),
-                synchrony_bound: Duration::from_secs(5),
-                max_handshake_age: Duration::from_secs(10),
-                version: sake::Version::V1,
-            },
-            cups::Version::V1,
-        ),
-        &[NAMESPACE, b"_P2P"].concat(),
-        config.listen,
-        NonZeroUsize::new(members.len()).expect("a committee is not empty"),
-        largest,
-        MAILBOX,
-    );
-    // Validators may share an address (`dev`): their number bounds handshakes, not their hosts.
-    p2p.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(256));
-    p2p.allowed_handshake_rate_per_subnet = Quota::per_second(NZU32!(256));
-    p2p.peer_connection_cooldown = Duration::from_millis(200);
-    let (mut network, mut oracle) = lookup::Network::new(context.child("network"), p2p);
-    let votes = network.register(VOTES, RATE);
-    let certificates = network.register(CERTIFICATES, RATE);
-    let resolver = network.register(RESOLVER, RATE);
-    let backfill = network.register(BACKFILL, RATE);
-    let broadcast = network.register(BROADCAST, RATE);
-    let (mut sender, mut receiver) = network.register(TRANSACTIONS, RATE);
-    let peers = config.peers.iter().filter_map(|peer| {
-        let key = read_key(&peer.key).ok()?;
-        Some((key, Address::Symmetric(peer.address)))
-    });
-    oracle.track(0, Map::from_iter_dedup(peers));
-    let network = network.start();
-
-    let resolver_engine = marshal_resolver::init(
-        context.child("backfill"),
-        marshal_resolver::Config {
-            public_key: me.clone(),
-            peer_provider: oracle.clone(),
-            blocker: oracle.clone(),
-            mailbox_size: MAILBOX,
-            fetch_timeout: NZDuration!(Duration::from_secs(2)),
-            fetch_retry_delay: Duration::from_millis(100),
-            priority_requests: false,
-            priority_responses: false,
-        },
-        backfill,
-    );
-    let (broadcaster, buffer) = buffered::Engine::new(
-        context.child("broadcast"),
-        buffered::Config {
-            public_key: me.clone(),
-            mailbox_size: MAILBOX,
-            deque_size: 16,
-            priority: false,
-            codec_config: (),
-            peer_provider: oracle.clone(),
-            strategy: Sequential,
-        },
-    );
-    let broadcaster = broadcaster.start(broadcast);
-
-    let cache = CacheRef::new(PAGE, PAGES);
-    let archive = |name: &str| prunable::Config {
-        translator: TwoCap,
-        metadata_partition: format!("{name}-metadata"),
-        key_partition: format!("{name}-key"),
-        key_page_cache: cache.clone(),
-        value_partition: format!("{name}-value"),
-        compression: None,
-        codec_config: (),
-        items_per_section: SECTION,
-        key_write_buffer: BUFFER,
-        value_write_buffer: BUFFER,
-        replay_buffer: BUFFER,
-    };
-    let finalizations =
-        prunable::Archive::init(context.child("finalizations"), archive("finalizations"))
-            .await
-            .expect("the archive of certificates opens");
-    let blocks = prunable::Archive::init(context.child("blocks"), archive("blocks"))
-        .await
-        .expect("the archive of blocks opens");
-    let (first, _) = genesis(core.machine.as_ref(), config.network, config.genesis_ms);
-    let first = Digested::compute(first, &Sequential).await;
-    let first_digest = sha256::Digest::from(first.inner().id().0);
-    let epocher = FixedEpocher::new(EPOCH_BLOCKS);
-    let (marshal_actor, marshal, _) = MarshalActor::init(
-        context.child("marshal"),
-        finalizations,
-        blocks,
-        marshal::Config {
-            provider: ConstantProvider::<Scheme, Epoch>::new(scheme.clone()),
-            epocher: epocher.clone(),
-            start: Start::Genesis(first),
-            partition_prefix: "marshal".into(),
-            mailbox_size: MAILBOX,
-            view_retention: ViewDelta::new(64),
-            prunable_items_per_section: SECTION,
-            page_cache: cache.clone(),
-            replay_buffer: BUFFER,
-            key_write_buffer: BUFFER,
-            value_write_buffer: BUFFER,
-            block_codec_config: (),
-            max_repair: NZUsize!(32),
-            max_pending_acks: NZUsize!(16),
-            strategy: Sequential,
-        },
-    )
-    .await;
-    let app = Inline::new(
-        context.child("app"),
-        App { core: core.clone() },
-        marshal.clone(),
-        epocher,
-    );
-    let (inbox, finalised) = mpsc::unbounded_channel();
-    let marshal_handle = marshal_actor.start(Inbox(inbox), buffer, resolver_engine);
-
-    let engine = Engine::new(
-        context.child("simplex"),
-        simplex::config::Config {
-            scheme,
-            elector: RoundRobin::<Sha256>::default(),
-            blocker: oracle.clone(),
-            automaton: app.clone(),
-            relay: app.clone(),
-            reporter: app,
-            track_historical_votes: false,
-            strategy: Sequential,
-            partition: "simplex".into(),
-            mailbox_size: MAILBOX,
-            epoch: Epoch::zero(),
-            floor: Floor::Genesis(first_digest),
-            replay_buffer: BUFFER,
-            write_buffer: BUFFER,
-            page_cache: cache,
-            leader_timeout: Duration::from_millis(1_600),
-            certification_timeout: Duration::from_millis(2_500),
-            timeout_retry: Duration::from_millis(500),
-            view_retention: ViewDelta::new(64),
-            skip: SkipPolicy::Enabled {
-                timeout: Duration::from_secs(5),
-                budget: SkipBudget::Participants,
-            },
-            fetch_timeout: NZDuration!(Duration::from_secs(2)),
-            fetch_retry_delay: Duration::from_millis(100),
-            forward: ForwardPolicy::Disabled,
-        },
-    );
-    let engine = engine.start(votes, certificates, resolver);
-
-    let finalizer = {
-        let core = core.clone();
-        context.child("finalizer").spawn(move |_| async move {
-            let certificate = |height| {
-                let marshal = marshal.clone();
-                async move {
-                    let found = marshal.get_finalization(Height::new(height)).await?;
-                    Some(light::certificate_bytes(&found))
-                }
-            };
-            finalizer::run(core, finalised, certificate).await;
-        })
-    };
-    let receiving = {
-        let core = core.clone();
-        context.child("transactions").spawn(move |_| async move {
-            while let Ok((_, bytes)) = receiver.recv().await {
-                let Ok(batch) = Vec::<Vec<u8>>::try_from_slice(bytes.as_ref()) else {
-                    continue;
-                };
-                for bytes in batch {
-                    // What is refused here was refused to its sender, or raced with a block.
-                    let _ = queue(&core, Bytes::from(bytes), false);
-                }
-            }
-        })
-    };
-    let sending = {
-        let core = core.clone();
-        let order: Vec<ed25519::PublicKey> = members.iter().cloned().collect();
-        context.child("forward").spawn(move |_| async move {
-            let mut forwarded = forwarded;
-            let mut heads = core.head.subscribe();
-            let mut batch = Vec::new();
-            loop {
-                tokio::select! {
-                    count = forwarded.recv_many(&mut batch, BATCH_MAX) => if count == 0 {
-                        return;
-                    },
-                    changed = heads.changed() => {
-                        if changed.is_err() {
-                            return;
-                        }
-                        let height = heads.borrow_and_update().header.height;
-                        batch = core.mempool.lock().expect("not poisoned").own(height);
-                    }
-                }
-                let view = core.head.borrow().header.view;
-                let leaders: Vec<ed25519::PublicKey> = (1..=LEADERS)
-                    .map(|ahead| order[((view + ahead) % order.len() as u64) as usize].clone())
-                    .filter(|leader| *leader != me)
-                    .collect();
-                for message in packed(batch.drain(..)) {
-                    sender.send(Recipients::Some(leaders.clone()), message, false);
-                }
-            }
-        })
-    };
-    tokio::select! {
-        _ = stopped => {}
-        ended = commonware_runtime::Handle::select([
-            network, broadcaster, marshal_handle, engine, finalizer, receiving, sending,
-        ]) => tracing::error!(?ended, "a part of the validator has stopped"),
-    }
 }

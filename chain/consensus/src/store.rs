@@ -31,6 +31,17 @@ impl Store {
             .set_cache_size(8 << 20)
             .create(path)
             .with_context(|| format!("open {}", path.display()))?;
+        Self::with(database)
+    }
+
+    /// Lives as long as the process: for simulation.
+    #[cfg(feature = "simulation")]
+    pub fn memory() -> Result<Self> {
+        let memory = redb::backends::InMemoryBackend::new();
+        Self::with(Database::builder().create_with_backend(memory)?)
+    }
+
+    fn with(database: Database) -> Result<Self> {
         let write = database.begin_write()?;
         write.open_table(BLOCKS)?;
         write.open_table(SAVED)?;

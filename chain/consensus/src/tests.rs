@@ -8,9 +8,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bytes::Bytes;
-use types::Digest;
+use light::Header;
+use types::{Digest, merkle_root};
 
-use crate::{Admitted, Committee, Config, Executed, Handle, Machine, Peer, Seat, deal, start};
+use crate::app::{Core, Node};
+use crate::block::{TRANSACTION_BYTES_MAX, payload_root};
+use crate::node::{open, queue};
+use crate::store::Store;
+use crate::{
+    Admitted, Block, Committee, Config, Executed, Handle, Machine, Peer, Record, Seat, SubmitError,
+    deal, start,
+};
+
+/// What a wrongly signed transaction begins with: never counted.
+const FORGED: &[u8] = b"forged";
 
 /// Each transaction counts its own bytes.
 struct Counter;
@@ -25,6 +36,9 @@ impl Machine for Counter {
     }
 
     fn admit(&self, state: &Counts, transaction: &[u8]) -> Result<Admitted, String> {
+        if transaction.starts_with(FORGED) {
+            return Err("its signature does not fit".into());
+        }
         if state.contains_key(transaction) {
             return Err("counted already".into());
         }
@@ -45,10 +59,13 @@ impl Machine for Counter {
         _: u64,
         _: u64,
         transactions: &[Bytes],
-        _: &dyn Fn(&Digest) -> bool,
+        verified: &dyn Fn(&Digest) -> bool,
     ) -> Executed<Counts> {
         let mut state = parent.clone();
         for transaction in transactions {
+            if transaction.starts_with(FORGED) && !verified(&self.id(transaction)) {
+                continue;
+            }
             *state.entry(transaction.to_vec()).or_default() += 1;
         }
         executed(state, transactions)
@@ -120,7 +137,11 @@ impl Net {
     }
 
     fn start(&self, at: usize) -> Handle<Counter> {
-        let config = Config {
+        start(self.config(at), Arc::new(Counter)).expect("starts")
+    }
+
+    fn config(&self, at: usize) -> Config {
+        Config {
             data: Path::join(self.folder.path(), at.to_string()),
             committee: self.committee.clone(),
             seat: self.seats[at].clone(),
@@ -128,8 +149,7 @@ impl Net {
             peers: self.peers.clone(),
             network: Digest::of(b"test"),
             genesis_ms: 1,
-        };
-        start(config, Arc::new(Counter)).expect("starts")
+        }
     }
 }
 
@@ -197,10 +217,12 @@ fn agree_restart_and_catch_up() {
 
     // All stop; all go on where they were.
     nodes.iter().for_each(stop);
-    let height = nodes[0].head().header.height;
+    let heights: Vec<u64> = nodes.iter().map(|n| n.head().header.height).collect();
     drop(nodes);
     let nodes: Vec<_> = (0..4).map(|n| net.start(n)).collect();
-    assert!(nodes.iter().all(|n| n.head().header.height + 2 >= height));
+    for (node, height) in nodes.iter().zip(heights) {
+        assert!(node.head().header.height >= height, "nothing kept is lost");
+    }
     nodes[2].submit(Bytes::from(vec![99; 40])).expect("queued");
     wait("all back", || {
         nodes
@@ -256,5 +278,152 @@ fn agree_restart_and_catch_up() {
     }
     println!("{certified} certificates for {common} blocks on four nodes");
     assert!(certified as u64 >= common);
+    nodes.iter().for_each(stop);
+}
+
+/// One validator's state, without a network.
+fn opened(net: &Net, store: &Arc<Store>) -> Result<Core<Counter>> {
+    open(&net.config(0), Arc::new(Counter), store.clone())
+}
+
+fn store(net: &Net) -> Arc<Store> {
+    Arc::new(Store::open(&net.folder.path().join("blocks.redb")).expect("opens"))
+}
+
+fn head(core: &Core<Counter>) -> Arc<Node<Counts>> {
+    let digest = core.head.borrow().header.digest();
+    core.node(&digest).expect("the head is executed")
+}
+
+/// A block as an honest leader would make it, were `transactions` all it had.
+fn block_on(parent: &Node<Counts>, transactions: Vec<Bytes>) -> (Block, Executed<Counts>) {
+    let height = parent.header.height + 1;
+    let state = &parent.executed.state;
+    let executed = Counter.execute(state, height, height, &transactions, &|_| false);
+    let header = Header {
+        network: Digest::of(b"test"),
+        height,
+        view: height,
+        time_ms: parent.header.time_ms + 1,
+        parent: parent.header.digest(),
+        proposer: [0; 32],
+        payload_root: payload_root(&transactions),
+        outcomes_root: merkle_root(&executed.outcomes),
+        events_root: merkle_root(&executed.events),
+        state_root: light::state_root(&parent.header.state_root, &executed.changes),
+    };
+    (Block::new(header, transactions), executed)
+}
+
+#[test]
+fn a_wrong_signature_in_a_block_is_wrong_on_replay_too() {
+    let net = Net::new();
+    let store = store(&net);
+    let core = opened(&net, &store).expect("empty");
+    let forged = Bytes::from([FORGED, b"!"].concat());
+    let (block, executed) = block_on(&head(&core), vec![forged, Bytes::from_static(b"good")]);
+    let record = Record {
+        header: block.header.to_bytes(),
+        certificate: None,
+        transactions: block.transactions.iter().map(|t| t.to_vec()).collect(),
+        outcomes: executed.outcomes.clone(),
+        events: executed.events.clone(),
+    };
+    store.put(1, &record, None).expect("kept");
+    let again = opened(&net, &store).expect("its own blocks replay");
+    assert_eq!(again.head.borrow().state, executed.state);
+
+    // What does not replay to its header is refused, with a next step.
+    let other = Record {
+        transactions: vec![b"other".to_vec()],
+        ..record
+    };
+    store.put(1, &other, None).expect("kept");
+    let refused = opened(&net, &store).err().expect("refused").to_string();
+    assert!(refused.contains("executes to another state"), "{refused}");
+}
+
+#[test]
+fn blocks_that_lie_are_refused() {
+    let net = Net::new();
+    let core = opened(&net, &store(&net)).expect("empty");
+    let parent = head(&core);
+    let (good, _) = block_on(&parent, vec![Bytes::from_static(b"a")]);
+    let lies: [fn(&mut Header); 8] = [
+        |h| h.network = Digest::of(b"other"),
+        |h| h.height += 1,
+        |h| h.parent = Digest::of(b"other"),
+        |h| h.time_ms = 1,
+        |h| h.view = 0,
+        |h| h.outcomes_root = Digest::default(),
+        |h| h.events_root = Digest::default(),
+        |h| h.state_root = Digest::default(),
+    ];
+    for (at, lie) in lies.iter().enumerate() {
+        let mut header = (*good.header).clone();
+        lie(&mut header);
+        let block = Block::new(header, good.transactions.to_vec());
+        assert!(core.check(&parent, &block).is_none(), "lie {at}");
+    }
+    assert!(core.check(&parent, &good).is_some());
+}
+
+#[test]
+fn too_large_is_refused_before_it_travels() {
+    let net = Net::new();
+    let core = opened(&net, &store(&net)).expect("empty");
+    let large = Bytes::from(vec![0; TRANSACTION_BYTES_MAX + 1]);
+    match queue(&core, large.clone(), true) {
+        Err(SubmitError::Refused(why)) => assert!(why.contains("at most"), "{why}"),
+        _ => panic!("queued"),
+    }
+    assert!(queue(&core, large.slice(1..), true).is_ok());
+}
+
+/// Figures, not a check: `cargo test -p consensus -- --ignored --nocapture load`.
+#[test]
+#[ignore = "measures"]
+fn load() {
+    let net = Net::new();
+    let nodes: Vec<_> = (0..4).map(|n| net.start(n)).collect();
+    wait("first blocks", || {
+        nodes.iter().all(|n| n.head().header.height >= 2)
+    });
+    let cpu = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").expect("on Linux");
+        let fields: Vec<u64> = stat.split(' ').filter_map(|f| f.parse().ok()).collect();
+        // utime and stime, in hundredths of a second.
+        fields[10] + fields[11]
+    };
+    let (before, at, height) = (Instant::now(), cpu(), nodes[0].head().header.height);
+    std::thread::sleep(Duration::from_secs(10));
+    println!(
+        "idle: {} blocks and {} ms CPU in {:?} (four validators)",
+        nodes[0].head().header.height - height,
+        (cpu() - at) * 10,
+        before.elapsed()
+    );
+    let resident = std::fs::read_to_string("/proc/self/status").expect("on Linux");
+    let resident = resident.lines().find(|l| l.starts_with("VmRSS"));
+    println!("{resident:?} (four validators)");
+    let count = 20_000u32;
+    let before = Instant::now();
+    let height = nodes[0].head().header.height;
+    for n in 0..count {
+        let mut bytes = vec![7; 200];
+        bytes[..4].copy_from_slice(&n.to_le_bytes());
+        nodes[n as usize % 4]
+            .submit(Bytes::from(bytes))
+            .expect("queued");
+    }
+    let submitted = before.elapsed();
+    wait("all applied", || {
+        nodes.iter().all(|n| n.head().state.len() == count as usize)
+    });
+    println!(
+        "{count} transactions: submitted in {submitted:?}, applied on all in {:?}, {} blocks",
+        before.elapsed(),
+        nodes[0].head().header.height - height
+    );
     nodes.iter().for_each(stop);
 }

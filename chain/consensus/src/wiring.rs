@@ -1,0 +1,459 @@
+//! Wire the parts of a validator: marshal, engine, finalizer, forwarding.
+//!
+//! A macro, expanded once per runtime and network with their concrete types: the engine's
+//! types, generic over both, take the compiler many minutes.
+
+use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
+use std::sync::Arc;
+use std::time::Duration;
+
+use borsh::BorshDeserialize as _;
+use bytes::Bytes;
+use commonware_broadcast::buffered;
+use commonware_consensus::marshal::core::Actor as MarshalActor;
+use commonware_consensus::marshal::resolver::p2p as marshal_resolver;
+use commonware_consensus::marshal::standard::{Inline, Standard};
+use commonware_consensus::marshal::{self, Start};
+use commonware_consensus::simplex::config::{Floor, ForwardPolicy, SkipPolicy};
+use commonware_consensus::simplex::elector::RoundRobin;
+use commonware_consensus::simplex::{self, Engine, SkipBudget};
+use commonware_consensus::types::{Epoch, FixedEpocher, Height, ViewDelta};
+use commonware_cryptography::certificate::ConstantProvider;
+use commonware_cryptography::sha256::Sha256;
+use commonware_cryptography::{ChaCha20Poly1305, Digested, Signer as _, ed25519, sha256};
+use commonware_p2p::authenticated::lookup;
+use commonware_p2p::{Address, AddressableManager as _, Receiver as _, Recipients, Sender as _};
+use commonware_parallel::Sequential;
+use commonware_runtime::buffer::paged::CacheRef;
+use commonware_runtime::{Clock as _, Handle, Quota, Spawner as _, Supervisor as _};
+use commonware_storage::archive::prunable;
+use commonware_storage::translator::TwoCap;
+use commonware_stream::cups::{self, Cups};
+use commonware_stream::sake::{self, Sake};
+use commonware_utils::ordered::Map;
+use commonware_utils::{NZDuration, NZU32, NZUsize};
+use light::{NAMESPACE, Scheme};
+use tokio::sync::mpsc;
+
+use crate::app::{App, Core, genesis};
+use crate::block::{Block, TRANSACTION_BYTES_MAX};
+use crate::committee::read_key;
+use crate::finalizer::{self, Inbox};
+use crate::machine::Machine;
+use crate::node::{Config, Ends, queue};
+
+const VOTES: u64 = 0;
+const CERTIFICATES: u64 = 1;
+const RESOLVER: u64 = 2;
+const BACKFILL: u64 = 3;
+const BROADCAST: u64 = 4;
+const TRANSACTIONS: u64 = 5;
+
+const MAILBOX: NonZeroUsize = NZUsize!(1_024);
+/// The network reserves inbound room for this many messages per peer and channel.
+const RATE: Quota = Quota::per_second(NZU32!(128));
+const PAGE: NonZeroU16 = NonZeroU16::new(4_096).expect("not zero");
+const PAGES: NonZeroUsize = NZUsize!(1_024);
+const BUFFER: NonZeroUsize = NZUsize!(65_536);
+const SECTION: NonZeroU64 = NonZeroU64::new(1_024).expect("not zero");
+/// One epoch for ever: the committee is fixed (RFD 1).
+const EPOCH_BLOCKS: NonZeroU64 = NonZeroU64::new(u64::MAX / 4).expect("not zero");
+/// A transaction goes to the leaders of so many coming views.
+const LEADERS: u64 = 3;
+/// Transactions travel in batches of at most this many bytes.
+const BATCH_BYTES_MAX: usize = 2 * TRANSACTION_BYTES_MAX;
+const BATCH_MAX: usize = 2_000;
+/// Transactions gather for so long between batches: the network refuses more than [`RATE`].
+const BATCH_PAUSE: Duration = Duration::from_millis(10);
+
+/// Messages of at most [`BATCH_BYTES_MAX`] bytes.
+fn packed(transactions: impl Iterator<Item = Bytes>) -> Vec<Vec<u8>> {
+    let encode = |batch: &Vec<Bytes>| {
+        let batch: Vec<&[u8]> = batch.iter().map(Bytes::as_ref).collect();
+        borsh::to_vec(&batch).expect("writing to memory does not fail")
+    };
+    let (mut messages, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for transaction in transactions {
+        let more = transaction.len() + 4;
+        if bytes + more + 4 > BATCH_BYTES_MAX {
+            messages.push(encode(&std::mem::take(&mut batch)));
+            bytes = 0;
+        }
+        bytes += more;
+        batch.push(transaction);
+    }
+    if !batch.is_empty() {
+        messages.push(encode(&batch));
+    }
+    messages
+}
+
+/// Largest message of any channel.
+fn message_bytes_max(members: usize) -> u32 {
+    let members = members as u32;
+    commonware_p2p::max_message_size(&[
+        simplex::max_payload_size::<Scheme, sha256::Digest>(members),
+        marshal::max_payload_size::<Standard<Block>, Scheme>(members, &()),
+        BATCH_BYTES_MAX,
+    ])
+}
+
+fn scheme(config: &Config) -> Option<Scheme> {
+    let scheme = Scheme::signer(
+        NAMESPACE,
+        config.committee.members.clone(),
+        config.committee.sharing.clone(),
+        config.seat.share.clone(),
+    );
+    if scheme.is_none() {
+        tracing::error!("this seat's share does not belong to the committee's key");
+    }
+    scheme
+}
+
+/// Starts all that is above the network; evaluates to the handles of its tasks.
+/// `$prefix` keeps nodes apart that share one storage.
+macro_rules! start_parts {
+    ($context:ident, $config:ident, $core:ident, $scheme:ident, $forwarded:expr,
+     $blocker:ident, $provider:ident, $prefix:expr, $channels:expr) => {{
+        let (context, config, core, scheme) = (&$context, &$config, $core, $scheme);
+        let [
+            votes,
+            certificates,
+            resolver,
+            backfill,
+            broadcast,
+            transactions,
+        ] = $channels;
+        let (mut sender, mut receiver) = transactions;
+        let prefix: &str = $prefix;
+        let me = config.seat.identity.public_key();
+        let resolver_engine = marshal_resolver::init(
+            context.child("backfill"),
+            marshal_resolver::Config {
+                public_key: me.clone(),
+                peer_provider: $provider.clone(),
+                blocker: $blocker.clone(),
+                mailbox_size: MAILBOX,
+                fetch_timeout: NZDuration!(Duration::from_secs(2)),
+                fetch_retry_delay: Duration::from_millis(100),
+                priority_requests: false,
+                priority_responses: false,
+            },
+            backfill,
+        );
+        let (broadcaster, buffer) = buffered::Engine::new(
+            context.child("broadcast"),
+            buffered::Config {
+                public_key: me.clone(),
+                mailbox_size: MAILBOX,
+                deque_size: 16,
+                priority: false,
+                codec_config: (),
+                peer_provider: $provider.clone(),
+                strategy: Sequential,
+            },
+        );
+        let broadcaster = broadcaster.start(broadcast);
+
+        let cache = CacheRef::new(PAGE, PAGES);
+        let archive = |name: &str| prunable::Config {
+            translator: TwoCap,
+            metadata_partition: format!("{prefix}{name}-metadata"),
+            key_partition: format!("{prefix}{name}-key"),
+            key_page_cache: cache.clone(),
+            value_partition: format!("{prefix}{name}-value"),
+            compression: None,
+            codec_config: (),
+            items_per_section: SECTION,
+            key_write_buffer: BUFFER,
+            value_write_buffer: BUFFER,
+            replay_buffer: BUFFER,
+        };
+        let finalizations =
+            prunable::Archive::init(context.child("finalizations"), archive("finalizations"))
+                .await
+                .expect("the archive of certificates opens");
+        let blocks = prunable::Archive::init(context.child("blocks"), archive("blocks"))
+            .await
+            .expect("the archive of blocks opens");
+        let (first, _) = genesis(core.machine.as_ref(), config.network, config.genesis_ms);
+        let first = Digested::compute(first, &Sequential).await;
+        let first_digest = sha256::Digest::from(first.inner().id().0);
+        let epocher = FixedEpocher::new(EPOCH_BLOCKS);
+        let (marshal_actor, marshal, _) = MarshalActor::init(
+            context.child("marshal"),
+            finalizations,
+            blocks,
+            marshal::Config {
+                provider: ConstantProvider::<Scheme, Epoch>::new(scheme.clone()),
+                epocher: epocher.clone(),
+                start: Start::Genesis(first),
+                partition_prefix: format!("{prefix}marshal"),
+                mailbox_size: MAILBOX,
+                view_retention: ViewDelta::new(64),
+                prunable_items_per_section: SECTION,
+                page_cache: cache.clone(),
+                replay_buffer: BUFFER,
+                key_write_buffer: BUFFER,
+                value_write_buffer: BUFFER,
+                block_codec_config: (),
+                max_repair: NZUsize!(32),
+                max_pending_acks: NZUsize!(16),
+                strategy: Sequential,
+            },
+        )
+        .await;
+        let app = Inline::new(
+            context.child("app"),
+            App { core: core.clone() },
+            marshal.clone(),
+            epocher,
+        );
+        let (inbox, finalised) = mpsc::unbounded_channel();
+        let marshal_handle = marshal_actor.start(Inbox(inbox), buffer, resolver_engine);
+
+        let engine = Engine::new(
+            context.child("simplex"),
+            simplex::config::Config {
+                scheme,
+                elector: RoundRobin::<Sha256>::default(),
+                blocker: $blocker.clone(),
+                automaton: app.clone(),
+                relay: app.clone(),
+                reporter: app,
+                track_historical_votes: false,
+                strategy: Sequential,
+                partition: format!("{prefix}simplex"),
+                mailbox_size: MAILBOX,
+                epoch: Epoch::zero(),
+                floor: Floor::Genesis(first_digest),
+                replay_buffer: BUFFER,
+                write_buffer: BUFFER,
+                page_cache: cache,
+                leader_timeout: Duration::from_millis(1_600),
+                certification_timeout: Duration::from_millis(2_500),
+                timeout_retry: Duration::from_millis(500),
+                view_retention: ViewDelta::new(64),
+                skip: SkipPolicy::Enabled {
+                    timeout: Duration::from_secs(5),
+                    budget: SkipBudget::Participants,
+                },
+                fetch_timeout: NZDuration!(Duration::from_secs(2)),
+                fetch_retry_delay: Duration::from_millis(100),
+                forward: ForwardPolicy::Disabled,
+            },
+        );
+        let engine = engine.start(votes, certificates, resolver);
+
+        let finalizer = {
+            let core = core.clone();
+            context.child("finalizer").spawn(move |_| async move {
+                let certificate = |height| {
+                    let marshal = marshal.clone();
+                    async move {
+                        let found = marshal.get_finalization(Height::new(height)).await?;
+                        Some(light::certificate_bytes(&found))
+                    }
+                };
+                finalizer::run(core, finalised, certificate).await;
+            })
+        };
+        let receiving = {
+            let core = core.clone();
+            context.child("transactions").spawn(move |_| async move {
+                while let Ok((_, bytes)) = receiver.recv().await {
+                    let Ok(batch) = Vec::<Vec<u8>>::try_from_slice(bytes.as_ref()) else {
+                        continue;
+                    };
+                    for bytes in batch.into_iter().take(BATCH_MAX) {
+                        // What is refused here was refused to its sender, or raced with a block.
+                        let _ = queue(&core, Bytes::from(bytes), false);
+                    }
+                }
+            })
+        };
+        let sending = {
+            let core = core.clone();
+            let order: Vec<ed25519::PublicKey> = config.committee.members.iter().cloned().collect();
+            let mut forwarded = $forwarded;
+            context.child("forward").spawn(move |clock| async move {
+                let mut heads = core.head.subscribe();
+                let mut batch = Vec::new();
+                loop {
+                    tokio::select! {
+                        biased;
+                        count = forwarded.recv_many(&mut batch, BATCH_MAX) => if count == 0 {
+                            return;
+                        },
+                        changed = heads.changed() => {
+                            if changed.is_err() {
+                                return;
+                            }
+                            let height = heads.borrow_and_update().header.height;
+                            batch = core.mempool.lock().expect("not poisoned").own(height);
+                        }
+                    }
+                    let view = core.head.borrow().header.view;
+                    let leaders: Vec<ed25519::PublicKey> = (1..=LEADERS)
+                        .map(|ahead| order[((view + ahead) % order.len() as u64) as usize].clone())
+                        .filter(|leader| *leader != me)
+                        .collect();
+                    for message in packed(batch.drain(..)) {
+                        sender.send(Recipients::Some(leaders.clone()), message, false);
+                    }
+                    clock.sleep(BATCH_PAUSE).await;
+                }
+            })
+        };
+        [
+            broadcaster,
+            marshal_handle,
+            engine,
+            finalizer,
+            receiving,
+            sending,
+        ]
+    }};
+}
+
+/// Runs until the handle says so or a part fails.
+pub async fn on_tokio<M: Machine>(
+    context: commonware_runtime::tokio::Context,
+    config: Config,
+    core: Arc<Core<M>>,
+    ends: Ends,
+) {
+    let Some(scheme) = scheme(&config) else {
+        return;
+    };
+    let members = config.committee.members.clone();
+    let mut p2p = lookup::Config::local(
+        Cups::<_, ChaCha20Poly1305>::new(
+            Sake {
+                signer: config.seat.identity.clone(),
+                synchrony_bound: Duration::from_secs(5),
+                max_handshake_age: Duration::from_secs(10),
+                version: sake::Version::V1,
+            },
+            cups::Version::V1,
+        ),
+        &[NAMESPACE, b"_P2P"].concat(),
+        config.listen,
+        NonZeroUsize::new(members.len()).expect("a committee is not empty"),
+        message_bytes_max(members.len()),
+        MAILBOX,
+    );
+    // Validators may share an address (`dev`): their number bounds handshakes, not their hosts.
+    p2p.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(256));
+    p2p.allowed_handshake_rate_per_subnet = Quota::per_second(NZU32!(256));
+    p2p.peer_connection_cooldown = Duration::from_millis(200);
+    let (mut network, mut oracle) = lookup::Network::new(context.child("network"), p2p);
+    let votes = network.register(VOTES, RATE);
+    let certificates = network.register(CERTIFICATES, RATE);
+    let resolver = network.register(RESOLVER, RATE);
+    let backfill = network.register(BACKFILL, RATE);
+    let broadcast = network.register(BROADCAST, RATE);
+    let transactions = network.register(TRANSACTIONS, RATE);
+    let peers = config.peers.iter().filter_map(|peer| {
+        let key = read_key(&peer.key).ok()?;
+        members.position(&key)?;
+        Some((key, Address::Symmetric(peer.address)))
+    });
+    oracle.track(0, Map::from_iter_dedup(peers));
+    let network = network.start();
+    let channels = [
+        votes,
+        certificates,
+        resolver,
+        backfill,
+        broadcast,
+        transactions,
+    ];
+    let parts = start_parts!(
+        context,
+        config,
+        core,
+        scheme,
+        ends.forwarded,
+        oracle,
+        oracle,
+        "",
+        channels
+    );
+    tokio::select! {
+        _ = ends.stopped => {}
+        ended = Handle::select(parts.into_iter().chain([network])) => {
+            tracing::error!(?ended, "a part of the validator has stopped");
+        }
+    }
+}
+
+#[cfg(feature = "simulation")]
+pub mod simulated {
+    //! The same parts on the deterministic runtime and its network.
+
+    use commonware_p2p::simulated::Oracle;
+    use commonware_runtime::deterministic::Context;
+
+    use super::*;
+
+    /// Largest message of a network of so many validators.
+    pub fn message_bytes_max(members: usize) -> u32 {
+        super::message_bytes_max(members)
+    }
+
+    /// As [`super::on_tokio`].
+    pub async fn run<M: Machine>(
+        context: Context,
+        config: Config,
+        core: Arc<Core<M>>,
+        ends: Ends,
+        oracle: Oracle<ed25519::PublicKey, Context>,
+    ) {
+        let Some(scheme) = scheme(&config) else {
+            return;
+        };
+        let control = oracle.control(config.seat.identity.public_key());
+        let provider = oracle.manager();
+        let mut channels = Vec::new();
+        for channel in [
+            VOTES,
+            CERTIFICATES,
+            RESOLVER,
+            BACKFILL,
+            BROADCAST,
+            TRANSACTIONS,
+        ] {
+            match control.register(channel, RATE).await {
+                Ok(ends) => channels.push(ends),
+                Err(error) => {
+                    tracing::error!(%error, "the simulated network is gone");
+                    return;
+                }
+            }
+        }
+        let Ok(channels) = <[_; 6]>::try_from(channels) else {
+            return;
+        };
+        let prefix = format!("{}-", config.listen.port());
+        let parts = start_parts!(
+            context,
+            config,
+            core,
+            scheme,
+            ends.forwarded,
+            control,
+            provider,
+            &prefix,
+            channels
+        );
+        tokio::select! {
+            biased;
+            _ = ends.stopped => {}
+            ended = Handle::select(parts) => {
+                tracing::error!(?ended, "a part of the validator has stopped");
+            }
+        }
+    }
+}
