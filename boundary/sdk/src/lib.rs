@@ -11,3 +11,6 @@ pub use client::{Client, LogQuery};
 pub use error::SdkError;
 pub use exec::ExecStream;
 pub use verify::{Step, verify_receipt};
+
+#[cfg(test)]
+mod tests;

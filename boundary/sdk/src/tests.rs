@@ -1,0 +1,309 @@
+//! The client against small servers that lose answers, repeat and cut.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use api::{
+    AccountView, ChainStatus, EventView, LogLine, Problem, Submit, Submitted, TransactionStatus,
+    TransactionView,
+};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::StreamExt;
+use ledger::{Call, Event, Transaction};
+use types::{AccountId, AllocationId, Amount, Digest, SecretKey};
+
+use crate::{Client, SdkError};
+
+async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+fn key() -> SecretKey {
+    SecretKey::from_seed([3; 32])
+}
+
+fn call() -> Call {
+    let to = AccountId::of(&key().public());
+    Call::Account(ledger::account::Call::Faucet { to })
+}
+
+fn problem(code: StatusCode, kind: &str) -> Response {
+    let problem = Problem {
+        kind: kind.into(),
+        what: "transaction".into(),
+        why: "because".into(),
+        next: "Try again.".into(),
+    };
+    (code, Json(problem)).into_response()
+}
+
+/// A ledger of one account that can be told how to misbehave.
+#[derive(Default)]
+struct Ledger {
+    nonce: u64,
+    applied: BTreeMap<Digest, TransactionView>,
+    posts: u32,
+    /// Applies the first transaction, but its answer is lost.
+    loses_first: bool,
+    /// Somebody else uses the first nonce.
+    races_first: bool,
+}
+
+type Shared = Arc<Mutex<Ledger>>;
+
+fn view(id: Digest, status: TransactionStatus) -> TransactionView {
+    TransactionView {
+        id,
+        status,
+        height: Some(7),
+        rejection: None,
+        sender: None,
+        call: None,
+        events: Vec::new(),
+    }
+}
+
+async fn submit(State(ledger): State<Shared>, Json(submit): Json<Submit>) -> Response {
+    let mut ledger = ledger.lock().expect("not poisoned");
+    ledger.posts += 1;
+    let bytes = BASE64.decode(submit.transaction).expect("base64");
+    let transaction: Transaction = borsh::from_slice(&bytes).expect("a transaction");
+    if ledger.races_first && ledger.posts == 1 {
+        ledger.nonce += 1;
+    }
+    if transaction.body.nonce <= ledger.nonce {
+        return problem(StatusCode::CONFLICT, "stale");
+    }
+    ledger.nonce = transaction.body.nonce;
+    let id = transaction.id();
+    let applied = view(id, TransactionStatus::Applied);
+    ledger.applied.insert(id, applied.clone());
+    if ledger.loses_first && ledger.posts == 1 {
+        return (StatusCode::BAD_GATEWAY, "lost").into_response();
+    }
+    let result = Some(applied);
+    Json(Submitted { id, result }).into_response()
+}
+
+fn ledger_router(shared: Shared) -> Router {
+    let status = || async {
+        Json(ChainStatus {
+            network: Digest::of(b"network"),
+            name: "test".into(),
+            height: 1,
+            time_ms: 0,
+            block: Digest::default(),
+            state_root: Digest::default(),
+            network_key: String::new(),
+            validators: Vec::new(),
+            queued: 0,
+        })
+    };
+    let account = |State(ledger): State<Shared>, Path(id): Path<AccountId>| async move {
+        let nonce = ledger.lock().expect("not poisoned").nonce;
+        Json(AccountView {
+            account: id,
+            balance: Amount::ZERO,
+            spendable: Amount::ZERO,
+            held: Amount::ZERO,
+            nonce,
+            height: 1,
+        })
+    };
+    let transaction = |State(ledger): State<Shared>, Path(id): Path<Digest>| async move {
+        let known = ledger
+            .lock()
+            .expect("not poisoned")
+            .applied
+            .get(&id)
+            .cloned();
+        Json(known.unwrap_or_else(|| view(id, TransactionStatus::Unknown)))
+    };
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/accounts/{id}", get(account))
+        .route("/v1/transactions", post(submit))
+        .route("/v1/transactions/{id}", get(transaction))
+        .with_state(shared)
+}
+
+async fn submitted(ledger: Ledger) -> (Result<TransactionView, SdkError>, Shared) {
+    let shared = Arc::new(Mutex::new(ledger));
+    let url = serve(ledger_router(shared.clone())).await;
+    let client = Client::new([url]).expect("a client");
+    (client.submit_and_wait(&key(), call()).await, shared)
+}
+
+#[tokio::test]
+async fn a_transaction_whose_answer_was_lost_counts_once() {
+    let (result, ledger) = submitted(Ledger {
+        loses_first: true,
+        ..Ledger::default()
+    })
+    .await;
+    assert_eq!(result.expect("applied").status, TransactionStatus::Applied);
+    let ledger = ledger.lock().expect("not poisoned");
+    assert_eq!((ledger.applied.len(), ledger.posts), (1, 2));
+}
+
+#[tokio::test]
+async fn a_nonce_that_was_used_is_chosen_anew() {
+    let (result, ledger) = submitted(Ledger {
+        races_first: true,
+        ..Ledger::default()
+    })
+    .await;
+    assert!(result.is_ok());
+    let ledger = ledger.lock().expect("not poisoned");
+    assert_eq!(
+        (ledger.nonce, ledger.applied.len(), ledger.posts),
+        (2, 1, 2)
+    );
+}
+
+#[tokio::test]
+async fn the_next_is_asked_when_one_does_not_answer() {
+    let good = serve(ledger_router(Shared::default())).await;
+    let broken = serve(Router::new().route(
+        "/v1/status",
+        get(|| async { StatusCode::SERVICE_UNAVAILABLE }),
+    ))
+    .await;
+    let client = Client::new(["http://127.0.0.1:1".to_string(), broken, good.clone()]);
+    let client = client.expect("a client");
+    assert_eq!(client.status().await.expect("answered").name, "test");
+    assert_eq!(client.url(), good);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_apart_from_silence() {
+    let refusing = Router::new().route(
+        "/v1/status",
+        get(|| async { problem(StatusCode::PAYMENT_REQUIRED, "funds") }),
+    );
+    let client = Client::new([serve(refusing).await]).expect("a client");
+    let error = client.status().await.expect_err("refused");
+    assert_eq!((error.kind(), error.is_transient()), ("funds", false));
+    let client = Client::new(["http://127.0.0.1:1".to_string()]).expect("a client");
+    let error = client.status().await.expect_err("nobody there");
+    assert_eq!((error.kind(), error.is_transient()), ("unavailable", true));
+    assert!(Client::new(Vec::new()).is_err());
+}
+
+fn event(sequence: u64) -> EventView {
+    EventView {
+        sequence,
+        height: sequence,
+        index: 0,
+        time_ms: sequence,
+        event: Event::Host(ledger::host::Event::HostLeft {
+            host: AccountId::default(),
+        }),
+    }
+}
+
+/// Three events at most per answer; as a stream it is then cut in the middle of one.
+async fn events(
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: axum::http::HeaderMap,
+) -> Response {
+    let from: u64 = query
+        .get("from")
+        .map_or(0, |f| f.parse().expect("a number"));
+    if headers
+        .get("accept")
+        .is_some_and(|a| a == "application/json")
+    {
+        // Numbers 3 to 5 are somebody else's.
+        let next = (from + 3).min(9);
+        let own = (from..next).filter(|n| !(3..6).contains(n));
+        let page: Vec<EventView> = own.map(event).collect();
+        return ([("runrig-next", next.to_string())], Json(page)).into_response();
+    }
+    let mut body = String::new();
+    for number in from..from + 3 {
+        let json = serde_json::to_string(&event(number)).expect("json");
+        body.push_str(&format!("id: {number}\ndata: {json}\n\n"));
+    }
+    body.push_str("data: {\"sequ");
+    body.into_response()
+}
+
+#[tokio::test]
+async fn events_have_no_gap_and_no_repeat() {
+    let url = serve(Router::new().route("/v1/events", get(events))).await;
+    let client = Client::new([url]).expect("a client");
+    let numbers = |e: Result<EventView, SdkError>| e.expect("an event").sequence;
+    let live: Vec<u64> = client
+        .events(None, Some(2))
+        .map(numbers)
+        .take(7)
+        .collect()
+        .await;
+    assert_eq!(live, (2..9).collect::<Vec<_>>());
+    let past: Vec<u64> = client.past_events(None, 0).map(numbers).collect().await;
+    assert_eq!(past, [0, 1, 2, 6, 7, 8]);
+}
+
+/// Lines of which several share a millisecond; each answer is cut after three.
+async fn logs(Query(query): Query<BTreeMap<String, String>>) -> Response {
+    let since: u64 = query
+        .get("since_ms")
+        .map_or(0, |s| s.parse().expect("a number"));
+    let times = [1, 1, 1, 1, 2, 3, 3];
+    let all = times.iter().enumerate().filter(|(_, at)| **at >= since);
+    let seen = all.clone().count();
+    // A millisecond longer than an answer would never be passed: it is sent whole.
+    let most = if since == 1 { seen.min(5) } else { 3 };
+    let lines: String = all
+        .take(most)
+        .map(|(number, at)| {
+            let line = LogLine {
+                allocation: AllocationId(1),
+                service: "web".into(),
+                replica: 1,
+                at_ms: *at,
+                stream: "stdout".into(),
+                text: number.to_string(),
+            };
+            serde_json::to_string(&line).expect("json") + "\n"
+        })
+        .collect();
+    lines.into_response()
+}
+
+#[tokio::test]
+async fn logs_resume_within_a_millisecond() {
+    let url = serve(Router::new().route("/v1/allocations/{id}/logs", get(logs))).await;
+    let client = Client::new([url]).expect("a client");
+    let lines: Vec<String> = client
+        .follow_logs(&key(), AllocationId(1), None)
+        .map(|l| l.expect("a line").text)
+        .take(7)
+        .collect()
+        .await;
+    assert_eq!(lines, ["0", "1", "2", "3", "4", "5", "6"]);
+}
+
+#[tokio::test]
+async fn following_the_log_of_what_is_gone_ends() {
+    let gone = || async { problem(StatusCode::NOT_FOUND, "not_found") };
+    let url = serve(Router::new().route("/v1/allocations/{id}/logs", get(gone))).await;
+    let client = Client::new([url]).expect("a client");
+    let all: Vec<_> = client
+        .follow_logs(&key(), AllocationId(1), None)
+        .collect()
+        .await;
+    assert!(matches!(&all[..], [Err(error)] if error.kind() == "not_found"));
+}
