@@ -267,11 +267,12 @@ impl Fleet {
         }
     }
 
-    /// Available hosts that may take `request`, cell by cell in canonical order.
+    /// Available hosts that may take `request`, cell by cell in canonical order; and whether
+    /// all hosts of the cell have the resources.
     pub(crate) fn cells<'a>(
         &'a self,
         request: &'a Request,
-    ) -> impl Iterator<Item = impl Iterator<Item = &'a Slot>> {
+    ) -> impl Iterator<Item = (bool, impl Iterator<Item = &'a Slot>)> {
         let wanted = request.architecture.as_deref().map(class);
         self.grids
             .iter()
@@ -279,9 +280,9 @@ impl Fleet {
             .filter(move |(class, _)| wanted.is_none_or(|wanted| wanted == *class))
             .flat_map(|(_, grid)| {
                 grid::candidates(&grid.occupied, &request.resources)
-                    .filter_map(|cell| grid.cells[cell].as_deref())
+                    .filter_map(|near| Some((near.sure, grid.cells[near.cell].as_deref()?)))
             })
-            .map(|members| members.iter().filter_map(|(.., at)| self.slot(*at)))
+            .map(|(sure, members)| (sure, members.iter().filter_map(|(.., at)| self.slot(*at))))
     }
 
     /// Available hosts of the architectures that are never walked for `request`.

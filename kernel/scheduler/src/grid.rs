@@ -46,21 +46,53 @@ pub fn cell(free: &Resources) -> usize {
     index(levels(free))
 }
 
+/// A cell that may hold a request.
+pub struct Near {
+    pub cell: usize,
+    /// All of its hosts have the resources.
+    pub sure: bool,
+}
+
 /// The cells that may hold a request, tightest first.
 pub fn candidates<'a>(
     occupied: &'a [u64; WORDS],
     request: &Resources,
-) -> impl Iterator<Item = usize> + 'a {
-    let [cpu, memory, disk, bandwidth] = levels(request);
+) -> impl Iterator<Item = Near> + 'a {
+    let own = levels(request);
+    // A cell above these in every resource is sure.
+    let sure = sure_from(request, own);
+    let [cpu, memory, disk, bandwidth] = own;
     (cpu..CPU).flat_map(move |c| {
         (memory..MEMORY).flat_map(move |m| {
             // One plane of disk × bandwidth is 36 bits: at most two words.
             let first = index([c, m, 0, 0]);
             let plane = bits(occupied, first);
             let mask = plane_mask(disk, bandwidth);
-            Ones(plane & mask).map(move |bit| first + bit)
+            let above = c >= sure[0] && m >= sure[1];
+            Ones(plane & mask).map(move |bit| Near {
+                cell: first + bit,
+                sure: above && bit / BANDWIDTH >= sure[2] && bit % BANDWIDTH >= sure[3],
+            })
         })
     })
+}
+
+/// The lowest levels whose hosts all have enough: the request's own where it asks for no more
+/// than the level begins with, else the next.
+fn sure_from(request: &Resources, own: [usize; 4]) -> [usize; 4] {
+    let less = levels(&Resources {
+        cpu_millis: request.cpu_millis.saturating_sub(1),
+        memory_bytes: request.memory_bytes.saturating_sub(1),
+        disk_bytes: request.disk_bytes.saturating_sub(1),
+        bandwidth_kbps: request.bandwidth_kbps.saturating_sub(1),
+    });
+    let nothing = [
+        request.cpu_millis == 0,
+        request.memory_bytes == 0,
+        request.disk_bytes == 0,
+        request.bandwidth_kbps == 0,
+    ];
+    std::array::from_fn(|i| own[i] + usize::from(less[i] == own[i] && !nothing[i]))
 }
 
 /// The 36 bits from `first` on.
@@ -124,7 +156,14 @@ mod tests {
                 let mut occupied = [0; WORDS];
                 let at = cell(&of(free));
                 occupied[at / 64] |= 1 << (at % 64);
-                assert_eq!(candidates(&occupied, &of(ask)).collect::<Vec<_>>(), [at]);
+                let near: Vec<Near> = candidates(&occupied, &of(ask)).collect();
+                assert_eq!(near.iter().map(|n| n.cell).collect::<Vec<_>>(), [at]);
+                let less = Resources {
+                    cpu_millis: (of(ask).cpu_millis).saturating_sub(1),
+                    ..of(free)
+                };
+                let miss = candidates(&occupied, &of(ask)).find(|n| n.cell == cell(&less));
+                assert!(ask == 0 || miss.is_none_or(|n| !n.sure), "{ask} {free}");
             }
         }
     }

@@ -10,11 +10,12 @@ use crate::score;
 
 /// Feasible hosts that are scored.
 const SCORED_MAX: usize = 16;
-/// The first search: hosts looked at in all, and how many may fail in one cell before the
-/// walk goes on to the next. (A full fleet has cells crowded with hosts a little too small.)
+/// The first search: hosts looked at in all, and how many may be a little too small before
+/// only cells are walked whose hosts all have the resources. (A full fleet has cells crowded
+/// with near misses.)
 const FIRST: Limits = Limits {
     probes: 2_048,
-    misses: 32,
+    misses: 48,
 };
 /// The second one, if the first found nothing and left something out.
 const SECOND: Limits = Limits {
@@ -110,14 +111,14 @@ impl Fleet {
             complete: true,
             ..Found::default()
         };
-        for cell in self.cells(request) {
-            let mut misses = 0;
+        let mut misses = 0;
+        for (sure, cell) in self.cells(request) {
             for slot in cell {
                 if found.feasible.len() >= SCORED_MAX || found.probed >= limits.probes {
                     found.complete = false;
                     return found;
                 }
-                if misses >= limits.misses {
+                if !sure && misses >= limits.misses {
                     found.complete = false;
                     break;
                 }
@@ -125,7 +126,7 @@ impl Fleet {
                 match broken(slot, request) {
                     Some(rule) => {
                         found.dropped[rule as usize] += 1;
-                        misses += 1;
+                        misses += u32::from(!sure);
                     }
                     None if preferred.is_some_and(|p| p.id == slot.id) => {}
                     None => found.feasible.push(slot),
