@@ -240,6 +240,17 @@ pub struct Session {
 }
 
 impl Session {
+    /// As the account of the key file, at one gateway.
+    pub fn at(name: &str, url: String, key: &Path) -> Result<Self> {
+        Ok(Self {
+            name: name.to_string(),
+            client: Client::new([url])?,
+            network_key: None,
+            account: None,
+            key_path: Some(key.to_path_buf()),
+        })
+    }
+
     pub fn open(overrides: &Overrides) -> Result<Self> {
         let home = Home::open()?;
         let here = std::env::current_dir().unwrap_or_default();

@@ -12,6 +12,25 @@ static OPEN: AtomicUsize = AtomicUsize::new(0);
 const OPEN_MAX: usize = 64;
 const REQUEST_MAX: usize = 16 * 1024;
 
+fn port() -> u16 {
+    let set = std::env::var("PORT").ok();
+    set.and_then(|p| p.parse().ok()).unwrap_or(8080)
+}
+
+/// Whether the server of this container answers: its health check.
+pub fn check() -> std::io::Result<()> {
+    let limit = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&([127, 0, 0, 1], port()).into(), limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer)?;
+    match &answer[9..] {
+        b"200" => Ok(()),
+        _ => Err(std::io::Error::other("it does not answer 200")),
+    }
+}
+
 /// Serves until it is killed. `PORT` says where; 8080 if not set.
 pub fn run() -> std::io::Result<()> {
     // As the first process of a container, signals without a handler are ignored.
@@ -21,10 +40,7 @@ pub fn run() -> std::io::Result<()> {
         libc::signal(libc::SIGTERM, stop as libc::sighandler_t);
         libc::signal(libc::SIGINT, stop as libc::sighandler_t);
     }
-    let port: u16 = std::env::var("PORT")
-        .ok()
-        .and_then(|p| p.parse().ok())
-        .unwrap_or(8080);
+    let port = port();
     let listener = TcpListener::bind(("0.0.0.0", port))?;
     println!("listening on port {port}");
     for stream in listener.incoming() {
@@ -91,16 +107,9 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 fn page(count: u64) -> String {
-    let hostname = std::fs::read_to_string("/etc/hostname")
-        .or_else(|_| std::env::var("HOSTNAME").map_err(std::io::Error::other))
-        .unwrap_or_else(|_| "unknown".into());
-    let fact = |name: &str| escape(&std::env::var(name).unwrap_or_else(|_| "not said".into()));
+    // A container is called after its allocation.
+    let hostname = std::env::var("HOSTNAME").unwrap_or_else(|_| "unknown".into());
     let hostname = escape(hostname.trim());
-    let (allocation, service, host) = (
-        fact("RUNRIG_ALLOCATION"),
-        fact("RUNRIG_SERVICE"),
-        fact("RUNRIG_HOST"),
-    );
     format!(
         r#"<!doctype html>
 <html lang="en">
@@ -118,10 +127,7 @@ dt {{ opacity: .65 }} dd {{ margin: 0; font-family: ui-monospace, monospace }}
 <p>This container was placed by a ledger, is metered by its host, and is paid for by the
 account that deployed it.</p>
 <dl>
-<dt>Container</dt><dd>{hostname}</dd>
-<dt>Allocation</dt><dd>{allocation}</dd>
-<dt>Service</dt><dd>{service}</dd>
-<dt>Host</dt><dd>{host}</dd>
+<dt>Allocation</dt><dd>{hostname}</dd>
 <dt>Pages served here</dt><dd id="count">{count}</dd>
 </dl>
 <p>Reload: another replica may answer.</p>

@@ -85,7 +85,8 @@ impl LogPrinter {
             let name = format!("{}.{}", line.service, line.replica);
             let padded = format!("{name:<width$} |", width = self.width);
             if output::colour() {
-                let colour = PREFIX_COLOURS[(line.allocation.0 % PREFIX_COLOURS.len() as u64) as usize];
+                let colour =
+                    PREFIX_COLOURS[(line.allocation.0 % PREFIX_COLOURS.len() as u64) as usize];
                 text.push_str(&format!("\x1b[{colour}m{padded}\x1b[0m "));
             } else {
                 text.push_str(&padded);

@@ -9,9 +9,11 @@ mod context;
 mod control;
 mod demo;
 mod dev;
+mod doctor;
 mod exec;
 mod failure;
 mod follow;
+mod host_join;
 mod image;
 mod job;
 mod money;
@@ -152,16 +154,30 @@ enum Command {
     /// Vote on blocks
     #[command(subcommand)]
     Validator(Validator),
+    /// What this machine can do as a host
+    Doctor(doctor::Doctor),
+    /// One address for services and the API
+    #[command(subcommand)]
+    Gateway(Gateway),
+    /// Keep images for the network
+    #[command(subcommand)]
+    Registry(Registry),
     /// Print the completion script of a shell
     Completion { shell: clap_complete::Shell },
     /// Print the version
     Version,
     #[command(hide = true)]
-    DemoApp,
+    DemoApp {
+        /// Ask the one that runs, instead of being one
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 #[derive(Subcommand, Debug)]
 enum Host {
+    /// Offer this machine to a network, in the foreground
+    Join(Box<host_join::Join>),
     /// All hosts, with what is free on them
     #[command(alias = "list")]
     Ls,
@@ -175,7 +191,26 @@ enum Validator {
     Run(roles::ValidatorRun),
 }
 
+#[derive(Subcommand, Debug)]
+enum Gateway {
+    /// Run a gateway in the foreground
+    Run(roles::GatewayRun),
+}
+
+#[derive(Subcommand, Debug)]
+enum Registry {
+    /// Run a registry in the foreground
+    Run(roles::RegistryRun),
+}
+
 fn main() -> ExitCode {
+    // Before anything else: a container is made in a process with one thread.
+    let args: Vec<String> = std::env::args_os()
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
+    if args.get(1).is_some_and(|a| a == "shim") {
+        engine::shim_main(&args[2..]);
+    }
     let cli = Cli::parse();
     match run(cli) {
         Ok(code) => ExitCode::from(code),
@@ -251,6 +286,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Wallet(args) => done(ask(globals, async |s| money::wallet(s, args, json).await)),
         Command::Chain(args) => done(ask(globals, async |s| chain::chain(s, args, json).await)),
         Command::Image(args) => done(ask(globals, async |s| image::run(s, args, json).await)),
+        Command::Host(Host::Join(args)) => done(host_join::run(args)),
         Command::Host(Host::Ls) => done(ask(globals, async |s| chain::host_ls(s, json).await)),
         Command::Host(Host::Show { host }) => {
             done(ask(globals, async |s| chain::host_show(s, host).await))
@@ -258,6 +294,12 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Context(args) => done(block_on(chain::context(args, &overrides(globals), json))),
         Command::Network(args) => done(network::run(args, json)),
         Command::Validator(Validator::Run(args)) => done(roles::validator(args)),
+        Command::Gateway(Gateway::Run(args)) => done(roles::gateway(args)),
+        Command::Registry(Registry::Run(args)) => done(roles::registry(args)),
+        Command::Doctor(args) => {
+            let session = Session::open(&overrides(globals));
+            done(block_on(doctor::run(args, session, json)))
+        }
         Command::Completion { shell } => {
             clap_complete::generate(
                 *shell,
@@ -276,8 +318,9 @@ fn run(cli: Cli) -> Result<u8> {
             }
             Ok(0)
         }
-        Command::DemoApp => {
-            demo::run().map_err(anyhow::Error::from)?;
+        Command::DemoApp { check } => {
+            let result = if *check { demo::check() } else { demo::run() };
+            result.map_err(anyhow::Error::from)?;
             Ok(0)
         }
     }
@@ -319,6 +362,8 @@ mod tests {
             "runrig context create x --url http://127.0.0.1:1",
             "runrig network init --out /nowhere --validators 7",
             "runrig completion bash",
+            "runrig host join --network http://h:1 --data d --name n --cpus 0.5 --memory 512m --disk 10g --bandwidth 100mbit --region eu --engine crun --listen 127.0.0.1:1",
+            "runrig doctor --engine runc --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -328,6 +373,8 @@ mod tests {
             "runrig logs -n many web",
             "runrig up --detach --wait",
             "runrig dev --hosts 65",
+            "runrig host join --network http://h:1 --data d --name n --memory lots",
+            "runrig doctor --engine docker",
             "runrig why d-1",
             "runrig wallet send someone 1",
             "runrig network init --out x --validators 0",

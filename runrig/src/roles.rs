@@ -39,18 +39,18 @@ pub struct ValidatorRun {
 pub struct GatewayRun {
     /// network.json, or the URL of a validator
     #[arg(long)]
-    pub network: String,
+    network: String,
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8700")]
-    pub listen: SocketAddr,
+    listen: SocketAddr,
     /// Open published ports on this address; that of --listen if not said
     #[arg(long, value_name = "IP")]
-    pub publish: Option<IpAddr>,
+    publish: Option<IpAddr>,
     /// What follows <service>.<project> in names
     #[arg(long, default_value = "localhost")]
-    pub domain: String,
+    domain: String,
     /// URL of the registry
     #[arg(long, value_name = "URL")]
-    pub registry: Option<String>,
+    registry: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -59,15 +59,15 @@ pub struct GatewayRun {
 )]
 pub struct RegistryRun {
     #[arg(long)]
-    pub data: PathBuf,
+    data: PathBuf,
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8701")]
-    pub listen: SocketAddr,
+    listen: SocketAddr,
     /// Refuse larger blobs
     #[arg(long, default_value = "20g", value_parser = crate::units::size)]
-    pub blob_max: u64,
+    blob_max: u64,
     /// Refuse uploads when the disk has less than this left
     #[arg(long, default_value = "1g", value_parser = crate::units::size)]
-    pub disk_min: u64,
+    disk_min: u64,
 }
 
 /// Logs to stderr; `RUST_LOG` chooses.
@@ -172,6 +172,27 @@ pub fn validators_of(network: &str) -> Result<Vec<String>> {
     }
     let file = network::read_file(Path::new(network))?;
     Ok(file.validators.into_iter().map(|v| v.api).collect())
+}
+
+pub fn gateway(args: &GatewayRun) -> Result {
+    let config = gateway::Config {
+        validators: validators_of(&args.network)?,
+        registry: args.registry.clone(),
+        listen: args.listen,
+        publish: args.publish.unwrap_or(args.listen.ip()),
+        domain: args.domain.clone(),
+    };
+    foreground(|asked| gateway::run(config, asked))
+}
+
+pub fn registry(args: &RegistryRun) -> Result {
+    let config = registry::Config {
+        data: args.data.clone(),
+        listen: args.listen,
+        blob_bytes_max: args.blob_max,
+        disk_bytes_min: args.disk_min,
+    };
+    foreground(|asked| registry::run(config, asked))
 }
 
 #[cfg(test)]

@@ -188,17 +188,22 @@ pub fn project_name(file: Option<&Path>) -> Result<String> {
     Ok(read_project(file, named)?.name)
 }
 
-pub async fn up(session: &Session, args: &Up, json: bool) -> Result {
-    let project = read_project(args.file.as_deref(), args.project.clone())?;
-    let account = session.account()?;
+/// Every image's digest as it is now.
+pub async fn pin(session: &Session, project: manifest::Project) -> Result<DeploymentSpec> {
     let mut images: BTreeMap<String, ImageRef> = BTreeMap::new();
     for reference in project.images() {
         let pinned = image::resolve(session, &reference).await?;
         images.insert(reference, pinned);
     }
-    let spec = project
+    project
         .pin(&images)
-        .map_err(|problems| wrong_file(Path::new("compose file"), &problems.0))?;
+        .map_err(|problems| wrong_file(Path::new("compose file"), &problems.0))
+}
+
+pub async fn up(session: &Session, args: &Up, json: bool) -> Result {
+    let project = read_project(args.file.as_deref(), args.project.clone())?;
+    let account = session.account()?;
+    let spec = pin(session, project).await?;
     let request = QuoteRequest {
         owner: account,
         spec,
@@ -272,7 +277,7 @@ fn ask(session: &Session, args: &Up, quote: &Quote, project: &str) -> Result {
     }
 }
 
-async fn deploy(session: &Session, spec: DeploymentSpec, max: Amount) -> Result<DeploymentId> {
+pub async fn deploy(session: &Session, spec: DeploymentSpec, max: Amount) -> Result<DeploymentId> {
     let call = Call::Deployment(Deployments::Deploy {
         spec,
         price_max_hour: Some(max),

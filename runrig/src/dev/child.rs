@@ -34,6 +34,8 @@ pub struct Role {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Not yet.
+    Wait,
     Run,
     End,
     Kill,
@@ -51,6 +53,8 @@ pub enum State {
 /// Keeps a role running until told otherwise.
 pub async fn supervise(role: Role, mut order: watch::Receiver<Order>, state: watch::Sender<State>) {
     let mut failures = 0u32;
+    // A supervisor that is gone wants nothing to run.
+    let _ = order.wait_for(|order| *order != Order::Wait).await;
     loop {
         if *order.borrow() != Order::Run {
             break;
@@ -159,7 +163,7 @@ async fn watch_over(
             changed = order.changed() => {
                 let now = if changed.is_ok() { *order.borrow() } else { Order::Kill };
                 match now {
-                    Order::Run => {}
+                    Order::Wait | Order::Run => {}
                     Order::End => {
                         signal(&child, Signal::SIGTERM);
                         deadline = Some(tokio::time::Instant::now() + GRACE);

@@ -12,6 +12,7 @@
 
 mod child;
 mod layout;
+mod showcase;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use types::{AccountId, Amount, SecretKey};
 
-use crate::context::{self, Context, Home};
+use crate::context::{self, Context, Home, Session};
 use crate::failure::{self, Failure, Result};
 use crate::network::{self, Founding};
 use crate::output;
@@ -247,7 +248,9 @@ impl Running {
             others: Vec::new(),
         };
         for (index, roles) in plan.roles.iter().enumerate() {
-            let (order, orders) = watch::channel(Order::Run);
+            // Hosts have nobody to join before there is a ledger.
+            let first = if index == 0 { Order::Wait } else { Order::Run };
+            let (order, orders) = watch::channel(first);
             let mut tasks = JoinSet::new();
             for role in roles {
                 let (state, states) = watch::channel(State::Starting);
@@ -262,6 +265,18 @@ impl Running {
             running.groups.push((order, tasks));
         }
         running
+    }
+
+    fn let_hosts_join(&self) {
+        if let Some((order, _)) = self.groups.first() {
+            order.send_if_modified(|order| {
+                let waits = *order == Order::Wait;
+                if waits {
+                    *order = Order::Run;
+                }
+                waits
+            });
+        }
     }
 
     /// Hosts first, so that they can still report their last readings.
@@ -306,7 +321,7 @@ fn late(what: &str, running: &Running) -> Failure {
 
 /// Returns when the chain makes blocks, the gateway answers, the account has credits and the
 /// hosts that can run are registered.
-async fn until_ready(plan: &Plan, running: &Running, json: bool) -> Result {
+async fn until_ready(plan: &Plan, running: &Running, demo: bool, json: bool) -> Result {
     let started = Instant::now();
     let client = Client::new([plan.layout.url()])?;
     loop {
@@ -318,6 +333,7 @@ async fn until_ready(plan: &Plan, running: &Running, json: bool) -> Result {
             _ => tokio::time::sleep(POLL).await,
         }
     }
+    running.let_hosts_join();
     let key = context::key_file(&plan.data.join("keys/dev"))?;
     let account = fund(&client, &key).await?;
     let hosts = await_hosts(plan, running, &client).await?;
@@ -328,6 +344,22 @@ async fn until_ready(plan: &Plan, running: &Running, json: bool) -> Result {
         network_key: Some(plan.network_key.clone()),
     };
     home.adopt("dev", context, Some(&key))?;
+    let demo = if !demo {
+        None
+    } else if hosts.is_empty() {
+        output::say("no demo: no host runs here");
+        None
+    } else {
+        let session = Session::at("dev", plan.layout.url(), &plan.data.join("keys/dev"))?;
+        match showcase::deploy(&session, &plan.data).await {
+            Ok(url) => Some(url),
+            // The network is there all the same.
+            Err(failure) => {
+                output::say(format!("the demo does not run: {failure}"));
+                None
+            }
+        }
+    };
     let ready = Ready {
         ready: true,
         url: plan.layout.url(),
@@ -337,7 +369,7 @@ async fn until_ready(plan: &Plan, running: &Running, json: bool) -> Result {
         context: "dev".into(),
         network_file: plan.network_file.clone(),
         data: plan.data.clone(),
-        demo: None,
+        demo,
     };
     if json {
         output::json_line(&ready);
@@ -455,7 +487,7 @@ pub async fn run(args: &Dev, json: bool) -> Result {
     ));
     let mut running = Running::start(&plan);
     let result = tokio::select! {
-        ready = until_ready(&plan, &running, json) => match ready {
+        ready = until_ready(&plan, &running, args.demo, json) => match ready {
             Ok(()) => {
                 tokio::select! {
                     _ = terminate.recv() => {}
