@@ -1,11 +1,12 @@
 //! Blocks, transactions and events.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use api::{BlockView, EventView, Submit, Submitted, TransactionStatus, TransactionView};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -14,14 +15,19 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use consensus::SubmitError;
 use ledger::{Event, RejectKind, Rejection};
 use serde::Deserialize;
-use tokio::sync::mpsc;
-use types::{AccountId, DeploymentId, Digest};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use types::{AccountId, DeploymentId, Digest, HostId};
 
-use crate::http::{Answer, App, Refused, Validator, WAIT_MS_MAX};
+use crate::answer::{Answer, Asked, Named, Refused, Sent};
+use crate::http::{App, NEXT, Validator, WAIT_MS_MAX};
 use crate::index::ReadBlock;
 
 /// Events in one page.
 const PAGE_MAX: usize = 1_000;
+/// Events kept ready for one who follows.
+const FOLLOWED_MAX: usize = 64;
+/// Blocks read for one page.
+const BLOCKS_MAX: usize = 1_000;
 
 impl Validator {
     pub async fn read_block(&self, height: u64) -> Result<Option<ReadBlock>, Refused> {
@@ -43,7 +49,8 @@ impl Validator {
             call: None,
             events: Vec::new(),
         };
-        let Some(at) = self.index.transaction(&id) else {
+        let found = self.index.transaction(&id);
+        let Some(at) = found.map_err(|e| Refused::internal(&e))? else {
             return Ok(unknown(if self.handle.is_queued(&id) {
                 TransactionStatus::Pending
             } else {
@@ -67,8 +74,9 @@ impl Validator {
         let mut indexed = self.indexed.clone();
         loop {
             indexed.mark_unchanged();
-            let known = self.index.transaction(&id).is_some();
-            if known
+            let known = self.index.transaction(&id);
+            let known = known.map_err(|e| Refused::internal(&e))?;
+            if known.is_some()
                 || tokio::time::timeout_at(deadline, indexed.changed())
                     .await
                     .is_err()
@@ -96,7 +104,7 @@ fn view(block: &ReadBlock, index: usize) -> TransactionView {
     }
 }
 
-pub async fn block(State(app): State<App>, Path(height): Path<u64>) -> Answer<BlockView> {
+pub async fn block(State(app): State<App>, Named(height): Named<u64>) -> Answer<BlockView> {
     let block = app.read_block(height).await?.ok_or_else(|| {
         Refused::not_found(&format!("block {height}"), "See `runrig chain status`.")
     })?;
@@ -122,8 +130,8 @@ pub struct WaitFor {
 
 pub async fn submit(
     State(app): State<App>,
-    Query(wait): Query<WaitFor>,
-    Json(submit): Json<Submit>,
+    Asked(wait): Asked<WaitFor>,
+    Sent(submit): Sent<Submit>,
 ) -> Answer<Submitted> {
     let bytes = BASE64
         .decode(submit.transaction)
@@ -173,8 +181,8 @@ fn refusal(error: SubmitError) -> Refused {
 
 pub async fn transaction(
     State(app): State<App>,
-    Path(id): Path<String>,
-    Query(wait): Query<WaitFor>,
+    Named(id): Named<String>,
+    Asked(wait): Asked<WaitFor>,
 ) -> Answer<TransactionView> {
     let id: Digest = id
         .parse()
@@ -191,22 +199,37 @@ pub struct EventFilter {
     from: Option<u64>,
 }
 
-/// What an event is about.
+/// Whether `filter` asks for it.
 fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool {
-    if filter.owner.is_none() && filter.deployment.is_none() {
+    let about = deployment_of(event);
+    if filter.deployment.is_some() && filter.deployment != about {
+        return false;
+    }
+    let Some(owner) = filter.owner else {
         return true;
+    };
+    let owns = |id: DeploymentId| state.deployments.get(&id).is_some_and(|d| d.owner == owner);
+    match event {
+        Event::Account(ledger::account::Event::Transferred { from, to, .. }) => {
+            *from == owner || *to == owner
+        }
+        Event::Host(event) => {
+            let known = state.hosts.get(&host_of(event));
+            known.is_some_and(|host| host.owner == owner)
+        }
+        Event::Deployment(_) | Event::Lease(_) => about.is_some_and(owns),
     }
-    let deployment = deployment_of(event);
-    if let (Event::Account(ledger::account::Event::Transferred { from, to, .. }), Some(owner)) =
-        (event, filter.owner)
-    {
-        return filter.deployment.is_none() && (*from == owner || *to == owner);
+}
+
+fn host_of(event: &ledger::host::Event) -> HostId {
+    use ledger::host::Event as H;
+    match event {
+        H::HostRegistered { host, .. }
+        | H::HostOnline { host }
+        | H::HostOffline { host, .. }
+        | H::HostCordoned { host, .. }
+        | H::HostLeft { host } => *host,
     }
-    let Some(id) = deployment else { return false };
-    filter.deployment.is_none_or(|wanted| wanted == id)
-        && filter
-            .owner
-            .is_none_or(|owner| state.deployments.get(&id).is_some_and(|d| d.owner == owner))
 }
 
 fn deployment_of(event: &Event) -> Option<DeploymentId> {
@@ -232,43 +255,45 @@ fn deployment_of(event: &Event) -> Option<DeploymentId> {
     }
 }
 
-/// Events from number `from` on, up to what is indexed or the page is full; and the number
-/// to go on from.
+/// Events from number `from` on, at most `most`, up to what is indexed; and the number to go
+/// on from.
 async fn page(
     app: &Validator,
     filter: &EventFilter,
     from: u64,
+    most: usize,
 ) -> Result<(Vec<EventView>, u64), Refused> {
     let mut all = Vec::new();
     let mut next = from;
     let state = app.state();
     // So many blocks are read for one page at most, however few events match.
-    for _ in 0..PAGE_MAX {
-        let Some(height) = app.index.block_of(next) else {
+    for _ in 0..BLOCKS_MAX {
+        let found = app.index.block_of(next);
+        let Some((height, first)) = found.map_err(|e| Refused::internal(&e))? else {
             break;
         };
         let Some(block) = app.read_block(height).await? else {
             break;
         };
-        let first = app.index.events_before(height);
-        for (index, event) in block.events.iter().enumerate() {
+        let time_ms = block.header.time_ms;
+        for (index, event) in block.events.into_iter().enumerate() {
             let sequence = first + index as u64;
             if sequence < next {
                 continue;
             }
+            if all.len() >= most {
+                return Ok((all, next));
+            }
             next = sequence + 1;
-            if concerns(&state, event, filter) {
+            if concerns(&state, &event, filter) {
                 all.push(EventView {
                     sequence,
                     height,
                     index: index as u32,
-                    time_ms: block.header.time_ms,
-                    event: event.clone(),
+                    time_ms,
+                    event,
                 });
             }
-        }
-        if all.len() >= PAGE_MAX {
-            break;
         }
     }
     Ok((all, next))
@@ -276,60 +301,71 @@ async fn page(
 
 pub async fn events(
     State(app): State<App>,
-    Query(filter): Query<EventFilter>,
+    Asked(filter): Asked<EventFilter>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let end = app.index.events_before(u64::MAX);
-    let json = headers
-        .get("accept")
-        .and_then(|v| v.to_str().ok())
-        .is_some_and(|a| a.contains("application/json"));
-    if json {
-        let (events, _) = page(&app, &filter, filter.from.unwrap_or(0)).await?;
-        return Ok(Json(events).into_response());
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+    if text("accept").is_some_and(|a| a.contains("application/json")) {
+        let from = filter.from.unwrap_or(0);
+        let (events, next) = page(&app, &filter, from, PAGE_MAX).await?;
+        let mut response = Json(events).into_response();
+        if next < app.index.events() {
+            response.headers_mut().insert(NEXT, next.into());
+        }
+        return Ok(response);
     }
     // A client that comes back says where it was.
-    let resumed = headers
-        .get("last-event-id")
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.parse::<u64>().ok())
-        .map(|last| last + 1);
-    let from = resumed.or(filter.from).unwrap_or(end);
-    let place = app.wait_place()?;
-    let (sender, receiver) = mpsc::channel::<EventView>(256);
-    tokio::spawn(async move {
-        let _place = place;
-        let mut indexed = app.indexed.clone();
-        let mut next = from;
-        loop {
-            indexed.mark_unchanged();
-            let Ok((events, after)) = page(&app, &filter, next).await else {
-                return;
-            };
-            let moved = after != next;
-            next = after;
-            for event in events {
-                if sender.send(event).await.is_err() {
-                    return;
-                }
-            }
-            if !moved {
-                tokio::select! {
-                    changed = indexed.changed() => if changed.is_err() { return },
-                    () = sender.closed() => return,
-                }
-            }
-        }
-    });
-    let stream = futures::stream::unfold(receiver, |mut receiver| async move {
-        let view = receiver.recv().await?;
+    let resumed = text("last-event-id").and_then(|v| v.parse::<u64>().ok());
+    let from = resumed.map(|last| last.saturating_add(1)).or(filter.from);
+    let follower = Follower {
+        _place: app.wait_place()?,
+        indexed: app.indexed.clone(),
+        next: from.unwrap_or_else(|| app.index.events()),
+        ready: VecDeque::new(),
+        filter,
+        app,
+    };
+    // Read only as fast as the client does.
+    let stream = futures::stream::unfold(follower, |mut follower| async move {
+        let view = follower.follow().await?;
         let event = sse::Event::default()
             .id(view.sequence.to_string())
             .json_data(&view)
-            .unwrap_or_default();
-        Some((Ok::<_, Infallible>(event), receiver))
+            .ok()?;
+        Some((Ok::<_, Infallible>(event), follower))
     });
     Ok(Sse::new(stream)
         .keep_alive(KeepAlive::default())
         .into_response())
+}
+
+/// Someone who follows events, and where they are.
+struct Follower {
+    app: App,
+    filter: EventFilter,
+    next: u64,
+    ready: VecDeque<EventView>,
+    indexed: watch::Receiver<u64>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Follower {
+    /// The next event, once there is one; `None` if the stream must end.
+    async fn follow(&mut self) -> Option<EventView> {
+        loop {
+            if let Some(view) = self.ready.pop_front() {
+                return Some(view);
+            }
+            self.indexed.mark_unchanged();
+            let (events, next) = page(&self.app, &self.filter, self.next, FOLLOWED_MAX)
+                .await
+                .ok()?;
+            let moved = next != self.next;
+            self.next = next;
+            self.ready = events.into();
+            if !moved {
+                self.indexed.changed().await.ok()?;
+            }
+        }
+    }
 }

@@ -4,28 +4,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use api::{Problem, ValidatorView};
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use api::ValidatorView;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use consensus::{Committee, Peer, Seat};
-use serde::Deserialize;
-use tokio::sync::{Semaphore, watch};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use types::{AccountId, AllocationId, DeploymentId, HostId};
 
+use crate::answer::{Answer, Asked, Named, Refused};
 use crate::config::Config;
 use crate::index::{Handle, Index};
 use crate::ledger_machine::LedgerMachine;
+use crate::serve::serve;
 use crate::{chain_api, money_api, views};
 
 /// Requests that wait for something (plans, routes, events) at once.
 const WAITING_MAX: usize = 4_096;
+/// Answers computed over many records at once: more would only share the cores.
+const COMPUTING_MAX: usize = 4;
+const COMPUTING_WAIT: Duration = Duration::from_secs(10);
 pub const WAIT_MS_MAX: u64 = 30_000;
 const BODY_MAX: usize = 512 * 1024;
-/// Rows in one answer.
+/// Rows in one answer, and about how many bytes.
 pub const ROWS_MAX: usize = 1_000;
+const ROWS_BYTES_MAX: usize = 8 << 20;
+/// Header of a cut answer: `from` of the next page.
+pub const NEXT: &str = "runrig-next";
 
 pub struct Validator {
     pub handle: Handle,
@@ -34,12 +44,69 @@ pub struct Validator {
     pub indexed: watch::Receiver<u64>,
     pub network: api::NetworkFile,
     waiting: Arc<Semaphore>,
+    computing: Arc<Semaphore>,
 }
 
 pub type App = Arc<Validator>;
 
 /// Runs until `shutdown`, or fails if the node ends before.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
+    let listener = TcpListener::bind(config.http)
+        .await
+        .with_context(|| format!("listen on {}; choose another with --http", config.http))?;
+    run_on(listener, config, shutdown).await
+}
+
+/// As [`run`], with the API on `listener`.
+pub async fn run_on(
+    listener: TcpListener,
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let index_path = config.data.join("index.redb");
+    let node = node_config(&config)?;
+    let network = node.network;
+    let machine = Arc::new(LedgerMachine::new(config.network.genesis.clone()));
+    let handle = tokio::task::spawn_blocking(move || consensus::start(node, machine)).await??;
+    let (stop_sender, stop) = watch::channel(false);
+    let result = async {
+        let head = handle.head().header.height;
+        let index = Arc::new(Index::open(&index_path, network, head)?);
+        let (sender, indexed) = watch::channel(index.height());
+        let app = Arc::new(Validator {
+            handle: handle.clone(),
+            index: index.clone(),
+            indexed,
+            network: config.network,
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            computing: Arc::new(Semaphore::new(COMPUTING_MAX)),
+        });
+        let mut indexing = tokio::spawn(keep_index(handle.clone(), index, sender, stop.clone()));
+        let mut serving = tokio::spawn(serve(listener, router(app), stop));
+        let result = tokio::select! {
+            () = shutdown => Ok(()),
+            () = handle.ended() => Err(anyhow::anyhow!("consensus has ended; see the log above")),
+            _ = &mut serving => Err(anyhow::anyhow!("the API has stopped")),
+            indexed = &mut indexing => match indexed {
+                Ok(Err(error)) => Err(error.context("the index has stopped")),
+                _ => Err(anyhow::anyhow!("the index has stopped")),
+            },
+        };
+        stop_sender.send_replace(true);
+        if !serving.is_finished() {
+            let _ = serving.await;
+        }
+        if !indexing.is_finished() {
+            let _ = indexing.await;
+        }
+        result
+    }
+    .await;
+    handle.stop().await;
+    result
+}
+
+fn node_config(config: &Config) -> Result<consensus::Config> {
     let committee =
         hex::decode(&config.network.committee).context("the network file's committee")?;
     let peers = config
@@ -57,54 +124,38 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             })
         })
         .collect::<Result<_>>()?;
-    let genesis = config.network.genesis.clone();
-    let node = consensus::Config {
-        data: config.data,
+    let genesis = &config.network.genesis;
+    Ok(consensus::Config {
+        data: config.data.clone(),
         committee: Committee::from_bytes(&committee)?,
         seat: Seat::from_bytes(&config.seat)?,
         listen: config.p2p,
         peers,
         network: genesis.digest(),
         genesis_ms: genesis.time_ms,
-    };
-    let machine = Arc::new(LedgerMachine::new(genesis));
-    let handle = tokio::task::spawn_blocking(move || consensus::start(node, machine)).await??;
-    let index = Arc::new(Index::default());
-    let (sender, indexed) = watch::channel(0);
-    let indexing = tokio::spawn(keep_index(handle.clone(), index.clone(), sender));
-    let app = Arc::new(Validator {
-        handle: handle.clone(),
-        index,
-        indexed,
-        network: config.network,
-        waiting: Arc::new(Semaphore::new(WAITING_MAX)),
-    });
-    let listener = tokio::net::TcpListener::bind(config.http)
-        .await
-        .with_context(|| format!("listen on {}; choose another with --http", config.http))?;
-    let server = axum::serve(listener, router(app));
-    let result = tokio::select! {
-        () = shutdown => Ok(()),
-        () = handle.ended() => Err(anyhow::anyhow!("consensus has ended; see the log above")),
-        served = server => served.context("the API has stopped"),
-        indexed = indexing => match indexed {
-            Ok(Err(error)) => Err(error.context("the index has stopped")),
-            _ => Err(anyhow::anyhow!("the index has stopped")),
-        },
-    };
-    handle.stop().await;
-    result
+    })
 }
 
-async fn keep_index(handle: Handle, index: Arc<Index>, indexed: watch::Sender<u64>) -> Result<()> {
+async fn keep_index(
+    handle: Handle,
+    index: Arc<Index>,
+    indexed: watch::Sender<u64>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<()> {
     let mut heads = handle.subscribe();
     loop {
-        heads.mark_unchanged();
-        let (handle, index) = (handle.clone(), index.clone());
-        let height = tokio::task::spawn_blocking(move || index.catch_up(&handle)).await??;
-        indexed.send_if_modified(|known| std::mem::replace(known, height) != height);
-        if heads.borrow().header.height <= height && heads.changed().await.is_err() {
-            return Ok(());
+        let head = heads.borrow_and_update().header.height;
+        if index.height() < head {
+            let (handle, index) = (handle.clone(), index.clone());
+            let height = tokio::task::spawn_blocking(move || index.catch_up(&handle)).await??;
+            indexed.send_replace(height);
+        }
+        let behind = index.height() < head;
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            changed = heads.changed(), if !behind => changed.context("consensus has ended")?,
+            () = std::future::ready(()), if behind => {}
         }
     }
 }
@@ -135,91 +186,67 @@ pub fn router(app: App) -> Router {
         .route("/v1/bill", get(money_api::bill))
         .route("/v1/receipts/{id}", get(money_api::receipt))
         .route("/v1/receipts/{id}/proof", get(money_api::receipt_proof))
-        .fallback(|| async { Refused::not_found("this path", "See the API's documentation.") })
+        .fallback(|| async { Refused::not_found("this path", "See /openapi.json.") })
+        .method_not_allowed_fallback(|| async {
+            let code = StatusCode::METHOD_NOT_ALLOWED;
+            let why = "it is not asked for by this method";
+            Refused::new(code, "invalid", "this path", why, "See /openapi.json.")
+        })
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(app)
 }
 
-/// An error as the API says it.
-pub struct Refused(pub StatusCode, pub Problem);
-
-impl Refused {
-    pub fn new(
-        code: StatusCode,
-        kind: &str,
-        what: impl Into<String>,
-        why: impl Into<String>,
-        next: &str,
-    ) -> Self {
-        let problem = Problem {
-            kind: kind.into(),
-            what: what.into(),
-            why: why.into(),
-            next: next.into(),
-        };
-        Self(code, problem)
-    }
-
-    pub fn not_found(what: &str, next: &str) -> Self {
-        let what: String = what.chars().take(100).collect();
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "not_found",
-            what,
-            "there is none",
-            next,
-        )
-    }
-
-    pub fn invalid(what: &str, why: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "invalid",
-            what,
-            why,
-            "Correct the request.",
-        )
-    }
-
-    pub fn internal(error: &anyhow::Error) -> Self {
-        tracing::error!(%error, "answering a request");
-        let code = StatusCode::INTERNAL_SERVER_ERROR;
-        Self::new(
-            code,
-            "unavailable",
-            "this validator",
-            "it cannot read its own data",
-            "Ask another.",
-        )
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        (self.0, Json(self.1)).into_response()
-    }
-}
-
-pub type Answer<T> = Result<Json<T>, Refused>;
-
 impl Validator {
     /// A place among those who wait; refused when there are too many.
-    pub fn wait_place(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refused> {
-        self.waiting.clone().try_acquire_owned().map_err(|_| {
-            let code = StatusCode::SERVICE_UNAVAILABLE;
-            Refused::new(
-                code,
-                "unavailable",
-                "this validator",
-                "too many requests wait",
-                "Try again in a moment.",
-            )
-        })
+    pub fn wait_place(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        let place = self.waiting.clone().try_acquire_owned();
+        place.map_err(|_| Refused::busy("too many requests wait"))
     }
 
     pub fn state(&self) -> ledger::State {
         self.handle.head().state.clone()
     }
+
+    /// Runs what takes time apart from those that answer at once, a few at a time.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(ledger::State) -> T + Send + 'static,
+    ) -> Result<T, Refused> {
+        let place = tokio::time::timeout(COMPUTING_WAIT, self.computing.clone().acquire_owned());
+        let Ok(Ok(place)) = place.await else {
+            return Err(Refused::busy("too many large requests wait"));
+        };
+        let state = self.state();
+        tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work(state)
+        })
+        .await
+        .map_err(|e| Refused::internal(&e.into()))
+    }
+}
+
+/// Rows from number `from` on, as many as one answer holds; a header tells where the next
+/// page begins.
+fn rows<T: Serialize>(all: impl Iterator<Item = T>, from: usize) -> Result<Response, Refused> {
+    let mut body = b"[".to_vec();
+    let mut next = None;
+    for (count, row) in all.skip(from).enumerate() {
+        if count >= ROWS_MAX || body.len() >= ROWS_BYTES_MAX {
+            next = Some(from + count);
+            break;
+        }
+        if count > 0 {
+            body.push(b',');
+        }
+        serde_json::to_writer(&mut body, &row).map_err(|e| Refused::internal(&e.into()))?;
+    }
+    body.push(b']');
+    let mut response = ([(CONTENT_TYPE, "application/json")], body).into_response();
+    if let Some(next) = next {
+        response.headers_mut().insert(NEXT, next.into());
+    }
+    Ok(response)
 }
 
 #[derive(Deserialize)]
@@ -318,7 +345,7 @@ async fn metrics(State(app): State<App>) -> String {
     text
 }
 
-async fn account(State(app): State<App>, Path(id): Path<String>) -> Answer<api::AccountView> {
+async fn account(State(app): State<App>, Named(id): Named<String>) -> Answer<api::AccountView> {
     let id: AccountId = id
         .parse()
         .map_err(|e: types::IdError| Refused::invalid("account", e.to_string()))?;
@@ -339,15 +366,15 @@ struct Page {
     from: Option<usize>,
 }
 
-async fn hosts(State(app): State<App>, Query(page): Query<Page>) -> Json<Vec<api::HostView>> {
-    let state = app.state();
-    let ids = state.hosts.iter().map(|(id, _)| *id);
-    Json(
-        ids.skip(page.from.unwrap_or(0))
-            .take(ROWS_MAX)
-            .filter_map(|id| views::host(&state, id))
-            .collect(),
-    )
+async fn hosts(State(app): State<App>, Asked(page): Asked<Page>) -> Result<Response, Refused> {
+    app.compute(move |state| {
+        let all = state
+            .hosts
+            .iter()
+            .filter_map(|(id, _)| views::host(&state, *id));
+        rows(all, page.from.unwrap_or(0))
+    })
+    .await?
 }
 
 fn find_host(state: &ledger::State, text: &str) -> Result<HostId, Refused> {
@@ -358,7 +385,7 @@ fn find_host(state: &ledger::State, text: &str) -> Result<HostId, Refused> {
         .ok_or_else(|| Refused::not_found(&format!("host {text}"), "See `runrig host ls`."))
 }
 
-async fn host(State(app): State<App>, Path(id): Path<String>) -> Answer<api::HostView> {
+async fn host(State(app): State<App>, Named(id): Named<String>) -> Answer<api::HostView> {
     let state = app.state();
     let id = find_host(&state, &id)?;
     views::host(&state, id)
@@ -368,8 +395,8 @@ async fn host(State(app): State<App>, Path(id): Path<String>) -> Answer<api::Hos
 
 async fn plan(
     State(app): State<App>,
-    Path(id): Path<String>,
-    Query(wait): Query<Wait>,
+    Named(id): Named<String>,
+    Asked(wait): Asked<Wait>,
 ) -> Answer<api::HostPlan> {
     let _place = app.wait_place()?;
     let deadline = tokio::time::Instant::now() + wait.limit();
@@ -379,7 +406,7 @@ async fn plan(
         heads.mark_unchanged();
         let state = app.state();
         let number = state.hosts.get(&host).map_or(0, |h| h.plan);
-        let waits = wait.after.is_some_and(|after| after == number);
+        let waits = wait.after.is_some_and(|after| number <= after);
         if !waits
             || tokio::time::timeout_at(deadline, heads.changed())
                 .await
@@ -393,29 +420,19 @@ async fn plan(
 }
 
 /// All routes; held back until they differ from those at height `after`.
-async fn routes(State(app): State<App>, Query(wait): Query<Wait>) -> Answer<api::Routes> {
+async fn routes(State(app): State<App>, Asked(wait): Asked<Wait>) -> Answer<api::Routes> {
     let _place = app.wait_place()?;
     let deadline = tokio::time::Instant::now() + wait.limit();
     let mut heads = app.handle.subscribe();
-    let mut known = None;
     loop {
-        heads.mark_unchanged();
-        let routes = views::routes(&app.state());
-        let fresh = match (&known, wait.after) {
-            (_, None) => true,
-            // The asker's height is ours now: from here on, wait for a difference.
-            (None, Some(after)) => after != routes.height,
-            (Some(known), Some(_)) => *known != routes.routes,
-        };
-        if fresh {
-            return Ok(Json(routes));
-        }
-        known = Some(routes.routes.clone());
-        if tokio::time::timeout_at(deadline, heads.changed())
-            .await
-            .is_err()
+        let changed = heads.borrow_and_update().state.globals.routes_height;
+        let waits = wait.after.is_some_and(|after| changed <= after);
+        if !waits
+            || tokio::time::timeout_at(deadline, heads.changed())
+                .await
+                .is_err()
         {
-            return Ok(Json(routes));
+            return app.compute(|state| Json(views::routes(&state))).await;
         }
     }
 }
@@ -427,30 +444,32 @@ struct Filter {
     host: Option<HostId>,
     #[serde(default)]
     all: bool,
+    from: Option<usize>,
 }
 
 async fn deployments(
     State(app): State<App>,
-    Query(filter): Query<Filter>,
-) -> Answer<Vec<api::DeploymentView>> {
-    let state = app.state();
-    let ids: Vec<DeploymentId> = match filter.owner {
-        Some(owner) => state
-            .deployments_of(&owner)
-            .filter(|(_, d)| filter.all || !d.removed)
-            .map(|(id, _)| id)
-            .collect(),
-        None => state.live().map(|(id, _)| id).collect(),
-    };
-    Ok(Json(
-        ids.into_iter()
-            .take(ROWS_MAX)
-            .filter_map(|id| views::deployment(&state, id))
-            .collect(),
-    ))
+    Asked(filter): Asked<Filter>,
+) -> Result<Response, Refused> {
+    app.compute(move |state| {
+        let view = |(id, _)| views::deployment(&state, id);
+        let from = filter.from.unwrap_or(0);
+        match filter.owner {
+            Some(owner) => {
+                let own = state.deployments_of(&owner);
+                let wanted = own.filter(|(_, d)| filter.all || !d.removed);
+                rows(wanted.filter_map(view), from)
+            }
+            None => rows(state.live().filter_map(view), from),
+        }
+    })
+    .await?
 }
 
-async fn deployment(State(app): State<App>, Path(id): Path<String>) -> Answer<api::DeploymentView> {
+async fn deployment(
+    State(app): State<App>,
+    Named(id): Named<String>,
+) -> Answer<api::DeploymentView> {
     let next = "See `runrig ps -a`.";
     let id: DeploymentId = id.parse().map_err(|_| Refused::not_found(&id, next))?;
     views::deployment(&app.state(), id)
@@ -460,36 +479,31 @@ async fn deployment(State(app): State<App>, Path(id): Path<String>) -> Answer<ap
 
 async fn allocations(
     State(app): State<App>,
-    Query(filter): Query<Filter>,
-) -> Answer<Vec<api::AllocationView>> {
-    let state = app.state();
-    let of = |d: &ledger::deployment::Deployment| -> Vec<AllocationId> {
-        let ended = d.ended.iter().filter(|_| filter.all);
-        ended.chain(&d.allocations).copied().collect()
-    };
-    let ids: Vec<AllocationId> = if let Some(id) = filter.deployment {
-        state.deployments.get(&id).map(of).unwrap_or_default()
-    } else if let Some(owner) = filter.owner {
-        state
-            .deployments_of(&owner)
-            .flat_map(|(_, d)| of(d))
-            .collect()
-    } else if let Some(host) = filter.host {
-        state.allocations_on(&host).map(|(id, _)| id).collect()
-    } else {
-        return Err(Refused::invalid(
-            "allocations",
-            "say whose: owner=, deployment= or host=",
-        ));
-    };
-    // The newest, if there are too many.
-    let from = ids.len().saturating_sub(ROWS_MAX);
-    Ok(Json(
-        ids[from..]
-            .iter()
-            .filter_map(|id| views::allocation(&state, *id))
-            .collect(),
-    ))
+    Asked(filter): Asked<Filter>,
+) -> Result<Response, Refused> {
+    if filter.owner.is_none() && filter.deployment.is_none() && filter.host.is_none() {
+        let why = "say whose: owner=, deployment= or host=";
+        return Err(Refused::invalid("allocations", why));
+    }
+    app.compute(move |state| {
+        let of = |d: &ledger::deployment::Deployment| -> Vec<AllocationId> {
+            let ended = d.ended.iter().filter(|_| filter.all);
+            d.allocations.iter().chain(ended).copied().collect()
+        };
+        let ids: Vec<AllocationId> = if let Some(id) = filter.deployment {
+            state.deployments.get(&id).map(of).unwrap_or_default()
+        } else if let Some(owner) = filter.owner {
+            let own = state.deployments_of(&owner);
+            own.flat_map(|(_, d)| of(d)).collect()
+        } else if let Some(host) = filter.host {
+            state.allocations_on(&host).map(|(id, _)| id).collect()
+        } else {
+            Vec::new()
+        };
+        let views = ids.iter().filter_map(|id| views::allocation(&state, *id));
+        rows(views, filter.from.unwrap_or(0))
+    })
+    .await?
 }
 
 pub fn allocation_id(text: &str) -> Result<AllocationId, Refused> {
@@ -497,13 +511,16 @@ pub fn allocation_id(text: &str) -> Result<AllocationId, Refused> {
         .map_err(|_| Refused::not_found(&format!("allocation {text}"), "See `runrig ps -a`."))
 }
 
-async fn allocation(State(app): State<App>, Path(id): Path<String>) -> Answer<api::AllocationView> {
+async fn allocation(
+    State(app): State<App>,
+    Named(id): Named<String>,
+) -> Answer<api::AllocationView> {
     views::allocation(&app.state(), allocation_id(&id)?)
         .map(Json)
         .ok_or_else(|| Refused::not_found(&id, "See `runrig ps -a`."))
 }
 
-async fn why(State(app): State<App>, Path(id): Path<String>) -> Answer<api::WhyView> {
+async fn why(State(app): State<App>, Named(id): Named<String>) -> Answer<api::WhyView> {
     views::why(&app.state(), allocation_id(&id)?)
         .map(Json)
         .ok_or_else(|| Refused::not_found(&id, "See `runrig ps -a`."))

@@ -1,42 +1,62 @@
-//! Where past things are: built from blocks, in memory, rebuilt at start.
+//! Where past things are: built from blocks, kept beside them, rebuilt when missing.
+//!
+//! Answers questions about history only; what an account owns is read from the state. Blocks
+//! are durable before they are indexed, so the index is never ahead of them: if it is, or if
+//! it cannot be read, it is made anew.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::RwLock;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use borsh::BorshDeserialize;
 use consensus::Record;
 use ledger::{Event, Outcome};
 use light::Header;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use types::{AllocationId, Digest, ReceiptId};
 
 use crate::ledger_machine::LedgerMachine;
 
 pub type Handle = consensus::Handle<LedgerMachine>;
 
-/// An event's place.
-#[derive(Clone, Copy, Debug)]
+/// Transaction → height and place.
+const TRANSACTIONS: TableDefinition<[u8; 32], (u64, u32)> = TableDefinition::new("transactions");
+/// Receipt → height and number of its event.
+const RECEIPTS: TableDefinition<u64, (u64, u32)> = TableDefinition::new("receipts");
+/// Allocation and receipt.
+const RECEIPTS_OF: TableDefinition<(u64, u64), ()> = TableDefinition::new("receipts_of");
+/// Sequence of a block's first event → height; only blocks with events.
+const FIRSTS: TableDefinition<u64, u64> = TableDefinition::new("firsts");
+/// `height` reached, `events` counted.
+const REACHED: TableDefinition<&str, u64> = TableDefinition::new("reached");
+const NETWORK: TableDefinition<&str, [u8; 32]> = TableDefinition::new("network");
+
+const CACHE_BYTES: usize = 16 << 20;
+/// Blocks indexed in one step.
+const STEP: u64 = 1_000;
+/// So many blocks at most are indexed again after a crash.
+const DURABLE_EVERY: u64 = 64;
+/// Leaders counted.
+const LEADERS: usize = 100;
+
+/// A thing's place in history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At {
     pub height: u64,
     pub index: u32,
 }
 
-#[derive(Default)]
-struct Places {
+#[derive(Clone, Debug, Default)]
+struct Reached {
     height: u64,
-    /// Number of events before each height, from height 0.
-    before: Vec<u64>,
-    transactions: HashMap<Digest, At>,
-    /// By id, from 1 without gap.
-    receipts: Vec<At>,
-    receipts_of: HashMap<AllocationId, Vec<ReceiptId>>,
-    /// Leaders of the last blocks.
-    leaders: std::collections::VecDeque<[u8; 32]>,
+    events: u64,
+    leaders: VecDeque<[u8; 32]>,
 }
 
-#[derive(Default)]
 pub struct Index {
-    places: RwLock<Places>,
+    database: Database,
+    reached: RwLock<Reached>,
 }
 
 /// A block, read.
@@ -78,104 +98,187 @@ impl ReadBlock {
 }
 
 impl Index {
-    /// Adds blocks up to the head; returns its height.
-    pub fn catch_up(&self, handle: &Handle) -> Result<u64> {
-        let head = handle.head();
-        let mut next = self.height() + 1;
-        while next <= head.header.height {
-            let record = if next == head.header.height {
-                head.record.clone()
-            } else {
-                match handle.block(next)? {
-                    Some(record) => record,
-                    None => break,
-                }
-            };
-            self.add(&ReadBlock::new(record)?);
-            next += 1;
+    /// Opens the index of `network` at `path`. `head`: of the blocks beside it.
+    pub fn open(path: &Path, network: Digest, head: u64) -> Result<Self> {
+        if path.exists() {
+            match Self::open_existing(path, network, head) {
+                Ok(Some(index)) => return Ok(index),
+                Ok(None) => tracing::warn!("the index belongs to other blocks; it is made anew"),
+                Err(error) => tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the index cannot be read; it is made anew"
+                ),
+            }
+            std::fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
         }
-        Ok(next - 1)
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)
+            .with_context(|| format!("make {}", path.display()))?;
+        let write = database.begin_write()?;
+        write.open_table(TRANSACTIONS)?;
+        write.open_table(RECEIPTS)?;
+        write.open_table(RECEIPTS_OF)?;
+        write.open_table(FIRSTS)?;
+        write.open_table(REACHED)?;
+        write.open_table(NETWORK)?.insert("network", network.0)?;
+        write.commit()?;
+        Ok(Self {
+            database,
+            reached: RwLock::default(),
+        })
     }
 
-    fn add(&self, block: &ReadBlock) {
-        let mut places = self.places.write().expect("not poisoned");
-        let height = block.header.height;
-        if places.before.is_empty() {
-            places.before.extend([0, 0]);
-        }
-        let before = places.before.last().copied().unwrap_or(0);
-        for (index, outcome) in block.outcomes.iter().enumerate() {
-            let at = At {
-                height,
-                index: index as u32,
-            };
-            // The first word stands: a replay is rejected and must not hide it.
-            places.transactions.entry(outcome.transaction).or_insert(at);
-        }
-        for (index, event) in block.events.iter().enumerate() {
-            if let Event::Lease(ledger::lease::Event::Settled(receipt)) = event {
-                let index = index as u32;
-                places.receipts.push(At { height, index });
-                places
-                    .receipts_of
-                    .entry(receipt.allocation)
-                    .or_default()
-                    .push(receipt.id);
+    fn open_existing(path: &Path, network: Digest, head: u64) -> Result<Option<Self>> {
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)?;
+        let read = database.begin_read()?;
+        let same = read.open_table(NETWORK)?.get("network")?;
+        let table = read.open_table(REACHED)?;
+        let number = |name| -> Result<u64> { Ok(table.get(name)?.map_or(0, |n| n.value())) };
+        let reached = Reached {
+            height: number("height")?,
+            events: number("events")?,
+            leaders: VecDeque::new(),
+        };
+        let fits = same.is_some_and(|n| n.value() == network.0) && reached.height <= head;
+        drop((table, read));
+        Ok(fits.then(|| Self {
+            database,
+            reached: RwLock::new(reached),
+        }))
+    }
+
+    /// Adds blocks up to the head, some at a time; returns the height reached.
+    pub fn catch_up(&self, handle: &Handle) -> Result<u64> {
+        let head = handle.head();
+        let mut reached = self.reached.read().expect("not poisoned").clone();
+        if reached.leaders.is_empty() {
+            for height in reached.height.saturating_sub(LEADERS as u64)..=reached.height {
+                if let Some(record) = handle.block(height)? {
+                    note_leader(&mut reached, Header::from_bytes(&record.header)?.proposer);
+                }
             }
         }
-        places.before.push(before + block.events.len() as u64);
-        places.leaders.push_back(block.header.proposer);
-        if places.leaders.len() > 100 {
-            places.leaders.pop_front();
+        let from = reached.height + 1;
+        let to = head.header.height.min(reached.height + STEP);
+        let mut write = self.database.begin_write()?;
+        // What a crash loses is indexed again.
+        if from == to && !to.is_multiple_of(DURABLE_EVERY) {
+            write.set_durability(Durability::None)?;
         }
-        places.height = height;
+        for height in from..=to {
+            let record = if height == head.header.height {
+                head.record.clone()
+            } else {
+                let record = handle.block(height)?;
+                record.with_context(|| format!("block {height} is missing"))?
+            };
+            add(&write, &mut reached, &ReadBlock::new(record)?)?;
+        }
+        {
+            let mut table = write.open_table(REACHED)?;
+            table.insert("height", reached.height)?;
+            table.insert("events", reached.events)?;
+        }
+        write.commit()?;
+        *self.reached.write().expect("not poisoned") = reached;
+        Ok(to)
     }
 
     pub fn height(&self) -> u64 {
-        self.places.read().expect("not poisoned").height
+        self.reached.read().expect("not poisoned").height
     }
 
-    pub fn transaction(&self, id: &Digest) -> Option<At> {
-        let places = self.places.read().expect("not poisoned");
-        places.transactions.get(id).copied()
+    /// How many events there were up to the height reached; they are numbered from 0.
+    pub fn events(&self) -> u64 {
+        self.reached.read().expect("not poisoned").events
     }
 
-    pub fn receipt(&self, id: ReceiptId) -> Option<At> {
-        let places = self.places.read().expect("not poisoned");
-        places
-            .receipts
-            .get(usize::try_from(id.0.checked_sub(1)?).ok()?)
-            .copied()
-    }
-
-    /// The last `most` receipts of an allocation.
-    pub fn receipts_of(&self, id: &AllocationId, most: usize) -> Vec<ReceiptId> {
-        let places = self.places.read().expect("not poisoned");
-        places
-            .receipts_of
-            .get(id)
-            .map(|all| all[all.len().saturating_sub(most)..].to_vec())
-            .unwrap_or_default()
-    }
-
-    /// How many events there were before block `height`; they are numbered from 0.
-    pub fn events_before(&self, height: u64) -> u64 {
-        let places = self.places.read().expect("not poisoned");
-        let last = places.before.last().copied().unwrap_or(0);
-        places.before.get(height as usize).copied().unwrap_or(last)
-    }
-
-    /// The block that holds event number `sequence`; `None` if it has not happened.
-    pub fn block_of(&self, sequence: u64) -> Option<u64> {
-        let places = self.places.read().expect("not poisoned");
-        // First height after which there are more events than `sequence`.
-        let after = places.before.partition_point(|before| *before <= sequence);
-        (after < places.before.len()).then(|| after as u64 - 1)
-    }
-
+    /// Blocks of the last hundred that `key` led.
     pub fn led(&self, key: &[u8; 32]) -> u64 {
-        let places = self.places.read().expect("not poisoned");
-        places.leaders.iter().filter(|l| *l == key).count() as u64
+        let reached = self.reached.read().expect("not poisoned");
+        reached.leaders.iter().filter(|l| *l == key).count() as u64
+    }
+
+    pub fn transaction(&self, id: &Digest) -> Result<Option<At>> {
+        let found = self
+            .database
+            .begin_read()?
+            .open_table(TRANSACTIONS)?
+            .get(id.0)?;
+        Ok(found.map(|at| place(at.value())))
+    }
+
+    pub fn receipt(&self, id: ReceiptId) -> Result<Option<At>> {
+        let found = self
+            .database
+            .begin_read()?
+            .open_table(RECEIPTS)?
+            .get(id.0)?;
+        Ok(found.map(|at| place(at.value())))
+    }
+
+    /// The last `most` receipts of an allocation, in order.
+    pub fn receipts_of(&self, id: AllocationId, most: usize) -> Result<Vec<ReceiptId>> {
+        let table = self.database.begin_read()?.open_table(RECEIPTS_OF)?;
+        let mut last = table
+            .range((id.0, 0)..=(id.0, u64::MAX))?
+            .rev()
+            .take(most)
+            .map(|row| Ok(ReceiptId(row?.0.value().1)))
+            .collect::<Result<Vec<_>>>()?;
+        last.reverse();
+        Ok(last)
+    }
+
+    /// The block that holds event number `sequence`, and its first event's number; `None` if
+    /// it has not happened.
+    pub fn block_of(&self, sequence: u64) -> Result<Option<(u64, u64)>> {
+        if sequence >= self.events() {
+            return Ok(None);
+        }
+        let table = self.database.begin_read()?.open_table(FIRSTS)?;
+        let row = table.range(..=sequence)?.next_back().transpose()?;
+        Ok(row.map(|(first, height)| (height.value(), first.value())))
     }
 }
 
+fn place((height, index): (u64, u32)) -> At {
+    At { height, index }
+}
+
+fn note_leader(reached: &mut Reached, key: [u8; 32]) {
+    reached.leaders.push_back(key);
+    if reached.leaders.len() > LEADERS {
+        reached.leaders.pop_front();
+    }
+}
+
+fn add(write: &redb::WriteTransaction, reached: &mut Reached, block: &ReadBlock) -> Result<()> {
+    let height = block.header.height;
+    let mut transactions = write.open_table(TRANSACTIONS)?;
+    for (index, outcome) in block.outcomes.iter().enumerate() {
+        let id = outcome.transaction.0;
+        // The first word stands: a replay is rejected and must not hide it.
+        if transactions.get(id)?.is_none() {
+            transactions.insert(id, (height, index as u32))?;
+        }
+    }
+    let mut receipts = write.open_table(RECEIPTS)?;
+    let mut receipts_of = write.open_table(RECEIPTS_OF)?;
+    for (index, event) in block.events.iter().enumerate() {
+        if let Event::Lease(ledger::lease::Event::Settled(receipt)) = event {
+            receipts.insert(receipt.id.0, (height, index as u32))?;
+            receipts_of.insert((receipt.allocation.0, receipt.id.0), ())?;
+        }
+    }
+    if !block.events.is_empty() {
+        write.open_table(FIRSTS)?.insert(reached.events, height)?;
+    }
+    reached.events += block.events.len() as u64;
+    reached.height = height;
+    note_leader(reached, block.header.proposer);
+    Ok(())
+}

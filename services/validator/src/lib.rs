@@ -5,14 +5,16 @@
 //! transactions) is indexed from the blocks on disk; the index can be rebuilt at any time
 //! and is never the truth for money. Start at [`run`].
 
+mod answer;
 mod chain_api;
 mod config;
 mod http;
 mod index;
 mod ledger_machine;
 mod money_api;
+mod serve;
 mod views;
 
 pub use config::Config;
-pub use http::run;
+pub use http::{run, run_on};
 pub use ledger_machine::LedgerMachine;

@@ -2,139 +2,162 @@
 
 use api::{Bill, BillLine, EventProof, Quote, QuoteLine, QuoteRequest, Supply};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State as From;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ledger::Event;
+use ledger::deployment::Deployment;
 use ledger::lease::Receipt;
+use ledger::{Event, State};
 use serde::Deserialize;
-use types::{AccountId, Amount, DeploymentId, ReceiptId, Resource, merkle_path};
+use types::{AccountId, AllocationId, Amount, DeploymentId, ReceiptId, Resource, merkle_path};
 
-use crate::http::{Answer, App, Refused};
+use crate::answer::{Answer, Asked, Named, Refused, Sent};
+use crate::http::App;
 
 /// Receipts named on a bill's line: the last ones.
 const RECEIPTS_MAX: usize = 20;
-/// Allocations on one bill.
+/// Allocations on one bill; more are billed by deployment.
 const BILLED_MAX: usize = 10_000;
 /// Blocks between one and the next certified one.
 const DESCENDANTS_MAX: u64 = 64;
 
-pub async fn supply(State(app): State<App>) -> Json<Supply> {
-    let state = app.state();
-    let (expected, spendable, escrow) = state.supply();
-    Json(Supply {
-        height: state.height(),
-        expected,
-        sum: Amount(spendable.0 + escrow.0),
-        spendable,
-        escrow,
-    })
-}
-
-pub async fn quote(State(app): State<App>, Json(request): Json<QuoteRequest>) -> Answer<Quote> {
-    let state = app.state();
-    let owner = request.owner;
-    let spec = request.spec;
-    let (balance, outcome) = tokio::task::spawn_blocking(move || {
-        (state.account(&owner).balance(), state.quote(owner, &spec))
+pub async fn supply(From(app): From<App>) -> Answer<Supply> {
+    app.compute(|state| {
+        let (expected, spendable, escrow) = state.supply();
+        Json(Supply {
+            height: state.height(),
+            expected,
+            sum: Amount(spendable.0 + escrow.0),
+            spendable,
+            escrow,
+        })
     })
     .await
-    .map_err(|e| Refused::internal(&e.into()))?;
-    Ok(Json(Quote {
-        lines: outcome
-            .lines
-            .into_iter()
-            .map(|l| QuoteLine {
-                service: l.service,
-                replicas: l.replicas,
-                resource: l.resource,
-                usage: l.resource.quoted(l.counted),
-                unit: l.resource.unit().into(),
-                rate: l.rate,
-                amount_hour: l.amount_hour,
-            })
-            .collect(),
-        total_hour: outcome.total_hour,
-        transfer_gib: outcome.transfer_gib,
-        escrow: outcome.escrow,
-        balance,
-        changes: outcome.changes,
-        refusal: outcome.refusal,
-    }))
 }
 
-#[derive(Deserialize)]
+pub async fn quote(From(app): From<App>, Sent(request): Sent<QuoteRequest>) -> Answer<Quote> {
+    app.compute(move |state| {
+        let outcome = state.quote(request.owner, &request.spec);
+        Json(Quote {
+            lines: outcome
+                .lines
+                .into_iter()
+                .map(|l| QuoteLine {
+                    service: l.service,
+                    replicas: l.replicas,
+                    resource: l.resource,
+                    usage: l.resource.quoted(l.counted),
+                    unit: l.resource.unit().into(),
+                    rate: l.rate,
+                    amount_hour: l.amount_hour,
+                })
+                .collect(),
+            total_hour: outcome.total_hour,
+            transfer_gib: outcome.transfer_gib,
+            escrow: outcome.escrow,
+            balance: state.account(&request.owner).balance(),
+            changes: outcome.changes,
+            refusal: outcome.refusal,
+        })
+    })
+    .await
+}
+
+#[derive(Clone, Copy, Deserialize)]
 pub struct BillFilter {
     owner: Option<AccountId>,
     deployment: Option<DeploymentId>,
 }
 
 /// Release → service → allocation → resource; the total is the sum of the lines.
-pub async fn bill(State(app): State<App>, Query(filter): Query<BillFilter>) -> Answer<Bill> {
-    let state = app.state();
-    let deployments: Vec<DeploymentId> = match (filter.deployment, filter.owner) {
-        (Some(id), _) => vec![id],
-        (None, Some(owner)) => state.deployments_of(&owner).map(|(id, _)| id).collect(),
+pub async fn bill(From(app): From<App>, Asked(filter): Asked<BillFilter>) -> Answer<Bill> {
+    let index = app.index.clone();
+    app.compute(move |state| {
+        let bill = itemise(&state, filter, |allocation| {
+            index.receipts_of(allocation, RECEIPTS_MAX)
+        });
+        bill.map(Json)
+    })
+    .await?
+}
+
+/// A bill is whole or refused: a part of it would not add up.
+fn itemise(
+    state: &State,
+    filter: BillFilter,
+    receipts_of: impl Fn(AllocationId) -> anyhow::Result<Vec<ReceiptId>>,
+) -> Result<Bill, Refused> {
+    let deployments: Vec<(DeploymentId, &Deployment)> = match (filter.deployment, filter.owner) {
+        (Some(id), owner) => {
+            let found = state.deployments.get(&id);
+            let own = found.filter(|d| owner.is_none_or(|owner| d.owner == owner));
+            let missing = || Refused::not_found(&id.to_string(), "See `runrig ps -a`.");
+            vec![(id, own.ok_or_else(missing)?)]
+        }
+        (None, Some(owner)) => state.deployments_of(&owner).collect(),
         (None, None) => return Err(Refused::invalid("bill", "say whose: owner= or deployment=")),
     };
-    let owner = match (filter.owner, deployments.first()) {
-        (Some(owner), _) => owner,
-        (None, first) => first
-            .and_then(|id| state.deployments.get(id))
-            .map(|d| d.owner)
-            .ok_or_else(|| Refused::not_found("this deployment", "See `runrig ps -a`."))?,
-    };
-    let mut lines = Vec::new();
-    let all = deployments
+    let owner = filter.owner.or(deployments.first().map(|(_, d)| d.owner));
+    let billed: usize = deployments
         .iter()
-        .filter_map(|id| Some((*id, state.deployments.get(id)?)))
-        .flat_map(|(id, d)| {
-            d.ended
-                .iter()
-                .chain(&d.allocations)
-                .map(move |a| (id, d, *a))
-        });
-    for (id, deployment, number) in all.take(BILLED_MAX) {
-        let Some(allocation) = state.allocations.get(&number) else {
-            continue;
-        };
-        let receipts = app.index.receipts_of(&number, RECEIPTS_MAX);
-        for (resource, amount) in Resource::ALL.into_iter().zip(allocation.charged) {
-            lines.push(BillLine {
-                deployment: id,
-                project: deployment.spec.project.clone(),
-                release: allocation.release,
-                service: allocation.service.clone(),
-                allocation: number,
-                host: allocation.host,
-                resource,
-                usage: resource.quoted(allocation.usage.counted(resource)),
-                unit: resource.unit().into(),
-                rate: allocation.rates.rate(resource),
-                amount,
-                receipts: receipts.clone(),
-            });
+        .map(|(_, d)| d.ended.len() + d.allocations.len())
+        .sum();
+    if billed > BILLED_MAX {
+        let mut refused = Refused::invalid(
+            "bill",
+            format!("it has {billed} allocations, more than the {BILLED_MAX} of one answer"),
+        );
+        refused.1.next = "Ask for one deployment at a time: deployment=.".into();
+        return Err(refused);
+    }
+    let mut lines = Vec::with_capacity(billed * Resource::ALL.len());
+    for (id, deployment) in deployments {
+        for number in deployment.ended.iter().chain(&deployment.allocations) {
+            let Some(allocation) = state.allocations.get(number) else {
+                continue;
+            };
+            let receipts = receipts_of(*number).map_err(|e| Refused::internal(&e))?;
+            for (resource, amount) in Resource::ALL.into_iter().zip(allocation.charged) {
+                lines.push(BillLine {
+                    deployment: id,
+                    project: deployment.spec.project.clone(),
+                    release: allocation.release,
+                    service: allocation.service.clone(),
+                    allocation: *number,
+                    host: allocation.host,
+                    resource,
+                    usage: resource.quoted(allocation.usage.counted(resource)),
+                    unit: resource.unit().into(),
+                    rate: allocation.rates.rate(resource),
+                    amount,
+                    receipts: receipts.clone(),
+                });
+            }
         }
     }
     lines.sort_by(|a, b| {
-        let key = |l: &BillLine| {
-            (
-                l.deployment,
-                l.release,
-                l.service.clone(),
-                l.allocation,
-                l.resource,
-            )
-        };
-        key(a).cmp(&key(b))
+        (
+            a.deployment,
+            a.release,
+            &a.service,
+            a.allocation,
+            a.resource,
+        )
+            .cmp(&(
+                b.deployment,
+                b.release,
+                &b.service,
+                b.allocation,
+                b.resource,
+            ))
     });
-    Ok(Json(Bill {
-        owner,
+    Ok(Bill {
+        owner: owner.unwrap_or(AccountId([0; 20])),
         height: state.height(),
         total: Amount(lines.iter().map(|l| l.amount.0).sum()),
         lines,
         tariff: state.params().tariff,
-    }))
+    })
 }
 
 fn receipt_id(text: &str) -> Result<ReceiptId, Refused> {
@@ -144,10 +167,11 @@ fn receipt_id(text: &str) -> Result<ReceiptId, Refused> {
     })
 }
 
-pub async fn receipt(State(app): State<App>, Path(id): Path<String>) -> Answer<Receipt> {
+pub async fn receipt(From(app): From<App>, Named(id): Named<String>) -> Answer<Receipt> {
     let id = receipt_id(&id)?;
     let missing = || Refused::not_found(&id.to_string(), "See `runrig bill --json`.");
-    let at = app.index.receipt(id).ok_or_else(missing)?;
+    let at = app.index.receipt(id).map_err(|e| Refused::internal(&e))?;
+    let at = at.ok_or_else(missing)?;
     let block = app.read_block(at.height).await?.ok_or_else(missing)?;
     match block.events.into_iter().nth(at.index as usize) {
         Some(Event::Lease(ledger::lease::Event::Settled(receipt))) => Ok(Json(receipt)),
@@ -155,10 +179,11 @@ pub async fn receipt(State(app): State<App>, Path(id): Path<String>) -> Answer<R
     }
 }
 
-pub async fn receipt_proof(State(app): State<App>, Path(id): Path<String>) -> Answer<EventProof> {
+pub async fn receipt_proof(From(app): From<App>, Named(id): Named<String>) -> Answer<EventProof> {
     let id = receipt_id(&id)?;
     let missing = || Refused::not_found(&id.to_string(), "See `runrig bill --json`.");
-    let at = app.index.receipt(id).ok_or_else(missing)?;
+    let at = app.index.receipt(id).map_err(|e| Refused::internal(&e))?;
+    let at = at.ok_or_else(missing)?;
     let block = app.read_block(at.height).await?.ok_or_else(missing)?;
     let events = &block.record.events;
     let mut descendants = Vec::new();
@@ -173,7 +198,8 @@ pub async fn receipt_proof(State(app): State<App>, Path(id): Path<String>) -> An
         descendants.push(BASE64.encode(&next.record.header));
         certificate.clone_from(&next.record.certificate);
     }
-    let certificate = certificate.ok_or_else(missing)?;
+    let certificate =
+        certificate.ok_or_else(|| Refused::busy("the receipt's block has no certificate yet"))?;
     Ok(Json(EventProof {
         header: BASE64.encode(&block.record.header),
         descendants,

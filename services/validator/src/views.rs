@@ -8,7 +8,7 @@ use api::{
 };
 use ledger::State;
 use ledger::deployment::Funding;
-use ledger::lease::Allocation;
+use ledger::lease::{Allocation, Desired};
 use types::{AllocationId, Amount, DeploymentId, HostId, Protocol, ServiceSpec};
 
 /// Allocations that a deployment's view lists.
@@ -36,7 +36,7 @@ pub fn allocation(state: &State, id: AllocationId) -> Option<AllocationView> {
     let allocation = state.allocations.get(&id)?;
     let deployment = state.deployments.get(&allocation.deployment)?;
     let host = state.hosts.get(&allocation.host);
-    let service = deployment.spec.services.get(&allocation.service);
+    let service = state.service_of(id);
     Some(AllocationView {
         allocation: id,
         deployment: allocation.deployment,
@@ -96,14 +96,8 @@ pub fn plan(state: &State, id: HostId) -> Option<HostPlan> {
             continue;
         };
         deployments.insert(placed.deployment);
-        let Some(spec) = deployment.spec.services.get(&placed.service) else {
-            // Its service is gone from the release: only removal is left.
-            allocations.push(planned(
-                number,
-                placed,
-                deployment,
-                &removed_service(placed),
-            ));
+        // As its own release had it: a replica on its way out still is what it was.
+        let Some(spec) = state.service_of(number) else {
             continue;
         };
         allocations.push(planned(number, placed, deployment, spec));
@@ -111,11 +105,11 @@ pub fn plan(state: &State, id: HostId) -> Option<HostPlan> {
     let peers = deployments
         .iter()
         .filter_map(|d| state.deployments.get(d))
-        .flat_map(|d| d.allocations.iter().map(move |a| (d, a)))
-        .filter_map(|(deployment, number)| {
+        .flat_map(|d| &d.allocations)
+        .filter_map(|number| {
             let peer = state.allocations.get(number)?;
             let there = state.hosts.get(&peer.host);
-            let spec = deployment.spec.services.get(&peer.service);
+            let spec = state.service_of(*number);
             Some(Peer {
                 deployment: peer.deployment,
                 allocation: *number,
@@ -171,36 +165,6 @@ fn planned(
     }
 }
 
-fn removed_service(placed: &Allocation) -> ServiceSpec {
-    ServiceSpec {
-        image: types::ImageRef {
-            reference: String::new(),
-            digest: types::Digest::default(),
-        },
-        entrypoint: None,
-        command: None,
-        environment: BTreeMap::new(),
-        user: None,
-        working_dir: None,
-        hostname: None,
-        labels: BTreeMap::new(),
-        ports: Vec::new(),
-        expose: Vec::new(),
-        mounts: Vec::new(),
-        networks: BTreeMap::new(),
-        depends_on: BTreeMap::new(),
-        healthcheck: None,
-        restart: types::RestartPolicy::No,
-        stop_signal: None,
-        stop_grace_ms: 10_000,
-        read_only: false,
-        tty: false,
-        replicas: 0,
-        resources: placed.reserved,
-        pids: 1,
-    }
-}
-
 pub fn why(state: &State, id: AllocationId) -> Option<WhyView> {
     let allocation = state.allocations.get(&id)?;
     let names = allocation
@@ -223,24 +187,13 @@ pub fn why(state: &State, id: AllocationId) -> Option<WhyView> {
 pub fn routes(state: &State) -> Routes {
     let mut routes = Vec::new();
     for (id, deployment) in state.live() {
+        let mut replicas: BTreeMap<&str, Vec<Upstream>> = BTreeMap::new();
+        for number in &deployment.allocations {
+            if let Some((service, upstream)) = upstream(state, *number) {
+                replicas.entry(service).or_default().push(upstream);
+            }
+        }
         for (name, service) in &deployment.spec.services {
-            let replicas = deployment
-                .allocations
-                .iter()
-                .filter_map(|a| Some((*a, state.allocations.get(a)?)))
-                .filter(|(_, a)| a.service == *name)
-                .filter_map(|(number, a)| {
-                    let host = state.hosts.get(&a.host)?;
-                    Some(Upstream {
-                        allocation: number,
-                        host: a.host,
-                        host_address: host.address.clone(),
-                        machine: host.machine,
-                        address: *a.status.addresses.values().next()?,
-                        ready: host.online && a.status.is_ready(),
-                    })
-                })
-                .collect();
             let tcp = service.ports.iter().find(|p| p.protocol == Protocol::Tcp);
             routes.push(Route {
                 deployment: id,
@@ -254,7 +207,7 @@ pub fn routes(state: &State) -> Routes {
                 ports: service.ports.clone(),
                 http_port: tcp.map(|p| p.target).or(service.expose.first().copied()),
                 frozen: deployment.funding == Funding::Frozen,
-                replicas,
+                replicas: replicas.remove(name.as_str()).unwrap_or_default(),
             });
         }
     }
@@ -262,4 +215,20 @@ pub fn routes(state: &State) -> Routes {
         height: state.height(),
         routes,
     }
+}
+
+/// A replica that has an address, and its service.
+fn upstream(state: &State, number: AllocationId) -> Option<(&str, Upstream)> {
+    let allocation = state.allocations.get(&number)?;
+    let host = state.hosts.get(&allocation.host)?;
+    let wanted = allocation.desired == Desired::Run;
+    let upstream = Upstream {
+        allocation: number,
+        host: allocation.host,
+        host_address: host.address.clone(),
+        machine: host.machine,
+        address: *allocation.status.addresses.values().next()?,
+        ready: host.online && wanted && allocation.status.is_ready(),
+    };
+    Some((&allocation.service, upstream))
 }
