@@ -23,11 +23,20 @@ struct Hashing<R> {
     hasher: Sha256,
     bytes: u64,
     most: u64,
+    /// Zeros still given after the end: some writers leave the last file's padding and the
+    /// end mark away, which other readers forgive.
+    padding: usize,
 }
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(buffer)?;
+        if read == 0 {
+            let zeros = self.padding.min(buffer.len());
+            buffer[..zeros].fill(0);
+            self.padding -= zeros;
+            return Ok(zeros);
+        }
         self.hasher.update(&buffer[..read]);
         self.bytes += read as u64;
         if self.bytes > self.most {
@@ -62,6 +71,7 @@ pub fn unpack(
         hasher: Sha256::new(),
         bytes: 0,
         most,
+        padding: 3 * 512,
     };
     let mut archive = tar::Archive::new(reader);
     let mut folders = Vec::new();
@@ -226,5 +236,109 @@ fn opaque(folder: &Path) -> std::io::Result<()> {
         Ok(())
     } else {
         Err(std::io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tar(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (path, kind, data) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(0o644);
+            header.set_uid(5);
+            header.set_gid(6);
+            header.set_mtime(7);
+            let body: &[u8] = match kind {
+                EntryType::Symlink | EntryType::Link => {
+                    header.set_link_name(data).expect("fits");
+                    &[]
+                }
+                _ => data.as_bytes(),
+            };
+            header.set_size(body.len() as u64);
+            // Written raw: the builder itself would refuse a path that leaves.
+            header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_cksum();
+            tar.append(&header, body).expect("written");
+        }
+        tar.into_inner().expect("written")
+    }
+
+    fn unpacked(bytes: &[u8], into: &Path) -> std::io::Result<Digest> {
+        let file = into.with_extension("tar");
+        std::fs::write(&file, bytes)?;
+        std::fs::create_dir(into)?;
+        unpack(std::fs::File::open(file)?, into, 1000, 1 << 20)
+    }
+
+    #[test]
+    fn owners_are_shifted_and_whiteouts_hide() {
+        use std::os::unix::fs::{FileTypeExt, MetadataExt};
+        let dir = tempfile::tempdir().expect("a folder");
+        let into = dir.path().join("a");
+        let bytes = tar(&[
+            ("d/f", EntryType::Regular, "text"),
+            ("d/l", EntryType::Symlink, "/etc/passwd"),
+            ("d/h", EntryType::Link, "d/f"),
+            ("d/.wh.gone", EntryType::Regular, ""),
+            ("e/.wh..wh..opq", EntryType::Regular, ""),
+        ]);
+        assert_eq!(
+            unpacked(&bytes, &into).expect("unpacked"),
+            Digest::of(&bytes)
+        );
+        let file = into.join("d/f").symlink_metadata().expect("there");
+        assert_eq!(
+            (file.uid(), file.gid(), file.mtime(), file.nlink()),
+            (1005, 1006, 7, 2)
+        );
+        let hidden = into.join("d/gone").symlink_metadata().expect("there");
+        assert!(hidden.file_type().is_char_device() && hidden.rdev() == 0);
+        // Cut off after the last byte of the last file, as some writers do.
+        let short = tar(&[("f", EntryType::Regular, "text")]);
+        let short = &short[..512 + 4];
+        assert_eq!(
+            unpacked(short, &dir.path().join("b")).expect("unpacked"),
+            Digest::of(short)
+        );
+        assert!(
+            unpacked(&short[..514], &dir.path().join("c")).is_err()
+                || !dir.path().join("c/f").exists()
+                || std::fs::read(dir.path().join("c/f")).expect("read") != b"text"
+        );
+    }
+
+    #[test]
+    fn nothing_leaves_the_layer() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let outside = dir.path().join("outside");
+        std::fs::create_dir(&outside).expect("made");
+        let target = outside.display().to_string();
+        for (n, entries) in [
+            vec![("../escape", EntryType::Regular, "x")],
+            vec![
+                ("link", EntryType::Symlink, target.as_str()),
+                ("link/escape", EntryType::Regular, "x"),
+            ],
+            vec![("h", EntryType::Link, "../../etc/passwd")],
+            vec![
+                ("link", EntryType::Symlink, target.as_str()),
+                ("h", EntryType::Link, "link/escape"),
+            ],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let into = dir.path().join(n.to_string());
+            assert!(unpacked(&tar(&entries), &into).is_err(), "case {n}");
+        }
+        assert_eq!(std::fs::read_dir(&outside).expect("read").count(), 0);
+        assert!(!dir.path().join("escape").exists());
+        let bomb = tar(&[("f", EntryType::Regular, &"x".repeat(2 << 20))]);
+        assert!(unpacked(&bomb, &dir.path().join("bomb")).is_err());
     }
 }
