@@ -33,6 +33,7 @@ const AHEAD_MS: u64 = 300;
 const BEHIND_MAX: u64 = 32;
 /// ... unless the finalised head has not moved for so long.
 const BEHIND_WAIT: Duration = Duration::from_secs(2);
+const BEHIND_LOOK: Duration = Duration::from_millis(50);
 
 /// A finalised block with the state after it.
 pub struct Finalized<S> {
@@ -216,15 +217,16 @@ impl<M: Machine> Core<M> {
 
     /// Returns once the finalised head is near `height`, or stands still.
     async fn near(&self, clock: &impl Clock, height: u64) {
-        let mut heads = self.head.subscribe();
-        while heads.borrow_and_update().header.height + BEHIND_MAX < height {
-            tokio::select! {
-                biased;
-                changed = heads.changed() => if changed.is_err() {
-                    return;
-                },
-                () = clock.sleep(BEHIND_WAIT) => return,
-            }
+        let (mut finalised, mut still) = (self.height(), Duration::ZERO);
+        while finalised + BEHIND_MAX < height && still < BEHIND_WAIT {
+            clock.sleep(BEHIND_LOOK).await;
+            let now = self.height();
+            still = if now == finalised {
+                still + BEHIND_LOOK
+            } else {
+                Duration::ZERO
+            };
+            finalised = now;
         }
     }
 

@@ -89,7 +89,7 @@ fn packed(transactions: impl Iterator<Item = Bytes>) -> Vec<Vec<u8>> {
 }
 
 /// Largest message of any channel.
-fn message_bytes_max(members: usize) -> u32 {
+pub fn message_bytes_max(members: usize) -> u32 {
     let members = members as u32;
     commonware_p2p::max_message_size(&[
         simplex::max_payload_size::<Scheme, sha256::Digest>(members),
@@ -389,71 +389,57 @@ pub async fn on_tokio<M: Machine>(
     }
 }
 
+/// As [`on_tokio`], on a virtual clock, network and disk.
 #[cfg(feature = "simulation")]
-pub mod simulated {
-    //! The same parts on the deterministic runtime and its network.
-
-    use commonware_p2p::simulated::Oracle;
-    use commonware_runtime::deterministic::Context;
-
-    use super::*;
-
-    /// Largest message of a network of so many validators.
-    pub fn message_bytes_max(members: usize) -> u32 {
-        super::message_bytes_max(members)
-    }
-
-    /// As [`super::on_tokio`].
-    pub async fn run<M: Machine>(
-        context: Context,
-        config: Config,
-        core: Arc<Core<M>>,
-        ends: Ends,
-        oracle: Oracle<ed25519::PublicKey, Context>,
-    ) {
-        let Some(scheme) = scheme(&config) else {
-            return;
-        };
-        let control = oracle.control(config.seat.identity.public_key());
-        let provider = oracle.manager();
-        let mut channels = Vec::new();
-        for channel in [
-            VOTES,
-            CERTIFICATES,
-            RESOLVER,
-            BACKFILL,
-            BROADCAST,
-            TRANSACTIONS,
-        ] {
-            match control.register(channel, RATE).await {
-                Ok(ends) => channels.push(ends),
-                Err(error) => {
-                    tracing::error!(%error, "the simulated network is gone");
-                    return;
-                }
+pub async fn on_simulated<M: Machine>(
+    context: commonware_runtime::deterministic::Context,
+    config: Config,
+    core: Arc<Core<M>>,
+    ends: Ends,
+    oracle: crate::simulation::Network,
+) {
+    let Some(scheme) = scheme(&config) else {
+        return;
+    };
+    let control = oracle.control(config.seat.identity.public_key());
+    let provider = oracle.manager();
+    let mut channels = Vec::new();
+    for channel in [
+        VOTES,
+        CERTIFICATES,
+        RESOLVER,
+        BACKFILL,
+        BROADCAST,
+        TRANSACTIONS,
+    ] {
+        match control.register(channel, RATE).await {
+            Ok(ends) => channels.push(ends),
+            Err(error) => {
+                tracing::error!(%error, "the simulated network is gone");
+                return;
             }
         }
-        let Ok(channels) = <[_; 6]>::try_from(channels) else {
-            return;
-        };
-        let prefix = format!("{}-", config.listen.port());
-        let parts = start_parts!(
-            context,
-            config,
-            core,
-            scheme,
-            ends.forwarded,
-            control,
-            provider,
-            &prefix,
-            channels
-        );
-        tokio::select! {
-            biased;
-            _ = ends.stopped => {}
-            ended = Handle::select(parts) => {
-                tracing::error!(?ended, "a part of the validator has stopped");
-            }
+    }
+    let Ok(channels) = <[_; 6]>::try_from(channels) else {
+        return;
+    };
+    let prefix = format!("{}-", config.listen.port());
+    let parts = start_parts!(
+        context,
+        config,
+        core,
+        scheme,
+        ends.forwarded,
+        control,
+        provider,
+        &prefix,
+        channels
+    );
+    tokio::select! {
+        biased;
+        _ = ends.stopped => {}
+        ended = Handle::select(parts) => {
+            tracing::error!(?ended, "a part of the validator has stopped");
         }
     }
 }

@@ -1,0 +1,79 @@
+//! Accounts that pay each other: transfers made beforehand, and what must come of them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ledger::{Call, Genesis, Params, State, Transaction, TransactionBody};
+use types::{AccountId, Amount, Digest, SecretKey};
+
+const ACCOUNTS: u8 = 8;
+pub const GENESIS_MS: u64 = 1_700_000_000_000;
+
+fn key(number: u8) -> SecretKey {
+    SecretKey::from_seed([number + 1; 32])
+}
+
+fn account(number: u8) -> AccountId {
+    AccountId::of(&key(number).public())
+}
+
+pub fn genesis() -> Genesis {
+    Genesis {
+        name: "sim".into(),
+        time_ms: GENESIS_MS,
+        params: Params::dev(),
+        balances: (0..ACCOUNTS)
+            .map(|n| (account(n), Amount::credits(1_000)))
+            .collect(),
+        faucet: account(0),
+    }
+}
+
+/// Signed transfers and the balances after all of them.
+pub struct Payments {
+    pub transactions: Vec<(Digest, Bytes)>,
+    balances: BTreeMap<AccountId, Amount>,
+}
+
+impl Payments {
+    pub fn new(genesis: &Genesis, count: u32) -> Self {
+        let mut balances: BTreeMap<AccountId, Amount> = genesis.balances.iter().copied().collect();
+        let transactions = (0..count)
+            .map(|n| {
+                let (from, to) = (n as u8 % ACCOUNTS, (n * 5 + 3) as u8 % ACCOUNTS);
+                let amount = Amount(u128::from(n) * 1_000_003 + 1);
+                for (who, sign) in [(from, -1), (to, 1)] {
+                    let balance = balances.entry(account(who)).or_default();
+                    *balance = Amount(balance.0.wrapping_add_signed(sign * amount.0 as i128));
+                }
+                let body = TransactionBody {
+                    network: genesis.digest(),
+                    key: key(from).public(),
+                    nonce: u64::from(n / u32::from(ACCOUNTS)) + 1,
+                    expires: u64::MAX,
+                    call: Call::Account(ledger::account::Call::Transfer {
+                        to: account(to),
+                        amount,
+                        memo: String::new(),
+                    }),
+                };
+                let transaction = Transaction::sign(body, &key(from));
+                let bytes = borsh::to_vec(&transaction).expect("writing to memory does not fail");
+                (transaction.id(), bytes.into())
+            })
+            .collect();
+        Self {
+            transactions,
+            balances,
+        }
+    }
+
+    /// Panics if `state` is not what the transfers make, each applied once.
+    pub fn check(&self, state: &State) {
+        for (account, balance) in &self.balances {
+            assert_eq!(state.account(account).balance(), *balance, "{account}");
+        }
+        let (expected, spendable, escrow) = state.supply();
+        assert_eq!(expected.0, spendable.0 + escrow.0, "the supply is whole");
+    }
+}

@@ -1,0 +1,85 @@
+use std::time::Duration;
+
+use commonware_p2p::simulated::Link;
+use commonware_utils::{Probability, probability};
+
+use crate::{Fault, Report, Scenario, run};
+
+fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
+    Scenario {
+        seed,
+        transfers: 200,
+        link: link(probability!(1, 1)),
+        faults: faults
+            .iter()
+            .map(|(ms, fault)| (Duration::from_millis(*ms), fault.clone()))
+            .collect(),
+    }
+}
+
+fn link(success_rate: Probability) -> Link {
+    Link {
+        latency: Duration::from_millis(20),
+        jitter: Duration::from_millis(5),
+        success_rate,
+    }
+}
+
+fn played(scenario: &Scenario) -> Report {
+    let report = run(scenario).expect("runs");
+    println!("{report:?}");
+    assert!(report.certificates > 0);
+    report
+}
+
+#[test]
+fn same_seed_same_digest() {
+    let faults = [
+        (2_000, Fault::Kill(1)),
+        (4_000, Fault::Cut(vec![0])),
+        (5_000, Fault::Heal),
+        (6_000, Fault::Start(1)),
+        (8_000, Fault::PowerFailure),
+    ];
+    let first = played(&scenario(1, &faults));
+    assert_eq!(first, played(&scenario(1, &faults)));
+    assert_ne!(first.digest, played(&scenario(2, &faults)).digest);
+}
+
+#[test]
+fn each_validator_dies_and_comes_back() {
+    let faults: Vec<_> = (0..4)
+        .flat_map(|at| {
+            let ms = 1_500 + at as u64 * 2_500;
+            [(ms, Fault::Kill(at)), (ms + 2_000, Fault::Start(at))]
+        })
+        .collect();
+    played(&scenario(3, &faults));
+}
+
+#[test]
+fn no_quorum_no_progress_no_harm() {
+    let faults = [
+        (2_000, Fault::Cut(vec![0, 1])),
+        (5_000, Fault::Heal),
+        (6_000, Fault::Kill(2)),
+        (6_050, Fault::Kill(3)),
+        (8_000, Fault::Start(3)),
+        (9_000, Fault::Start(2)),
+    ];
+    let report = played(&scenario(4, &faults));
+    assert!(report.empty_views > 0);
+}
+
+#[test]
+fn power_fails_again_and_again() {
+    let faults: Vec<_> = (1..=4).map(|n| (n * 1_730, Fault::PowerFailure)).collect();
+    played(&scenario(5, &faults));
+}
+
+#[test]
+fn one_message_in_ten_is_lost() {
+    let mut lossy = scenario(6, &[(3_000, Fault::Kill(3)), (6_000, Fault::Start(3))]);
+    lossy.link = link(probability!(9, 10));
+    played(&lossy);
+}

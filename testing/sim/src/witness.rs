@@ -1,0 +1,100 @@
+//! Watch what validators finalise, and refuse to believe two of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consensus::{Handle, Record};
+use ledger::Outcome;
+use light::Header;
+use types::Digest;
+use validator::LedgerMachine;
+
+#[derive(Default)]
+pub struct Witness {
+    /// The one chain, from height 1.
+    chain: Vec<Record>,
+    /// Height read so far, by validator.
+    seen: BTreeMap<usize, u64>,
+    applied: BTreeSet<Digest>,
+}
+
+impl Witness {
+    /// Reads what is new with a validator. Panics if it contradicts what any said before.
+    pub fn look(&mut self, at: usize, node: &Handle<LedgerMachine>) {
+        let height = node.head().header.height;
+        let seen = self.seen.entry(at).or_default();
+        assert!(height >= *seen, "validator {at} went back to {height}");
+        while *seen < height {
+            *seen += 1;
+            let record = node.block(*seen).expect("reads").expect("no gap");
+            match self.chain.get(*seen as usize - 1) {
+                Some(known) => {
+                    assert_eq!(known.header, record.header, "height {seen} of {at}");
+                    assert_eq!(known.transactions, record.transactions);
+                    assert_eq!(known.outcomes, record.outcomes);
+                }
+                None => {
+                    note(&mut self.applied, &record);
+                    self.chain.push(record);
+                }
+            }
+        }
+    }
+
+    pub fn applied(&self) -> &BTreeSet<Digest> {
+        &self.applied
+    }
+
+    pub fn height(&self) -> u64 {
+        self.chain.len() as u64
+    }
+
+    /// Views that brought no block.
+    pub fn empty_views(&self) -> u64 {
+        self.chain.last().map_or(0, |last| {
+            let header = Header::from_bytes(&last.header).expect("a header");
+            header.view - header.height
+        })
+    }
+
+    pub fn tip(&self) -> Digest {
+        self.chain.last().map_or(Digest::default(), |last| {
+            Header::from_bytes(&last.header).expect("a header").digest()
+        })
+    }
+
+    /// Panics unless headers chain up and certificates are the network's. Returns how many
+    /// certificates were checked.
+    pub fn check(&self, network_key: &[u8]) -> usize {
+        for (parent, child) in self.chain.iter().zip(&self.chain[1..]) {
+            let parent = Header::from_bytes(&parent.header).expect("a header");
+            let child = Header::from_bytes(&child.header).expect("a header");
+            assert_eq!(child.parent, parent.digest());
+            assert_eq!(child.height, parent.height + 1);
+            assert!(child.time_ms > parent.time_ms);
+        }
+        let certified = self
+            .chain
+            .iter()
+            .step_by(8)
+            .filter_map(|record| Some((record, record.certificate.as_ref()?)));
+        certified
+            .map(|(record, certificate)| {
+                light::verify_block(network_key, &record.header, &[], certificate)
+                    .expect("certified");
+            })
+            .count()
+    }
+}
+
+fn note(applied: &mut BTreeSet<Digest>, record: &Record) {
+    for outcome in &record.outcomes {
+        let outcome: Outcome = borsh::from_slice(outcome).expect("an outcome");
+        if outcome.rejection.is_none() {
+            assert!(
+                applied.insert(outcome.transaction),
+                "{} is applied twice",
+                outcome.transaction
+            );
+        }
+    }
+}
