@@ -27,7 +27,8 @@ pub async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_headers(HEADERS_MAX)
-        .max_buf_size(HEADER_BYTES_MAX)
+        .max_header_size(HEADER_BYTES_MAX)
+        .max_buf_size(2 * HEADER_BYTES_MAX)
         .half_close(false);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (ending, ended) = watch::channel(false);

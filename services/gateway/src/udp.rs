@@ -27,6 +27,11 @@ struct Session {
 ///
 /// Only replicas on this machine: tunnels carry streams.
 pub async fn forward(gateway: Arc<Gateway>, socket: UdpSocket, key: Key) {
+    // Sending never waits from here on: a datagram that finds no room is lost.
+    if let Err(error) = socket.writable().await {
+        tracing::warn!(%error, port = key.1, "the published port cannot be sent from");
+        return;
+    }
     let socket = Arc::new(socket);
     let mut sessions: HashMap<SocketAddr, Session> = HashMap::new();
     let (ended, mut endings) = mpsc::channel::<SocketAddr>(UDP_SESSIONS_MAX);
@@ -84,6 +89,7 @@ async fn open(gateway: &Gateway, key: Key) -> Option<(UdpSocket, InFlight)> {
         };
         let socket = UdpSocket::bind("0.0.0.0:0").await.ok()?;
         socket.connect((address, published.target)).await.ok()?;
+        socket.writable().await.ok()?;
         return Some((socket, replica.begin()));
     }
 }
