@@ -1,0 +1,482 @@
+//! Real validators on loopback, spoken to over HTTP as anyone would.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use api::{NetworkFile, ValidatorAddress};
+use futures::StreamExt;
+use ledger::lease::UsageLine;
+use ledger::{Call, Genesis, Params, account, deployment, host, lease};
+use sdk::Client;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use types::{
+    AccountId, AllocationStatus, Amount, DeploymentSpec, Digest, ImageRef, Offer, PortSpec,
+    Protocol, Resource, Resources, RestartPolicy, RunState, SecretKey, ServiceSpec, Usage,
+    UsageRecord, merkle_path, merkle_root,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed([n; 32])
+}
+
+fn id(n: u8) -> AccountId {
+    AccountId::of(&key(n).public())
+}
+
+struct Network {
+    file: NetworkFile,
+    seats: Vec<Vec<u8>>,
+    folder: tempfile::TempDir,
+}
+
+struct Running {
+    api: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    fn url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
+    fn client(&self) -> Client {
+        Client::new([self.url()]).expect("a client")
+    }
+
+    async fn stop(self) {
+        let _ = self.stop.send(());
+        self.ended.await.expect("no panic").expect("ends well");
+    }
+}
+
+fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
+}
+
+impl Network {
+    fn new(validators: u32) -> Self {
+        let (committee, seats) = consensus::deal(validators, [9; 32]).expect("dealt");
+        let genesis = Genesis {
+            name: "test".into(),
+            time_ms: 1_700_000_000_000,
+            params: Params::dev(),
+            balances: vec![(id(200), Amount::credits(1_000_000))],
+            faucet: id(200),
+        };
+        let file = NetworkFile {
+            genesis,
+            committee: hex::encode(committee.to_bytes()),
+            network_key: hex::encode(committee.network_key()),
+            validators: seats
+                .iter()
+                .map(|seat| ValidatorAddress {
+                    key: hex::encode(seat.key()),
+                    p2p: free_address().to_string(),
+                    api: String::new(),
+                })
+                .collect(),
+            gateway: None,
+        };
+        Self {
+            file,
+            seats: seats.iter().map(consensus::Seat::to_bytes).collect(),
+            folder: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    async fn start(&self, n: usize) -> Running {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let api = listener.local_addr().expect("bound");
+        let data = self.folder.path().join(n.to_string());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let config = validator::Config {
+            data: Path::new(&data).into(),
+            network: self.file.clone(),
+            seat: self.seats[n].clone(),
+            p2p: self.file.validators[n].p2p.parse().expect("an address"),
+            http: api,
+        };
+        let ended = tokio::spawn(validator::run_on(listener, config, async {
+            let _ = stopped.await;
+        }));
+        let running = Running { api, stop, ended };
+        let client = running.client();
+        let from = Instant::now();
+        while client.status().await.is_err() {
+            assert!(!running.ended.is_finished(), "the validator has ended");
+            assert!(from.elapsed() < PATIENCE, "the validator does not answer");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        running
+    }
+}
+
+fn transfer(to: AccountId, credits: u64) -> Call {
+    Call::Account(account::Call::Transfer {
+        to,
+        amount: Amount::credits(credits),
+        memo: "thanks".into(),
+    })
+}
+
+fn register(name: &str, owner: AccountId) -> Call {
+    Call::Host(host::Call::Register {
+        name: name.into(),
+        address: "http://127.0.0.1:1".into(),
+        offer: Offer {
+            capacity: Resources {
+                cpu_millis: 8_000,
+                memory_bytes: 16 << 30,
+                disk_bytes: 100 << 30,
+                bandwidth_kbps: 1_000_000,
+            },
+            price_multiplier_milli: 1000,
+            architecture: "amd64".into(),
+            region: String::new(),
+        },
+        owner,
+        machine: Digest::of(name.as_bytes()),
+    })
+}
+
+fn spec() -> DeploymentSpec {
+    let service = ServiceSpec {
+        image: ImageRef {
+            reference: "localhost/web:1".into(),
+            digest: Digest::of(b"image"),
+        },
+        entrypoint: None,
+        command: None,
+        environment: Default::default(),
+        user: None,
+        working_dir: None,
+        hostname: None,
+        labels: Default::default(),
+        ports: vec![PortSpec {
+            target: 80,
+            published: Some(8080),
+            protocol: Protocol::Tcp,
+        }],
+        expose: Vec::new(),
+        mounts: Vec::new(),
+        networks: [("default".to_string(), Vec::new())].into(),
+        depends_on: Default::default(),
+        healthcheck: None,
+        restart: RestartPolicy::No,
+        stop_signal: None,
+        stop_grace_ms: 10_000,
+        read_only: false,
+        tty: false,
+        replicas: 1,
+        resources: Resources {
+            cpu_millis: 1_000,
+            memory_bytes: 1 << 30,
+            disk_bytes: 1 << 30,
+            bandwidth_kbps: 10_000,
+        },
+        pids: 100,
+    };
+    DeploymentSpec {
+        project: "shop".into(),
+        services: [("web".to_string(), service)].into(),
+        networks: [(
+            "default".to_string(),
+            types::NetworkSpec { internal: false },
+        )]
+        .into(),
+        volumes: Default::default(),
+    }
+}
+
+/// Faucet, host, deployment, running, used once and settled; the receipt's id.
+async fn run_something(client: &Client) -> types::ReceiptId {
+    let gift = Call::Account(account::Call::Faucet { to: id(1) });
+    client.submit_and_wait(&key(1), gift).await.expect("a gift");
+    client
+        .submit_and_wait(&key(50), register("alpha", id(2)))
+        .await
+        .expect("a host");
+    let quote = client
+        .quote(&api::QuoteRequest {
+            owner: id(1),
+            spec: spec(),
+        })
+        .await
+        .expect("a quote");
+    assert_eq!(quote.refusal, None);
+    assert_eq!(quote.lines.len(), 4);
+    let deploy = Call::Deployment(deployment::Call::Deploy {
+        spec: spec(),
+        price_max_hour: None,
+    });
+    client
+        .submit_and_wait(&key(1), deploy)
+        .await
+        .expect("deployed");
+    let plan = client.host_plan(id(50), 0, 1_000).await.expect("a plan");
+    let planned = &plan.allocations[0];
+    assert_eq!(
+        (planned.service.as_str(), planned.spec.replicas),
+        ("web", 1)
+    );
+    let status = AllocationStatus {
+        state: RunState::Running,
+        pid: 77,
+        addresses: [("default".to_string(), [10, 0, 0, 2])].into(),
+        ..AllocationStatus::default()
+    };
+    let report = Call::Lease(lease::Call::ReportStatus {
+        plan: plan.plan,
+        statuses: vec![(planned.allocation, status)],
+    });
+    client
+        .submit_and_wait(&key(50), report)
+        .await
+        .expect("running");
+    let now = client.status().await.expect("a head").time_ms;
+    let view = client.allocation(planned.allocation).await.expect("one");
+    let span_ms = now - view.placed_ms;
+    let total = Usage {
+        cpu_ns: span_ms * 300_000,
+        memory_byte_ms: u128::from(span_ms) << 29,
+        storage_byte_ms: u128::from(span_ms) << 20,
+        bandwidth_bits: u128::from(span_ms) * 10_000,
+        rx_bytes: 20,
+        tx_bytes: 30,
+    };
+    let record = UsageRecord {
+        allocation: planned.allocation,
+        sequence: 1,
+        instance: 0,
+        until_ms: now,
+        total,
+        previous: Digest::default(),
+    };
+    let leaves = [borsh::to_vec(&record).expect("encodes")];
+    let usage = Call::Lease(lease::Call::ReportUsage {
+        interval: 1,
+        root: merkle_root(&leaves),
+        lines: vec![UsageLine {
+            allocation: planned.allocation,
+            sequence: 1,
+            until_ms: now,
+            total,
+            record: record.digest(),
+            last: false,
+        }],
+    });
+    let settled = client
+        .submit_and_wait(&key(50), usage)
+        .await
+        .expect("settled");
+    let receipt = settled.events.iter().find_map(|e| match e {
+        ledger::Event::Lease(lease::Event::Settled(receipt)) => Some(receipt.id),
+        _ => None,
+    });
+    let receipt = receipt.expect("a receipt");
+    let usage = api::UsageProof {
+        root: merkle_root(&leaves),
+        record,
+        index: 0,
+        count: 1,
+        path: merkle_path(&leaves, 0).expect("a path"),
+    };
+    let proof = client.receipt_proof(receipt).await.expect("a proof");
+    let network_key = hex::decode(&client.network().await.expect("a file").network_key);
+    let network_key = network_key.expect("hex");
+    let (steps, opened) = sdk::verify_receipt(&network_key, receipt, &proof, Some(&usage));
+    assert!(steps.iter().all(|s| s.good), "{steps:#?}");
+    assert_eq!(opened, client.receipt(receipt).await.ok());
+    let mut forged = proof;
+    forged.count += 1;
+    let (steps, opened) = sdk::verify_receipt(&network_key, receipt, &forged, None);
+    assert!(opened.is_none() && steps.iter().any(|s| !s.good));
+    receipt
+}
+
+async fn check_money(client: &Client) -> (Amount, Amount) {
+    let bill = client.bill(id(1), None).await.expect("a bill");
+    assert_eq!(bill.lines.len(), Resource::ALL.len());
+    assert_eq!(
+        bill.total.0,
+        bill.lines.iter().map(|l| l.amount.0).sum::<u128>()
+    );
+    let transfer = bill.lines.iter().find(|l| l.resource == Resource::Transfer);
+    assert_eq!(transfer.expect("five lines").usage, "50");
+    let payer = client.account(id(1)).await.expect("an account").balance;
+    let payee = client.account(id(2)).await.expect("an account").balance;
+    assert!(bill.total.0 > 0);
+    assert_eq!(payer.0 + bill.total.0, Params::dev().faucet.0);
+    assert_eq!(payee, bill.total);
+    let supply = client.supply().await.expect("a supply");
+    assert_eq!(supply.sum, supply.expected);
+    (payer, bill.total)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_is_placed_billed_and_proven_and_survives_a_restart() {
+    let network = Network::new(1);
+    let running = network.start(0).await;
+    let client = running.client();
+    let receipt = run_something(&client).await;
+    let money = check_money(&client).await;
+    let (events, _) = client.events_page(None, 0).await.expect("events");
+    let numbers: Vec<u64> = events.iter().map(|e| e.sequence).collect();
+    assert_eq!(numbers, (0..events.len() as u64).collect::<Vec<_>>());
+    let routes = client.routes(None, 0).await.expect("routes");
+    assert_eq!(routes.routes[0].domain, "web.shop");
+    assert!(routes.routes[0].replicas[0].ready);
+    running.stop().await;
+
+    // The same, with the index as it was, and once more without it.
+    for lost in [false, true] {
+        if lost {
+            std::fs::remove_file(network.folder.path().join("0/index.redb")).expect("removed");
+        }
+        let running = network.start(0).await;
+        let client = running.client();
+        let from = Instant::now();
+        while client.receipt(receipt).await.is_err() {
+            assert!(from.elapsed() < PATIENCE, "the receipt is not found again");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(check_money(&client).await, money);
+        let (again, _) = client.events_page(None, 0).await.expect("events");
+        assert_eq!(again[..events.len()], events);
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_validators_answer_alike_and_followers_miss_nothing() {
+    let network = Network::new(4);
+    let mut running = Vec::new();
+    for n in 0..4 {
+        running.push(network.start(n).await);
+    }
+    let clients: Vec<Client> = running.iter().map(Running::client).collect();
+    let follower = clients[3].clone();
+    let followed = tokio::spawn(async move {
+        let events = follower.events(Some(id(1)), Some(0)).take(6);
+        events
+            .map(|e| e.expect("an event"))
+            .collect::<Vec<_>>()
+            .await
+    });
+    let gift = Call::Account(account::Call::Faucet { to: id(1) });
+    clients[0]
+        .submit_and_wait(&key(1), gift)
+        .await
+        .expect("a gift");
+    for n in 0..5 {
+        let view = clients[n % 4]
+            .submit_and_wait(&key(1), transfer(id(3), 2))
+            .await;
+        let view = view.expect("applied");
+        let height = view.height.expect("included");
+        for client in &clients {
+            let from = Instant::now();
+            while client.status().await.expect("a head").height < height {
+                assert!(from.elapsed() < PATIENCE, "a validator fell behind");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    let followed = tokio::time::timeout(PATIENCE, followed).await;
+    let followed = followed.expect("six events in time").expect("no panic");
+    assert!(followed.is_sorted_by(|a, b| a.sequence < b.sequence));
+    for client in &clients {
+        assert_eq!(
+            client.account(id(3)).await.expect("one").balance,
+            Amount::credits(10)
+        );
+    }
+    let height = followed[0].height;
+    let first = clients[0].block(height).await.expect("a block").block;
+    for client in &clients[1..] {
+        assert_eq!(client.block(height).await.expect("a block").block, first);
+    }
+    for validator in running {
+        validator.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_requests_are_refused_in_the_apis_words() {
+    let network = Network::new(1);
+    let running = network.start(0).await;
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    let big = format!("{{\"transaction\":\"{}\"}}", "A".repeat(600 * 1024));
+    let quiet = "{\"transaction\":\"AAAA\"}".to_string();
+    for (method, path, body, code, kind) in [
+        ("GET", "/v1/nothing", None, 404, "not_found"),
+        ("DELETE", "/v1/status", None, 405, "invalid"),
+        ("GET", "/v1/blocks/many", None, 400, "invalid"),
+        ("GET", "/v1/blocks/99999999", None, 404, "not_found"),
+        ("GET", "/v1/accounts/me", None, 400, "invalid"),
+        ("GET", "/v1/hosts/nobody", None, 404, "not_found"),
+        ("GET", "/v1/hosts/nobody/plan?after=x", None, 400, "invalid"),
+        ("GET", "/v1/deployments/d-7", None, 404, "not_found"),
+        ("GET", "/v1/allocations", None, 400, "invalid"),
+        ("GET", "/v1/allocations/a-1/why", None, 404, "not_found"),
+        ("GET", "/v1/bill", None, 400, "invalid"),
+        ("GET", "/v1/bill?deployment=d-9", None, 404, "not_found"),
+        ("GET", "/v1/receipts/r-0", None, 404, "not_found"),
+        (
+            "GET",
+            "/v1/receipts/r-18446744073709551615/proof",
+            None,
+            404,
+            "not_found",
+        ),
+        ("GET", "/v1/events?from=-1", None, 400, "invalid"),
+        (
+            "POST",
+            "/v1/transactions",
+            Some("{".to_string()),
+            400,
+            "invalid",
+        ),
+        ("POST", "/v1/transactions", Some(big), 413, "invalid"),
+        ("POST", "/v1/transactions", Some(quiet), 400, "invalid"),
+        ("POST", "/v1/quote", Some("{}".to_string()), 422, "invalid"),
+    ] {
+        let method = method.parse::<reqwest::Method>().expect("a method");
+        let url = format!("{}{path}", running.url());
+        let mut request = http.request(method, url);
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/json")
+                .body(body);
+        }
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status().as_u16(), code, "{path}");
+        let problem: api::Problem = response.json().await.expect(path);
+        assert_eq!(problem.kind, kind, "{path}: {problem:?}");
+        assert!(
+            !problem.why.is_empty() && !problem.next.is_empty(),
+            "{path}"
+        );
+    }
+    let metrics = http.get(format!("{}/metrics", running.url()));
+    let text = metrics
+        .send()
+        .await
+        .expect("metrics")
+        .text()
+        .await
+        .expect("text");
+    assert!(text.contains("\nrunrig_height "), "{text}");
+    running.stop().await;
+}
