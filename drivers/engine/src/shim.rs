@@ -419,10 +419,19 @@ fn exec(root: &Path, id: &str, runtime: &str, request: &str) -> i32 {
     // The bundle lies in the shim's mount namespace.
     let entered = serde_json::from_slice::<State>(&read("state.json"))
         .ok()
-        .and_then(|state| std::fs::File::open(format!("/proc/{}/ns/mnt", state.shim.pid)).ok())
-        .is_some_and(|ns| {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).is_ok()
-                && nix::sched::setns(ns, nix::sched::CloneFlags::CLONE_NEWNS).is_ok()
+        .is_some_and(|state| {
+            use nix::sched::{CloneFlags, setns, unshare};
+            let open = |pid: i32, kind: &str| std::fs::File::open(format!("/proc/{pid}/ns/{kind}"));
+            let (Ok(mounts), Ok(net)) = (
+                open(state.shim.pid, "mnt"),
+                open(state.container.pid, "net"),
+            ) else {
+                return false;
+            };
+            // The container's network is the shim's: no runtime enters it by itself.
+            setns(net, CloneFlags::CLONE_NEWNET).is_ok()
+                && unshare(CloneFlags::CLONE_FS).is_ok()
+                && setns(mounts, CloneFlags::CLONE_NEWNS).is_ok()
         });
     let (true, Ok(order)) = (entered, order) else {
         eprintln!("the container's shim is gone; restart the container");

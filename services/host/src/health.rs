@@ -19,15 +19,13 @@ pub async fn watch(
     let millis = |ms: u32| Duration::from_millis(u64::from(ms));
     let mut failures = 0;
     loop {
-        let starting = started.elapsed() < millis(check.start_period_ms)
-            && *health.borrow() == Health::Starting;
-        // The first probe comes soon, so that a ready service is not kept waiting an interval.
-        let pause = if starting {
-            millis(check.start_interval_ms.clamp(100, 1_000))
-        } else if *health.borrow() == Health::Starting {
-            millis(check.interval_ms.min(1_000))
-        } else {
-            millis(check.interval_ms)
+        let starting = *health.borrow() == Health::Starting;
+        let grace = started.elapsed() < millis(check.start_period_ms);
+        // Until it was healthy once, probes come often: a ready service is not kept waiting.
+        let pause = match (starting, grace) {
+            (true, true) => millis(check.start_interval_ms.clamp(100, 1_000)),
+            (true, false) => millis(check.interval_ms.min(500)),
+            (false, _) => millis(check.interval_ms),
         };
         tokio::time::sleep(pause.max(Duration::from_millis(100))).await;
         let probe = probe(engine.as_ref(), &container, &check, &env);
