@@ -9,6 +9,7 @@
 //! Knows nothing of ledger rules, and nothing that it hears from strangers is kept: every
 //! queue, size, retry and wait is bounded ([`limits`]).
 
+mod client;
 mod config;
 mod connect;
 mod directory;

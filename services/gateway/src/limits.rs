@@ -2,15 +2,24 @@
 
 use std::time::Duration;
 
+/// With strangers: seconds; in tests, where they are meant to run out, 2.
+const fn patience(seconds: u64) -> Duration {
+    Duration::from_secs(if cfg!(test) { 2 } else { seconds })
+}
+
 /// Connections of clients at once; further ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 8_192;
+/// Of one client.
+pub const CONNECTIONS_SHARE: usize = CONNECTIONS_MAX / 4;
 /// Of a request's line and headers together.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
 pub const HEADERS_MAX: usize = 100;
 /// For a whole head to arrive, and for the next one on a kept connection.
-pub const HEADER_TIME: Duration = Duration::from_secs(15);
+pub const HEADER_TIME: Duration = patience(15);
 /// Between two pieces of a request's body.
-pub const BODY_PAUSE: Duration = Duration::from_secs(60);
+pub const BODY_PAUSE: Duration = patience(60);
+/// For a client to read some of what it is sent.
+pub const WRITE_PAUSE: Duration = patience(60);
 /// Requests under way have this long to end when the gateway does.
 pub const DRAIN_TIME: Duration = Duration::from_secs(10);
 
@@ -35,6 +44,8 @@ pub const PROBE_TIME: Duration = Duration::from_secs(2);
 
 /// Spliced connections (published ports) at once.
 pub const SPLICED_MAX: usize = 4_096;
+/// Of one client.
+pub const SPLICED_SHARE: usize = SPLICED_MAX / 4;
 pub const PUBLISHED_MAX: usize = 4_096;
 /// A published port that could not be opened is tried again.
 pub const REOPEN: Duration = Duration::from_secs(2);

@@ -12,8 +12,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::client::{Patient, Shares};
 use crate::connect::tune;
-use crate::limits::{CONNECTIONS_MAX, DRAIN_TIME, HEADER_BYTES_MAX, HEADER_TIME, HEADERS_MAX};
+use crate::limits::{
+    CONNECTIONS_MAX, CONNECTIONS_SHARE, DRAIN_TIME, HEADER_BYTES_MAX, HEADER_TIME, HEADERS_MAX,
+};
 use crate::proxy::{self, Gateway};
 
 /// Accepts until `shutdown`; then answers what is under way and returns.
@@ -31,6 +34,7 @@ pub async fn serve(
         .max_buf_size(2 * HEADER_BYTES_MAX)
         .half_close(false);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let shares = Shares::new(CONNECTIONS_SHARE);
     let (ending, ended) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -53,6 +57,9 @@ pub async fn serve(
                 continue;
             }
         };
+        let Some(share) = shares.take(peer.ip()) else {
+            continue;
+        };
         tune(&stream);
         let gateway = gateway.clone();
         let service = service_fn(move |request| {
@@ -60,11 +67,11 @@ pub async fn serve(
             async move { Ok::<_, Infallible>(proxy::answer(gateway, peer.ip(), request).await) }
         });
         let connection = builder
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Patient::new(stream)), service)
             .with_upgrades();
         let mut ended = ended.clone();
         connections.spawn(async move {
-            let _place = place;
+            let _held = (place, share);
             let mut connection = pin!(connection);
             tokio::select! {
                 _ = connection.as_mut() => return,

@@ -21,6 +21,7 @@ struct Source {
     body: Incoming,
     /// Read so far.
     pieces: u64,
+    stalled: bool,
     pause: Pin<Box<Sleep>>,
 }
 
@@ -36,6 +37,7 @@ impl Outgoing {
         Self(Some(Arc::new(Mutex::new(Source {
             body,
             pieces: 0,
+            stalled: false,
             pause: Box::pin(sleep(BODY_PAUSE)),
         }))))
     }
@@ -47,6 +49,13 @@ impl Outgoing {
     /// Nothing of it has been read: it may be sent again.
     pub fn is_whole(&self) -> bool {
         self.pieces() == 0
+    }
+
+    /// The client stopped sending it.
+    pub fn is_stalled(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|s| s.lock().expect("not poisoned").stalled)
     }
 
     /// How many pieces of it have been read.
@@ -75,11 +84,10 @@ impl Body for Outgoing {
                 source.pause.as_mut().reset(Instant::now() + BODY_PAUSE);
                 Poll::Ready(frame.map(|f| f.map_err(Into::into)))
             }
-            Poll::Pending => source
-                .pause
-                .as_mut()
-                .poll(context)
-                .map(|()| Some(Err("the client stopped sending".into()))),
+            Poll::Pending => source.pause.as_mut().poll(context).map(|()| {
+                source.stalled = true;
+                Some(Err("the client stopped sending".into()))
+            }),
         }
     }
 

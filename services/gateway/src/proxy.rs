@@ -30,10 +30,12 @@ use tokio::sync::{Semaphore, watch};
 use types::{AllocationId, Digest, Protocol};
 
 use crate::Config;
+use crate::client::Shares;
 use crate::connect::Connector;
 use crate::directory::Directory;
 use crate::limits::{
-    ANSWER_TIME, ATTEMPTS_MAX, IDLE_MAX, IDLE_TIME, LONG_POLL_TIME, SPLICED_MAX, VALIDATOR_TIME,
+    ANSWER_TIME, ATTEMPTS_MAX, IDLE_MAX, IDLE_TIME, LONG_POLL_TIME, SPLICED_MAX, SPLICED_SHARE,
+    VALIDATOR_TIME,
 };
 use crate::outgoing::{Outgoing, Reply};
 use crate::published::PortState;
@@ -56,6 +58,8 @@ pub struct Gateway {
     /// State of the published ports, for the status.
     pub ports: Mutex<BTreeMap<(Protocol, u16), PortState>>,
     pub spliced: Arc<Semaphore>,
+    /// Of the clients of published ports.
+    pub shares: Shares,
     pub machine: Digest,
     registry: Option<Authority>,
     /// `.localhost`
@@ -89,6 +93,7 @@ impl Gateway {
             directory: Directory::default(),
             ports: Mutex::default(),
             spliced: Arc::new(Semaphore::new(SPLICED_MAX)),
+            shares: Shares::new(SPLICED_SHARE),
             machine: machine().context("read this machine's boot id")?,
             registry,
             suffix: format!(".{}", config.domain.trim_matches('.').to_ascii_lowercase()),
@@ -195,6 +200,8 @@ struct Sending {
 enum SendError {
     /// No answer in time.
     Late,
+    /// The client stopped sending.
+    Stalled,
     Failed {
         error: ClientError,
         /// It may be sent elsewhere.
@@ -206,6 +213,7 @@ impl SendError {
     fn again(&self, sending: &Sending) -> bool {
         match self {
             Self::Late => sending.is_harmless() && sending.body.is_whole(),
+            Self::Stalled => false,
             Self::Failed { again, .. } => *again,
         }
     }
@@ -213,6 +221,7 @@ impl SendError {
     fn why(&self) -> String {
         match self {
             Self::Late => "no answer in time".into(),
+            Self::Stalled => "the client stopped sending".into(),
             Self::Failed { error, .. } => {
                 let mut cause: &dyn std::error::Error = error;
                 while let Some(next) = cause.source() {
@@ -226,6 +235,7 @@ impl SendError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
+            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
             Self::Failed { .. } => StatusCode::BAD_GATEWAY,
         }
     }
@@ -296,6 +306,7 @@ impl Sending {
         loop {
             match tokio::time::timeout(limit, answer.as_mut()).await {
                 Ok(Ok(response)) => return Ok(response),
+                Ok(Err(_)) if self.body.is_stalled() => return Err(SendError::Stalled),
                 Ok(Err(error)) => {
                     let again = self.body.is_whole() && (error.is_connect() || self.is_harmless());
                     return Err(SendError::Failed { error, again });
@@ -377,7 +388,10 @@ async fn to_service(
                 if is_last || matches!(error, SendError::Late) || !error.again(&sending) {
                     let mut headers = http::HeaderMap::new();
                     headers.extend(accept.map(|a| (http::header::ACCEPT, a)));
-                    let why = format!("replica {} failed: {}", replica.allocation, error.why());
+                    let why = match &error {
+                        SendError::Stalled => error.why(),
+                        _ => format!("replica {} failed: {}", replica.allocation, error.why()),
+                    };
                     return page::page(&headers, error.status(), &service.domain, &why);
                 }
             }
@@ -509,7 +523,9 @@ async fn to_validators(
                 return sending.finish(response, None);
             }
             Err(error) => {
-                validator.failed();
+                if !matches!(error, SendError::Stalled) {
+                    validator.failed();
+                }
                 if !error.again(&sending) {
                     return unavailable(error.status(), "the validator", error.why());
                 }

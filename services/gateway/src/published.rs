@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::{AbortHandle, JoinSet};
 use types::{AllocationId, Protocol};
 
+use crate::client::Patient;
 use crate::connect::{dial, tune};
 use crate::limits::{ATTEMPTS_MAX, REOPEN};
 use crate::proxy::Gateway;
@@ -128,13 +129,16 @@ async fn accept(gateway: Arc<Gateway>, listener: TcpListener, key: Key) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let client = match listener.accept().await {
-            Ok((client, _)) => client,
+        let (client, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, port = key.1, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
+        };
+        let Some(share) = gateway.shares.take(peer.ip()) else {
+            continue;
         };
         let Ok(place) = gateway.spliced.clone().try_acquire_owned() else {
             tracing::warn!(
@@ -146,13 +150,13 @@ async fn accept(gateway: Arc<Gateway>, listener: TcpListener, key: Key) {
         tune(&client);
         let gateway = gateway.clone();
         connections.spawn(async move {
-            let _place = place;
-            splice(&gateway, key, client).await;
+            let _held = (place, share);
+            splice(&gateway, key, Patient::new(client)).await;
         });
     }
 }
 
-async fn splice(gateway: &Gateway, key: Key, mut client: TcpStream) {
+async fn splice(gateway: &Gateway, key: Key, mut client: Patient) {
     let mut tried: Vec<AllocationId> = Vec::new();
     while tried.len() < ATTEMPTS_MAX {
         let Some(published) = gateway.table.load().published.get(&key).cloned() else {

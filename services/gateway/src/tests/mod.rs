@@ -160,6 +160,70 @@ async fn bad_requests_are_refused_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn clients_that_dawdle_are_let_go() {
+    let router = replica_router("web").route(
+        "/endless",
+        axum::routing::get(|| async {
+            let piece = Ok::<_, std::io::Error>(Bytes::from(vec![0; 1 << 16]));
+            axum::body::Body::from_stream(futures::stream::iter(std::iter::repeat_with(
+                move || {
+                    piece
+                        .as_ref()
+                        .map(Bytes::clone)
+                        .map_err(|_| std::io::Error::other(""))
+                },
+            )))
+        }),
+    );
+    let web = Process::start(loopback(1, 0), router).await;
+    let port = web.address.port();
+    let published = free_port().await;
+    let chain = Chain::new(vec![publishing(
+        route("web.app", port, vec![upstream(1, LOCAL)]),
+        published,
+        Protocol::Tcp,
+    )]);
+    let validator = validator(chain.clone()).await;
+    let gateway = Running::start(&[&validator], None).await;
+    gateway.heard(&chain).await;
+    // A head that never ends, a body that stops, answers that are not read.
+    let head = gateway.raw("GET / HTTP/1.1\r\nHost: a\r\nX").await;
+    let body = gateway
+        .raw("POST /whole HTTP/1.1\r\nHost: web.app.localhost\r\nContent-Length: 9\r\n\r\nx")
+        .await;
+    let request = "GET /endless HTTP/1.1\r\nHost: web.app.localhost\r\n\r\n";
+    let unread = gateway.raw(request).await;
+    let mut spliced = TcpStream::connect(loopback(1, published)).await.unwrap();
+    spliced.write_all(request.as_bytes()).await.unwrap();
+    eventually("it is spliced", async || {
+        gateway.status().await["connections"] == 1
+    })
+    .await;
+    for (mut stream, answer) in [(head, ""), (body, "HTTP/1.1 408")] {
+        let text = read_until(&mut stream, "\0").await;
+        assert!(text.starts_with(answer), "{text}");
+        assert!(!text.contains("200 OK"), "{text}");
+    }
+    eventually("the splice ends", async || {
+        gateway.status().await["connections"] == 0
+    })
+    .await;
+    drop((unread, spliced));
+}
+
+#[test]
+fn a_client_has_its_share() {
+    let shares = crate::client::Shares::new(2);
+    let (one, other) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
+    let first = shares.take(one).unwrap();
+    let _second = shares.take(one).unwrap();
+    assert!(shares.take(one).is_none());
+    assert!(shares.take(other).is_some());
+    drop(first);
+    assert!(shares.take(one).is_some());
+}
+
+#[tokio::test]
 async fn the_api_is_answered_by_the_next_validator_when_one_dies() {
     let web = Process::start(loopback(1, 0), replica_router("web")).await;
     let chain = Chain::new(vec![route(

@@ -150,6 +150,7 @@ pub fn replica_router(name: &'static str) -> Router {
     Router::new()
         .route("/", get(move || async move { name }))
         .route("/echo", any(|body: Body| async { body }))
+        .route("/whole", any(|body: Bytes| async { body }))
         .route("/headers", any(headers))
         .route("/switch", any(switch))
         .route(
