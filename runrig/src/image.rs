@@ -237,15 +237,13 @@ async fn load_file(session: &Session, load: &Load, json: bool) -> Result {
 }
 
 #[derive(Deserialize)]
-struct Catalog {
-    #[serde(default)]
+struct Catalogue {
     repositories: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct Tags {
-    #[serde(default)]
-    tags: Option<Vec<String>>,
+    tags: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -256,21 +254,19 @@ struct Listed {
 
 async fn list(session: &Session, json: bool) -> Result {
     let (client, key) = (&session.client, session.key()?);
-    let prefix = format!("{}/", session.account()?);
-    let path = format!("/v2/_catalog?n={LISTED_MAX}");
-    let catalog: Catalog = client.get_signed(&path, &key).await?;
+    let account = session.account()?;
+    // Names as in a compose file: without the account.
+    let catalogue: Catalogue = client
+        .get_signed(&format!("/v2/_accounts/{account}"), &key)
+        .await?;
     let mut all = Vec::new();
-    for repository in catalog
-        .repositories
-        .iter()
-        .filter(|r| r.starts_with(&prefix))
-    {
-        let path = format!("/v2/{repository}/tags/list");
+    for name in catalogue.repositories.iter().take(LISTED_MAX) {
+        let path = format!("/v2/{account}/{name}/tags/list");
         let tags: Tags = client.get_signed(&path, &key).await?;
-        for tag in tags.tags.unwrap_or_default() {
+        for tag in tags.tags {
             all.push(Listed {
-                image: format!("{}:{tag}", &repository[prefix.len()..]),
-                reference: format!("{NETWORK_REGISTRY}/{repository}:{tag}"),
+                image: format!("{name}:{tag}"),
+                reference: format!("{NETWORK_REGISTRY}/{account}/{name}:{tag}"),
             });
         }
     }
