@@ -1,8 +1,9 @@
 //! Answer names on a bridge: services of that network ourselves, everything else upstream.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
@@ -20,12 +21,61 @@ const UPSTREAM: Duration = Duration::from_secs(3);
 /// Questions to upstream at once, per network.
 const UPSTREAM_MAX: usize = 128;
 const TCP_MAX: usize = 64;
+/// Fit into 512 bytes, which every client takes.
+const ANSWERS_MAX: usize = 20;
+/// After a socket failed; else it could fail in a circle.
+const PAUSE: Duration = Duration::from_millis(50);
 
+/// A container's networks, each with its `internal` flag.
+type Membership = Arc<[(NetworkKey, bool)]>;
+
+/// What all servers of an agent answer from.
+#[derive(Default)]
+pub struct Names {
+    directory: RwLock<Arc<Directory>>,
+    members: RwLock<BTreeMap<Ipv4Addr, Membership>>,
+}
+
+impl Names {
+    pub fn directory(&self) -> Arc<Directory> {
+        let directory = self.directory.read();
+        directory.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells whether `aspect` of the directory is another one now.
+    pub fn replace<T: PartialEq>(
+        &self,
+        directory: Directory,
+        aspect: impl Fn(&Directory) -> T,
+    ) -> bool {
+        let mut known = self
+            .directory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let changed = aspect(&known) != aspect(&directory);
+        *known = Arc::new(directory);
+        changed
+    }
+
+    /// Containers by each of their addresses.
+    pub fn set_members(&self, members: BTreeMap<Ipv4Addr, Membership>) {
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
+    }
+
+    fn networks(&self, of: IpAddr) -> Option<Membership> {
+        let IpAddr::V4(of) = of else { return None };
+        let members = self.members.read();
+        let members = members.unwrap_or_else(PoisonError::into_inner);
+        members.get(&of).cloned()
+    }
+}
+
+/// One bridge's server.
 pub struct Zone {
-    pub network: NetworkKey,
-    pub internal: bool,
-    pub directory: Arc<RwLock<Directory>>,
-    pub upstreams: Vec<SocketAddr>,
+    /// For a source that no container has.
+    own: Membership,
+    names: Arc<Names>,
+    upstreams: Vec<SocketAddr>,
     turn: AtomicUsize,
     asking: Semaphore,
 }
@@ -42,44 +92,38 @@ impl Zone {
     pub fn new(
         network: NetworkKey,
         internal: bool,
-        directory: Arc<RwLock<Directory>>,
+        names: Arc<Names>,
         upstreams: Vec<SocketAddr>,
     ) -> Self {
         Self {
-            network,
-            internal,
-            directory,
+            own: Arc::new([(network, internal)]),
+            names,
             upstreams,
             turn: AtomicUsize::new(0),
             asking: Semaphore::new(UPSTREAM_MAX),
         }
     }
 
-    /// Addresses of `name`: those that are ready, or all if none is; a different one first
-    /// each time. `None` if the network does not know the name.
-    pub fn find(&self, name: &str) -> Option<Vec<Ipv4Addr>> {
-        let directory = self.directory.read().expect("not poisoned");
+    /// Addresses of `name` on `networks`: those that are ready, or all if none is. `None` if
+    /// the networks do not know the name.
+    fn find(&self, name: &str, networks: &[(NetworkKey, bool)]) -> Option<Vec<Ipv4Addr>> {
+        let directory = self.names.directory();
         let known: Vec<_> = directory
             .entries
             .iter()
-            .filter(|e| e.network == self.network && e.names.iter().any(|n| n == name))
+            .filter(|e| e.names.iter().any(|n| n == name))
+            .filter(|e| networks.iter().any(|(network, _)| *network == e.network))
             .collect();
         if known.is_empty() {
             return None;
         }
         let any_ready = known.iter().any(|e| e.ready);
-        let mut addresses: Vec<Ipv4Addr> = known
-            .iter()
-            .filter(|e| e.ready || !any_ready)
-            .map(|e| e.address)
-            .collect();
-        addresses.dedup();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len();
-        addresses.rotate_left(turn);
-        Some(addresses)
+        let ready = known.iter().filter(|e| e.ready || !any_ready);
+        let addresses: BTreeSet<Ipv4Addr> = ready.map(|e| e.address).collect();
+        Some(addresses.into_iter().collect())
     }
 
-    fn answer(&self, question: &Message) -> Answer {
+    fn answer(&self, question: &Message, from: IpAddr) -> Answer {
         if question.metadata.message_type != MessageType::Query
             || question.metadata.op_code != OpCode::Query
         {
@@ -94,11 +138,17 @@ impl Zone {
         response.metadata.recursion_desired = question.metadata.recursion_desired;
         response.metadata.recursion_available = true;
         response.add_query(query.clone());
-        match self.find(name) {
-            Some(addresses) => {
+        let networks = self.names.networks(from);
+        let networks = networks.as_ref().unwrap_or(&self.own);
+        match self.find(name, networks) {
+            Some(mut addresses) => {
                 response.metadata.authoritative = true;
                 if query.query_type() == RecordType::A {
-                    for address in addresses.into_iter().take(32) {
+                    // Another one first each time; clients ask for AAAA as often, that is
+                    // no turn.
+                    let turn = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len();
+                    addresses.rotate_left(turn);
+                    for address in addresses.into_iter().take(ANSWERS_MAX) {
                         let data = RData::A(A(address));
                         response.add_answer(Record::from_rdata(query.name().clone(), TTL_S, data));
                     }
@@ -106,7 +156,7 @@ impl Zone {
                 // Known, but no such record: no error, or C libraries give up on the name.
                 Answer::Ours(response)
             }
-            None if !name.contains('.') || self.internal => {
+            None if !name.contains('.') || networks.iter().all(|(_, internal)| *internal) => {
                 response.metadata.response_code = ResponseCode::NXDomain;
                 Answer::Ours(response)
             }
@@ -115,9 +165,9 @@ impl Zone {
     }
 
     /// The bytes to send back, if any.
-    async fn respond(&self, question: &[u8], tcp: bool) -> Option<Vec<u8>> {
+    async fn respond(&self, question: &[u8], from: IpAddr, tcp: bool) -> Option<Vec<u8>> {
         let message = Message::from_vec(question).ok()?;
-        match self.answer(&message) {
+        match self.answer(&message, from) {
             Answer::Ours(response) => response.to_vec().ok(),
             Answer::None => None,
             Answer::Elsewhere => {
@@ -186,17 +236,23 @@ pub async fn serve(zone: Arc<Zone>, at: Ipv4Addr) -> std::io::Result<std::conver
     loop {
         tokio::select! {
             received = udp.recv_from(&mut buffer) => {
-                let Ok((read, from)) = received else { continue };
+                let Ok((read, from)) = received else {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                };
                 let (zone, udp, question) = (zone.clone(), udp.clone(), buffer[..read].to_vec());
                 tokio::spawn(async move {
-                    if let Some(answer) = zone.respond(&question, false).await {
+                    if let Some(answer) = zone.respond(&question, from.ip(), false).await {
                         // A client that is gone asks no more.
                         let _ = udp.send_to(&answer, from).await;
                     }
                 });
             }
             accepted = tcp.accept() => {
-                let Ok((mut stream, _)) = accepted else { continue };
+                let Ok((mut stream, from)) = accepted else {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                };
                 let Ok(place) = places.clone().try_acquire_owned() else { continue };
                 let zone = zone.clone();
                 tokio::spawn(async move {
@@ -206,7 +262,7 @@ pub async fn serve(zone: Arc<Zone>, at: Ipv4Addr) -> std::io::Result<std::conver
                             let length = stream.read_u16().await?;
                             let mut question = vec![0; length.into()];
                             stream.read_exact(&mut question).await?;
-                            let Some(answer) = zone.respond(&question, true).await else { break };
+                            let Some(answer) = zone.respond(&question, from.ip(), true).await else { break };
                             stream.write_all(&(answer.len() as u16).to_be_bytes()).await?;
                             stream.write_all(&answer).await?;
                         }

@@ -10,12 +10,17 @@ use tokio::process::Command;
 
 use crate::NetError;
 
+/// For one change of all rules.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// One network of this agent.
 pub struct Zone {
     pub bridge: String,
     pub number: u8,
     /// Of its /24.
     pub subnet: Ipv4Addr,
+    /// The bridge's address: answers names, and nothing else.
+    pub gateway: Ipv4Addr,
     pub internal: bool,
     /// The same network's containers on other agents of this machine.
     pub peers: BTreeSet<Ipv4Addr>,
@@ -31,6 +36,7 @@ pub fn script(tag: &str, zones: &[Zone]) -> String {
     let mut nat = String::new();
     for zone in zones {
         let (bridge, n, subnet) = (&zone.bridge, zone.number, zone.subnet);
+        let gateway = zone.gateway;
         let peers: Vec<String> = zone.peers.iter().map(Ipv4Addr::to_string).collect();
         let elements = if peers.is_empty() {
             String::new()
@@ -38,8 +44,12 @@ pub fn script(tag: &str, zones: &[Zone]) -> String {
             format!("elements = {{ {} }}", peers.join(", "))
         };
         let _ = writeln!(text, "set peers_{n} {{ type ipv4_addr\n{elements}\n}}");
-        // A container speaks for itself only.
-        let _ = writeln!(raw, "iifname \"{bridge}\" ip saddr != {subnet}/24 drop");
+        // A container speaks for its network only, and IPv6 has no rules to pass by.
+        let _ = writeln!(
+            raw,
+            "iifname \"{bridge}\" ip saddr != {subnet}/24 drop\n\
+             iifname \"{bridge}\" meta nfproto ipv6 drop"
+        );
         let _ = writeln!(
             forward,
             "iifname \"{bridge}\" oifname \"{bridge}\" accept\n\
@@ -54,8 +64,8 @@ pub fn script(tag: &str, zones: &[Zone]) -> String {
         let _ = writeln!(
             input,
             "iifname \"{bridge}\" ct state established,related accept\n\
-             iifname \"{bridge}\" udp dport 53 accept\n\
-             iifname \"{bridge}\" tcp dport 53 accept\n\
+             iifname \"{bridge}\" ip daddr {gateway} udp dport 53 accept\n\
+             iifname \"{bridge}\" ip daddr {gateway} tcp dport 53 accept\n\
              iifname \"{bridge}\" drop"
         );
         let _ = writeln!(
@@ -90,13 +100,29 @@ pub async fn apply(script: &str) -> Result<(), NetError> {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        .kill_on_drop(true)
         .spawn()
-        .map_err(|_| missing())?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // What nft did not read it complains about itself.
-        let _ = stdin.write_all(script.as_bytes()).await;
-    }
-    let output = child.wait_with_output().await.map_err(|_| missing())?;
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => missing(),
+            _ => NetError::new("run nft", error, "Restart the host agent"),
+        })?;
+    let talk = async {
+        if let Some(mut stdin) = child.stdin.take() {
+            // What nft did not read it complains about itself.
+            let _ = stdin.write_all(script.as_bytes()).await;
+        }
+        child.wait_with_output().await
+    };
+    let output = match tokio::time::timeout(LIMIT, talk).await {
+        Ok(output) => output.map_err(|e| NetError::new("run nft", e, "Restart the host agent"))?,
+        Err(_) => {
+            return Err(NetError::new(
+                "set firewall rules",
+                format!("nft did not end within {} s", LIMIT.as_secs()),
+                "Look whether another program holds the firewall, then restart the host agent",
+            ));
+        }
+    };
     if output.status.success() {
         return Ok(());
     }

@@ -1,11 +1,14 @@
 //! Connect workloads on a host: one bridge per project network, a veth pair per container,
 //! names by DNS, isolation by nftables, rates by tbf.
 
+mod network;
+
 mod dns;
+mod fabric;
 mod firewall;
 mod link;
-mod network;
 mod pool;
+mod ready;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! Bridges, veth pairs and rate limits, by netlink.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -12,6 +13,8 @@ use rtnetlink::packet_core::{
     NetlinkPayload,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol};
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
@@ -30,6 +33,24 @@ pub async fn index(handle: &Handle, name: &str) -> Result<Option<u32>, NetError>
         Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => Ok(None),
         Err(error) => Err(failed("find an interface", error)),
     }
+}
+
+/// Of all interfaces.
+pub async fn names(handle: &Handle) -> Result<Vec<String>, NetError> {
+    let mut names = Vec::new();
+    let mut links = handle.link().get().execute();
+    while let Some(link) = links
+        .try_next()
+        .await
+        .map_err(|e| failed("list interfaces", e))?
+    {
+        let name = link.attributes.into_iter().find_map(|a| match a {
+            LinkAttribute::IfName(name) => Some(name),
+            _ => None,
+        });
+        names.extend(name);
+    }
+    Ok(names)
 }
 
 async fn need(handle: &Handle, name: &str) -> Result<u32, NetError> {
@@ -65,12 +86,13 @@ pub async fn bridge(
 
 pub async fn remove(handle: &Handle, name: &str) -> Result<(), NetError> {
     match index(handle, name).await? {
-        Some(at) => handle
-            .link()
-            .del(at)
-            .execute()
-            .await
-            .map_err(|e| failed("remove an interface", e)),
+        Some(at) => match handle.link().del(at).execute().await {
+            // Its other end went, and it with it.
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => {
+                Ok(())
+            }
+            removed => removed.map_err(|e| failed("remove an interface", e)),
+        },
         None => Ok(()),
     }
 }
@@ -116,7 +138,8 @@ pub async fn veth(
 
 /// Limits what leaves through an interface: a token bucket, kilobits (1000 bits) per second.
 pub async fn shape(handle: &Handle, at: u32, kbps: u32) -> Result<(), NetError> {
-    let rate = u64::from(kbps) * 125;
+    // At no rate at all nothing would ever arrive, not even a name.
+    let rate = u64::from(kbps.max(64)) * 125;
     // A few milliseconds of rate, never less than some full frames.
     let burst = u32::try_from((rate / 100).clamp(32 << 10, 4 << 20)).unwrap_or(u32::MAX);
     let limit = burst.saturating_mul(4).max(256 << 10);
@@ -210,57 +233,99 @@ pub struct Inner {
     pub kbps: u32,
 }
 
-/// Names, addresses and starts interfaces inside `netns`.
-pub fn configure(netns: OwnedFd, interfaces: Vec<Inner>) -> Result<(), NetError> {
-    let done = std::thread::spawn(move || -> Result<(), NetError> {
-        setns(netns, CloneFlags::CLONE_NEWNET)
-            .map_err(|e| failed("enter a network namespace", e))?;
+/// Runs `work` in a thread of its own inside `netns`.
+fn within<F>(netns: OwnedFd, work: impl FnOnce(Handle) -> F + Send) -> Result<(), NetError>
+where
+    F: Future<Output = Result<(), NetError>>,
+{
+    let enter = |why: String| failed("enter a network namespace", why);
+    let inside = move || -> Result<(), NetError> {
+        setns(netns, CloneFlags::CLONE_NEWNET).map_err(|e| enter(e.to_string()))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|e| failed("enter a network namespace", e))?;
+            .map_err(|e| enter(e.to_string()))?;
         runtime.block_on(async {
             let (connection, handle, _) =
                 rtnetlink::new_connection().map_err(|e| failed("open netlink", e))?;
             tokio::spawn(connection);
-            let lo = need(&handle, "lo").await?;
-            up(&handle, lo).await?;
-            for inner in interfaces {
-                let at = need(&handle, &inner.from).await?;
-                let renamed = LinkUnspec::new_with_index(at)
-                    .name(inner.name.clone())
-                    .build();
-                handle
-                    .link()
-                    .set(renamed)
-                    .execute()
-                    .await
-                    .map_err(|e| failed("name an interface", e))?;
-                handle
-                    .address()
-                    .add(at, inner.address.into(), inner.prefix)
-                    .execute()
-                    .await
-                    .map_err(|e| failed("give an interface its address", e))?;
-                up(&handle, at).await?;
-                shape(&handle, at, inner.kbps).await?;
-                if let Some(gateway) = inner.gateway {
-                    let route = RouteMessageBuilder::<Ipv4Addr>::new()
-                        .gateway(gateway)
-                        .build();
-                    handle
-                        .route()
-                        .add(route)
-                        .execute()
-                        .await
-                        .map_err(|e| failed("set the default route", e))?;
-                }
-            }
-            Ok(())
+            work(handle).await
         })
+    };
+    std::thread::scope(|scope| scope.spawn(inside).join())
+        .unwrap_or_else(|_| Err(failed("enter a network namespace", "its thread ended")))
+}
+
+/// Names, addresses and starts interfaces inside `netns`.
+pub fn configure(netns: OwnedFd, interfaces: Vec<Inner>) -> Result<(), NetError> {
+    within(netns, async move |handle| {
+        let lo = need(&handle, "lo").await?;
+        up(&handle, lo).await?;
+        for inner in interfaces {
+            let at = need(&handle, &inner.from).await?;
+            let renamed = LinkUnspec::new_with_index(at)
+                .name(inner.name.clone())
+                .build();
+            let renamed = handle.link().set(renamed).execute().await;
+            renamed.map_err(|e| failed("name an interface", e))?;
+            handle
+                .address()
+                .add(at, inner.address.into(), inner.prefix)
+                .execute()
+                .await
+                .map_err(|e| failed("give an interface its address", e))?;
+            up(&handle, at).await?;
+            shape(&handle, at, inner.kbps).await?;
+            if let Some(gateway) = inner.gateway {
+                let route = RouteMessageBuilder::<Ipv4Addr>::new()
+                    .gateway(gateway)
+                    .build();
+                let added = handle.route().add(route).execute().await;
+                added.map_err(|e| failed("set the default route", e))?;
+            }
+        }
+        Ok(())
     })
-    .join();
-    done.unwrap_or_else(|_| Err(failed("enter a network namespace", "its thread ended")))
+}
+
+/// Inside `netns`: each of `wanted` by its gateway, and no other single address.
+pub fn route(netns: OwnedFd, wanted: BTreeMap<Ipv4Addr, Ipv4Addr>) -> Result<(), NetError> {
+    within(netns, async move |handle| {
+        let mut old = Vec::new();
+        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let mut routes = handle.route().get(all).execute();
+        while let Some(route) = routes
+            .try_next()
+            .await
+            .map_err(|e| failed("list routes", e))?
+        {
+            // Others with 32 bits are the kernel's own, in its local table.
+            if route.header.destination_prefix_length == 32
+                && route.header.protocol == RouteProtocol::Static
+            {
+                old.push(route);
+            }
+        }
+        for (peer, gateway) in &wanted {
+            let route = RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(*peer, 32)
+                .gateway(*gateway)
+                .build();
+            let added = handle.route().add(route).replace().execute().await;
+            added.map_err(|e| failed("set the route to a peer", e))?;
+        }
+        for route in old {
+            let peer = route.attributes.iter().find_map(|a| match a {
+                RouteAttribute::Destination(RouteAddress::Inet(peer)) => Some(*peer),
+                _ => None,
+            });
+            if peer.is_some_and(|peer| !wanted.contains_key(&peer)) {
+                let removed = handle.route().del(route).execute().await;
+                removed.map_err(|e| failed("remove the route to a peer", e))?;
+            }
+        }
+        Ok(())
+    })
 }
 
 async fn up(handle: &Handle, at: u32) -> Result<(), NetError> {

@@ -14,17 +14,32 @@ fn claim_path(second: u8) -> PathBuf {
     Path::new(CLAIMS).join(format!("pool-{second}"))
 }
 
-/// Does a route of somebody else lie in 10.`second`.0.0/16?
-fn routed(second: u8) -> bool {
-    let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+/// Is it an address that some agent may give to a container?
+pub fn contains(address: Ipv4Addr) -> bool {
+    let [a, b, _, _] = address.octets();
+    a == 10 && (FIRST..FIRST + COUNT).contains(&b)
+}
+
+/// Does a route of somebody else lie in 10.`second`.0.0/16? One that holds all our ranges
+/// does not count: ours are narrower and go first.
+fn routed(table: &str, tag: &str, second: u8) -> bool {
+    let ours = format!("r{tag}b");
+    let range = u32::from(Ipv4Addr::new(10, second, 0, 0));
     table.lines().skip(1).any(|line| {
-        let mut fields = line.split_whitespace();
-        let name = fields.next().unwrap_or_default();
-        let destination = fields
-            .next()
-            .and_then(|hex| u32::from_str_radix(hex, 16).ok())
-            .map(|n| Ipv4Addr::from(n.to_le_bytes()).octets());
-        destination.is_some_and(|d| d[0] == 10 && d[1] == second) && !name.starts_with('r')
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let number = |at: usize| -> Option<u32> {
+            let hex = u32::from_str_radix(fields.get(at)?, 16).ok()?;
+            Some(u32::from_be_bytes(hex.to_le_bytes()))
+        };
+        let (Some(destination), Some(mask)) = (number(1), number(7)) else {
+            return false;
+        };
+        let narrow = mask.count_ones() > 10;
+        // The wider of both masks tells whether they overlap.
+        let common = mask & 0xffff_0000;
+        let bridge = fields.first().and_then(|name| name.strip_prefix(&ours));
+        let own = bridge.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+        narrow && destination & common == range & common && !own
     })
 }
 
@@ -39,6 +54,10 @@ pub fn claim(state: &Path, tag: &str) -> Result<Ipv4Addr, NetError> {
         )
     };
     std::fs::create_dir_all(CLAIMS).map_err(|e| failed(format!("make {CLAIMS}: {e}")))?;
+    // Agents that start at once choose one after the other.
+    let lock = std::fs::File::create(Path::new(CLAIMS).join("lock"))
+        .and_then(|file| file.lock().map(|()| file))
+        .map_err(|e| failed(format!("lock {CLAIMS}: {e}")))?;
     let mine = state.display().to_string();
     let start = tag
         .bytes()
@@ -50,8 +69,9 @@ pub fn claim(state: &Path, tag: &str) -> Result<Ipv4Addr, NetError> {
     if let Some(second) = known {
         return Ok(Ipv4Addr::new(10, second, 0, 0));
     }
+    let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
     for second in all {
-        if routed(second) {
+        if routed(&table, tag, second) {
             continue;
         }
         let path = claim_path(second);
@@ -66,6 +86,7 @@ pub fn claim(state: &Path, tag: &str) -> Result<Ipv4Addr, NetError> {
         if let Ok(mut file) = fresh {
             std::io::Write::write_all(&mut file, mine.as_bytes())
                 .map_err(|e| failed(e.to_string()))?;
+            drop(lock);
             return Ok(Ipv4Addr::new(10, second, 0, 0));
         }
     }
@@ -75,4 +96,33 @@ pub fn claim(state: &Path, tag: &str) -> Result<Ipv4Addr, NetError> {
 pub fn release(range: Ipv4Addr) {
     // Nothing is lost if it is gone already.
     let _ = std::fs::remove_file(claim_path(range.octets()[1]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n\
+        eth0\t00000000\t010012AC\t0003\t0\t0\t0\t00000000\n\
+        tun0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\n\
+        rmnet0\t0000460A\t00000000\t0001\t0\t0\t0\t0000FEFF\n\
+        rabcb3\t0003500A\t00000000\t0001\t0\t0\t0\t00FFFFFF\n\
+        rxyzb3\t0003510A\t00000000\t0001\t0\t0\t0\t00FFFFFF\n";
+
+    #[test]
+    fn ranges_of_others_are_left_to_them() {
+        let taken = |second| routed(TABLE, "abc", second);
+        assert!(!taken(64), "a route for all of 10/8 goes after ours");
+        assert!(taken(70) && taken(71), "10.70.0.0/15");
+        assert!(!taken(72));
+        assert!(!taken(80), "our own bridge of a former run");
+        assert!(taken(81), "another agent's");
+    }
+
+    #[test]
+    fn ranges() {
+        assert!(contains(Ipv4Addr::new(10, 64, 0, 2)) && contains(Ipv4Addr::new(10, 127, 9, 2)));
+        assert!(!contains(Ipv4Addr::new(10, 63, 0, 2)) && !contains(Ipv4Addr::new(10, 128, 0, 2)));
+        assert!(!contains(Ipv4Addr::new(169, 254, 169, 254)));
+    }
 }
