@@ -3,20 +3,43 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use sdk::Client;
 
 use crate::limits::ROUTES_WAIT_MS;
 use crate::proxy::Gateway;
+use crate::validators::Validator;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(250);
 
-pub async fn follow(client: Client, gateway: Arc<Gateway>) {
+/// A client of each validator, in their order.
+pub fn clients(urls: &[String]) -> Result<Vec<Client>> {
+    urls.iter()
+        .map(|url| Client::new([url.clone()]).with_context(|| format!("validator {url}")))
+        .collect()
+}
+
+/// Returns once `validator` is known not to answer: a long wait for it is then in vain.
+async fn given_up(validator: &Validator) {
+    while validator.is_healthy() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+pub async fn follow(clients: Vec<Client>, gateway: Arc<Gateway>) {
     let mut after = None;
     let mut pause = PAUSE_MIN;
     let mut silent = false;
     loop {
-        match client.routes(after, ROUTES_WAIT_MS).await {
+        let at = gateway.validators.first();
+        let validator = &gateway.validators.all[at];
+        let heard = tokio::select! {
+            heard = clients[at].routes(after, ROUTES_WAIT_MS) => heard.map_err(|e| e.to_string()),
+            () = given_up(validator), if validator.is_healthy() => Err("it hangs".into()),
+        };
+        match heard {
             Ok(routes) => {
                 if silent {
                     tracing::info!(height = routes.height, "routes are heard again");
@@ -27,9 +50,14 @@ pub async fn follow(client: Client, gateway: Arc<Gateway>) {
                 // Bounds how often a fast chain makes this gateway ask.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            Err(error) => {
+            Err(why) => {
+                validator.failed();
+                let next = gateway.validators.first();
+                if next != at && gateway.validators.all[next].is_healthy() {
+                    continue;
+                }
                 if !silent {
-                    tracing::warn!(%error, "no validator tells routes: the last known are used");
+                    tracing::warn!(why, "no validator tells routes: the last known are used");
                 }
                 silent = true;
                 tokio::time::sleep(pause).await;

@@ -59,9 +59,8 @@ async fn serve(
     let gateway = Arc::new(proxy::Gateway::new(&config, trust)?);
     // Dropped at the end, and with it the tasks that follow, probe and publish.
     let mut tasks = tokio::task::JoinSet::new();
-    let client = sdk::Client::new(config.validators.iter().cloned())
-        .context("the addresses of the validators")?;
-    tasks.spawn(follow::follow(client, gateway.clone()));
+    let clients = follow::clients(&config.validators)?;
+    tasks.spawn(follow::follow(clients, gateway.clone()));
     tasks.spawn(validators::probe(gateway.clone()));
     tasks.spawn(published::keep(gateway.clone(), config.publish));
     listen::serve(listener, gateway, shutdown).await;

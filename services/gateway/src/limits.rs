@@ -34,13 +34,16 @@ pub const LONG_POLL_TIME: Duration = Duration::from_secs(45);
 pub const VALIDATOR_TIME: Duration = Duration::from_secs(10);
 /// Replicas, or validators, tried for one request.
 pub const ATTEMPTS_MAX: usize = 3;
-/// A replica or validator that did not answer is passed over for so long.
+/// A replica that could not be reached is passed over for so long.
 pub const REST: Duration = Duration::from_secs(2);
 /// Unused connections kept per upstream, and for how long.
 pub const IDLE_MAX: usize = 64;
 pub const IDLE_TIME: Duration = Duration::from_secs(30);
 pub const PROBE_EVERY: Duration = Duration::from_secs(1);
 pub const PROBE_TIME: Duration = Duration::from_secs(2);
+
+/// A validator that did not answer is asked last for so long: until two probes have told.
+pub const VALIDATOR_REST: Duration = Duration::from_secs(6);
 
 /// Spliced connections (published ports) at once.
 pub const SPLICED_MAX: usize = 4_096;

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use http::uri::Authority;
 use http::{Request, StatusCode};
 
-use crate::limits::{PROBE_EVERY, PROBE_TIME, REST};
+use crate::limits::{PROBE_EVERY, PROBE_TIME, VALIDATOR_REST};
 use crate::outgoing::Outgoing;
 use crate::proxy::Gateway;
 use crate::table::{authority, uptime_ms};
@@ -24,7 +24,7 @@ impl Validator {
     }
 
     pub fn failed(&self) {
-        let until = uptime_ms() + REST.as_millis() as u64;
+        let until = uptime_ms() + VALIDATOR_REST.as_millis() as u64;
         self.rests_until_ms.store(until, Ordering::Relaxed);
     }
 }
@@ -63,6 +63,15 @@ impl Validators {
         let healthy = (0..count).map(turned).filter(|v| v.is_healthy());
         let resting = (0..count).map(turned).filter(|v| !v.is_healthy());
         healthy.chain(resting)
+    }
+
+    /// Index of the one to ask first.
+    pub fn first(&self) -> usize {
+        let first = self.in_order().next();
+        self.all
+            .iter()
+            .position(|v| first.is_some_and(|f| std::ptr::eq(v, f)))
+            .unwrap_or_default()
     }
 
     pub fn answered(&self, validator: &Validator) {

@@ -273,6 +273,27 @@ async fn the_api_is_answered_by_the_next_validator_when_one_dies() {
 }
 
 #[tokio::test]
+async fn a_validator_that_hangs_is_left_for_the_next() {
+    // Takes connections and never answers, as a stopped process does.
+    let hung = TcpListener::bind(loopback(1, 0)).await.unwrap();
+    let address = hung.local_addr().unwrap();
+    let chain = Chain::new(vec![]);
+    let alive = validator(chain.clone()).await;
+    let urls = [format!("http://{address}"), alive.url()];
+    let gateway = Running::with_validators(urls.to_vec(), None).await;
+    gateway.heard(&chain).await;
+    let started = Instant::now();
+    assert_eq!(
+        gateway.get("localhost", "/v1/where").await.text(),
+        "a validator"
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "it was asked first"
+    );
+}
+
+#[tokio::test]
 async fn before_any_route_is_known_it_says_so() {
     let nobody = Process::start(loopback(1, 0), axum::Router::new()).await;
     let gateway = Running::start(&[&nobody], None).await;

@@ -260,10 +260,15 @@ pub struct Running {
 
 impl Running {
     pub async fn start(validators: &[&Process], registry: Option<&Process>) -> Self {
+        let urls = validators.iter().map(|v| v.url()).collect();
+        Self::with_validators(urls, registry).await
+    }
+
+    pub async fn with_validators(validators: Vec<String>, registry: Option<&Process>) -> Self {
         let listener = TcpListener::bind(loopback(1, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let config = Config {
-            validators: validators.iter().map(|v| v.url()).collect(),
+            validators,
             registry: registry.map(Process::url),
             listen: address,
             publish: IpAddr::V4(Ipv4Addr::LOCALHOST),
