@@ -3,6 +3,7 @@
 //! | path | who answers | what |
 //! |---|---|---|
 //! | `GET /v1/status` | validator | [`ChainStatus`] |
+//! | `GET /v1/network` | validator | [`NetworkFile`] |
 //! | `GET /v1/params` `/v1/supply` | validator | [`ledger::Params`], [`Supply`] |
 //! | `GET /v1/blocks/{height}` | validator | [`BlockView`] |
 //! | `GET /v1/accounts/{id}` | validator | [`AccountView`] |
@@ -26,6 +27,10 @@
 //! | `CONNECT`-like `GET /v1/allocations/{id}/tunnel/{port}` with `Upgrade: runrig-tunnel` | host | bytes |
 //! | `/v2/…` | registry | OCI distribution |
 //! | everything, on one address | gateway | passed on to who answers |
+//!
+//! Every role also answers `GET /healthz`; a validator `GET /metrics` and `GET /openapi.json`.
+//! A list or a page of events that was cut carries the header `runrig-next`: `from` of the
+//! next page.
 //!
 //! Errors are [`Problem`] with a matching status. Amounts are decimal strings of credits,
 //! ids are `d-1`, `a-1`, `r-1`, times are milliseconds since 1970.

@@ -11,9 +11,10 @@ use types::{
     AccountId, AllocationId, AllocationStatus, Amount, DeploymentId, DeploymentSpec, Digest,
     HostId, Offer, PublicKey, ReceiptId, Resource, Resources, ServiceSpec, Usage, UsageRecord,
 };
+use utoipa::ToSchema;
 
 /// Any error: what, why, and the next act.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// `invalid`, `not_found`, `forbidden`, `conflict`, `funds`, `no_host`, `stale`,
     /// `unavailable`, `login`, `signature`.
@@ -25,13 +26,16 @@ pub struct Problem {
 
 // --- chain
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChainStatus {
+    #[schema(value_type = String)]
     pub network: Digest,
     pub name: String,
     pub height: u64,
     pub time_ms: u64,
+    #[schema(value_type = String)]
     pub block: Digest,
+    #[schema(value_type = String)]
     pub state_root: Digest,
     /// Group key that certifies every block, hex.
     pub network_key: String,
@@ -40,7 +44,7 @@ pub struct ChainStatus {
     pub queued: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ValidatorView {
     pub key: String,
     pub address: String,
@@ -48,24 +52,32 @@ pub struct ValidatorView {
     pub led: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Supply {
     pub height: u64,
     /// By genesis.
+    #[schema(value_type = String)]
     pub expected: Amount,
     /// Balances + escrow, added up now.
+    #[schema(value_type = String)]
     pub sum: Amount,
+    #[schema(value_type = String)]
     pub spendable: Amount,
+    #[schema(value_type = String)]
     pub escrow: Amount,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BlockView {
     pub height: u64,
     pub time_ms: u64,
+    #[schema(value_type = String)]
     pub block: Digest,
+    #[schema(value_type = String)]
     pub parent: Digest,
+    #[schema(value_type = String)]
     pub state_root: Digest,
+    #[schema(value_type = String)]
     pub events_root: Digest,
     /// Canonical bytes, base64: verify with `light`.
     pub header: String,
@@ -74,32 +86,38 @@ pub struct BlockView {
     pub transactions: Vec<TransactionView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Submit {
     /// Canonical bytes of a [`ledger::Transaction`], base64.
     pub transaction: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Submitted {
+    #[schema(value_type = String)]
     pub id: Digest,
     /// Present when `wait_ms` was given and it became known in time.
     pub result: Option<TransactionView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TransactionView {
+    #[schema(value_type = String)]
     pub id: Digest,
     pub status: TransactionStatus,
     pub height: Option<u64>,
+    #[schema(value_type = Option<Object>)]
     pub rejection: Option<Rejection>,
+    #[schema(value_type = Option<String>)]
     pub sender: Option<AccountId>,
+    #[schema(value_type = Option<Object>)]
     pub call: Option<ledger::Call>,
     /// What it caused.
+    #[schema(value_type = Vec<Object>)]
     pub events: Vec<ledger::Event>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TransactionStatus {
     Pending,
@@ -108,7 +126,7 @@ pub enum TransactionStatus {
     Unknown,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EventView {
     /// Over all blocks; resume with `from` = last seen + 1.
     pub sequence: u64,
@@ -116,11 +134,12 @@ pub struct EventView {
     /// In its block.
     pub index: u32,
     pub time_ms: u64,
+    #[schema(value_type = Object)]
     pub event: ledger::Event,
 }
 
 /// One event under a certified block.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EventProof {
     /// Base64 of canonical bytes.
     pub header: String,
@@ -130,57 +149,72 @@ pub struct EventProof {
     pub event: String,
     pub index: u64,
     pub count: u64,
+    #[schema(value_type = Vec<String>)]
     pub path: Vec<Digest>,
 }
 
 /// A usage record under the root of its host's report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UsageProof {
+    #[schema(value_type = Object)]
     pub record: UsageRecord,
+    #[schema(value_type = String)]
     pub root: Digest,
     pub index: u64,
     pub count: u64,
+    #[schema(value_type = Vec<String>)]
     pub path: Vec<Digest>,
 }
 
 // --- accounts and hosts
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccountView {
+    #[schema(value_type = String)]
     pub account: AccountId,
     /// spendable + held.
+    #[schema(value_type = String)]
     pub balance: Amount,
+    #[schema(value_type = String)]
     pub spendable: Amount,
+    #[schema(value_type = String)]
     pub held: Amount,
     /// Highest used; sign the next transaction with one more.
     pub nonce: u64,
     pub height: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HostView {
+    #[schema(value_type = String)]
     pub host: HostId,
     pub name: String,
     pub address: String,
+    #[schema(value_type = String)]
     pub owner: AccountId,
+    #[schema(value_type = Object)]
     pub offer: Offer,
+    #[schema(value_type = Object)]
     pub free: Resources,
     pub online: bool,
     pub cordoned: bool,
     pub last_seen_ms: u64,
     pub allocations: u32,
+    #[schema(value_type = String)]
     pub earned: Amount,
     /// Number of its last usage report: the next one carries one more.
     pub interval: u64,
 }
 
 /// What should run on a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HostPlan {
+    #[schema(value_type = String)]
     pub host: HostId,
     pub plan: u64,
     pub height: u64,
     pub time_ms: u64,
+    #[schema(value_type = Object)]
     pub params: Params,
     pub interval: u64,
     pub allocations: Vec<PlannedAllocation>,
@@ -188,111 +222,143 @@ pub struct HostPlan {
     pub peers: Vec<Peer>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedAllocation {
+    #[schema(value_type = String)]
     pub allocation: AllocationId,
+    #[schema(value_type = String)]
     pub deployment: DeploymentId,
     pub project: String,
+    #[schema(value_type = String)]
     pub owner: AccountId,
     pub release: u32,
     pub service: String,
     pub replica: u32,
+    #[schema(value_type = Object)]
     pub spec: ServiceSpec,
     /// Networks of the project: name → internal.
     pub networks: BTreeMap<String, bool>,
+    #[schema(value_type = String)]
     pub desired: Desired,
     pub generation: u32,
     /// With `desired: remove`: named volumes of the project go too.
     pub remove_volumes: bool,
     /// What the ledger has of it.
+    #[schema(value_type = Object)]
     pub status: AllocationStatus,
     pub sequence: u64,
+    #[schema(value_type = Object)]
     pub usage: Usage,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Peer {
+    #[schema(value_type = String)]
     pub deployment: DeploymentId,
+    #[schema(value_type = String)]
     pub allocation: AllocationId,
     pub service: String,
     pub replica: u32,
+    #[schema(value_type = String)]
     pub host: HostId,
     /// Its host is this machine or another rig on it: addresses are reachable directly.
     pub same_machine: bool,
     /// Aliases per network, from the compose file.
     pub networks: BTreeMap<String, Vec<String>>,
+    #[schema(value_type = Object)]
     pub status: AllocationStatus,
 }
 
 // --- deployments
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentView {
+    #[schema(value_type = String)]
     pub deployment: DeploymentId,
+    #[schema(value_type = String)]
     pub owner: AccountId,
     pub project: String,
     /// First part of its services' domains: `<service>.<label>.localhost`.
     pub label: String,
     pub release: u32,
+    #[schema(value_type = Object)]
     pub spec: DeploymentSpec,
     pub created_ms: u64,
     pub removed: bool,
+    #[schema(value_type = String)]
     pub funding: Funding,
+    #[schema(value_type = String)]
     pub escrow: Amount,
+    #[schema(value_type = String)]
     pub charged: Amount,
     pub dry_ms: u64,
     pub allocations: Vec<AllocationView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AllocationView {
+    #[schema(value_type = String)]
     pub allocation: AllocationId,
+    #[schema(value_type = String)]
     pub deployment: DeploymentId,
     pub project: String,
+    #[schema(value_type = String)]
     pub owner: AccountId,
     pub release: u32,
     pub service: String,
     pub replica: u32,
+    #[schema(value_type = String)]
     pub host: HostId,
     pub host_name: String,
+    #[schema(value_type = String)]
     pub desired: Desired,
     pub generation: u32,
+    #[schema(value_type = Object)]
     pub reserved: Resources,
     pub placed_ms: u64,
+    #[schema(value_type = Object)]
     pub status: AllocationStatus,
     pub status_ms: u64,
+    #[schema(value_type = Object)]
     pub usage: Usage,
+    #[schema(value_type = String)]
     pub charged: Amount,
     pub closed: bool,
     pub image: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WhyView {
+    #[schema(value_type = String)]
     pub allocation: AllocationId,
     pub service: String,
     pub replica: u32,
+    #[schema(value_type = String)]
     pub host: HostId,
+    #[schema(value_type = Object)]
     pub reason: scheduler::Reason,
     /// Names of the hosts mentioned.
     pub names: BTreeMap<String, String>,
 }
 
 /// Where requests go.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Routes {
     pub height: u64,
     pub routes: Vec<Route>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Route {
+    #[schema(value_type = String)]
     pub deployment: DeploymentId,
+    #[schema(value_type = String)]
     pub owner: AccountId,
     pub service: String,
     /// `<service>.<label>`; the gateway adds its own domain (`.localhost`).
     pub domain: String,
     /// Published ports: on the gateway → in the container. UDP is apart.
+    #[schema(value_type = Vec<Object>)]
     pub ports: Vec<types::PortSpec>,
     /// Port that HTTP requests for the domain go to: the first TCP one published or exposed.
     pub http_port: Option<u16>,
@@ -300,84 +366,110 @@ pub struct Route {
     pub replicas: Vec<Upstream>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Upstream {
+    #[schema(value_type = String)]
     pub allocation: AllocationId,
+    #[schema(value_type = String)]
     pub host: HostId,
     /// Agent of its host: for tunnels.
     pub host_address: String,
     /// Digest of the machine's boot id: equal to the gateway's own means directly reachable.
+    #[schema(value_type = String)]
     pub machine: Digest,
     /// On the service's first network.
+    #[schema(value_type = Vec<u8>)]
     pub address: [u8; 4],
     pub ready: bool,
 }
 
 // --- money
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QuoteRequest {
+    #[schema(value_type = String)]
     pub owner: AccountId,
+    #[schema(value_type = Object)]
     pub spec: DeploymentSpec,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Quote {
     /// Reservation × rate for an hour of full use; transfer apart, per GiB.
     pub lines: Vec<QuoteLine>,
+    #[schema(value_type = String)]
     pub total_hour: Amount,
+    #[schema(value_type = String)]
     pub transfer_gib: Amount,
     /// Held in escrow on deploy.
+    #[schema(value_type = String)]
     pub escrow: Amount,
+    #[schema(value_type = String)]
     pub balance: Amount,
     /// What would change: services added, changed, removed, kept.
+    #[schema(value_type = BTreeMap<String, String>)]
     pub changes: BTreeMap<String, Change>,
     /// `None`: fits now. Else why not.
+    #[schema(value_type = Option<Object>)]
     pub refusal: Option<Rejection>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QuoteLine {
     pub service: String,
     pub replicas: u32,
+    #[schema(value_type = String)]
     pub resource: Resource,
     /// Quoted units per hour, as a decimal string.
     pub usage: String,
     pub unit: String,
+    #[schema(value_type = String)]
     pub rate: Amount,
+    #[schema(value_type = String)]
     pub amount_hour: Amount,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Bill {
+    #[schema(value_type = String)]
     pub owner: AccountId,
     pub height: u64,
+    #[schema(value_type = String)]
     pub total: Amount,
     pub lines: Vec<BillLine>,
+    #[schema(value_type = Object)]
     pub tariff: Tariff,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BillLine {
+    #[schema(value_type = String)]
     pub deployment: DeploymentId,
     pub project: String,
     pub release: u32,
     pub service: String,
+    #[schema(value_type = String)]
     pub allocation: AllocationId,
+    #[schema(value_type = String)]
     pub host: HostId,
+    #[schema(value_type = String)]
     pub resource: Resource,
     /// Exact, in `unit`, as a decimal string.
     pub usage: String,
     pub unit: String,
+    #[schema(value_type = String)]
     pub rate: Amount,
+    #[schema(value_type = String)]
     pub amount: Amount,
+    #[schema(value_type = Vec<String>)]
     pub receipts: Vec<ReceiptId>,
 }
 
 // --- from hosts
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogLine {
+    #[schema(value_type = String)]
     pub allocation: AllocationId,
     pub service: String,
     pub replica: u32,
@@ -386,8 +478,9 @@ pub struct LogLine {
     pub text: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Stats {
+    #[schema(value_type = String)]
     pub allocation: AllocationId,
     pub service: String,
     pub at_ms: u64,
@@ -403,7 +496,7 @@ pub struct Stats {
 }
 
 /// WebSocket text frames; bytes are base64.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ExecFrame {
     /// First from the client.
@@ -440,9 +533,11 @@ pub enum ExecFrame {
 }
 
 /// What `GET /v1/status` of a host agent says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AgentStatus {
+    #[schema(value_type = String)]
     pub host: HostId,
+    #[schema(value_type = String)]
     pub key: PublicKey,
     pub engine: String,
     pub plan: u64,
@@ -452,8 +547,9 @@ pub struct AgentStatus {
 // --- the network file
 
 /// What everyone who wants to take part starts from: `network.json`. Public.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NetworkFile {
+    #[schema(value_type = Object)]
     pub genesis: ledger::Genesis,
     /// Public part of the dealt threshold key, hex of `consensus::Committee`'s canonical bytes.
     pub committee: String,
@@ -464,7 +560,7 @@ pub struct NetworkFile {
     pub gateway: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ValidatorAddress {
     /// Consensus identity, hex.
     pub key: String,

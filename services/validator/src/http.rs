@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use api::ValidatorView;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
+use axum::Json;
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use consensus::{Committee, Peer, Seat};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -21,8 +19,9 @@ use crate::answer::{Answer, Asked, Named, Refused};
 use crate::config::Config;
 use crate::index::{Handle, Index};
 use crate::ledger_machine::LedgerMachine;
+use crate::routes::router;
 use crate::serve::serve;
-use crate::{chain_api, money_api, views};
+use crate::views;
 
 /// Requests that wait for something (plans, routes, events) at once.
 const WAITING_MAX: usize = 4_096;
@@ -30,7 +29,6 @@ const WAITING_MAX: usize = 4_096;
 const COMPUTING_MAX: usize = 4;
 const COMPUTING_WAIT: Duration = Duration::from_secs(10);
 pub const WAIT_MS_MAX: u64 = 30_000;
-const BODY_MAX: usize = 512 * 1024;
 /// Rows in one answer, and about how many bytes.
 pub const ROWS_MAX: usize = 1_000;
 const ROWS_BYTES_MAX: usize = 8 << 20;
@@ -160,42 +158,6 @@ async fn keep_index(
     }
 }
 
-pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/metrics", get(metrics))
-        .route("/v1/status", get(status))
-        .route("/v1/network", get(network))
-        .route("/v1/params", get(params))
-        .route("/v1/supply", get(money_api::supply))
-        .route("/v1/blocks/{height}", get(chain_api::block))
-        .route("/v1/accounts/{id}", get(account))
-        .route("/v1/hosts", get(hosts))
-        .route("/v1/hosts/{id}", get(host))
-        .route("/v1/hosts/{id}/plan", get(plan))
-        .route("/v1/deployments", get(deployments))
-        .route("/v1/deployments/{id}", get(deployment))
-        .route("/v1/allocations", get(allocations))
-        .route("/v1/allocations/{id}", get(allocation))
-        .route("/v1/allocations/{id}/why", get(why))
-        .route("/v1/routes", get(routes))
-        .route("/v1/quote", post(money_api::quote))
-        .route("/v1/transactions", post(chain_api::submit))
-        .route("/v1/transactions/{id}", get(chain_api::transaction))
-        .route("/v1/events", get(chain_api::events))
-        .route("/v1/bill", get(money_api::bill))
-        .route("/v1/receipts/{id}", get(money_api::receipt))
-        .route("/v1/receipts/{id}/proof", get(money_api::receipt_proof))
-        .fallback(|| async { Refused::not_found("this path", "See /openapi.json.") })
-        .method_not_allowed_fallback(|| async {
-            let code = StatusCode::METHOD_NOT_ALLOWED;
-            let why = "it is not asked for by this method";
-            Refused::new(code, "invalid", "this path", why, "See /openapi.json.")
-        })
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .with_state(app)
-}
-
 impl Validator {
     /// A place among those who wait; refused when there are too many.
     pub fn wait_place(&self) -> Result<OwnedSemaphorePermit, Refused> {
@@ -261,7 +223,7 @@ impl Wait {
     }
 }
 
-async fn status(State(app): State<App>) -> Json<api::ChainStatus> {
+pub async fn status(State(app): State<App>) -> Json<api::ChainStatus> {
     let head = app.handle.head();
     Json(api::ChainStatus {
         network: head.header.network,
@@ -288,15 +250,15 @@ async fn status(State(app): State<App>) -> Json<api::ChainStatus> {
     })
 }
 
-async fn network(State(app): State<App>) -> Json<api::NetworkFile> {
+pub async fn network(State(app): State<App>) -> Json<api::NetworkFile> {
     Json(app.network.clone())
 }
 
-async fn params(State(app): State<App>) -> Json<ledger::Params> {
+pub async fn params(State(app): State<App>) -> Json<ledger::Params> {
     Json(app.state().params().clone())
 }
 
-async fn metrics(State(app): State<App>) -> String {
+pub async fn metrics(State(app): State<App>) -> String {
     let head = app.handle.head();
     let state = &head.state;
     let mut text = String::new();
@@ -345,7 +307,7 @@ async fn metrics(State(app): State<App>) -> String {
     text
 }
 
-async fn account(State(app): State<App>, Named(id): Named<String>) -> Answer<api::AccountView> {
+pub async fn account(State(app): State<App>, Named(id): Named<String>) -> Answer<api::AccountView> {
     let id: AccountId = id
         .parse()
         .map_err(|e: types::IdError| Refused::invalid("account", e.to_string()))?;
@@ -362,11 +324,11 @@ async fn account(State(app): State<App>, Named(id): Named<String>) -> Answer<api
 }
 
 #[derive(Deserialize)]
-struct Page {
+pub struct Page {
     from: Option<usize>,
 }
 
-async fn hosts(State(app): State<App>, Asked(page): Asked<Page>) -> Result<Response, Refused> {
+pub async fn hosts(State(app): State<App>, Asked(page): Asked<Page>) -> Result<Response, Refused> {
     app.compute(move |state| {
         let all = state
             .hosts
@@ -385,7 +347,7 @@ fn find_host(state: &ledger::State, text: &str) -> Result<HostId, Refused> {
         .ok_or_else(|| Refused::not_found(&format!("host {text}"), "See `runrig host ls`."))
 }
 
-async fn host(State(app): State<App>, Named(id): Named<String>) -> Answer<api::HostView> {
+pub async fn host(State(app): State<App>, Named(id): Named<String>) -> Answer<api::HostView> {
     let state = app.state();
     let id = find_host(&state, &id)?;
     views::host(&state, id)
@@ -393,7 +355,7 @@ async fn host(State(app): State<App>, Named(id): Named<String>) -> Answer<api::H
         .ok_or_else(|| Refused::not_found("host", "See `runrig host ls`."))
 }
 
-async fn plan(
+pub async fn plan(
     State(app): State<App>,
     Named(id): Named<String>,
     Asked(wait): Asked<Wait>,
@@ -420,7 +382,7 @@ async fn plan(
 }
 
 /// All routes; held back until they differ from those at height `after`.
-async fn routes(State(app): State<App>, Asked(wait): Asked<Wait>) -> Answer<api::Routes> {
+pub async fn routes(State(app): State<App>, Asked(wait): Asked<Wait>) -> Answer<api::Routes> {
     let _place = app.wait_place()?;
     let deadline = tokio::time::Instant::now() + wait.limit();
     let mut heads = app.handle.subscribe();
@@ -438,7 +400,7 @@ async fn routes(State(app): State<App>, Asked(wait): Asked<Wait>) -> Answer<api:
 }
 
 #[derive(Deserialize)]
-struct Filter {
+pub struct Filter {
     owner: Option<AccountId>,
     deployment: Option<DeploymentId>,
     host: Option<HostId>,
@@ -447,7 +409,7 @@ struct Filter {
     from: Option<usize>,
 }
 
-async fn deployments(
+pub async fn deployments(
     State(app): State<App>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Response, Refused> {
@@ -466,7 +428,7 @@ async fn deployments(
     .await?
 }
 
-async fn deployment(
+pub async fn deployment(
     State(app): State<App>,
     Named(id): Named<String>,
 ) -> Answer<api::DeploymentView> {
@@ -477,7 +439,7 @@ async fn deployment(
         .ok_or_else(|| Refused::not_found(&id.to_string(), next))
 }
 
-async fn allocations(
+pub async fn allocations(
     State(app): State<App>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Response, Refused> {
@@ -511,7 +473,7 @@ pub fn allocation_id(text: &str) -> Result<AllocationId, Refused> {
         .map_err(|_| Refused::not_found(&format!("allocation {text}"), "See `runrig ps -a`."))
 }
 
-async fn allocation(
+pub async fn allocation(
     State(app): State<App>,
     Named(id): Named<String>,
 ) -> Answer<api::AllocationView> {
@@ -520,7 +482,7 @@ async fn allocation(
         .ok_or_else(|| Refused::not_found(&id, "See `runrig ps -a`."))
 }
 
-async fn why(State(app): State<App>, Named(id): Named<String>) -> Answer<api::WhyView> {
+pub async fn why(State(app): State<App>, Named(id): Named<String>) -> Answer<api::WhyView> {
     views::why(&app.state(), allocation_id(&id)?)
         .map(Json)
         .ok_or_else(|| Refused::not_found(&id, "See `runrig ps -a`."))

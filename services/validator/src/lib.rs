@@ -12,6 +12,7 @@ mod http;
 mod index;
 mod ledger_machine;
 mod money_api;
+mod routes;
 mod serve;
 mod views;
 
