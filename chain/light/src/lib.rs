@@ -145,3 +145,6 @@ pub fn verify_event(
 pub fn certificate_bytes(certificate: &Certificate) -> Vec<u8> {
     certificate.encode().to_vec()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! Certificates made as validators make them; then every byte of everything flipped.
+
+use commonware_consensus::simplex::types::{Finalize, Proposal};
+use commonware_consensus::types::{Epoch, Round, View};
+use commonware_cryptography::Signer as _;
+use commonware_cryptography::bls12381::dkg::feldman_desmedt;
+use commonware_cryptography::bls12381::primitives::sharing::Mode;
+use commonware_math::algebra::Random as _;
+use commonware_utils::ordered::Set;
+use commonware_utils::{N3f1, non_empty};
+use types::merkle_path;
+
+use super::*;
+
+/// The network key, and what its whole committee signs.
+struct Network {
+    key: Vec<u8>,
+    signers: Vec<Scheme>,
+}
+
+impl Network {
+    fn new(seed: u64, members: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let keys: Vec<_> = (0..members)
+            .map(|_| ed25519::PrivateKey::random(&mut rng).public_key())
+            .collect();
+        let members = Set::from_iter_dedup(keys);
+        let (output, shares) = feldman_desmedt::deal::<MinSig, _, N3f1>(
+            &mut rng,
+            Mode::NonZeroCounter,
+            members.clone(),
+        )
+        .expect("dealt");
+        let sharing = output.public().clone();
+        let signers = members
+            .iter()
+            .map(|member| {
+                let share = shares.get_value(member).expect("a share").clone();
+                Scheme::signer(NAMESPACE, members.clone(), sharing.clone(), share).expect("fits")
+            })
+            .collect();
+        Self {
+            key: sharing.public().encode().to_vec(),
+            signers,
+        }
+    }
+
+    fn certify(&self, header: &Header) -> Vec<u8> {
+        let proposal = Proposal::new(
+            Round::new(Epoch::zero(), View::new(header.view)),
+            View::new(header.view - 1),
+            sha256::Digest::from(header.digest().0),
+        );
+        let votes: Vec<_> = self
+            .signers
+            .iter()
+            .map(|s| Finalize::sign(s, proposal.clone()).expect("signs"))
+            .collect();
+        let certificate =
+            Certificate::from_finalizes(&self.signers[0], non_empty![@votes.iter()], &Sequential)
+                .expect("a quorum");
+        certificate_bytes(&certificate)
+    }
+}
+
+fn header(height: u64, parent: Digest, events: &[Vec<u8>]) -> Header {
+    Header {
+        network: Digest::of(b"network"),
+        height,
+        view: height + 3,
+        time_ms: height * 1_000,
+        parent,
+        proposer: [7; 32],
+        payload_root: Digest::of(b"payload"),
+        outcomes_root: Digest::of(b"outcomes"),
+        events_root: types::merkle_root(events),
+        state_root: Digest::of(b"state"),
+    }
+}
+
+fn flips(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    (0..bytes.len()).map(|at| {
+        let mut bad = bytes.to_vec();
+        bad[at] ^= 1;
+        bad
+    })
+}
+
+#[test]
+fn a_certified_block_and_every_forgery_of_it() {
+    let network = Network::new(1, 4);
+    let header = header(5, Digest::of(b"parent"), &[]);
+    let (bytes, certificate) = (header.to_bytes(), network.certify(&header));
+    let verify =
+        |key: &[u8], header: &[u8], certificate: &[u8]| verify_block(key, header, &[], certificate);
+    assert_eq!(verify(&network.key, &bytes, &certificate), Ok(header));
+    println!(
+        "key {} + header {} + certificate {} bytes",
+        network.key.len(),
+        bytes.len(),
+        certificate.len()
+    );
+    assert_eq!(bytes.len(), Header::BYTES);
+
+    for bad in flips(&bytes) {
+        let refused = verify(&network.key, &bad, &certificate);
+        assert_eq!(refused, Err(LightError::OtherBlock));
+    }
+    for (at, bad) in flips(&certificate).enumerate() {
+        let refused = verify(&network.key, &bytes, &bad).expect_err("forged");
+        let good = matches!(
+            refused,
+            LightError::Forged | LightError::Certificate | LightError::OtherBlock
+        );
+        assert!(good, "byte {at}: {refused}");
+    }
+    for bad in flips(&network.key) {
+        let refused = verify(&bad, &bytes, &certificate).expect_err("another key");
+        assert!(matches!(refused, LightError::Key | LightError::Forged));
+    }
+    let other = Network::new(2, 4);
+    let refused = verify(&other.key, &bytes, &certificate);
+    assert_eq!(refused, Err(LightError::Forged));
+    for end in [0, 1, certificate.len() - 1] {
+        let refused = verify(&network.key, &bytes, &certificate[..end]);
+        assert_eq!(refused, Err(LightError::Certificate));
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    let refused = verify(&network.key, &longer, &certificate);
+    assert_eq!(refused, Err(LightError::Header));
+}
+
+#[test]
+fn a_certificate_has_one_size_whatever_the_committee() {
+    let sizes: Vec<usize> = [4, 7, 16]
+        .iter()
+        .map(|n| {
+            let network = Network::new(3, *n);
+            let header = header(5, Digest::of(b"parent"), &[]);
+            let certificate = network.certify(&header);
+            verify_block(&network.key, &header.to_bytes(), &[], &certificate).expect("certified");
+            certificate.len()
+        })
+        .collect();
+    assert_eq!(sizes[0], sizes[1]);
+    assert_eq!(sizes[0], sizes[2]);
+}
+
+#[test]
+fn a_descendants_certificate_counts_if_the_chain_holds() {
+    let network = Network::new(4, 4);
+    let mut chain = vec![header(5, Digest::of(b"parent"), &[])];
+    for height in 6..9 {
+        let parent = chain[chain.len() - 1].digest();
+        chain.push(header(height, parent, &[]));
+    }
+    let certificate = network.certify(&chain[3]);
+    let bytes: Vec<Vec<u8>> = chain.iter().map(Header::to_bytes).collect();
+    let verify =
+        |following: &[Vec<u8>]| verify_block(&network.key, &bytes[0], following, &certificate);
+    assert_eq!(verify(&bytes[1..]), Ok(chain[0].clone()));
+    assert_eq!(verify(&bytes[1..3]), Err(LightError::OtherBlock));
+    assert_eq!(verify(&bytes[2..]), Err(LightError::Chain(7)));
+    let swapped = [bytes[1].clone(), bytes[3].clone(), bytes[2].clone()];
+    assert_eq!(verify(&swapped), Err(LightError::Chain(8)));
+}
+
+#[test]
+fn an_event_of_a_block_and_every_forgery_of_it() {
+    for count in [1, 2, 3, 7, 100] {
+        let events: Vec<Vec<u8>> = (0..count).map(|n| vec![n as u8; 60]).collect();
+        let header = header(5, Digest::default(), &events);
+        for index in [0, count / 2, count - 1] {
+            let path = merkle_path(&events, index).expect("inside");
+            let (event, at, of) = (&events[index], index as u64, count as u64);
+            let refused = Err(LightError::Event);
+            assert_eq!(verify_event(&header, event, at, of, &path), Ok(()));
+            for bad in flips(event) {
+                assert_eq!(verify_event(&header, &bad, at, of, &path), refused);
+            }
+            assert_eq!(verify_event(&header, event, at + 1, of, &path), refused);
+            assert_eq!(verify_event(&header, event, at, of + 1, &path), refused);
+            for step in 0..path.len() {
+                let mut bad = path.clone();
+                bad[step].0[9] ^= 1;
+                assert_eq!(verify_event(&header, event, at, of, &bad), refused);
+            }
+            let longer = [&path[..], &[Digest::default()]].concat();
+            assert_eq!(verify_event(&header, event, at, of, &longer), refused);
+            if index == 0 {
+                println!("path to one of {count} events: {} bytes", path.len() * 32);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_root_depends_on_each_change_and_their_parent() {
+    let changes = [
+        (Digest::of(b"a"), Some(Digest::of(b"1"))),
+        (Digest::of(b"b"), None),
+    ];
+    let parent = Digest::of(b"parent");
+    let root = state_root(&parent, &changes);
+    assert_eq!(root, state_root(&parent, &changes));
+    let others = [
+        state_root(&Digest::default(), &changes),
+        state_root(&parent, &changes[..1]),
+        state_root(&parent, &[changes[1], changes[0]]),
+        state_root(&parent, &[(changes[0].0, None), changes[1]]),
+    ];
+    assert!(others.iter().all(|other| *other != root));
+}
