@@ -290,3 +290,6 @@ pub fn system_upstreams() -> Vec<SocketAddr> {
         .take(3)
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
