@@ -1,3 +1,5 @@
+//! The gateway between loopback validators, agents and replicas.
+
 mod world;
 
 use std::sync::atomic::Ordering;
