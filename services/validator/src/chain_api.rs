@@ -1,7 +1,8 @@
 //! Blocks, transactions and events.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::{BlockView, EventView, Submit, Submitted, TransactionStatus, TransactionView};
@@ -15,7 +16,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use consensus::SubmitError;
 use ledger::{Event, RejectKind, Rejection};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, watch};
 use types::{AccountId, DeploymentId, Digest, HostId};
 
 use crate::answer::{Answer, Asked, Named, Refused, Sent};
@@ -29,14 +30,51 @@ const FOLLOWED_MAX: usize = 64;
 /// Blocks read for one page.
 const BLOCKS_MAX: usize = 1_000;
 
+/// Blocks kept read.
+const RECENT_MAX: u64 = 16;
+
+type Shared = Arc<OnceCell<Option<Arc<ReadBlock>>>>;
+
+/// The last blocks: every submitter in a block waits for the same one.
+#[derive(Default)]
+pub struct Recent(Mutex<BTreeMap<u64, Shared>>);
+
+impl Recent {
+    fn cell(&self, height: u64, head: u64) -> Option<Shared> {
+        let from = (head + 1).saturating_sub(RECENT_MAX);
+        if !(from..=head).contains(&height) {
+            return None;
+        }
+        let mut cells = self.0.lock().expect("not poisoned");
+        *cells = cells.split_off(&from);
+        Some(cells.entry(height).or_default().clone())
+    }
+}
+
 impl Validator {
-    pub async fn read_block(&self, height: u64) -> Result<Option<ReadBlock>, Refused> {
+    pub async fn read_block(&self, height: u64) -> Result<Option<Arc<ReadBlock>>, Refused> {
+        let head = self.handle.head().header.height;
+        match self.recent.cell(height, head) {
+            Some(cell) => {
+                let read = cell.get_or_try_init(|| self.read_from_disk(height));
+                Ok(read.await?.clone())
+            }
+            None => self.read_from_disk(height).await,
+        }
+    }
+
+    async fn read_from_disk(&self, height: u64) -> Result<Option<Arc<ReadBlock>>, Refused> {
         let handle = self.handle.clone();
-        tokio::task::spawn_blocking(move || handle.block(height)?.map(ReadBlock::new).transpose())
+        let read = move || {
+            let record = handle.block(height)?;
+            record.map(ReadBlock::new).transpose()
+        };
+        let block = tokio::task::spawn_blocking(read)
             .await
             .map_err(anyhow::Error::from)
-            .and_then(|r| r)
-            .map_err(|e| Refused::internal(&e))
+            .and_then(|block| block)
+            .map_err(|e| Refused::internal(&e))?;
+        Ok(block.map(Arc::new))
     }
 
     async fn view_transaction(&self, id: Digest) -> Result<TransactionView, Refused> {
@@ -108,18 +146,21 @@ pub async fn block(State(app): State<App>, Named(height): Named<u64>) -> Answer<
     let block = app.read_block(height).await?.ok_or_else(|| {
         Refused::not_found(&format!("block {height}"), "See `runrig chain status`.")
     })?;
-    let header = &block.header;
-    Ok(Json(BlockView {
-        height,
-        time_ms: header.time_ms,
-        block: header.digest(),
-        parent: header.parent,
-        state_root: header.state_root,
-        events_root: header.events_root,
-        header: BASE64.encode(&block.record.header),
-        certificate: BASE64.encode(block.record.certificate.as_deref().unwrap_or_default()),
-        transactions: (0..block.outcomes.len()).map(|i| view(&block, i)).collect(),
-    }))
+    app.compute(move |_| {
+        let header = &block.header;
+        Json(BlockView {
+            height,
+            time_ms: header.time_ms,
+            block: header.digest(),
+            parent: header.parent,
+            state_root: header.state_root,
+            events_root: header.events_root,
+            header: BASE64.encode(&block.record.header),
+            certificate: BASE64.encode(block.record.certificate.as_deref().unwrap_or_default()),
+            transactions: (0..block.outcomes.len()).map(|i| view(&block, i)).collect(),
+        })
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -276,7 +317,7 @@ async fn page(
             break;
         };
         let time_ms = block.header.time_ms;
-        for (index, event) in block.events.into_iter().enumerate() {
+        for (index, event) in block.events.iter().enumerate() {
             let sequence = first + index as u64;
             if sequence < next {
                 continue;
@@ -285,13 +326,13 @@ async fn page(
                 return Ok((all, next));
             }
             next = sequence + 1;
-            if concerns(&state, &event, filter) {
+            if concerns(&state, event, filter) {
                 all.push(EventView {
                     sequence,
                     height,
                     index: index as u32,
                     time_ms,
-                    event,
+                    event: event.clone(),
                 });
             }
         }

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use types::{AccountId, AllocationId, DeploymentId, HostId};
 
 use crate::answer::{Answer, Asked, Named, Refused};
+use crate::chain_api::Recent;
 use crate::config::Config;
 use crate::index::{Handle, Index};
 use crate::ledger_machine::LedgerMachine;
@@ -41,6 +42,8 @@ pub struct Validator {
     /// Height up to which the index reaches: moves after the head.
     pub indexed: watch::Receiver<u64>,
     pub network: api::NetworkFile,
+    /// The last blocks, read once for all who ask.
+    pub recent: Recent,
     waiting: Arc<Semaphore>,
     computing: Arc<Semaphore>,
 }
@@ -76,6 +79,7 @@ pub async fn run_on(
             index: index.clone(),
             indexed,
             network: config.network,
+            recent: Recent::default(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             computing: Arc::new(Semaphore::new(COMPUTING_MAX)),
         });
@@ -163,6 +167,10 @@ impl Validator {
     pub fn wait_place(&self) -> Result<OwnedSemaphorePermit, Refused> {
         let place = self.waiting.clone().try_acquire_owned();
         place.map_err(|_| Refused::busy("too many requests wait"))
+    }
+
+    pub fn waiting_requests(&self) -> u64 {
+        WAITING_MAX.saturating_sub(self.waiting.available_permits()) as u64
     }
 
     pub fn state(&self) -> ledger::State {
@@ -258,55 +266,6 @@ pub async fn params(State(app): State<App>) -> Json<ledger::Params> {
     Json(app.state().params().clone())
 }
 
-pub async fn metrics(State(app): State<App>) -> String {
-    let head = app.handle.head();
-    let state = &head.state;
-    let mut text = String::new();
-    for (name, help, value) in [
-        (
-            "runrig_height",
-            "Height of the finalised head.",
-            head.header.height,
-        ),
-        (
-            "runrig_head_time_milliseconds",
-            "Ledger time of the head.",
-            head.header.time_ms,
-        ),
-        (
-            "runrig_queued_transactions",
-            "Transactions that wait here.",
-            app.handle.queued() as u64,
-        ),
-        ("runrig_accounts", "Accounts.", state.accounts.len() as u64),
-        (
-            "runrig_hosts",
-            "Registered hosts.",
-            state.hosts.len() as u64,
-        ),
-        (
-            "runrig_deployments",
-            "Deployments ever made.",
-            state.deployments.len() as u64,
-        ),
-        (
-            "runrig_allocations",
-            "Allocations ever made.",
-            state.allocations.len() as u64,
-        ),
-        (
-            "runrig_index_height",
-            "Height up to which history is indexed.",
-            app.index.height(),
-        ),
-    ] {
-        text.push_str(&format!(
-            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"
-        ));
-    }
-    text
-}
-
 pub async fn account(State(app): State<App>, Named(id): Named<String>) -> Answer<api::AccountView> {
     let id: AccountId = id
         .parse()
@@ -365,16 +324,18 @@ pub async fn plan(
     let mut heads = app.handle.subscribe();
     let host = find_host(&app.state(), &id)?;
     loop {
-        heads.mark_unchanged();
-        let state = app.state();
-        let number = state.hosts.get(&host).map_or(0, |h| h.plan);
+        let number = {
+            let head = heads.borrow_and_update();
+            head.state.hosts.get(&host).map_or(0, |h| h.plan)
+        };
         let waits = wait.after.is_some_and(|after| number <= after);
         if !waits
             || tokio::time::timeout_at(deadline, heads.changed())
                 .await
                 .is_err()
         {
-            return views::plan(&state, host)
+            let plan = app.compute(move |state| views::plan(&state, host)).await?;
+            return plan
                 .map(Json)
                 .ok_or_else(|| Refused::not_found("host", "See `runrig host ls`."));
         }

@@ -4,7 +4,7 @@
 //! are durable before they are indexed, so the index is never ahead of them: if it is, or if
 //! it cannot be read, it is made anew.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::RwLock;
 
@@ -200,6 +200,12 @@ impl Index {
     pub fn led(&self, key: &[u8; 32]) -> u64 {
         let reached = self.reached.read().expect("not poisoned");
         reached.leaders.iter().filter(|l| *l == key).count() as u64
+    }
+
+    /// How many lead.
+    pub fn leading(&self) -> u64 {
+        let reached = self.reached.read().expect("not poisoned");
+        reached.leaders.iter().collect::<BTreeSet<_>>().len() as u64
     }
 
     pub fn transaction(&self, id: &Digest) -> Result<Option<At>> {

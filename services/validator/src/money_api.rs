@@ -173,8 +173,8 @@ pub async fn receipt(From(app): From<App>, Named(id): Named<String>) -> Answer<R
     let at = app.index.receipt(id).map_err(|e| Refused::internal(&e))?;
     let at = at.ok_or_else(missing)?;
     let block = app.read_block(at.height).await?.ok_or_else(missing)?;
-    match block.events.into_iter().nth(at.index as usize) {
-        Some(Event::Lease(ledger::lease::Event::Settled(receipt))) => Ok(Json(receipt)),
+    match block.events.get(at.index as usize) {
+        Some(Event::Lease(ledger::lease::Event::Settled(receipt))) => Ok(Json(receipt.clone())),
         _ => Err(missing()),
     }
 }

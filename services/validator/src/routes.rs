@@ -20,7 +20,7 @@ use utoipa::openapi::{
 
 use crate::answer::Refused;
 use crate::http::{self, App};
-use crate::{chain_api, money_api};
+use crate::{chain_api, metrics, money_api};
 
 const BODY_MAX: usize = 512 * 1024;
 /// Shared parameters.
@@ -118,7 +118,7 @@ fn all() -> Vec<Route> {
             "/metrics",
             "Figures for Prometheus.",
             plain(),
-            get(http::metrics),
+            get(metrics::metrics),
         ),
         asked(
             "/openapi.json",
