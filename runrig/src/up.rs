@@ -32,6 +32,9 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 const POLL: Duration = Duration::from_millis(200);
 /// A replica that was started again so often is failing, whatever its restart policy hopes.
 const RESTARTS_MAX: u32 = 3;
+/// Without a health check, what has run for so long is taken to run: most of what fails does
+/// so at once.
+const SETTLED_MS: u64 = 1_000;
 const LAST_LINES: usize = 10;
 
 #[derive(Args, Debug)]
@@ -385,13 +388,14 @@ enum Standing {
     Failed(String),
 }
 
-fn standing(a: &AllocationView, goal: Goal) -> Standing {
+fn standing(a: &AllocationView, goal: Goal, ledger_ms: u64) -> Standing {
     let status = &a.status;
+    // The host was there: its words are better than ours.
     let failed = |why: String| {
         let message = status.message.trim();
         Standing::Failed(match message.is_empty() {
             true => why,
-            false => format!("{why}: {message}"),
+            false => message.to_string(),
         })
     };
     let code = status.exit_code.unwrap_or(0);
@@ -414,7 +418,11 @@ fn standing(a: &AllocationView, goal: Goal) -> Standing {
         )),
         RunState::Running if goal == Goal::Started => Standing::Reached,
         RunState::Running => match status.health {
-            Health::None | Health::Healthy => Standing::Reached,
+            Health::Healthy => Standing::Reached,
+            Health::None if ledger_ms.saturating_sub(a.status_ms) >= SETTLED_MS => {
+                Standing::Reached
+            }
+            Health::None => Standing::OnTheWay,
             Health::Unhealthy => failed("its health check fails".into()),
             Health::Starting => Standing::OnTheWay,
         },
@@ -456,6 +464,10 @@ pub async fn follow_until(
             .iter()
             .filter(|a| a.desired == Desired::Run)
             .collect();
+        let ledger_ms = match goal {
+            Goal::Started => 0,
+            Goal::Healthy => session.client.status().await?.time_ms,
+        };
         let mut waiting = Vec::new();
         for allocation in &current {
             let status = &allocation.status;
@@ -467,7 +479,7 @@ pub async fn follow_until(
             );
             let words = format!("{words} {}", status.message);
             progress.step(allocation, words.trim_end());
-            match standing(allocation, goal) {
+            match standing(allocation, goal, ledger_ms) {
                 Standing::Reached => {}
                 Standing::OnTheWay => waiting.push(allocation.allocation.to_string()),
                 Standing::Failed(why) => {
@@ -607,7 +619,7 @@ mod tests {
             a.status.exit_code = code;
             a.status.oom_killed = oom;
             a.status.restarts = restarts;
-            match standing(a, goal) {
+            match standing(a, goal, SETTLED_MS) {
                 Standing::Reached => "reached",
                 Standing::OnTheWay => "on the way",
                 Standing::Failed(_) => "failed",
@@ -650,6 +662,18 @@ mod tests {
                 "{state:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_has_just_started_is_given_a_moment_to_fail() {
+        let view = deployment(1, "shop", &["web"], 1);
+        let a = &view.allocations[0];
+        assert_eq!(
+            standing(a, Goal::Healthy, SETTLED_MS - 1),
+            Standing::OnTheWay
+        );
+        assert_eq!(standing(a, Goal::Healthy, SETTLED_MS), Standing::Reached);
+        assert_eq!(standing(a, Goal::Started, 0), Standing::Reached);
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::output;
 
 pub const VALIDATORS: usize = 4;
 /// A run that has just been ended may still hold its ports for so long.
-const LINGER: Duration = Duration::from_secs(8);
+pub const LINGER: Duration = Duration::from_secs(8);
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
@@ -75,14 +76,28 @@ impl Layout {
     }
 
     /// As before if there was a before; only the gateway's port is not negotiable.
-    pub fn choose(listen: Option<SocketAddr>, hosts: usize, before: Option<&Self>) -> Result<Self> {
+    ///
+    /// A run that has just been killed is waited for, at most `linger`.
+    pub fn choose(
+        listen: Option<SocketAddr>,
+        hosts: usize,
+        before: Option<&Self>,
+        linger: Duration,
+    ) -> Result<Self> {
         let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8700);
         let mut gateway = listen.or(before.map(|b| b.gateway)).unwrap_or(default);
         if gateway.port() == 0 {
             let any = TcpListener::bind(gateway).and_then(|l| l.local_addr());
             gateway = any.map_err(anyhow::Error::from)?;
         }
-        await_free(gateway)?;
+        await_free(gateway, linger)?;
+        if let Some(before) = before {
+            let started = Instant::now();
+            let kept = before.api.iter().chain(&before.p2p).chain(&before.hosts);
+            while !kept.clone().all(|a| is_free(*a)) && started.elapsed() < linger {
+                std::thread::sleep(PAUSE);
+            }
+        }
         let mut ports = Ports {
             next: gateway.port(),
             given: BTreeSet::from([gateway.port()]),
@@ -120,11 +135,11 @@ impl Layout {
     }
 }
 
-fn await_free(address: SocketAddr) -> Result {
+fn await_free(address: SocketAddr, linger: Duration) -> Result {
     let started = Instant::now();
     let mut said = false;
     while let Err(error) = TcpListener::bind(address) {
-        if error.kind() != std::io::ErrorKind::AddrInUse || started.elapsed() > LINGER {
+        if error.kind() != std::io::ErrorKind::AddrInUse || started.elapsed() > linger {
             return Err(Failure::new(
                 failure::CONFLICT,
                 format!("cannot listen on {address}"),
@@ -138,7 +153,7 @@ fn await_free(address: SocketAddr) -> Result {
             ));
             said = true;
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(PAUSE);
     }
     Ok(())
 }
@@ -153,7 +168,7 @@ mod tests {
 
     #[test]
     fn ports_are_kept_unless_taken() {
-        let first = Layout::choose(any(), 2, None).expect("ports");
+        let first = Layout::choose(any(), 2, None, Duration::ZERO).expect("ports");
         let all: BTreeSet<u16> = [first.gateway, first.registry]
             .iter()
             .chain(&first.p2p)
@@ -162,10 +177,10 @@ mod tests {
             .map(SocketAddr::port)
             .collect();
         assert_eq!(all.len(), 2 + 2 * VALIDATORS + 2);
-        let again = Layout::choose(None, 2, Some(&first)).expect("ports");
+        let again = Layout::choose(None, 2, Some(&first), Duration::ZERO).expect("ports");
         assert_eq!(again, first);
         let held = TcpListener::bind(first.api[1]).expect("free");
-        let moved = Layout::choose(None, 1, Some(&first)).expect("ports");
+        let moved = Layout::choose(None, 1, Some(&first), Duration::ZERO).expect("ports");
         assert_ne!(moved.api[1], first.api[1]);
         assert_eq!(moved.api[0], first.api[0]);
         assert_eq!(moved.hosts, first.hosts);
@@ -175,7 +190,7 @@ mod tests {
     #[test]
     fn a_layout_is_kept_on_disk() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let layout = Layout::choose(any(), 1, None).expect("ports");
+        let layout = Layout::choose(any(), 1, None, Duration::ZERO).expect("ports");
         let path = folder.path().join("layout.json");
         layout.write(&path).expect("written");
         assert_eq!(Layout::read(&path), Some(layout));

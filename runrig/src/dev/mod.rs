@@ -144,7 +144,12 @@ struct Plan {
 fn prepare(args: &Dev, data: &Path) -> Result<Plan> {
     let layout_path = data.join("layout.json");
     let hosts = usize::from(args.hosts);
-    let layout = Layout::choose(args.listen, hosts, Layout::read(&layout_path).as_ref())?;
+    let layout = Layout::choose(
+        args.listen,
+        hosts,
+        Layout::read(&layout_path).as_ref(),
+        layout::LINGER,
+    )?;
     layout.write(&layout_path)?;
     let folder = data.join("network");
     let network_file = folder.join("network.json");
