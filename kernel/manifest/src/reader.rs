@@ -64,8 +64,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// No further problem is told.
+    pub fn is_full(&self) -> bool {
+        self.problems.len() >= TOLD_MAX
+    }
+
     pub fn wrong(&mut self, at: Mark, key: &str, what: impl Into<String>, why: &str, next: &str) {
-        if self.problems.len() < TOLD_MAX {
+        if !self.is_full() {
             let problem = self.problem(at, key, what.into(), why, next);
             self.problems.push(problem);
         }

@@ -277,7 +277,7 @@ impl Reader<'_> {
                             }
                             environment.extend(values);
                         }
-                        Err(problem) if self.problems.len() < 100 => self.problems.push(*problem),
+                        Err(problem) if !self.is_full() => self.problems.push(*problem),
                         Err(_) => {}
                     }
                 }

@@ -954,6 +954,74 @@ x-runrig: { disk: 2g, bandwidth: 3mbit }",
     assert_eq!(pinned(again), spec, "{text}");
 }
 
+/// No pattern repeated is slow to refuse, or to read.
+#[test]
+fn large_files_end_soon() {
+    for piece in [
+        "[",
+        "{",
+        "- ",
+        "a: ",
+        "? ",
+        ": ",
+        "&a ",
+        "*a ",
+        "!x ",
+        "\"",
+        "'",
+        "|\n ",
+        ">\n ",
+        "# \n",
+        "\n",
+        "%",
+        "---\n",
+        "a\n",
+        "a: b\n",
+        "- a\n",
+        "[],",
+        "{},",
+        "\t",
+        "\u{85}",
+        "a:\n ",
+        ",",
+        "]",
+        "}",
+        "x-a: [a, b]\n",
+        "\\",
+        "\r\n",
+        "@",
+        "`",
+        "${A",
+        "$$",
+        "${A:-",
+        " ",
+        "- [\n",
+        "- {a: b}\n",
+    ] {
+        let started = std::time::Instant::now();
+        for before in [
+            "",
+            "x-a: [",
+            "x-a: \"",
+            "services: { a: { image: b, command: \"",
+        ] {
+            let times = ((1 << 18) - before.len()) / piece.len();
+            let _ = try_read(&format!("{before}{}", piece.repeat(times)));
+        }
+        let _ = parse_env_file(&piece.repeat((1 << 18) / piece.len()));
+        let spent = started.elapsed();
+        assert!(spent.as_secs() < 10, "{piece:?} took {spent:?}");
+    }
+}
+
+#[test]
+fn line_ends_and_marks_of_other_systems() {
+    let text = with("command: [a]\ntty: true").replace('\n', "\r\n");
+    assert!(try_read(&format!("\u{feff}{text}")).unwrap().services["web"].tty);
+    let problems = try_read(&text.replace("tty", "ttys")).unwrap_err().0;
+    assert_eq!(problems[0].line, 5);
+}
+
 fn fragments() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
         "services:",

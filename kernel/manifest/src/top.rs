@@ -298,6 +298,9 @@ fn too_many(reader: &mut Reader<'_>, field: &Field<'_>, count: usize) {
 
 /// Points at `key` of a service if the file has it there, else at the service.
 fn place<'n>(reader: &mut Reader<'_>, service: &Field<'n>, key: &str) -> Field<'n> {
+    if reader.is_full() {
+        return service.clone();
+    }
     reader
         .map(service)
         .into_iter()

@@ -506,10 +506,10 @@ async fn to_validators(
         false => VALIDATOR_TIME,
     };
     let mut sending = Sending::new(request, peer);
-    let attempts = ATTEMPTS_MAX.max(gateway.validators.all.len());
+    let validators = gateway.validators.in_order();
     let mut failure = None;
-    for (i, validator) in gateway.validators.in_order().enumerate() {
-        let is_last = i + 1 == attempts.min(gateway.validators.all.len());
+    for (i, validator) in validators.iter().enumerate() {
+        let is_last = i + 1 == validators.len();
         match sending
             .send(gateway, &validator.address, limit, is_last)
             .await
@@ -538,7 +538,7 @@ async fn to_validators(
         StatusCode::SERVICE_UNAVAILABLE,
         "unavailable",
         "the validators",
-        format!("none of {} answers: {why}", gateway.validators.all.len()),
+        format!("none of {} answers: {why}", validators.len()),
         "Try again in a moment; services that run go on.",
     )
 }

@@ -56,18 +56,17 @@ impl Validators {
     }
 
     /// In the order to ask: healthy ones first, from the one that answered last.
-    pub fn in_order(&self) -> impl Iterator<Item = &Validator> {
+    pub fn in_order(&self) -> Vec<&Validator> {
         let at = self.at.load(Ordering::Relaxed);
         let count = self.all.len();
-        let turned = move |i: usize| &self.all[(at + i) % count];
-        let healthy = (0..count).map(turned).filter(|v| v.is_healthy());
-        let resting = (0..count).map(turned).filter(|v| !v.is_healthy());
-        healthy.chain(resting)
+        let mut order: Vec<_> = (0..count).map(|i| &self.all[(at + i) % count]).collect();
+        order.sort_by_cached_key(|v| !v.is_healthy());
+        order
     }
 
     /// Index of the one to ask first.
     pub fn first(&self) -> usize {
-        let first = self.in_order().next();
+        let first = self.in_order().first().copied();
         self.all
             .iter()
             .position(|v| first.is_some_and(|f| std::ptr::eq(v, f)))
