@@ -30,24 +30,25 @@ fn is_free(address: SocketAddr) -> bool {
 }
 
 /// Gives out ports above the gateway's, each once.
-struct Ports {
+struct Ports<'a> {
     next: u16,
     given: BTreeSet<u16>,
+    is_free: &'a dyn Fn(SocketAddr) -> bool,
 }
 
-impl Ports {
+impl Ports<'_> {
     /// `kept` if it is free, else the next free one.
     fn take(&mut self, kept: Option<&SocketAddr>) -> Result<SocketAddr> {
         let local = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         if let Some(kept) = kept
-            && is_free(*kept)
+            && (self.is_free)(*kept)
             && self.given.insert(kept.port())
         {
             return Ok(*kept);
         }
         while let Some(port) = self.next.checked_add(1) {
             self.next = port;
-            if !self.given.contains(&port) && is_free(local(port)) {
+            if !self.given.contains(&port) && (self.is_free)(local(port)) {
                 self.given.insert(port);
                 return Ok(local(port));
             }
@@ -98,9 +99,19 @@ impl Layout {
                 std::thread::sleep(PAUSE);
             }
         }
+        Self::around(gateway, hosts, before, &is_free)
+    }
+
+    fn around(
+        gateway: SocketAddr,
+        hosts: usize,
+        before: Option<&Self>,
+        is_free: &dyn Fn(SocketAddr) -> bool,
+    ) -> Result<Self> {
         let mut ports = Ports {
             next: gateway.port(),
             given: BTreeSet::from([gateway.port()]),
+            is_free,
         };
         let kept =
             |pick: fn(&Self) -> &Vec<SocketAddr>, i: usize| before.and_then(|b| pick(b).get(i));
@@ -162,13 +173,13 @@ fn await_free(address: SocketAddr, linger: Duration) -> Result {
 mod tests {
     use super::*;
 
-    fn any() -> Option<SocketAddr> {
-        "127.0.0.1:0".parse().ok()
+    fn gateway() -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8700)
     }
 
     #[test]
     fn ports_are_kept_unless_taken() {
-        let first = Layout::choose(any(), 2, None, Duration::ZERO).expect("ports");
+        let first = Layout::around(gateway(), 2, None, &|a| a.port() != 8703).expect("ports");
         let all: BTreeSet<u16> = [first.gateway, first.registry]
             .iter()
             .chain(&first.p2p)
@@ -177,20 +188,30 @@ mod tests {
             .map(SocketAddr::port)
             .collect();
         assert_eq!(all.len(), 2 + 2 * VALIDATORS + 2);
-        let again = Layout::choose(None, 2, Some(&first), Duration::ZERO).expect("ports");
+        assert!(!all.contains(&8703));
+        let again = Layout::around(gateway(), 2, Some(&first), &|_| true).expect("ports");
         assert_eq!(again, first);
-        let held = TcpListener::bind(first.api[1]).expect("free");
-        let moved = Layout::choose(None, 1, Some(&first), Duration::ZERO).expect("ports");
-        assert_ne!(moved.api[1], first.api[1]);
+        let taken = first.api[1];
+        let moved = Layout::around(gateway(), 1, Some(&first), &|a| a != taken).expect("ports");
+        assert_ne!(moved.api[1], taken);
         assert_eq!(moved.api[0], first.api[0]);
         assert_eq!(moved.hosts, first.hosts);
-        drop(held);
+        let none = Layout::around(gateway(), 1, None, &|_| false);
+        assert_eq!(none.map_err(|f| f.exit), Err(failure::CONFLICT));
+    }
+
+    #[test]
+    fn a_gateway_whose_port_is_taken_is_refused() {
+        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let taken = held.local_addr().ok();
+        let refused = Layout::choose(taken, 1, None, Duration::ZERO);
+        assert_eq!(refused.map_err(|f| f.exit), Err(failure::CONFLICT));
     }
 
     #[test]
     fn a_layout_is_kept_on_disk() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let layout = Layout::choose(any(), 1, None, Duration::ZERO).expect("ports");
+        let layout = Layout::around(gateway(), 1, None, &|_| true).expect("ports");
         let path = folder.path().join("layout.json");
         layout.write(&path).expect("written");
         assert_eq!(Layout::read(&path), Some(layout));
