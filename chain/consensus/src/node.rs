@@ -99,6 +99,10 @@ impl<M: Machine> Handle<M> {
         self.core.mempool.lock().expect("not poisoned").len()
     }
 
+    pub fn has_ended(&self) -> bool {
+        self.ended.has_changed().is_err()
+    }
+
     /// Resolves when the node has ended, wanted or not.
     pub async fn ended(&self) {
         let mut ended = self.ended.clone();

@@ -26,8 +26,7 @@ use commonware_p2p::{Address, AddressableManager as _, Receiver as _, Recipients
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
 use commonware_runtime::{Clock as _, Handle, Quota, Spawner as _, Supervisor as _};
-use commonware_storage::archive::prunable;
-use commonware_storage::translator::TwoCap;
+use commonware_storage::archive::immutable;
 use commonware_stream::cups::{self, Cups};
 use commonware_stream::sake::{self, Sake};
 use commonware_utils::ordered::Map;
@@ -56,6 +55,9 @@ const PAGE: NonZeroU16 = NonZeroU16::new(4_096).expect("not zero");
 const PAGES: NonZeroUsize = NZUsize!(1_024);
 const BUFFER: NonZeroUsize = NZUsize!(65_536);
 const SECTION: NonZeroU64 = NonZeroU64::new(1_024).expect("not zero");
+/// Slots that a new archive's index on disk begins with; it grows. (An index in memory would
+/// take gigabytes a year.)
+const TABLE: u32 = 1 << 14;
 /// One epoch for ever: the committee is fixed (RFD 1).
 const EPOCH_BLOCKS: NonZeroU64 = NonZeroU64::new(u64::MAX / 4).expect("not zero");
 /// A transaction goes to the leaders of so many coming views.
@@ -157,24 +159,30 @@ macro_rules! start_parts {
         let broadcaster = broadcaster.start(broadcast);
 
         let cache = CacheRef::new(PAGE, PAGES);
-        let archive = |name: &str| prunable::Config {
-            translator: TwoCap,
+        let archive = |name: &str| immutable::Config {
             metadata_partition: format!("{prefix}{name}-metadata"),
-            key_partition: format!("{prefix}{name}-key"),
-            key_page_cache: cache.clone(),
-            value_partition: format!("{prefix}{name}-value"),
-            compression: None,
-            codec_config: (),
+            freezer_table_partition: format!("{prefix}{name}-table"),
+            freezer_table_initial_size: TABLE,
+            freezer_table_resize_frequency: 4,
+            freezer_table_resize_chunk_size: TABLE / 4,
+            freezer_key_partition: format!("{prefix}{name}-key"),
+            freezer_key_page_cache: cache.clone(),
+            freezer_value_partition: format!("{prefix}{name}-value"),
+            freezer_value_target_size: 64 << 20,
+            freezer_value_compression: None,
+            ordinal_partition: format!("{prefix}{name}-ordinal"),
             items_per_section: SECTION,
-            key_write_buffer: BUFFER,
-            value_write_buffer: BUFFER,
+            freezer_key_write_buffer: BUFFER,
+            freezer_value_write_buffer: BUFFER,
+            ordinal_write_buffer: BUFFER,
             replay_buffer: BUFFER,
+            codec_config: (),
         };
         let finalizations =
-            prunable::Archive::init(context.child("finalizations"), archive("finalizations"))
+            immutable::Archive::init(context.child("finalizations"), archive("finalizations"))
                 .await
                 .expect("the archive of certificates opens");
-        let blocks = prunable::Archive::init(context.child("blocks"), archive("blocks"))
+        let blocks = immutable::Archive::init(context.child("blocks"), archive("blocks"))
             .await
             .expect("the archive of blocks opens");
         let (first, _) = genesis(core.machine.as_ref(), config.network, config.genesis_ms);
@@ -231,12 +239,12 @@ macro_rules! start_parts {
                 replay_buffer: BUFFER,
                 write_buffer: BUFFER,
                 page_cache: cache,
-                leader_timeout: Duration::from_millis(1_600),
+                leader_timeout: Duration::from_millis(1_400),
                 certification_timeout: Duration::from_millis(2_500),
                 timeout_retry: Duration::from_millis(500),
                 view_retention: ViewDelta::new(64),
                 skip: SkipPolicy::Enabled {
-                    timeout: Duration::from_secs(5),
+                    timeout: Duration::from_secs(3),
                     budget: SkipBudget::Participants,
                 },
                 fetch_timeout: NZDuration!(Duration::from_secs(2)),

@@ -161,7 +161,7 @@ impl Act<'_> {
             && network.nodes().count() == self.site.validators()
             && network
                 .nodes()
-                .all(|(_, node)| node.head().header.height + 1 >= self.witness.height())
+                .all(|(_, node)| node.head().header.height >= self.witness.applied_at())
             && network.nodes().all(|(_, node)| node.queued() == 0)
     }
 }

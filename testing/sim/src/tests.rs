@@ -1,7 +1,10 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use commonware_p2p::simulated::Link;
 use commonware_utils::{Probability, probability};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
 use crate::{Fault, Report, Scenario, run};
 
@@ -82,4 +85,48 @@ fn one_message_in_ten_is_lost() {
     let mut lossy = scenario(6, &[(3_000, Fault::Kill(3)), (6_000, Fault::Start(3))]);
     lossy.link = link(probability!(9, 10));
     played(&lossy);
+}
+
+/// Faults without plan; at the end all is well again, and all must be applied.
+fn chance(seed: u64) -> Scenario {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut dead = BTreeSet::new();
+    let mut faults = Vec::new();
+    let mut ms = 0;
+    for _ in 0..12 {
+        ms += rng.random_range(50..1_500);
+        let at = rng.random_range(0..4);
+        let fault = match rng.random_range(0..8) {
+            0 => Fault::Cut(vec![at]),
+            1 => Fault::Cut(vec![at, (at + 1) % 4]),
+            2 | 3 => Fault::Heal,
+            4 => {
+                dead.clear();
+                Fault::PowerFailure
+            }
+            _ if dead.insert(at) => Fault::Kill(at),
+            _ => {
+                dead.remove(&at);
+                Fault::Start(at)
+            }
+        };
+        faults.push((ms, fault));
+    }
+    faults.push((ms, Fault::Heal));
+    faults.extend(dead.into_iter().map(|at| (ms + 500, Fault::Start(at))));
+    let mut scenario = scenario(seed, &faults);
+    scenario.link = link([probability!(1, 1), probability!(95, 100)][rng.random_range(0..2)]);
+    scenario
+}
+
+/// More of them: `SEEDS=1000..1100 cargo test -p sim chance`.
+#[test]
+fn chance_finds_nothing() {
+    let range = std::env::var("SEEDS").unwrap_or_else(|_| "10..13".into());
+    let (from, to) = range.split_once("..").expect("SEEDS=FROM..TO");
+    for seed in from.parse().expect("a seed")..to.parse().expect("a seed") {
+        let scenario = chance(seed);
+        println!("seed {seed}: {:?}", scenario.faults);
+        played(&scenario);
+    }
 }

@@ -15,11 +15,14 @@ pub struct Witness {
     /// Height read so far, by validator.
     seen: BTreeMap<usize, u64>,
     applied: BTreeSet<Digest>,
+    /// Height of the last block that applied something.
+    applied_at: u64,
 }
 
 impl Witness {
     /// Reads what is new with a validator. Panics if it contradicts what any said before.
     pub fn look(&mut self, at: usize, node: &Handle<LedgerMachine>) {
+        assert!(!node.has_ended(), "validator {at} ended by itself");
         let height = node.head().header.height;
         let seen = self.seen.entry(at).or_default();
         assert!(height >= *seen, "validator {at} went back to {height}");
@@ -33,7 +36,9 @@ impl Witness {
                     assert_eq!(known.outcomes, record.outcomes);
                 }
                 None => {
-                    note(&mut self.applied, &record);
+                    if note(&mut self.applied, &record) {
+                        self.applied_at = *seen;
+                    }
                     self.chain.push(record);
                 }
             }
@@ -42,6 +47,10 @@ impl Witness {
 
     pub fn applied(&self) -> &BTreeSet<Digest> {
         &self.applied
+    }
+
+    pub fn applied_at(&self) -> u64 {
+        self.applied_at
     }
 
     pub fn height(&self) -> u64 {
@@ -86,7 +95,9 @@ impl Witness {
     }
 }
 
-fn note(applied: &mut BTreeSet<Digest>, record: &Record) {
+/// `true` if anything was applied.
+fn note(applied: &mut BTreeSet<Digest>, record: &Record) -> bool {
+    let before = applied.len();
     for outcome in &record.outcomes {
         let outcome: Outcome = borsh::from_slice(outcome).expect("an outcome");
         if outcome.rejection.is_none() {
@@ -97,4 +108,5 @@ fn note(applied: &mut BTreeSet<Digest>, record: &Record) {
             );
         }
     }
+    applied.len() > before
 }
