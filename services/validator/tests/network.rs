@@ -410,6 +410,128 @@ async fn four_validators_answer_alike_and_followers_miss_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_wakes_for_what_concerns_him_only() {
+    let network = Network::new(1);
+    let running = network.start(0).await;
+    let client = running.client();
+    let gift = Call::Account(account::Call::Faucet { to: id(1) });
+    client.submit_and_wait(&key(1), gift).await.expect("a gift");
+    client
+        .submit_and_wait(&key(50), register("alpha", id(2)))
+        .await
+        .expect("a host");
+    let plan = client.host_plan(id(50), 0, 0).await.expect("a plan");
+    let routes = client.routes(None, 0).await.expect("routes");
+
+    // A transfer is nobody's plan and nobody's route.
+    let payer = key(1);
+    let (sleeping_plan, sleeping_routes) = (client.clone(), client.clone());
+    let started = Instant::now();
+    let held = tokio::join!(
+        client.submit_and_wait(&payer, transfer(id(3), 1)),
+        sleeping_plan.host_plan(id(50), plan.plan, 1_500),
+        sleeping_routes.routes(Some(routes.height), 1_500),
+    );
+    assert!(started.elapsed() >= Duration::from_millis(1_500));
+    assert_eq!(held.1.expect("a plan").plan, plan.plan);
+    let routes = held.2.expect("routes");
+    assert!(routes.routes.is_empty());
+
+    let deploy = Call::Deployment(deployment::Call::Deploy {
+        spec: spec(),
+        price_max_hour: None,
+    });
+    let started = Instant::now();
+    let woken = tokio::join!(
+        client.submit_and_wait(&payer, deploy),
+        sleeping_plan.host_plan(id(50), plan.plan, 25_000),
+        sleeping_routes.routes(Some(routes.height), 25_000),
+    );
+    assert!(started.elapsed() < Duration::from_secs(20));
+    woken.0.expect("deployed");
+    assert_eq!(woken.1.expect("a plan").allocations.len(), 1);
+    assert_eq!(woken.2.expect("routes").routes.len(), 1);
+    running.stop().await;
+}
+
+/// Ids of the first `count` events of a stream.
+async fn ids(url: &str, last: Option<&str>, count: usize) -> Vec<String> {
+    let http = reqwest::Client::builder().no_proxy().build();
+    let mut request = http.expect("a client").get(url);
+    if let Some(last) = last {
+        request = request.header("last-event-id", last);
+    }
+    let response = request.send().await.expect("a stream");
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.bytes_stream();
+    let mut text = String::new();
+    let read = async {
+        while text.matches("\n\n").count() < count {
+            let more = body.next().await.expect("goes on").expect("bytes");
+            text.push_str(std::str::from_utf8(&more).expect("text"));
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("in time");
+    let ids = text.lines().filter_map(|l| l.strip_prefix("id: "));
+    ids.take(count).map(String::from).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_events_resumes_where_it_was_cut() {
+    let network = Network::new(1);
+    let running = network.start(0).await;
+    let client = running.client();
+    let gift = Call::Account(account::Call::Faucet { to: id(1) });
+    client.submit_and_wait(&key(1), gift).await.expect("a gift");
+    for to in [3, 4, 3] {
+        client
+            .submit_and_wait(&key(1), transfer(id(to), 1))
+            .await
+            .expect("applied");
+    }
+    let url = format!("{}/v1/events", running.url());
+    assert_eq!(
+        ids(&format!("{url}?from=0"), None, 4).await,
+        ["0", "1", "2", "3"]
+    );
+    assert_eq!(
+        ids(&format!("{url}?from=0"), Some("1"), 2).await,
+        ["2", "3"]
+    );
+    let mine = format!("{url}?from=0&owner={}", id(3));
+    assert_eq!(ids(&mine, None, 2).await, ["1", "3"]);
+    // Without a number: from now on. A number that cannot follow any does no harm.
+    let next = tokio::spawn(async move { ids(&url, None, 1).await });
+    let most = format!("{}/v1/events?owner={}", running.url(), id(9));
+    let waits = ids(&most, Some("18446744073709551615"), 1);
+    let quiet = tokio::time::timeout(Duration::from_millis(300), waits).await;
+    assert!(quiet.is_err());
+    let metrics = format!("{}/metrics", running.url());
+    let from = Instant::now();
+    let http = reqwest::Client::builder().no_proxy().build();
+    let http = http.expect("a client");
+    // Once the follower is there, one thing happens.
+    loop {
+        let text = http.get(&metrics).send().await.expect("an answer").text();
+        if text
+            .await
+            .expect("text")
+            .contains("\nrunrig_waiting_requests 1\n")
+        {
+            break;
+        }
+        assert!(from.elapsed() < PATIENCE, "the follower does not come");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    client
+        .submit_and_wait(&key(1), transfer(id(4), 1))
+        .await
+        .expect("applied");
+    assert_eq!(next.await.expect("no panic"), ["4"]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_requests_are_refused_in_the_apis_words() {
     let network = Network::new(1);
     let running = network.start(0).await;
