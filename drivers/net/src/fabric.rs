@@ -138,11 +138,11 @@ impl Fabric {
         Ok(())
     }
 
-    /// `r<tag>`, then `b` (bridge), `v` (host end) or `p` (inner end) and a number.
+    /// `r<tag>`, then `b` (bridge) or `v` (host end of a pair), then a number.
     fn is_ours(&self, name: &str) -> bool {
         name.strip_prefix('r')
             .and_then(|rest| rest.strip_prefix(self.config.tag.as_str()))
-            .and_then(|rest| rest.strip_prefix(['b', 'v', 'p']))
+            .and_then(|rest| rest.strip_prefix(['b', 'v']))
             .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     }
 
@@ -241,13 +241,19 @@ impl Fabric {
             inner.known.serial += 1;
             let serial = inner.known.serial;
             let host_name = format!("r{}v{serial}", self.config.tag);
-            let from = format!("r{}p{serial}", self.config.tag);
             let bridge = self.bridge_name(net.number);
-            let kbps = request.bandwidth_kbps;
-            link::veth(&self.handle, &host_name, &from, &bridge, &fd, kbps).await?;
             let container_name = format!("eth{at}");
+            let kbps = request.bandwidth_kbps;
+            link::veth(
+                &self.handle,
+                &host_name,
+                &container_name,
+                &bridge,
+                &fd,
+                kbps,
+            )
+            .await?;
             inners.push(link::Inner {
-                from,
                 name: container_name.clone(),
                 address,
                 prefix: 24,

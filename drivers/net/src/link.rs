@@ -13,7 +13,7 @@ use rtnetlink::packet_core::{
     NetlinkPayload,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol};
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
@@ -97,7 +97,8 @@ pub async fn remove(handle: &Handle, name: &str) -> Result<(), NetError> {
     }
 }
 
-/// A pair with one end on `bridge`, the other in the network namespace `netns`.
+/// A pair with one end on `bridge`, the other in the network namespace `netns`, by one
+/// request: each further one costs some milliseconds.
 pub async fn veth(
     handle: &Handle,
     host: &str,
@@ -106,34 +107,18 @@ pub async fn veth(
     netns: &OwnedFd,
     kbps: u32,
 ) -> Result<(), NetError> {
-    remove(handle, host).await?;
-    let made = handle
-        .link()
-        .add(LinkVeth::new(host, inner).build())
-        .execute()
-        .await;
-    made.map_err(|e| failed("make a veth pair", e))?;
-    let moved = LinkUnspec::new_with_index(need(handle, inner).await?)
+    let bridge = need(handle, bridge).await?;
+    let peer = LinkUnspec::new_with_name(inner)
         .setns_by_fd(netns.as_raw_fd())
         .build();
-    handle
-        .link()
-        .set(moved)
-        .execute()
-        .await
-        .map_err(|e| failed("move an interface into its namespace", e))?;
-    let at = need(handle, host).await?;
-    let joined = LinkUnspec::new_with_index(at)
-        .controller(need(handle, bridge).await?)
+    let pair = LinkVeth::new(host, inner)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .controller(bridge)
         .up()
         .build();
-    handle
-        .link()
-        .set(joined)
-        .execute()
-        .await
-        .map_err(|e| failed("join an interface to its bridge", e))?;
-    shape(handle, at, kbps).await
+    let made = handle.link().add(pair).execute().await;
+    made.map_err(|e| failed("make a veth pair", e))?;
+    shape(handle, need(handle, host).await?, kbps).await
 }
 
 /// Limits what leaves through an interface: a token bucket, kilobits (1000 bits) per second.
@@ -222,8 +207,6 @@ pub fn remove_netns(path: &Path) -> Result<(), NetError> {
 
 /// One interface inside a namespace.
 pub struct Inner {
-    /// As it was moved in.
-    pub from: String,
     /// `eth0` …
     pub name: String,
     pub address: Ipv4Addr,
@@ -256,18 +239,13 @@ where
         .unwrap_or_else(|_| Err(failed("enter a network namespace", "its thread ended")))
 }
 
-/// Names, addresses and starts interfaces inside `netns`.
+/// Addresses and starts interfaces inside `netns`.
 pub fn configure(netns: OwnedFd, interfaces: Vec<Inner>) -> Result<(), NetError> {
     within(netns, async move |handle| {
         let lo = need(&handle, "lo").await?;
         up(&handle, lo).await?;
         for inner in interfaces {
-            let at = need(&handle, &inner.from).await?;
-            let renamed = LinkUnspec::new_with_index(at)
-                .name(inner.name.clone())
-                .build();
-            let renamed = handle.link().set(renamed).execute().await;
-            renamed.map_err(|e| failed("name an interface", e))?;
+            let at = need(&handle, &inner.name).await?;
             handle
                 .address()
                 .add(at, inner.address.into(), inner.prefix)
