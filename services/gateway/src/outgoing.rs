@@ -22,6 +22,8 @@ struct Source {
     /// Read so far.
     pieces: u64,
     stalled: bool,
+    /// `pause` runs: its time is the client's, not that of an upstream that does not read.
+    waits: bool,
     pause: Pin<Box<Sleep>>,
 }
 
@@ -38,6 +40,7 @@ impl Outgoing {
             body,
             pieces: 0,
             stalled: false,
+            waits: false,
             pause: Box::pin(sleep(BODY_PAUSE)),
         }))))
     }
@@ -77,17 +80,23 @@ impl Body for Outgoing {
         let Some(source) = &self.0 else {
             return Poll::Ready(None);
         };
-        let mut source = source.lock().expect("not poisoned");
+        let mut guard = source.lock().expect("not poisoned");
+        let source = &mut *guard;
         match Pin::new(&mut source.body).poll_frame(context) {
             Poll::Ready(frame) => {
                 source.pieces += 1;
-                source.pause.as_mut().reset(Instant::now() + BODY_PAUSE);
+                source.waits = false;
                 Poll::Ready(frame.map(|f| f.map_err(Into::into)))
             }
-            Poll::Pending => source.pause.as_mut().poll(context).map(|()| {
-                source.stalled = true;
-                Some(Err("the client stopped sending".into()))
-            }),
+            Poll::Pending => {
+                if !std::mem::replace(&mut source.waits, true) {
+                    source.pause.as_mut().reset(Instant::now() + BODY_PAUSE);
+                }
+                source.pause.as_mut().poll(context).map(|()| {
+                    source.stalled = true;
+                    Some(Err("the client stopped sending".into()))
+                })
+            }
         }
     }
 

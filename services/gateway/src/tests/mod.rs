@@ -213,6 +213,24 @@ async fn clients_that_dawdle_are_let_go() {
     drop((unread, spliced));
 }
 
+#[tokio::test]
+async fn a_slow_replica_is_not_the_clients_fault() {
+    let web = Process::start(loopback(1, 0), replica_router("web")).await;
+    let chain = Chain::new(vec![route(
+        "web.app",
+        web.address.port(),
+        vec![upstream(1, LOCAL)],
+    )]);
+    let validator = validator(chain.clone()).await;
+    let gateway = Running::start(&[&validator], None).await;
+    gateway.heard(&chain).await;
+    let body = Bytes::from(vec![1; 32 << 20]);
+    let answer = gateway
+        .send("POST", "web.app.localhost", "/lazy", &[], body)
+        .await;
+    assert_eq!((answer.status, answer.text()), (200, "33554432"));
+}
+
 #[test]
 fn a_client_has_its_share() {
     let shares = crate::client::Shares::new(2);

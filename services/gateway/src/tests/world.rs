@@ -151,6 +151,7 @@ pub fn replica_router(name: &'static str) -> Router {
         .route("/", get(move || async move { name }))
         .route("/echo", any(|body: Body| async { body }))
         .route("/whole", any(|body: Bytes| async { body }))
+        .route("/lazy", any(lazy))
         .route("/headers", any(headers))
         .route("/switch", any(switch))
         .route(
@@ -168,6 +169,12 @@ async fn headers(uri: Uri, headers: HeaderMap) -> String {
         out.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
     }
     out
+}
+
+/// Reads nothing for longer than a client may pause, then all.
+async fn lazy(body: Body) -> String {
+    tokio::time::sleep(crate::limits::BODY_PAUSE + Duration::from_millis(500)).await;
+    body.collect().await.unwrap().to_bytes().len().to_string()
 }
 
 /// Speaks "echo" after the switch.
