@@ -20,7 +20,7 @@ pub struct Doctor {
     engine: Runtime,
 }
 
-fn runtime(name: &str) -> std::result::Result<Runtime, String> {
+pub fn runtime(name: &str) -> std::result::Result<Runtime, String> {
     [Runtime::Libcontainer, Runtime::Runc, Runtime::Crun]
         .into_iter()
         .find(|r| r.name() == name)
@@ -79,11 +79,25 @@ impl Drop for Scratch {
     }
 }
 
-async fn check_engine(args: &Doctor, scratch: &Scratch) -> Result<Check> {
+/// Whether containers can run here; else what is missing, why, and what to do.
+pub async fn can_host(runtime: Runtime) -> Result {
+    let check = check_engine(runtime, &Scratch::new()?).await?;
+    match check.good {
+        true => Ok(()),
+        false => Err(Failure::new(
+            failure::FAILED,
+            "this machine cannot be a host",
+            check.found,
+            check.next,
+        )),
+    }
+}
+
+async fn check_engine(runtime: Runtime, scratch: &Scratch) -> Result<Check> {
     const WHAT: &str = "containers";
     let opened = OciEngine::open(EngineConfig {
         root: scratch.0.join("engine"),
-        runtime: args.engine,
+        runtime,
         shim: shim()?,
         cgroup_parent: format!("/runrig/doctor-{}", std::process::id()),
     });
@@ -166,7 +180,7 @@ async fn check_network(session: Result<Session>) -> Check {
 pub async fn run(args: &Doctor, session: Result<Session>, json: bool) -> Result {
     let scratch = Scratch::new()?;
     let checks = vec![
-        check_engine(args, &scratch).await?,
+        check_engine(args.engine, &scratch).await?,
         check_net(&scratch).await,
         check_network(session).await,
     ];

@@ -62,8 +62,8 @@ pub struct Dev {
     #[arg(long)]
     demo: bool,
     /// libcontainer, runc or crun
-    #[arg(long, default_value = "libcontainer")]
-    engine: String,
+    #[arg(long, default_value = "libcontainer", value_parser = crate::doctor::runtime)]
+    engine: engine::Runtime,
 }
 
 /// The ready line with `--json`.
@@ -141,9 +141,8 @@ struct Plan {
     hosts: usize,
 }
 
-fn prepare(args: &Dev, data: &Path) -> Result<Plan> {
+fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
     let layout_path = data.join("layout.json");
-    let hosts = usize::from(args.hosts);
     let layout = Layout::choose(
         args.listen,
         hosts,
@@ -221,7 +220,7 @@ fn prepare(args: &Dev, data: &Path) -> Result<Plan> {
             share.memory,
             share.disk,
             AccountId::of(&owner.public()),
-            args.engine,
+            args.engine.name(),
             UID_FIRST + index as u32 * UIDS,
         ));
         args.push(text(&data.join(format!("host-{number}"))));
@@ -483,7 +482,15 @@ pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
 pub async fn run(args: &Dev, json: bool) -> Result {
     let data = data_dir(args.data.as_deref())?;
     let _lock = lock(&data)?;
-    let plan = prepare(args, &data)?;
+    let mut hosts = usize::from(args.hosts);
+    if hosts > 0
+        && let Err(failure) = crate::doctor::can_host(args.engine).await
+    {
+        output::say(format!("no hosts: {failure}"));
+        output::say("The ledger and the gateway run all the same; others' machines may join.");
+        hosts = 0;
+    }
+    let plan = prepare(args, hosts, &data)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(anyhow::Error::from)?;
     output::say(format!(
         "starting {} validators, a registry, a gateway and {} hosts",
@@ -521,13 +528,13 @@ pub async fn run(args: &Dev, json: bool) -> Result {
 mod tests {
     use super::*;
 
-    fn args(hosts: u16) -> Dev {
+    fn args() -> Dev {
         Dev {
-            hosts,
+            hosts: 3,
             data: None,
             listen: "127.0.0.1:0".parse().ok(),
             demo: false,
-            engine: "libcontainer".into(),
+            engine: engine::Runtime::Libcontainer,
         }
     }
 
@@ -543,12 +550,12 @@ mod tests {
     #[test]
     fn a_restart_goes_on_with_the_same_network() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let first = prepare(&args(2), folder.path()).expect("prepared");
+        let first = prepare(&args(), 2, folder.path()).expect("prepared");
         assert_eq!(
             first.roles.iter().map(Vec::len).collect::<Vec<_>>(),
             [2, 2, 4]
         );
-        let again = prepare(&args(1), folder.path()).expect("prepared");
+        let again = prepare(&args(), 1, folder.path()).expect("prepared");
         assert_eq!(first.network_key, again.network_key);
         let one = network::read_file(&first.network_file).expect("read");
         assert_eq!(one.gateway, Some(again.layout.url()));
