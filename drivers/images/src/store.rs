@@ -118,7 +118,11 @@ impl Store {
             .flatten()
             .filter_map(|d| crate::reference::digest(d.as_str()?))
             .collect();
-        if blobs.len() != diffs.len() || blobs.is_empty() || blobs.len() > LAYERS_MAX {
+        // A digest of a kind not known here must not drop its layer in silence.
+        let count = |list: &Value| list.as_array().map_or(0, Vec::len);
+        let all = count(&manifest["layers"]) == blobs.len()
+            && count(&config["rootfs"]["diff_ids"]) == diffs.len();
+        if !all || blobs.len() != diffs.len() || blobs.is_empty() || blobs.len() > LAYERS_MAX {
             return Err(unusable(
                 "its config and its manifest name different layers",
             ));
@@ -184,7 +188,10 @@ impl Store {
                         .await?;
                     same(&image.reference, "the config", digest, actual)
                 };
-                again(fetch).await?;
+                if let Err(error) = again(fetch).await {
+                    let _ = std::fs::remove_file(&fresh);
+                    return Err(error);
+                }
                 let bytes = std::fs::read(&fresh).map_err(|e| self.failed(image, &e))?;
                 std::fs::rename(&fresh, &path).map_err(|e| self.failed(image, &e))?;
                 bytes
@@ -247,7 +254,10 @@ impl Store {
                 .await?;
             same(&image.reference, "a layer", &layer.blob, actual)
         };
-        again(fetch).await?;
+        if let Err(error) = again(fetch).await {
+            let _ = std::fs::remove_file(&blob);
+            return Err(error);
+        }
         let unpacked = {
             let (blob, folder) = (blob.clone(), folder.clone());
             let (uid_base, most) = (self.config.uid_base, self.config.bytes_max);

@@ -76,6 +76,8 @@ pub fn unpack(
     let mut archive = tar::Archive::new(reader);
     let mut folders = Vec::new();
     let mut count = 0;
+    // A sparse file may unpack to more than the tar has.
+    let mut room = most;
     for entry in archive.entries()? {
         count += 1;
         if count > ENTRIES_MAX {
@@ -83,7 +85,7 @@ pub fn unpack(
         }
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        one(&mut entry, &path, into, uid_base, &mut folders)
+        one(&mut entry, &path, into, uid_base, &mut room, &mut folders)
             .map_err(|e| std::io::Error::other(format!("{}: {e}", path.display())))?;
     }
     // Times of folders last: filling them changes them.
@@ -133,6 +135,7 @@ fn one<R: Read>(
     path: &Path,
     into: &Path,
     uid_base: u32,
+    room: &mut u64,
     folders: &mut Vec<(PathBuf, i64)>,
 ) -> std::io::Result<()> {
     let Some(at) = place(into, path, uid_base)? else {
@@ -144,9 +147,18 @@ fn one<R: Read>(
         return opaque(parent);
     }
     if let Some(hidden) = name.strip_prefix(b".wh.") {
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(std::io::Error::other(
+                "it hides its own folder or one above",
+            ));
+        }
         let hidden = at.with_file_name(OsStr::from_bytes(hidden));
-        clear(&hidden)?;
-        return Ok(mknod(&hidden, SFlag::S_IFCHR, Mode::empty(), 0)?);
+        // Only lower layers are hidden: what this layer itself has stays.
+        return match hidden.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => opaque(&hidden),
+            Ok(_) => Ok(()),
+            Err(_) => Ok(mknod(&hidden, SFlag::S_IFCHR, Mode::empty(), 0)?),
+        };
     }
     let header = entry.header();
     let (uid, gid) = (header.uid()?, header.gid()?);
@@ -158,8 +170,12 @@ fn one<R: Read>(
     match kind {
         EntryType::Directory => {
             if !at.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+                let hidden = at.symlink_metadata().is_ok_and(|m| is_whiteout(&m));
                 clear(&at)?;
                 std::fs::create_dir(&at)?;
+                if hidden {
+                    opaque(&at)?;
+                }
             }
             folders.push((at.clone(), time));
         }
@@ -169,7 +185,10 @@ fn one<R: Read>(
                 .write(true)
                 .create_new(true)
                 .open(&at)?;
-            std::io::copy(entry, &mut file)?;
+            let written = std::io::copy(&mut entry.take(room.saturating_add(1)), &mut file)?;
+            *room = room
+                .checked_sub(written)
+                .ok_or_else(|| std::io::Error::other("the layer's files are too large"))?;
         }
         EntryType::Symlink => {
             clear(&at)?;
@@ -205,6 +224,11 @@ fn one<R: Read>(
         set_time(&at, time)?;
     }
     Ok(())
+}
+
+fn is_whiteout(meta: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    meta.file_type().is_char_device() && meta.rdev() == 0
 }
 
 fn set_time(path: &Path, seconds: i64) -> std::io::Result<()> {
@@ -325,6 +349,10 @@ mod tests {
                 ("link/escape", EntryType::Regular, "x"),
             ],
             vec![("h", EntryType::Link, "../../etc/passwd")],
+            // Whiteouts of the folder itself and of the one above.
+            vec![(".wh...", EntryType::Regular, "")],
+            vec![("d/.wh..", EntryType::Regular, "")],
+            vec![("d/.wh.", EntryType::Regular, "")],
             vec![
                 ("link", EntryType::Symlink, target.as_str()),
                 ("h", EntryType::Link, "link/escape"),
