@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
 use serde_json::{Value, json};
 
 /// Answered with EPERM: they reach the kernel's own configuration or other namespaces.
@@ -64,28 +67,56 @@ denied!(
     SYS_vhangup,
 );
 
+/// Flags of `clone` that make namespaces: a user namespace would give back every capability.
+const NAMESPACES: [u64; 7] = [
+    libc::CLONE_NEWNS as u64,
+    libc::CLONE_NEWCGROUP as u64,
+    libc::CLONE_NEWUTS as u64,
+    libc::CLONE_NEWIPC as u64,
+    libc::CLONE_NEWUSER as u64,
+    libc::CLONE_NEWPID as u64,
+    libc::CLONE_NEWNET as u64,
+];
+
 /// Programs in the order in which they are applied. `clone3` is answered with ENOSYS, so
 /// that C libraries fall back to `clone`, whose flags a filter can see.
 pub fn programs() -> Result<Vec<BpfProgram>, String> {
     let arch = std::env::consts::ARCH
         .try_into()
         .map_err(|e: seccompiler::BackendError| e.to_string())?;
-    let filter = |numbers: &[libc::c_long], errno: i32| -> Result<BpfProgram, String> {
-        let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> =
-            numbers.iter().map(|n| (*n, Vec::new())).collect();
-        SeccompFilter::new(
-            rules,
-            SeccompAction::Allow,
-            SeccompAction::Errno(errno as u32),
-            arch,
-        )
-        .and_then(TryInto::try_into)
-        .map_err(|e| e.to_string())
-    };
-    let denied: Vec<libc::c_long> = DENIED.iter().map(|(_, n)| *n).collect();
+    let filter =
+        |rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32| -> Result<BpfProgram, String> {
+            SeccompFilter::new(
+                rules,
+                SeccompAction::Allow,
+                SeccompAction::Errno(errno as u32),
+                arch,
+            )
+            .and_then(TryInto::try_into)
+            .map_err(|e| e.to_string())
+        };
+    let mut denied: BTreeMap<i64, Vec<SeccompRule>> =
+        DENIED.iter().map(|(_, n)| (*n, Vec::new())).collect();
+    let mut flags = Vec::new();
+    for flag in NAMESPACES {
+        let set = SeccompCondition::new(
+            0,
+            SeccompCmpArgLen::Qword,
+            SeccompCmpOp::MaskedEq(flag),
+            flag,
+        );
+        flags.push(
+            set.and_then(|set| SeccompRule::new(vec![set]))
+                .map_err(|e| e.to_string())?,
+        );
+    }
+    denied.insert(libc::SYS_clone, flags);
     Ok(vec![
-        filter(&denied, libc::EPERM)?,
-        filter(&[libc::SYS_clone3], libc::ENOSYS)?,
+        filter(denied, libc::EPERM)?,
+        filter(
+            BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
+            libc::ENOSYS,
+        )?,
     ])
 }
 
@@ -95,11 +126,41 @@ pub fn oci() -> Value {
         .iter()
         .map(|(name, _)| name.trim_start_matches("SYS_"))
         .collect();
-    json!({
-        "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [
-            { "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EPERM },
-            { "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS },
-        ],
-    })
+    let mut syscalls = vec![
+        json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EPERM }),
+        json!({ "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS }),
+    ];
+    for flag in NAMESPACES {
+        syscalls.push(
+            json!({ "names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EPERM,
+            "args": [{ "index": 0, "value": flag, "valueTwo": flag, "op": "SCMP_CMP_MASKED_EQ" }] }),
+        );
+    }
+    json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": syscalls })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clone_makes_no_namespace_but_threads() {
+        let tried = std::thread::spawn(|| {
+            for program in programs().expect("compiles") {
+                seccompiler::apply_filter(&program).expect("applies");
+            }
+            for flag in NAMESPACES {
+                // SAFETY: a child, were one made, ends at once.
+                let made = unsafe { libc::syscall(libc::SYS_clone, flag, 0, 0, 0, 0) };
+                let error = std::io::Error::last_os_error().raw_os_error();
+                if made == 0 {
+                    // SAFETY: leaves the child, running nothing else.
+                    unsafe { libc::_exit(0) };
+                }
+                assert_eq!((made, error), (-1, Some(libc::EPERM)), "{flag:x}");
+            }
+            std::thread::spawn(|| 5).join().expect("threads go on")
+        });
+        assert_eq!(tried.join().expect("no panic"), 5);
+    }
 }

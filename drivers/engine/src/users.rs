@@ -63,30 +63,47 @@ pub fn resolve_user(layers: &[PathBuf], user: &str) -> Result<UserSpec, String> 
     })
 }
 
-/// The topmost layer that has the file; never through a symbolic link.
+/// The file as the topmost layer that knows of it has it; never through a symbolic link.
+///
+/// A whiteout, a link or anything else in its place hides the layers below.
 fn read(layers: &[PathBuf], path: &str) -> String {
-    for layer in layers {
+    'layers: for layer in layers {
         let mut at: PathBuf = layer.clone();
-        let mut plain = true;
+        let mut opaque = false;
         for part in Path::new(path) {
             at.push(part);
             match at.symlink_metadata() {
-                Ok(meta) if !meta.file_type().is_symlink() => {}
-                _ => {
-                    plain = false;
-                    break;
+                Ok(meta) if meta.is_dir() => opaque |= is_opaque(&at),
+                Ok(meta) if meta.is_file() && meta.len() <= FILE_MAX => {
+                    return std::fs::read_to_string(&at).unwrap_or_default();
                 }
+                Ok(_) => return String::new(),
+                Err(_) if opaque => return String::new(),
+                Err(_) => continue 'layers,
             }
         }
-        if plain
-            && at
-                .metadata()
-                .is_ok_and(|m| m.is_file() && m.len() <= FILE_MAX)
-        {
-            return std::fs::read_to_string(&at).unwrap_or_default();
-        }
+        return String::new();
     }
     String::new()
+}
+
+/// Does the directory hide those of the same name below?
+fn is_opaque(directory: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(path) = std::ffi::CString::new(directory.as_os_str().as_bytes()) else {
+        return false;
+    };
+    let mut value = [0u8; 1];
+    // SAFETY: both texts end in 0 and the buffer is as long as is said.
+    let length = unsafe {
+        libc::lgetxattr(
+            path.as_ptr(),
+            c"trusted.overlay.opaque".as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    length == 1 && value[0] == b'y'
 }
 
 #[cfg(test)]
@@ -133,5 +150,12 @@ mod tests {
         );
         assert!(resolve_user(&layers, "app:none").is_err());
         assert!(resolve_user(&layers, "70000").is_err());
+        let [top, low] = layers;
+        std::fs::remove_file(top.join("etc/passwd")).expect("removed");
+        std::os::unix::fs::symlink("/etc/passwd", top.join("etc/passwd")).expect("linked");
+        let hidden = resolve_user(&[top.clone(), low.clone()], "old");
+        assert!(hidden.is_err(), "hidden by a link, which is not followed");
+        std::fs::remove_file(top.join("etc/passwd")).expect("removed");
+        assert_eq!(resolve_user(&[top, low], "old"), Ok(user(7, 7, &[])));
     }
 }

@@ -27,7 +27,7 @@ pub fn disk_bytes(directories: &[PathBuf]) -> u64 {
             left -= 1;
             let Ok(meta) = entry.metadata() else { continue };
             if meta.dev() != device
-                || (meta.nlink() > 1 && !meta.is_dir() && !seen.insert(meta.ino()))
+                || (meta.nlink() > 1 && !meta.is_dir() && !seen.insert((device, meta.ino())))
             {
                 continue;
             }
