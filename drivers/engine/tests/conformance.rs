@@ -376,7 +376,7 @@ async fn conform(runtime: Runtime) {
     let (code, said) = bench
         .exec(
             "long",
-            "stty size; test -t 0 && echo tty; exit 4",
+            "until stty size; do sleep 0.05; done; test -t 0 && echo tty; exit 4",
             true,
             b"",
         )
