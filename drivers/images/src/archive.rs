@@ -327,13 +327,8 @@ pub fn demo_image(
     let diff = put(into, &layer).map_err(io)?;
     let mut entrypoint = vec![format!("/bin/{name}")];
     entrypoint.extend_from_slice(command);
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
     let config = json!({
-        "architecture": architecture,
+        "architecture": crate::architecture(),
         "os": "linux",
         "config": { "Entrypoint": entrypoint, "Env": ["PATH=/bin"], "ExposedPorts": { "8080/tcp": {} } },
         "rootfs": { "type": "layers", "diff_ids": [diff] },

@@ -13,7 +13,7 @@ use types::Digest;
 pub use archive::{LocalImage, LocalImages, demo_image, open_archive};
 pub use fetch::{Access, Signer, copy, push, resolve};
 pub use reference::{NETWORK_REGISTRY, normalise};
-pub use store::{Store, StoreConfig};
+pub use store::{Store, StoreConfig, architecture};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {

@@ -319,7 +319,8 @@ async fn again<T, F: Future<Output = Result<T, ImageError>>>(
     }
 }
 
-fn architecture() -> &'static str {
+/// This machine's, as an OCI image index and an offer name it.
+pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -15,7 +15,7 @@ use types::{AccountId, AllocationId, Offer};
 use crate::book::Book;
 use crate::config::Config;
 use crate::ledger_link::{self, LedgerLink};
-use crate::machine::{architecture, machine_digest, machine_resources, now_ms};
+use crate::machine::{machine_digest, machine_resources, now_ms};
 use crate::shared::Shared;
 use crate::worker::Worker;
 use crate::{http, reporter};
@@ -169,7 +169,7 @@ async fn register(config: &Config, link: &LedgerLink, address: String) -> Result
         address,
         offer: Offer {
             capacity,
-            architecture: architecture().into(),
+            architecture: images::architecture().into(),
             region: config.region.clone(),
             price_multiplier_milli: 1000,
         },

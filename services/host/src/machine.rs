@@ -44,15 +44,6 @@ pub fn machine_resources(data: &Path) -> Result<Resources> {
     })
 }
 
-/// As in an OCI image index.
-pub fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
 pub fn now_ms() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
