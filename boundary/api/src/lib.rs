@@ -40,3 +40,10 @@ mod view;
 
 pub use auth::{AuthError, RequestAuth};
 pub use view::*;
+
+/// Names a machine by the text of its boot id (`/proc/sys/kernel/random/boot_id`): rigs with
+/// equal digests reach each other's containers directly. Changes with every boot, like the
+/// bridges do.
+pub fn machine_digest(boot_id: &str) -> types::Digest {
+    types::Digest::of_value("runrig-machine", &boot_id.trim().to_string())
+}

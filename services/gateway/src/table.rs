@@ -280,5 +280,5 @@ pub fn uptime_ms() -> u64 {
 /// Names this machine as host agents do: equal digests reach each other's containers.
 pub fn machine() -> std::io::Result<Digest> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(Digest::of_value("runrig-machine", &boot.trim().to_string()))
+    Ok(api::machine_digest(&boot))
 }

@@ -9,12 +9,11 @@ use types::{Digest, Resources};
 const MEMORY_KEPT: u64 = 512 << 20;
 const BANDWIDTH_KBPS: u32 = 1_000_000;
 
-/// Names the machine (not the agent): rigs with the same digest reach each other's containers
-/// directly. Changes with every boot, like the bridges do.
+/// Names the machine, not the agent: see [`api::machine_digest`].
 pub fn machine_digest() -> Result<Digest> {
     let path = "/proc/sys/kernel/random/boot_id";
     let boot = std::fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-    Ok(Digest::of_value("runrig-machine", &boot.trim().to_string()))
+    Ok(api::machine_digest(&boot))
 }
 
 /// All of this machine less what it needs itself. Disk: what is free where `data` lies.
