@@ -266,14 +266,7 @@ impl Workers {
         }))
         .await;
         // Last readings before the cgroups go; they are reported when the agent is back.
-        let books: Vec<_> = shared
-            .books
-            .lock()
-            .expect("not poisoned")
-            .values()
-            .cloned()
-            .collect();
-        for book in books {
+        for book in shared.open_books() {
             let mut book = book.lock().expect("not poisoned");
             book.detach(now_ms(), None);
             if let Err(error) = book.save() {

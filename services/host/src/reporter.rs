@@ -36,14 +36,7 @@ pub async fn meter(shared: Arc<Shared>) -> std::convert::Infallible {
 }
 
 fn sample(shared: &Shared, walk: bool) {
-    let books: Vec<_> = shared
-        .books
-        .lock()
-        .expect("not poisoned")
-        .values()
-        .cloned()
-        .collect();
-    for book in books {
+    for book in shared.open_books() {
         let directories = book.lock().expect("not poisoned").directories().to_vec();
         let disk = walk.then(|| meter::disk_bytes(&directories));
         book.lock().expect("not poisoned").sample(now_ms(), disk);
@@ -131,13 +124,7 @@ pub async fn usage(shared: Arc<Shared>) -> std::convert::Infallible {
 /// One report; whether anything was said. `interval` is the number of the last one taken.
 async fn report(shared: &Shared, plan: &api::HostPlan, interval: &mut Option<u64>) -> Result<bool> {
     let mut records = Vec::new();
-    let books: Vec<_> = shared
-        .books
-        .lock()
-        .expect("not poisoned")
-        .values()
-        .cloned()
-        .collect();
+    let books = shared.open_books();
     let now = now_ms();
     for book in &books {
         let mut open = book.lock().expect("not poisoned");

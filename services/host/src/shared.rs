@@ -37,6 +37,12 @@ pub struct Current {
 }
 
 impl Shared {
+    /// Those open now, without the lock on which ones there are.
+    pub fn open_books(&self) -> Vec<Arc<Mutex<Book>>> {
+        let books = self.books.lock().expect("not poisoned");
+        books.values().cloned().collect()
+    }
+
     pub fn plan(&self) -> Option<Arc<api::HostPlan>> {
         self.plans.borrow().clone()
     }
