@@ -191,6 +191,7 @@ pub fn service(cpu_millis: u32, replicas: u32) -> ServiceSpec {
             bandwidth_kbps: 10_000,
         },
         pids: 100,
+        update: types::UpdatePolicy::default(),
     }
 }
 

@@ -111,6 +111,7 @@ impl ServiceDraft {
             replicas: self.replicas,
             resources: self.resources,
             pids: self.pids,
+            update: types::UpdatePolicy::default(),
         }
     }
 }

@@ -74,6 +74,65 @@ pub struct ServiceSpec {
     /// Reserved for each replica, paid for, and its limit.
     pub resources: Resources,
     pub pids: u32,
+    /// How a later release takes the place of this one.
+    pub update: UpdatePolicy,
+}
+
+/// How replicas are replaced by those of a new release: Compose's `deploy.update_config`.
+#[derive(
+    Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct UpdatePolicy {
+    /// Replicas replaced at a time; 0: all at once.
+    pub parallelism: u32,
+    pub order: UpdateOrder,
+    pub on_failure: UpdateFailure,
+    /// A new replica counts as good once it has been ready for so long.
+    pub monitor_ms: u32,
+    /// Pause after a replica has come good, before the next is replaced.
+    pub delay_ms: u32,
+}
+
+impl UpdatePolicy {
+    /// Without a health check only time can tell that a replica stays up.
+    pub const MONITOR_UNCHECKED_MS: u32 = 3_000;
+}
+
+impl Default for UpdatePolicy {
+    fn default() -> Self {
+        Self {
+            parallelism: 1,
+            order: UpdateOrder::StartFirst,
+            on_failure: UpdateFailure::Rollback,
+            monitor_ms: Self::MONITOR_UNCHECKED_MS,
+            delay_ms: 0,
+        }
+    }
+}
+
+#[derive(
+    Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateOrder {
+    /// The old replica serves until the new one is good.
+    StartFirst,
+    /// The old one ends before the new one begins: always so where both would write to one
+    /// named volume.
+    StopFirst,
+}
+
+#[derive(
+    Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum UpdateFailure {
+    /// Back to the last release that came good.
+    Rollback,
+    /// Leave old and new replicas as they are.
+    Pause,
+    /// Go on with the next replica.
+    Continue,
 }
 
 #[derive(

@@ -183,6 +183,7 @@ fn spec() -> DeploymentSpec {
             bandwidth_kbps: 10_000,
         },
         pids: 100,
+        update: types::UpdatePolicy::default(),
     };
     DeploymentSpec {
         project: "shop".into(),
