@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use types::{
-    AccountId, AllocationId, Amount, DeploymentSpec, Digest, ImageRef, Offer, Resources,
-    RestartPolicy, SecretKey, ServiceSpec, Usage,
+    AccountId, AllocationId, Amount, DeploymentSpec, Digest, ImageRef, Offer, Resources, SecretKey,
+    ServiceSpec, Usage,
 };
 
 use crate::deployment::Call as Deploy;
@@ -165,24 +165,6 @@ pub fn service(cpu_millis: u32, replicas: u32) -> ServiceSpec {
             reference: "docker.io/library/busybox:latest".into(),
             digest: Digest::of(b"image"),
         },
-        entrypoint: None,
-        command: None,
-        environment: BTreeMap::new(),
-        user: None,
-        working_dir: None,
-        hostname: None,
-        labels: BTreeMap::new(),
-        ports: Vec::new(),
-        expose: Vec::new(),
-        mounts: Vec::new(),
-        networks: BTreeMap::new(),
-        depends_on: BTreeMap::new(),
-        healthcheck: None,
-        restart: RestartPolicy::No,
-        stop_signal: None,
-        stop_grace_ms: 10_000,
-        read_only: false,
-        tty: false,
         replicas,
         resources: Resources {
             cpu_millis,
@@ -191,7 +173,7 @@ pub fn service(cpu_millis: u32, replicas: u32) -> ServiceSpec {
             bandwidth_kbps: 10_000,
         },
         pids: 100,
-        update: types::UpdatePolicy::default(),
+        ..ServiceSpec::default()
     }
 }
 

@@ -112,6 +112,7 @@ impl ServiceDraft {
             resources: self.resources,
             pids: self.pids,
             update: types::UpdatePolicy::default(),
+            ..ServiceSpec::default()
         }
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Resources};
+use crate::{Digest, NamesSpec, ProcessSpec, Resources};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct DeploymentSpec {
@@ -37,7 +37,9 @@ pub struct VolumeSpec {
 }
 
 /// An image pinned by the digest of its manifest or index.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
 pub struct ImageRef {
     /// As the user wrote it, normalised: `docker.io/library/nginx:1.27`.
     pub reference: String,
@@ -76,6 +78,83 @@ pub struct ServiceSpec {
     pub pids: u32,
     /// How a later release takes the place of this one.
     pub update: UpdatePolicy,
+    /// Pause before it is started again; 0: one that doubles.
+    pub restart_delay_ms: u32,
+    pub process: ProcessSpec,
+    pub names: NamesSpec,
+    pub placement: PlacementSpec,
+}
+
+/// Half a core, 256 MiB, 1 GiB of disk, 10 Mbit/s: what a replica gets when nothing is said.
+impl Default for ServiceSpec {
+    fn default() -> Self {
+        Self {
+            image: ImageRef::default(),
+            entrypoint: None,
+            command: None,
+            environment: BTreeMap::new(),
+            user: None,
+            working_dir: None,
+            hostname: None,
+            labels: BTreeMap::new(),
+            ports: Vec::new(),
+            expose: Vec::new(),
+            mounts: Vec::new(),
+            networks: BTreeMap::new(),
+            depends_on: BTreeMap::new(),
+            healthcheck: None,
+            restart: RestartPolicy::No,
+            stop_signal: None,
+            stop_grace_ms: 10_000,
+            read_only: false,
+            tty: false,
+            replicas: 1,
+            resources: Resources {
+                cpu_millis: 500,
+                memory_bytes: 256 << 20,
+                disk_bytes: 1 << 30,
+                bandwidth_kbps: 10_000,
+            },
+            pids: 512,
+            update: UpdatePolicy::default(),
+            restart_delay_ms: 0,
+            process: ProcessSpec::default(),
+            names: NamesSpec::default(),
+            placement: PlacementSpec::default(),
+        }
+    }
+}
+
+/// Where replicas may be.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct PlacementSpec {
+    /// All must hold.
+    pub constraints: Vec<PlacementConstraint>,
+    /// Replicas of the service on one host; 0: as many as fit.
+    pub replicas_per_host_max: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct PlacementConstraint {
+    pub of: HostFeature,
+    /// The feature must be `value`, or must not.
+    pub equal: bool,
+    pub value: String,
+}
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum HostFeature {
+    /// As the host's owner calls it.
+    Region,
+    /// `amd64`, `arm64`.
+    Architecture,
+    /// The host's id.
+    Host,
 }
 
 /// How replicas are replaced by those of a new release: Compose's `deploy.update_config`.

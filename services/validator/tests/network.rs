@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use types::{
     AccountId, AllocationStatus, Amount, DeploymentSpec, Digest, ImageRef, Offer, PortSpec,
-    Protocol, Resource, Resources, RestartPolicy, RunState, SecretKey, ServiceSpec, Usage,
-    UsageRecord, merkle_path, merkle_root,
+    Protocol, Resource, Resources, RunState, SecretKey, ServiceSpec, Usage, UsageRecord,
+    merkle_path, merkle_root,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -153,29 +153,12 @@ fn spec() -> DeploymentSpec {
             reference: "localhost/web:1".into(),
             digest: Digest::of(b"image"),
         },
-        entrypoint: None,
-        command: None,
-        environment: Default::default(),
-        user: None,
-        working_dir: None,
-        hostname: None,
-        labels: Default::default(),
         ports: vec![PortSpec {
             target: 80,
             published: Some(8080),
             protocol: Protocol::Tcp,
         }],
-        expose: Vec::new(),
-        mounts: Vec::new(),
         networks: [("default".to_string(), Vec::new())].into(),
-        depends_on: Default::default(),
-        healthcheck: None,
-        restart: RestartPolicy::No,
-        stop_signal: None,
-        stop_grace_ms: 10_000,
-        read_only: false,
-        tty: false,
-        replicas: 1,
         resources: Resources {
             cpu_millis: 1_000,
             memory_bytes: 1 << 30,
@@ -183,7 +166,7 @@ fn spec() -> DeploymentSpec {
             bandwidth_kbps: 10_000,
         },
         pids: 100,
-        update: types::UpdatePolicy::default(),
+        ..ServiceSpec::default()
     };
     DeploymentSpec {
         project: "shop".into(),
