@@ -135,6 +135,7 @@ mod tests {
             (K::Funds, 6),
             (K::NoHost, 7),
             (K::Stale, 5),
+            (K::Signature, 8),
         ] {
             let rejection = ledger::Rejection {
                 kind,

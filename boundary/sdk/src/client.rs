@@ -239,6 +239,7 @@ impl Client {
         let sender = AccountId::of(&key.public());
         let started = std::time::Instant::now();
         let network = self.status().await?.network;
+        let mut refusal = None;
         for _ in 0..STALE_MAX {
             let account = self.account(sender).await?;
             let body = TransactionBody {
@@ -251,19 +252,24 @@ impl Client {
             let transaction = Transaction::sign(body, key);
             let view = match self.submit_one(&transaction, started).await {
                 Ok(view) => view,
-                Err(error) if error.kind() == "stale" => continue,
+                Err(error) if error.kind() == "stale" => {
+                    refusal = Some(error);
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             if view.status == TransactionStatus::Applied {
                 return Ok(view);
             }
             match view.rejection {
-                Some(r) if r.kind == ledger::RejectKind::Stale => {}
+                Some(r) if r.kind == ledger::RejectKind::Stale => {
+                    refusal = Some(SdkError::rejected(r));
+                }
                 Some(rejection) => return Err(SdkError::rejected(rejection)),
                 None => return Err(self.unreadable(&"a rejection without a reason")),
             }
         }
-        Err(SdkError::Late(started.elapsed().as_secs()))
+        Err(refusal.unwrap_or(SdkError::Late(started.elapsed().as_secs())))
     }
 
     /// Sends until its outcome is known.

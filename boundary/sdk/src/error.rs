@@ -1,7 +1,7 @@
 //! What can go wrong with a call, and who must act.
 
 use api::Problem;
-use ledger::{RejectKind, Rejection};
+use ledger::Rejection;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SdkError {
@@ -41,17 +41,8 @@ impl SdkError {
     }
 
     pub fn rejected(rejection: Rejection) -> Self {
-        let kind = match rejection.kind {
-            RejectKind::Invalid => "invalid",
-            RejectKind::NotFound => "not_found",
-            RejectKind::Forbidden => "forbidden",
-            RejectKind::Conflict => "conflict",
-            RejectKind::Funds => "funds",
-            RejectKind::NoHost => "no_host",
-            RejectKind::Stale => "stale",
-        };
         Self::Refused(Problem {
-            kind: kind.into(),
+            kind: rejection.kind.name().into(),
             what: rejection.what,
             why: rejection.why,
             next: rejection.next,

@@ -58,6 +58,8 @@ struct Ledger {
     loses_first: bool,
     /// Somebody else uses the first nonce.
     races_first: bool,
+    /// Says no to everything, with this kind.
+    refuses: Option<&'static str>,
 }
 
 type Shared = Arc<Mutex<Ledger>>;
@@ -77,6 +79,9 @@ fn view(id: Digest, status: TransactionStatus) -> TransactionView {
 async fn submit(State(ledger): State<Shared>, Json(submit): Json<Submit>) -> Response {
     let mut ledger = ledger.lock().expect("not poisoned");
     ledger.posts += 1;
+    if let Some(kind) = ledger.refuses {
+        return problem(StatusCode::BAD_REQUEST, kind);
+    }
     let bytes = BASE64.decode(submit.transaction).expect("base64");
     let transaction: Transaction = borsh::from_slice(&bytes).expect("a transaction");
     if ledger.races_first && ledger.posts == 1 {
@@ -170,6 +175,20 @@ async fn a_nonce_that_was_used_is_chosen_anew() {
         (ledger.nonce, ledger.applied.len(), ledger.posts),
         (2, 1, 2)
     );
+}
+
+#[tokio::test]
+async fn a_refusal_is_tried_again_only_if_signing_anew_may_help() {
+    for (kind, posts) in [("signature", 1), ("funds", 1), ("stale", 5)] {
+        let refuses = Some(kind);
+        let (result, ledger) = submitted(Ledger {
+            refuses,
+            ..Ledger::default()
+        })
+        .await;
+        assert_eq!(result.expect_err("refused").kind(), kind);
+        assert_eq!(ledger.lock().expect("not poisoned").posts, posts, "{kind}");
+    }
 }
 
 #[tokio::test]

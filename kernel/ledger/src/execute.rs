@@ -168,9 +168,10 @@ impl State {
     }
 }
 
-fn bad_signature() -> Rejection {
+/// Of a transaction that its key did not sign so.
+pub fn bad_signature() -> Rejection {
     Rejection::new(
-        RejectKind::Stale,
+        RejectKind::Signature,
         "transaction",
         "its signature does not fit",
         "Sign it with the key that it names.",

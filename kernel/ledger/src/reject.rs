@@ -20,8 +20,26 @@ pub enum RejectKind {
     Funds,
     /// No host fits (exit 7).
     NoHost,
-    /// Nonce used, expired, wrong network, bad signature.
+    /// Nonce used, expired, wrong network: signing anew helps.
     Stale,
+    /// The signature does not fit: sending it again never helps (exit 8).
+    Signature,
+}
+
+impl RejectKind {
+    /// As the API and its JSON have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::NotFound => "not_found",
+            Self::Forbidden => "forbidden",
+            Self::Conflict => "conflict",
+            Self::Funds => "funds",
+            Self::NoHost => "no_host",
+            Self::Stale => "stale",
+            Self::Signature => "signature",
+        }
+    }
 }
 
 /// On rejection nothing changed.

@@ -282,7 +282,7 @@ fn what_is_refused_and_why() {
         .expect("conserved");
     assert_eq!(
         executed.outcomes[0].rejection.as_ref().map(|r| r.kind),
-        Some(RejectKind::Stale)
+        Some(RejectKind::Signature)
     );
     assert_eq!(executed.outcomes[1].rejection, None);
 }

@@ -189,15 +189,14 @@ pub async fn submit(
 }
 
 pub fn rejected(rejection: Rejection) -> Refused {
-    let (code, kind) = match rejection.kind {
-        RejectKind::Invalid => (StatusCode::BAD_REQUEST, "invalid"),
-        RejectKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-        RejectKind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
-        RejectKind::Conflict => (StatusCode::CONFLICT, "conflict"),
-        RejectKind::Funds => (StatusCode::PAYMENT_REQUIRED, "funds"),
-        RejectKind::NoHost => (StatusCode::CONFLICT, "no_host"),
-        RejectKind::Stale => (StatusCode::CONFLICT, "stale"),
+    let code = match rejection.kind {
+        RejectKind::Invalid | RejectKind::Signature => StatusCode::BAD_REQUEST,
+        RejectKind::NotFound => StatusCode::NOT_FOUND,
+        RejectKind::Forbidden => StatusCode::FORBIDDEN,
+        RejectKind::Conflict | RejectKind::NoHost | RejectKind::Stale => StatusCode::CONFLICT,
+        RejectKind::Funds => StatusCode::PAYMENT_REQUIRED,
     };
+    let kind = rejection.kind.name();
     Refused::new(code, kind, rejection.what, rejection.why, &rejection.next)
 }
 

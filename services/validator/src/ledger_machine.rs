@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use consensus::{Admitted, Executed, Machine};
-use ledger::{BlockEnv, Genesis, RejectKind, Rejection, State, decode};
+use ledger::{BlockEnv, Genesis, Rejection, State, decode};
 use types::Digest;
 
 pub struct LedgerMachine {
@@ -43,14 +43,7 @@ impl Machine for LedgerMachine {
         let body = &transaction.body;
         body.key
             .verify(&body.signed_digest().0, &transaction.signature)
-            .map_err(|_| {
-                as_json(&Rejection {
-                    kind: RejectKind::Stale,
-                    what: "transaction".into(),
-                    why: "its signature does not fit".into(),
-                    next: "Sign it with the key that it names.".into(),
-                })
-            })?;
+            .map_err(|_| as_json(&ledger::bad_signature()))?;
         Ok(Admitted {
             id: transaction.id(),
             sender: transaction.sender().0,
