@@ -78,8 +78,34 @@ pub fn write_file<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
     std::fs::rename(fresh, path)
 }
 
+/// Signals as a payload is to find them, whatever the agent was started with.
+///
+/// Whoever writes to a closed pipe, and whoever leads a session whose terminal goes, gets a
+/// signal. The shim survives both by a handler that does nothing: unlike a signal that is
+/// ignored, it does not outlive `execve`.
+fn fresh_signals() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // The kernel's own form: the C library keeps two signals back from its callers.
+    let default = [0u64; 4];
+    // SAFETY: the default action runs no code of ours (SIGKILL and SIGSTOP refuse it), the
+    // handler touches nothing, action and mask are ours and live through the calls.
+    unsafe {
+        for number in 1..=64 {
+            let old = std::ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), old, 8);
+        }
+        let handler = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        libc::signal(libc::SIGPIPE, handler);
+        libc::signal(libc::SIGHUP, handler);
+        let mut none = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
 /// Entry of the re-executed program; never returns.
 pub fn shim_main(args: &[String]) -> ! {
+    fresh_signals();
     let code = match args {
         [verb, order] if verb == "start" => start(Path::new(order)),
         [verb, root, id, runtime, request] if verb == "exec" => {
@@ -106,8 +132,6 @@ fn start(order: &Path) -> i32 {
     unsafe {
         libc::setsid();
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
-        libc::signal(libc::SIGHUP, libc::SIG_IGN);
     }
     let answer = |line: Result<State, String>| {
         let mut line = serde_json::to_vec(&line).unwrap_or_default();

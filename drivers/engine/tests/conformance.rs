@@ -283,6 +283,39 @@ async fn conform(runtime: Runtime) {
     assert!(said.contains("Operation not permitted"), "{name}: {said}");
     assert!(said.lines().any(|l| l == "0"), "{name}: {said}");
 
+    // No signal comes in ignored or blocked: neither what the shim minds nor what the agent
+    // was started with.
+    // SAFETY: sets what this process does on a signal that nobody here uses.
+    unsafe { libc::signal(libc::SIGUSR2, libc::SIG_IGN) };
+    let die =
+        "for s in HUP PIPE INT USR2; do sh -c \"kill -$s \\$\\$; echo survived\"; done; echo end";
+    let first = bench.spec("signals", &format!("{die}; sleep 60"));
+    bench.engine.start(&first).await.expect("starts");
+    until("its end", async || {
+        bench.log("signals").iter().any(|l| l.text == "end")
+    })
+    .await;
+    let texts = bench.log("signals").into_iter().map(|l| l.text);
+    let own = texts.collect::<Vec<_>>().join("\n");
+    let (_, beside) = bench.exec("signals", die, false, b"").await;
+    for said in [own, beside] {
+        assert!(
+            said.contains("end") && !said.contains("survived"),
+            "{name}: {said}"
+        );
+    }
+    bench.engine.remove("signals").await.expect("removed");
+    let mut first = bench.spec("mask", "");
+    first.args = vec!["cat".into(), "/proc/self/status".into()];
+    let (_, said) = bench.run(&first).await;
+    let mask = |field: &str| {
+        let line = said.lines().find_map(|l| l.strip_prefix(field));
+        u64::from_str_radix(line.expect("a line").trim(), 16).expect("a number")
+    };
+    // The C library's own two: `posix_spawn` ignores them for each child, runtimes too.
+    let own = 3 << 31;
+    assert_eq!((mask("SigBlk:"), mask("SigIgn:") & !own), (0, 0), "{name}");
+
     // The writable layer stays over a restart of the allocation.
     let first = bench.spec("layer", "echo kept > /kept");
     assert_eq!(bench.run(&first).await.0, 0);
