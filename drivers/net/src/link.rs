@@ -171,12 +171,22 @@ pub async fn shape(handle: &Handle, at: u32, kbps: u32) -> Result<(), NetError> 
     Ok(())
 }
 
+/// Of a fresh namespace: a payload has no rights over it, and yet listens at port 80 and
+/// pings, as it would where it is alone on a machine.
+const OPEN_TO_ALL: [(&str, &str); 2] = [
+    ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+    ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
+];
+
 /// A fresh network namespace, kept by a bind mount at `path`.
 pub fn make_netns(path: &Path) -> Result<(), NetError> {
     let path = path.to_path_buf();
     let made = std::thread::spawn(move || -> std::io::Result<()> {
         std::fs::write(&path, "")?;
         unshare(CloneFlags::CLONE_NEWNET)?;
+        for (setting, value) in OPEN_TO_ALL {
+            std::fs::write(setting, value)?;
+        }
         mount(
             Some("/proc/thread-self/ns/net"),
             &path,

@@ -193,3 +193,21 @@ async fn another_agent_over_the_same_state_finds_all_as_it_was() {
     second.close(true).await.expect("closed");
     assert_eq!(left_behind(folder.path(), &["t4"]), [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_without_rights_over_its_network_serves_low_ports() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let network = Network::open(config(folder.path(), "t6"))
+        .await
+        .expect("opens");
+    let at = attach(&network, "a", &[(key("d-5", "default"), false)]).await;
+    inside(&at.netns, || {
+        // SAFETY: of this thread only, which ends right after; libc's own would be of all.
+        let given_up = unsafe { libc::syscall(libc::SYS_setresuid, 1_000, 1_000, 1_000) };
+        assert_eq!(given_up, 0);
+        TcpListener::bind(("0.0.0.0", 80)).expect("a low port");
+    });
+    network.detach("a").await.expect("detached");
+    network.close(true).await.expect("closed");
+    assert_eq!(left_behind(folder.path(), &["t6"]), [""; 0]);
+}
