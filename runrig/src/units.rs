@@ -1,12 +1,8 @@
 //! Read and show sizes, rates, durations and ages.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-pub fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as u64)
-}
+pub use api::now_ms;
 
 fn split(text: &str) -> Option<(f64, String)> {
     let end = text

@@ -1,34 +1,20 @@
 //! Define the public HTTP API: what every role says and hears, as JSON.
 //!
+//! [`endpoints`] is the table of all paths; [`openapi`] tells it to programs. The paths that a
+//! newcomer wants first:
+//!
 //! | path | who answers | what |
 //! |---|---|---|
 //! | `GET /v1/status` | validator | [`ChainStatus`] |
-//! | `GET /v1/network` | validator | [`NetworkFile`] |
-//! | `GET /v1/params` `/v1/supply` | validator | [`ledger::Params`], [`Supply`] |
-//! | `GET /v1/blocks/{height}` | validator | [`BlockView`] |
-//! | `GET /v1/accounts/{id}` | validator | [`AccountView`] |
-//! | `GET /v1/hosts`, `/v1/hosts/{id or name}` | validator | [`HostView`] |
-//! | `GET /v1/hosts/{id}/plan?after=N&wait_ms=M` | validator | [`HostPlan`], held back until newer than `N` |
-//! | `GET /v1/deployments?owner=`, `/v1/deployments/{id}` | validator | [`DeploymentView`] |
-//! | `GET /v1/allocations?owner=&deployment=&host=&all=`, `/v1/allocations/{id}` | validator | [`AllocationView`] |
-//! | `GET /v1/allocations/{id}/why` | validator | [`WhyView`] |
-//! | `GET /v1/routes?after=H&wait_ms=M` | validator | [`Routes`] |
-//! | `POST /v1/quote` | validator | [`QuoteRequest`] → [`Quote`] |
-//! | `POST /v1/transactions` | validator | [`Submit`] → [`Submitted`]; `?wait_ms=M` holds until known |
-//! | `GET /v1/transactions/{id}?wait_ms=M` | validator | [`TransactionView`] |
-//! | `GET /v1/events?owner=&deployment=&from=SEQ` | validator | SSE of [`EventView`]; with `Accept: application/json` one page |
-//! | `GET /v1/bill?owner=&deployment=` | validator | [`Bill`] |
-//! | `GET /v1/receipts/{id}`, `/v1/receipts/{id}/proof` | validator | [`ledger::lease::Receipt`], [`EventProof`] |
-//! | `GET /v1/allocations/{id}/logs?follow=&tail=&since_ms=` | host | NDJSON of [`LogLine`] |
-//! | `GET /v1/allocations/{id}/stats?stream=` | host | NDJSON of [`Stats`] |
-//! | `GET /v1/allocations/{id}/inspect` | host | raw JSON |
-//! | `GET /v1/allocations/{id}/exec` | host | WebSocket of [`ExecFrame`]s |
-//! | `GET /v1/allocations/{id}/usage/{sequence}` | host | [`UsageProof`] |
-//! | `CONNECT`-like `GET /v1/allocations/{id}/tunnel/{port}` with `Upgrade: runrig-tunnel` | host | bytes |
+//! | `POST /v1/quote`, `/v1/transactions` | validator | [`Quote`], [`Submitted`] |
+//! | `GET /v1/deployments`, `/v1/allocations`, `/v1/bill`, `/v1/receipts/{id}` | validator | what runs and what it cost |
+//! | `GET /v1/events` | validator | SSE of [`EventView`]; with `Accept: application/json` one page |
+//! | `GET /v1/allocations/{id}/logs`, `/stats`, `/exec` … | host | what goes on inside |
+//! | `GET /v1/gateway` | gateway | how it is |
 //! | `/v2/…` | registry | OCI distribution |
 //! | everything, on one address | gateway | passed on to who answers |
 //!
-//! Every role also answers `GET /healthz`; a validator `GET /metrics` and `GET /openapi.json`.
+//! Every role also answers `GET /healthz` and `GET /metrics`; a validator `GET /openapi.json`.
 //! A list or a page of events that was cut carries the header `runrig-next`: `from` of the
 //! next page.
 //!
@@ -36,10 +22,23 @@
 //! ids are `d-1`, `a-1`, `r-1`, times are milliseconds since 1970.
 
 mod auth;
+mod endpoint;
+mod figures;
+mod openapi;
 mod view;
 
 pub use auth::{AuthError, RequestAuth};
+pub use endpoint::{Body, Endpoint, Method, Role, endpoints, paths_of};
+pub use figures::{Gauge, PROMETHEUS, prometheus};
+pub use openapi::openapi;
 pub use view::*;
+
+/// Milliseconds since 1970 by this machine's clock; 0 before then.
+pub fn now_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64)
+}
 
 /// Names a machine by the text of its boot id (`/proc/sys/kernel/random/boot_id`): rigs with
 /// equal digests reach each other's containers directly. Changes with every boot, like the

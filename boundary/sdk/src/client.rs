@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, EventProof,
@@ -37,7 +37,11 @@ const LINE_MAX: usize = 1 << 20;
 /// A cut stream is opened again after so long, so often in a row.
 const AGAIN: Duration = Duration::from_millis(500);
 const FAILURES_MAX: u32 = 60;
-/// Header of a page of events: the number that the next page starts from.
+/// A server that sends events says every 15 s that it is still there.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// A peer that is gone without a word is found out so.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Header of events: the number that the next page, or this stream, starts from.
 const EVENTS_NEXT: &str = "runrig-next";
 
 #[derive(Clone, Debug)]
@@ -68,12 +72,6 @@ impl LogQuery {
     }
 }
 
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as u64)
-}
-
 impl Client {
     /// `urls` of gateways or validators; the next is asked when one does not answer.
     pub fn new(urls: impl IntoIterator<Item = String>) -> Result<Self, SdkError> {
@@ -95,6 +93,7 @@ impl Client {
             .connect_timeout(Duration::from_secs(3))
             .no_proxy()
             .tcp_nodelay(true)
+            .tcp_keepalive(KEEPALIVE)
             .build()
             .map_err(|e| bad(e.to_string()))?;
         Ok(Self {
@@ -125,7 +124,7 @@ impl Client {
                 request = request.timeout(timeout);
             }
             if let Some(key) = key {
-                let auth = RequestAuth::sign(key, method.as_str(), path, now_ms());
+                let auth = RequestAuth::sign(key, method.as_str(), path, api::now_ms());
                 request = request.header(RequestAuth::HEADER, auth.to_string());
             }
             if let Some(body) = &body {
@@ -424,10 +423,7 @@ impl Client {
             .map_err(|e| self.unreachable(&e))?;
         let response = checked(self.url(), response).await?;
         // A page may be empty and yet not the last: others' events are passed over.
-        let next = response
-            .headers()
-            .get(EVENTS_NEXT)
-            .and_then(|v| v.to_str().ok()?.parse().ok());
+        let next = next_of(&response);
         let events: Vec<EventView> = self.read(response).await?;
         let next = next.or(events.last().map(|e| e.sequence + 1));
         Ok((events, next.filter(|next| *next > from)))
@@ -473,7 +469,12 @@ impl Client {
                     let at = from.map(|f| format!("from={f}")).unwrap_or_default();
                     let path = format!("/v1/events?{at}{owner}");
                     match client.send(Method::GET, &path, None, None, None).await {
-                        Ok(response) => open = Some(server_events(response).boxed()),
+                        Ok(response) => {
+                            // Where "from now on" began, should the stream be cut before its
+                            // first event.
+                            from = from.or(next_of(&response));
+                            open = Some(server_events(response).boxed());
+                        }
                         Err(error) if failures >= FAILURES_MAX => {
                             return Some((Err(error), (client, from, open, 0)));
                         }
@@ -541,6 +542,12 @@ impl Client {
             why: root(error),
         }
     }
+}
+
+/// The number that the answer's header names.
+fn next_of(response: &reqwest::Response) -> Option<u64> {
+    let value = response.headers().get(EVENTS_NEXT)?;
+    value.to_str().ok()?.parse().ok()
 }
 
 fn is_final(view: &TransactionView) -> bool {
@@ -680,9 +687,14 @@ fn ndjson<T: DeserializeOwned + Send>(
     })
 }
 
-/// The `data:` lines of a server-sent stream.
+/// The `data:` lines of a server-sent stream; ends when the server is silent for too long.
 fn server_events(response: reqwest::Response) -> impl Stream<Item = EventView> + Send {
-    lines(response).filter_map(|line| async move {
+    let lines = lines(response).boxed();
+    let alive = futures::stream::unfold(lines, |mut lines| async move {
+        let line = tokio::time::timeout(SILENCE_MAX, lines.next()).await;
+        Some((line.ok()??, lines))
+    });
+    alive.filter_map(|line| async move {
         let line = line.ok()?;
         let data = line.strip_prefix(b"data:")?;
         serde_json::from_slice(data.trim_ascii()).ok()

@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use types::{AllocationId, SecretKey};
 
-use crate::client::{Client, now_ms};
+use crate::client::Client;
 use crate::error::SdkError;
 
 type Socket =
@@ -53,7 +53,7 @@ impl Client {
             .as_str()
             .into_client_request()
             .map_err(|e| unreachable(e.to_string()))?;
-        let auth = RequestAuth::sign(key, "GET", &path, now_ms()).to_string();
+        let auth = RequestAuth::sign(key, "GET", &path, api::now_ms()).to_string();
         let auth = auth.parse().map_err(|_| unreachable("no header".into()))?;
         request.headers_mut().insert(RequestAuth::HEADER, auth);
         match tokio_tungstenite::connect_async(request).await {

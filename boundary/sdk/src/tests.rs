@@ -260,6 +260,25 @@ async fn events(
 }
 
 #[tokio::test]
+async fn a_stream_that_is_cut_before_its_first_event_goes_on_where_it_began() {
+    let cut_first = |query: Query<BTreeMap<String, String>>, headers| async move {
+        match query.get("from") {
+            None => ([("runrig-next", "5")], ": alive\n\n").into_response(),
+            Some(_) => events(query, headers).await,
+        }
+    };
+    let url = serve(Router::new().route("/v1/events", get(cut_first))).await;
+    let client = Client::new([url]).expect("a client");
+    let seen: Vec<u64> = client
+        .events(None, None)
+        .map(|e| e.expect("an event").sequence)
+        .take(2)
+        .collect()
+        .await;
+    assert_eq!(seen, [5, 6]);
+}
+
+#[tokio::test]
 async fn events_have_no_gap_and_no_repeat() {
     let url = serve(Router::new().route("/v1/events", get(events))).await;
     let client = Client::new([url]).expect("a client");

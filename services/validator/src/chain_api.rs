@@ -357,10 +357,11 @@ pub async fn events(
     // A client that comes back says where it was.
     let resumed = text("last-event-id").and_then(|v| v.parse::<u64>().ok());
     let from = resumed.map(|last| last.saturating_add(1)).or(filter.from);
+    let first = from.unwrap_or_else(|| app.index.events());
     let follower = Follower {
         _place: app.wait_place()?,
         indexed: app.indexed.clone(),
-        next: from.unwrap_or_else(|| app.index.events()),
+        next: first,
         ready: VecDeque::new(),
         filter,
         app,
@@ -374,9 +375,10 @@ pub async fn events(
             .ok()?;
         Some((Ok::<_, Infallible>(event), follower))
     });
-    Ok(Sse::new(stream)
-        .keep_alive(KeepAlive::default())
-        .into_response())
+    // Who follows from now on learns where that is, and so can come back to it.
+    let from = [(NEXT, first.to_string())];
+    let events = Sse::new(stream).keep_alive(KeepAlive::default());
+    Ok((from, events).into_response())
 }
 
 /// Someone who follows events, and where they are.

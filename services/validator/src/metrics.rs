@@ -1,85 +1,73 @@
 //! Figures for Prometheus.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use api::{Gauge, PROMETHEUS};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
 use crate::http::App;
 
-const TEXT: &str = "text/plain; version=0.0.4";
-
 pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
     let head = app.handle.head();
     let state = &head.state;
-    let now_ms = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as u64);
     let count = |n: usize| n as u64;
-    let figures = [
-        (
+    let gauges = [
+        Gauge::new(
             "runrig_height",
             "Height of the finalised head.",
             head.header.height,
         ),
-        (
+        Gauge::new(
             "runrig_head_time_milliseconds",
             "Ledger time of the head.",
             head.header.time_ms,
         ),
-        (
+        Gauge::new(
             "runrig_finality_lag_milliseconds",
             "This machine's clock less the head's time.",
-            now_ms.saturating_sub(head.header.time_ms),
+            api::now_ms().saturating_sub(head.header.time_ms),
         ),
-        (
+        Gauge::new(
             "runrig_queued_transactions",
             "Transactions that wait here.",
             count(app.handle.queued()),
         ),
-        (
+        Gauge::new(
             "runrig_validators",
             "Seats of the committee.",
             count(app.network.validators.len()),
         ),
-        (
+        Gauge::new(
             "runrig_validators_leading",
             "Validators that led one of the last 100 blocks.",
             app.index.leading(),
         ),
-        ("runrig_accounts", "Accounts.", count(state.accounts.len())),
-        (
+        Gauge::new("runrig_accounts", "Accounts.", count(state.accounts.len())),
+        Gauge::new(
             "runrig_hosts",
             "Registered hosts.",
             count(state.hosts.len()),
         ),
-        (
+        Gauge::new(
             "runrig_deployments",
             "Deployments ever made.",
             count(state.deployments.len()),
         ),
-        (
+        Gauge::new(
             "runrig_allocations",
             "Allocations ever made.",
             count(state.allocations.len()),
         ),
-        (
+        Gauge::new(
             "runrig_index_height",
             "Height up to which history is indexed.",
             app.index.height(),
         ),
-        (
+        Gauge::new(
             "runrig_waiting_requests",
             "Requests that are held back: plans, routes, transactions, events.",
             app.waiting_requests(),
         ),
     ];
-    let mut text = String::new();
-    for (name, help, value) in figures {
-        text.push_str(&format!(
-            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"
-        ));
-    }
-    ([(CONTENT_TYPE, TEXT)], text)
+    ([(CONTENT_TYPE, PROMETHEUS)], api::prometheus(&gauges))
 }

@@ -1,0 +1,474 @@
+//! What may be asked of which role: the one table that `/openapi.json` is made of and every
+//! role's router is held against.
+
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::{Ref, RefOr};
+
+use crate::{
+    AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus, DeploymentView,
+    EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine, NetworkFile, Quote,
+    QuoteRequest, Routes, Stats, Submit, Submitted, Supply, TransactionView, UsageProof, WhyView,
+};
+
+/// Who answers. A gateway passes on what the others answer, on one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Validator,
+    Host,
+    Gateway,
+    Registry,
+}
+
+impl Role {
+    pub const ALL: [Self; 4] = [Self::Validator, Self::Host, Self::Gateway, Self::Registry];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Validator => "validator",
+            Self::Host => "host",
+            Self::Gateway => "gateway",
+            Self::Registry => "registry",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+pub(crate) type Schemas = Vec<(String, RefOr<Schema>)>;
+
+/// A body that is sent or answered.
+#[derive(Clone, Copy)]
+pub struct Body {
+    pub media: &'static str,
+    pub(crate) schema: fn(&mut Schemas) -> RefOr<Schema>,
+}
+
+/// One method of one path, as the roles in `roles` answer it.
+pub struct Endpoint {
+    pub method: Method,
+    pub path: &'static str,
+    pub roles: &'static [Role],
+    pub summary: &'static str,
+    /// Names of the query and what they mean.
+    pub query: &'static [(&'static str, &'static str)],
+    pub sent: Option<Body>,
+    pub answer: Body,
+    /// Only with a [`crate::RequestAuth`] header of the owner.
+    pub signed: bool,
+}
+
+impl Endpoint {
+    fn query(mut self, names: &'static [(&'static str, &'static str)]) -> Self {
+        self.query = names;
+        self
+    }
+
+    fn sent(mut self, body: Body) -> Self {
+        self.sent = Some(body);
+        self
+    }
+
+    fn signed(mut self) -> Self {
+        self.signed = true;
+        self
+    }
+}
+
+fn named<T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema> {
+    T::schemas(schemas);
+    schemas.push((T::name().into(), T::schema()));
+    Ref::from_schema_name(T::name()).into()
+}
+
+fn listed<T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema> {
+    Schema::from(ArrayBuilder::new().items(named::<T>(schemas)).build()).into()
+}
+
+fn object(_: &mut Schemas) -> RefOr<Schema> {
+    Schema::from(ObjectBuilder::new().schema_type(Type::Object).build()).into()
+}
+
+pub(crate) fn text(_: &mut Schemas) -> RefOr<Schema> {
+    Schema::from(ObjectBuilder::new().schema_type(Type::String).build()).into()
+}
+
+/// A validator's or a host agent's, by whose address it is.
+fn either_status(schemas: &mut Schemas) -> RefOr<Schema> {
+    let one = OneOfBuilder::new()
+        .item(named::<ChainStatus>(schemas))
+        .item(named::<AgentStatus>(schemas));
+    Schema::from(one.build()).into()
+}
+
+pub(crate) fn problem(schemas: &mut Schemas) -> RefOr<Schema> {
+    named::<crate::Problem>(schemas)
+}
+
+const fn body(media: &'static str, schema: fn(&mut Schemas) -> RefOr<Schema>) -> Body {
+    Body { media, schema }
+}
+
+const fn json(schema: fn(&mut Schemas) -> RefOr<Schema>) -> Body {
+    body("application/json", schema)
+}
+
+const fn lines(schema: fn(&mut Schemas) -> RefOr<Schema>) -> Body {
+    body("application/x-ndjson", schema)
+}
+
+const PLAIN: Body = body("text/plain", text);
+const BYTES: Body = body("application/octet-stream", text);
+
+const VALIDATOR: &[Role] = &[Role::Validator];
+const HOST: &[Role] = &[Role::Host];
+const GATEWAY: &[Role] = &[Role::Gateway];
+const REGISTRY: &[Role] = &[Role::Registry];
+
+const WAIT: (&str, &str) = (
+    "wait_ms",
+    "Hold the answer back so long at most, in milliseconds; up to 30000.",
+);
+const OWNER: (&str, &str) = ("owner", "Only this account's.");
+const DEPLOYMENT: (&str, &str) = ("deployment", "Only of this deployment.");
+const FROM: (&str, &str) = (
+    "from",
+    "First row wanted; the header runrig-next names the next page's.",
+);
+
+fn get(
+    roles: &'static [Role],
+    path: &'static str,
+    summary: &'static str,
+    answer: Body,
+) -> Endpoint {
+    Endpoint {
+        method: Method::Get,
+        path,
+        roles,
+        summary,
+        query: &[],
+        sent: None,
+        answer,
+        signed: false,
+    }
+}
+
+fn other(
+    method: Method,
+    roles: &'static [Role],
+    path: &'static str,
+    summary: &'static str,
+    answer: Body,
+) -> Endpoint {
+    Endpoint {
+        method,
+        ..get(roles, path, summary, answer)
+    }
+}
+
+/// All of them, in the order of the document.
+pub fn endpoints() -> Vec<Endpoint> {
+    let mut all = of_every_role();
+    all.extend(of_validators());
+    all.extend(of_hosts());
+    all.extend(of_gateways());
+    all.extend(of_registries());
+    all
+}
+
+/// Paths that `role` itself answers, each once.
+pub fn paths_of(role: Role) -> Vec<&'static str> {
+    let mut paths: Vec<&'static str> = endpoints()
+        .iter()
+        .filter(|e| e.roles.contains(&role))
+        .map(|e| e.path)
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
+fn of_every_role() -> Vec<Endpoint> {
+    vec![
+        get(
+            &Role::ALL,
+            "/healthz",
+            "Whether this process answers.",
+            PLAIN,
+        ),
+        get(&Role::ALL, "/metrics", "Figures for Prometheus.", PLAIN),
+        get(
+            VALIDATOR,
+            "/openapi.json",
+            "This description.",
+            json(object),
+        ),
+        get(
+            &[Role::Validator, Role::Host],
+            "/v1/status",
+            "A validator's finalised head; of a host, by its own address, what its agent does.",
+            json(either_status),
+        ),
+    ]
+}
+
+fn of_validators() -> Vec<Endpoint> {
+    let get = |path, summary, answer| get(VALIDATOR, path, summary, answer);
+    let post = |path, summary, answer| other(Method::Post, VALIDATOR, path, summary, answer);
+    vec![
+        get(
+            "/v1/network",
+            "What takes part in the network starts from.",
+            json(named::<NetworkFile>),
+        ),
+        get("/v1/params", "Network parameters.", json(object)),
+        get(
+            "/v1/supply",
+            "All money, by genesis and added up now.",
+            json(named::<Supply>),
+        ),
+        get(
+            "/v1/blocks/{height}",
+            "A block, its certificate and what came of its transactions.",
+            json(named::<BlockView>),
+        ),
+        get(
+            "/v1/accounts/{id}",
+            "An account.",
+            json(named::<AccountView>),
+        ),
+        get("/v1/hosts", "Registered hosts.", json(listed::<HostView>)).query(&[FROM]),
+        get(
+            "/v1/hosts/{id}",
+            "A host, by id or name.",
+            json(named::<HostView>),
+        ),
+        get(
+            "/v1/hosts/{id}/plan",
+            "What should run on a host.",
+            json(named::<HostPlan>),
+        )
+        .query(&[
+            ("after", "Held back until the plan's number is greater."),
+            WAIT,
+        ]),
+        get(
+            "/v1/deployments",
+            "Deployments.",
+            json(listed::<DeploymentView>),
+        )
+        .query(&[OWNER, ("all", "Removed ones too."), FROM]),
+        get(
+            "/v1/deployments/{id}",
+            "A deployment.",
+            json(named::<DeploymentView>),
+        ),
+        get(
+            "/v1/allocations",
+            "Replicas of an account, a deployment or on a host.",
+            json(listed::<AllocationView>),
+        )
+        .query(&[
+            OWNER,
+            DEPLOYMENT,
+            ("host", "Only on this host."),
+            ("all", "Ended ones too."),
+            FROM,
+        ]),
+        get(
+            "/v1/allocations/{id}",
+            "A replica.",
+            json(named::<AllocationView>),
+        ),
+        get(
+            "/v1/allocations/{id}/why",
+            "Why a replica is where it is.",
+            json(named::<WhyView>),
+        ),
+        get("/v1/routes", "Where requests go.", json(named::<Routes>)).query(&[
+            ("after", "Held back until routes changed after this height."),
+            WAIT,
+        ]),
+        post(
+            "/v1/quote",
+            "What a deployment would cost and change.",
+            json(named::<Quote>),
+        )
+        .sent(json(named::<QuoteRequest>)),
+        post(
+            "/v1/transactions",
+            "Submit a signed transaction.",
+            json(named::<Submitted>),
+        )
+        .query(&[WAIT])
+        .sent(json(named::<Submit>)),
+        get(
+            "/v1/transactions/{id}",
+            "What became of a transaction.",
+            json(named::<TransactionView>),
+        )
+        .query(&[WAIT]),
+        get(
+            "/v1/events",
+            "Events as they happen, the header runrig-next naming the first; \
+             with Accept: application/json one page.",
+            body("text/event-stream", named::<EventView>),
+        )
+        .query(&[
+            OWNER,
+            DEPLOYMENT,
+            (
+                "from",
+                "Number of the first event wanted; from now on if not said.",
+            ),
+        ]),
+        get(
+            "/v1/bill",
+            "The itemised bill of an account or a deployment.",
+            json(named::<Bill>),
+        )
+        .query(&[OWNER, DEPLOYMENT]),
+        get("/v1/receipts/{id}", "A settled usage line.", json(object)),
+        get(
+            "/v1/receipts/{id}/proof",
+            "A receipt under its certified block.",
+            json(named::<EventProof>),
+        ),
+    ]
+}
+
+fn of_hosts() -> Vec<Endpoint> {
+    let get = |path, summary, answer| get(HOST, path, summary, answer);
+    vec![
+        get(
+            "/v1/allocations/{id}/logs",
+            "What a replica printed, over all its containers.",
+            lines(named::<LogLine>),
+        )
+        .query(&[
+            ("follow", "Go on with what is to come."),
+            ("tail", "Only so many of the last lines."),
+            ("since_ms", "Only from then on."),
+        ])
+        .signed(),
+        get(
+            "/v1/allocations/{id}/stats",
+            "What a replica uses now.",
+            lines(named::<Stats>),
+        )
+        .query(&[("stream", "A sample each second, until the reader ends it.")])
+        .signed(),
+        get(
+            "/v1/allocations/{id}/inspect",
+            "All that its host knows of a replica.",
+            json(object),
+        )
+        .signed(),
+        get(
+            "/v1/allocations/{id}/exec",
+            "A command in a container: a WebSocket of frames, ExecFrame::Start first.",
+            json(named::<ExecFrame>),
+        )
+        .signed(),
+        get(
+            "/v1/allocations/{id}/usage/{sequence}",
+            "A usage record under the root that its host reported.",
+            json(named::<UsageProof>),
+        ),
+        get(
+            "/v1/allocations/{id}/tunnel/{port}",
+            "Bytes to a published or exposed port, after Upgrade: runrig-tunnel.",
+            BYTES,
+        ),
+    ]
+}
+
+fn of_gateways() -> Vec<Endpoint> {
+    vec![
+        get(
+            GATEWAY,
+            "/",
+            "What this is, for people.",
+            body("text/html", text),
+        ),
+        get(
+            GATEWAY,
+            "/v1/gateway",
+            "How this gateway is: its validators, routes and published ports.",
+            json(object),
+        ),
+    ]
+}
+
+fn of_registries() -> Vec<Endpoint> {
+    let get = |path, summary, answer| get(REGISTRY, path, summary, answer);
+    let asked = |method, path, summary| other(method, REGISTRY, path, summary, PLAIN);
+    const MANIFEST: Body = body("application/vnd.oci.image.manifest.v1+json", object);
+    vec![
+        get("/v2/", "Whether this is an OCI registry.", json(object)),
+        get(
+            "/v2/_accounts/{account}",
+            "Names of an account's repositories.",
+            json(object),
+        )
+        .signed(),
+        get(
+            "/v2/{name}/tags/list",
+            "Tags of a repository.",
+            json(object),
+        )
+        .signed(),
+        get(
+            "/v2/{name}/manifests/{reference}",
+            "A manifest, by digest (open to all) or tag.",
+            MANIFEST,
+        ),
+        asked(
+            Method::Put,
+            "/v2/{name}/manifests/{reference}",
+            "Write a manifest.",
+        )
+        .sent(MANIFEST)
+        .signed(),
+        asked(
+            Method::Delete,
+            "/v2/{name}/manifests/{reference}",
+            "Take a tag away.",
+        )
+        .signed(),
+        get("/v2/{name}/blobs/{digest}", "A blob.", BYTES),
+        asked(
+            Method::Post,
+            "/v2/{name}/blobs/uploads/",
+            "Begin to write a blob.",
+        )
+        .signed(),
+        asked(
+            Method::Patch,
+            "/v2/{name}/blobs/uploads/{id}",
+            "Write more of a blob.",
+        )
+        .sent(BYTES)
+        .signed(),
+        asked(
+            Method::Put,
+            "/v2/{name}/blobs/uploads/{id}",
+            "Finish a blob: its digest is checked.",
+        )
+        .query(&[("digest", "Of the whole blob.")])
+        .signed(),
+        get(
+            "/v2/{name}/referrers/{digest}",
+            "What refers to a manifest.",
+            json(object),
+        ),
+    ]
+}
