@@ -11,13 +11,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use crate::ready::Ready;
 use crate::{
-    AttachRequest, Attachment, Directory, Interface, NetError, NetworkConfig, NetworkKey, dns,
-    firewall, link, pool,
+    Alias, AttachRequest, Attachment, Directory, Interface, NetError, NetworkConfig, NetworkKey,
+    Places, Remote, dns, firewall, link, pool, remote,
 };
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ struct Known {
     attachments: BTreeMap<String, Attachment>,
     /// Of interfaces; never used again, not even for one that failed.
     serial: u32,
+    #[serde(default)]
+    aliases: Vec<Alias>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -38,6 +40,9 @@ struct Net {
 struct Inner {
     known: Known,
     servers: BTreeMap<NetworkKey, JoinHandle<()>>,
+    /// Replicas of this machine, as told.
+    directory: Directory,
+    remote: remote::Told,
 }
 
 pub struct Fabric {
@@ -48,6 +53,7 @@ pub struct Fabric {
     names: Arc<dns::Names>,
     ready: Arc<Ready>,
     netlink: JoinHandle<()>,
+    places: watch::Sender<Arc<Places>>,
 }
 
 impl Drop for Fabric {
@@ -103,10 +109,13 @@ impl Fabric {
             inner: Mutex::new(Inner {
                 known,
                 servers: BTreeMap::new(),
+                directory: Directory::default(),
+                remote: remote::Told::default(),
             }),
             names: Arc::default(),
             ready: Arc::new(ready),
             netlink: tokio::spawn(connection),
+            places: watch::Sender::default(),
         };
         fabric.restore().await?;
         Ok(fabric)
@@ -280,6 +289,10 @@ impl Fabric {
         self.route_peers(&inner.known, &attachment).await?;
         let known = &mut inner.known.attachments;
         known.insert(request.container.clone(), attachment.clone());
+        if fresh {
+            // Those of its peers that are on other machines are known already.
+            self.publish(inner).await?;
+        }
         self.save(&inner.known)?;
         self.tell(&inner.known);
         Ok(attachment)
@@ -288,7 +301,8 @@ impl Fabric {
     /// Not the one that was free last: others may still remember it.
     fn free_address(&self, known: &Known, number: u8) -> Result<Ipv4Addr, NetError> {
         let interfaces = known.attachments.values().flat_map(|a| &a.interfaces);
-        let taken: BTreeSet<Ipv4Addr> = interfaces.map(|i| i.address).collect();
+        let mut taken: BTreeSet<Ipv4Addr> = interfaces.map(|i| i.address).collect();
+        taken.extend(known.aliases.iter().map(|a| a.address));
         // 2 to 254.
         (0..253)
             .map(|n| self.address(number, ((known.serial + n) % 253) as u8 + 2))
@@ -328,6 +342,7 @@ impl Fabric {
                 server.abort();
             }
         }
+        self.realias(inner).await?;
         self.tell(&inner.known);
         self.save(&inner.known)?;
         self.sweep(&inner.known).await?;
@@ -338,20 +353,93 @@ impl Fabric {
     }
 
     pub async fn set_directory(&self, directory: Directory) -> Result<(), NetError> {
-        let inner = self.inner.lock().await;
+        let mut inner = self.inner.lock().await;
+        inner.directory = directory;
+        self.publish(&mut inner).await
+    }
+
+    pub async fn set_remotes(&self, tunnel: String, remotes: Vec<Remote>) -> Result<(), NetError> {
+        let mut inner = self.inner.lock().await;
+        inner.remote.set(tunnel, remotes);
+        self.publish(&mut inner).await
+    }
+
+    pub fn places(&self) -> watch::Receiver<Arc<Places>> {
+        self.places.subscribe()
+    }
+
+    /// Names and rules by what has been told of this machine's replicas and of others'.
+    async fn publish(&self, inner: &mut Inner) -> Result<(), NetError> {
+        if self.realias(inner).await? {
+            self.save(&inner.known)?;
+            self.tell(&inner.known);
+        }
+        let mut directory = inner.directory.clone();
+        let remotes = inner.remote.entries(&inner.known.aliases);
+        directory.entries.extend(remotes);
         let places = |d: &Directory| -> BTreeSet<(NetworkKey, Ipv4Addr)> {
             let entries = d.entries.iter();
             entries.map(|e| (e.network.clone(), e.address)).collect()
         };
-        let changed = self.names.replace(directory, places);
-        if !changed {
+        if !self.names.replace(directory, places) {
             return Ok(());
         }
-        self.apply_rules(&inner).await?;
+        self.apply_rules(inner).await?;
         for attachment in inner.known.attachments.values() {
             self.route_peers(&inner.known, attachment).await?;
         }
         Ok(())
+    }
+
+    /// Gives each replica on another machine an address on its network here, and takes back
+    /// those of replicas that are gone. Tells whether anything is another way than before.
+    async fn realias(&self, inner: &mut Inner) -> Result<bool, NetError> {
+        let Inner { known, remote, .. } = inner;
+        let Some(tunnel) = remote.tunnel() else {
+            // Not told yet: those of a former agent stay.
+            return Ok(false);
+        };
+        let wanted = remote.wanted(|network| known.network(network).is_some());
+        let (kept, gone): (Vec<Alias>, Vec<Alias>) = std::mem::take(&mut known.aliases)
+            .into_iter()
+            .partition(|a| wanted.contains(&(a.network.clone(), a.replica)));
+        known.aliases = kept;
+        let mut changed = !gone.is_empty();
+        for alias in gone {
+            link::unroute(&self.handle, alias.address, &tunnel).await?;
+            remote.routed.remove(&alias.address);
+        }
+        let has: BTreeSet<(NetworkKey, u64)> = known
+            .aliases
+            .iter()
+            .map(|a| (a.network.clone(), a.replica))
+            .collect();
+        for (network, replica) in wanted.difference(&has) {
+            let Some(net) = known.network(network) else {
+                continue;
+            };
+            known.serial += 1;
+            match self.free_address(known, net.number) {
+                Ok(address) => known.aliases.push(Alias {
+                    network: network.clone(),
+                    replica: *replica,
+                    address,
+                }),
+                Err(error) => tracing::warn!(%error, replica, "a far replica has no name here"),
+            }
+            changed = true;
+        }
+        for alias in &known.aliases {
+            if remote.routed.contains(&alias.address) {
+                continue;
+            }
+            if let Some(net) = known.network(&alias.network) {
+                link::answer_for_others(&self.bridge_name(net.number))?;
+            }
+            link::route_through(&self.handle, alias.address, &tunnel).await?;
+            remote.routed.insert(alias.address);
+        }
+        Ok(changed)
     }
 
     pub async fn attachments(&self) -> BTreeMap<String, Attachment> {
@@ -397,7 +485,11 @@ impl Fabric {
             subnet: self.address(net.number, 0),
             gateway: self.address(net.number, 1),
             internal: net.internal,
-            peers: self.peers(&directory, key),
+            peers: self
+                .peers(&directory, key)
+                .into_iter()
+                .chain(inner.known.aliases(key))
+                .collect(),
         };
         let zones: Vec<firewall::Zone> = inner.known.networks.iter().map(zone).collect();
         firewall::apply(&firewall::script(&self.config.tag, &zones)).await
@@ -438,6 +530,14 @@ impl Fabric {
             }
         }
         self.names.set_members(members);
+        let containers = known.attachments.iter().flat_map(|(id, attachment)| {
+            let interfaces = attachment.interfaces.iter();
+            interfaces.map(|i| (i.network.clone(), id.clone(), i.address))
+        });
+        self.places.send_replace(Arc::new(Places {
+            containers: containers.collect(),
+            aliases: known.aliases.clone(),
+        }));
     }
 
     fn save(&self, known: &Known) -> Result<(), NetError> {
@@ -455,6 +555,11 @@ impl Known {
     fn network(&self, key: &NetworkKey) -> Option<Net> {
         let found = self.networks.iter().find(|(k, _)| k == key);
         found.map(|(_, net)| *net)
+    }
+
+    fn aliases(&self, network: &NetworkKey) -> impl Iterator<Item = Ipv4Addr> {
+        let of = self.aliases.iter().filter(move |a| a.network == *network);
+        of.map(|a| a.address)
     }
 
     /// Takes not the number that was free last: others may still remember its addresses.

@@ -9,6 +9,7 @@ mod firewall;
 mod link;
 mod pool;
 mod ready;
+mod remote;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -78,6 +79,33 @@ pub struct DirectoryEntry {
     pub address: Ipv4Addr,
     /// Only ready replicas are answered while any is ready.
     pub ready: bool,
+}
+
+/// A replica on another machine, reached through an interface that carries packets there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    pub network: NetworkKey,
+    /// Number of its allocation.
+    pub replica: u64,
+    /// As in [`DirectoryEntry`].
+    pub names: Vec<String>,
+    pub ready: bool,
+}
+
+/// The address that stands for a replica on another machine; the same as long as it lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alias {
+    pub network: NetworkKey,
+    pub replica: u64,
+    pub address: Ipv4Addr,
+}
+
+/// All addresses on this agent's networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Networks with the container's id and its address there.
+    pub containers: Vec<(NetworkKey, String, Ipv4Addr)>,
+    pub aliases: Vec<Alias>,
 }
 
 impl NetError {

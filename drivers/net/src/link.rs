@@ -14,7 +14,7 @@ use rtnetlink::packet_core::{
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteScope};
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
@@ -82,6 +82,51 @@ pub async fn bridge(
         .execute()
         .await;
     addressed.map_err(|e| failed("give a bridge its address", e))
+}
+
+/// Whoever asks on `bridge` for an address that lies elsewhere is told to send to us.
+pub fn answer_for_others(bridge: &str) -> Result<(), NetError> {
+    for (setting, value) in [
+        (format!("conf/{bridge}/proxy_arp"), "1"),
+        // At once, not after a random pause.
+        (format!("neigh/{bridge}/proxy_delay"), "0"),
+    ] {
+        let path = format!("/proc/sys/net/ipv4/{setting}");
+        std::fs::write(&path, value).map_err(|e| failed(&format!("write {path}"), e))?;
+    }
+    Ok(())
+}
+
+/// Packets to `address` leave by the interface `through`.
+pub async fn route_through(
+    handle: &Handle,
+    address: Ipv4Addr,
+    through: &str,
+) -> Result<(), NetError> {
+    let at = need(handle, through).await?;
+    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(address, 32)
+        .output_interface(at)
+        .scope(RouteScope::Link)
+        .build();
+    let added = handle.route().add(route).replace().execute().await;
+    added.map_err(|e| failed("route to a far replica", e))
+}
+
+/// A route that is not there is fine.
+pub async fn unroute(handle: &Handle, address: Ipv4Addr, through: &str) -> Result<(), NetError> {
+    let Some(at) = index(handle, through).await? else {
+        return Ok(());
+    };
+    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(address, 32)
+        .output_interface(at)
+        .scope(RouteScope::Link)
+        .build();
+    match handle.route().del(route).execute().await {
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
+        removed => removed.map_err(|e| failed("remove the route to a far replica", e)),
+    }
 }
 
 pub async fn remove(handle: &Handle, name: &str) -> Result<(), NetError> {

@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::fabric::Fabric;
-use crate::{AttachRequest, Attachment, Directory, NetError, NetworkKey};
+use crate::{AttachRequest, Attachment, Directory, NetError, NetworkKey, Places, Remote};
 
 #[derive(Clone, Debug, Default)]
 pub struct NetworkConfig {
@@ -85,6 +87,21 @@ impl Network {
             fabric.set_directory(directory).await
         }))
         .await
+    }
+
+    /// Replicas on other machines, and the interface through which they are reached. Each
+    /// has an address on its network here as long as that network is there.
+    pub async fn set_remotes(&self, tunnel: &str, remotes: Vec<Remote>) -> Result<(), NetError> {
+        let (fabric, tunnel) = (self.fabric.clone(), tunnel.to_string());
+        to_its_end(tokio::spawn(async move {
+            fabric.set_remotes(tunnel, remotes).await
+        }))
+        .await
+    }
+
+    /// Who has which address, whenever that changes.
+    pub fn places(&self) -> watch::Receiver<Arc<Places>> {
+        self.fabric.places()
     }
 
     pub async fn attachments(&self) -> BTreeMap<String, Attachment> {
