@@ -414,6 +414,14 @@ fn event_words(view: &EventView) -> String {
                 };
                 format!("host {} {words}", host.short())
             }
+            H::HostDraining { host, draining } => {
+                let words = if *draining {
+                    "is drained: what runs there moves"
+                } else {
+                    "is drained no more"
+                };
+                format!("host {} {words}", host.short())
+            }
             H::HostLeft { host } => format!("host {} left", host.short()),
         },
         Event::Deployment(event) => match event {
@@ -453,6 +461,39 @@ fn event_words(view: &EventView) -> String {
                 "{deployment} {service}.{replica} placed as {allocation} on {}",
                 host.short()
             ),
+            D::AllocationLeaves {
+                deployment,
+                allocation,
+                service,
+                replica,
+            } => format!("{deployment} {service}.{replica} ({allocation}) leaves"),
+            D::Unplaced {
+                deployment,
+                service,
+                replica,
+                why,
+            } => format!("{deployment} {service}.{replica} has no place yet: {why}"),
+            D::ReleaseGood {
+                deployment,
+                release,
+            } => format!("{deployment} release {release} is good"),
+            D::ReleaseStuck {
+                deployment,
+                release,
+                why,
+            } => format!("{deployment} release {release} is stuck: {why}"),
+            D::RolledBack {
+                deployment,
+                from,
+                to,
+                release,
+                why,
+            } => {
+                let because = if why.is_empty() { "on request" } else { why };
+                format!(
+                    "{deployment} back from release {from} to {to}, as release {release}: {because}"
+                )
+            }
             D::FundsLow {
                 deployment,
                 until_ms,

@@ -8,7 +8,8 @@ use utoipa::openapi::{Ref, RefOr};
 use crate::{
     AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus, DeploymentView,
     EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine, NetworkFile, Quote,
-    QuoteRequest, Routes, Stats, Submit, Submitted, Supply, TransactionView, UsageProof, WhyView,
+    QuoteRequest, ReleaseView, Routes, Stats, Submit, Submitted, Supply, TransactionView,
+    UsageProof, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -270,6 +271,11 @@ fn of_validators() -> Vec<Endpoint> {
             "/v1/deployments/{id}",
             "A deployment.",
             json(named::<DeploymentView>),
+        ),
+        get(
+            "/v1/deployments/{id}/releases",
+            "Its releases, the latest first.",
+            json(listed::<ReleaseView>),
         ),
         get(
             "/v1/allocations",

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-pub use ledger::deployment::Change;
-use ledger::deployment::Funding;
+pub use ledger::deployment::{Cause, Change, Funding, Rollout, Setback, Unplaced};
 use ledger::lease::Desired;
 use ledger::{Params, Rejection, Tariff};
 use serde::{Deserialize, Serialize};
@@ -182,6 +181,9 @@ pub struct AccountView {
     /// Highest used; sign the next transaction with one more.
     pub nonce: u64,
     pub height: u64,
+    /// Test credits that the network would still give it; 0 once they were taken.
+    #[schema(value_type = String)]
+    pub gift: Amount,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -198,6 +200,10 @@ pub struct HostView {
     pub free: Resources,
     pub online: bool,
     pub cordoned: bool,
+    /// What runs here moves to other hosts.
+    pub draining: bool,
+    /// Gets new work from then on, if it is in the future: it fell silent before.
+    pub trusted_ms: u64,
     pub last_seen_ms: u64,
     pub allocations: u32,
     #[schema(value_type = String)]
@@ -267,6 +273,8 @@ pub struct Peer {
     pub networks: BTreeMap<String, Vec<String>>,
     #[schema(value_type = Object)]
     pub status: AllocationStatus,
+    /// It may be sent something new: it is wanted there, ready, and its host is heard.
+    pub ready: bool,
 }
 
 // --- deployments
@@ -292,7 +300,34 @@ pub struct DeploymentView {
     #[schema(value_type = String)]
     pub charged: Amount,
     pub dry_ms: u64,
+    /// The last release of which every replica came good; 0 if none has yet.
+    pub good: u32,
+    /// Under way while the latest release has not come good.
+    #[schema(value_type = Object)]
+    pub rollout: Option<Rollout>,
+    /// The last release that failed, and why.
+    #[schema(value_type = Object)]
+    pub setback: Option<Setback>,
+    /// Replicas that are wanted and have no place, and why.
+    #[schema(value_type = Object)]
+    pub unplaced: Vec<Unplaced>,
     pub allocations: Vec<AllocationView>,
+}
+
+/// One release of a deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseView {
+    pub release: u32,
+    pub made_ms: u64,
+    /// `deployed`, or `{"rolled_back": {"to": 1, "why": "…"}}`.
+    #[schema(value_type = Object)]
+    pub cause: Cause,
+    /// It is the latest.
+    pub latest: bool,
+    /// It is the last of which every replica came good.
+    pub good: bool,
+    #[schema(value_type = Object)]
+    pub spec: DeploymentSpec,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, EventProof,
-    EventView, HostPlan, HostView, LogLine, NetworkFile, Problem, Quote, QuoteRequest, RequestAuth,
-    Routes, Stats, Submit, Submitted, Supply, TransactionStatus, TransactionView, UsageProof,
-    WhyView,
+    EventView, HostPlan, HostView, LogLine, NetworkFile, Problem, Quote, QuoteRequest, ReleaseView,
+    RequestAuth, Routes, Stats, Submit, Submitted, Supply, TransactionStatus, TransactionView,
+    UsageProof, WhyView,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -352,6 +352,11 @@ impl Client {
 
     pub async fn deployment(&self, id: DeploymentId) -> Result<DeploymentView, SdkError> {
         self.get(&format!("/v1/deployments/{id}")).await
+    }
+
+    /// Releases of a deployment that are kept, the latest first.
+    pub async fn releases(&self, id: DeploymentId) -> Result<Vec<ReleaseView>, SdkError> {
+        self.get(&format!("/v1/deployments/{id}/releases")).await
     }
 
     pub async fn allocations(

@@ -140,10 +140,11 @@ impl State {
         verified: &dyn Fn(&Digest) -> bool,
     ) -> Result<Executed, BrokenInvariant> {
         let mut state = self.clone();
+        let before_ms = state.globals.time_ms;
         state.globals.height = env.height;
         state.globals.time_ms = env.time_ms;
         let mut context = Context::new(state, env);
-        context.pass_time();
+        context.pass_time(before_ms);
         let decoded: Vec<_> = transactions
             .iter()
             .map(|bytes| decode(bytes.as_ref()).map(|t| (t.id(), t)))
@@ -261,6 +262,25 @@ impl Context {
         self.routes_changed = true;
     }
 
+    /// Looks after the replicas of all deployments in which something changed, and of those
+    /// whose time has come.
+    fn tend_seats(&mut self) {
+        /// Deployments in one block that are looked at for the time's sake only.
+        const LOOKS_MAX: usize = 500;
+        let now = self.env.time_ms;
+        let looks = self.state.index.looks.iter();
+        let due: Vec<_> = looks
+            .take_while(|(at, _)| *at <= now)
+            .take(LOOKS_MAX)
+            .map(|(_, id)| *id)
+            .collect();
+        let mut ids = self.touched.clone();
+        ids.extend(due);
+        for id in ids {
+            deployment::tend(self, &id);
+        }
+    }
+
     /// Plans get their next number once per block, however much changed.
     fn number_plans(&mut self) {
         for id in std::mem::take(&mut self.touched) {
@@ -293,8 +313,8 @@ impl Context {
         }
     }
 
-    fn pass_time(&mut self) {
-        host::pass_time(self);
+    fn pass_time(&mut self, before_ms: u64) {
+        host::pass_time(self, before_ms);
         self.turn_wheel();
     }
 
@@ -303,6 +323,7 @@ impl Context {
         before: &State,
         outcomes: Vec<Outcome>,
     ) -> Result<Executed, BrokenInvariant> {
+        self.tend_seats();
         self.number_plans();
         let Self {
             mut state, events, ..
@@ -316,7 +337,7 @@ impl Context {
         state.hosts.changes(&mut changes);
         state.deployments.changes(&mut changes);
         state.allocations.changes(&mut changes);
-        state.retired.changes(&mut changes);
+        state.releases.changes(&mut changes);
         changes.sort_unstable();
         state.forget_changed();
         Ok(Executed {

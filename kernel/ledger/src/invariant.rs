@@ -138,7 +138,7 @@ fn check_host(state: &State, id: &HostId) -> Result<(), BrokenInvariant> {
     }
     let agree = match (host, entry) {
         (Some(host), Some(entry)) => {
-            host.free == entry.free && entry.available == (host.online && !host.cordoned)
+            host.free == entry.free && entry.available == state.index.takes_work(*id, host)
         }
         (None, None) => true,
         _ => false,

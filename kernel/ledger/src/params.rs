@@ -42,9 +42,10 @@ pub struct Params {
     pub tariff: Tariff,
     /// A host reports usage this often while something runs on it.
     pub report_interval_ms: u64,
-    /// A host that reports nothing sends a heartbeat this often.
+    /// A host that reports nothing sends a heartbeat this often; see [`crate::State::liveness`].
     pub heartbeat_ms: u64,
-    /// No word for so long: the host counts as offline, gets nothing new, is not routed to.
+    /// No word for so long: the host counts as offline, gets nothing new, is not routed to,
+    /// and its replicas get other places.
     pub host_timeout_ms: u64,
     /// Escrow is kept filled for so much time at the worst-case burn.
     pub escrow_target_ms: u64,
@@ -64,8 +65,8 @@ impl Params {
         Self {
             tariff: Tariff::FIXED,
             report_interval_ms: 5_000,
-            heartbeat_ms: 10_000,
-            host_timeout_ms: 30_000,
+            heartbeat_ms: 1_000,
+            host_timeout_ms: 3_500,
             escrow_target_ms: 3_600_000,
             alert_ms: 3_600_000,
             clock_skew_ms: 2_000,

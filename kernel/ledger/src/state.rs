@@ -10,7 +10,7 @@ use types::{
 };
 
 use crate::account::Account;
-use crate::deployment::{Deployment, Funding};
+use crate::deployment::{Deployment, Funding, Release};
 use crate::host::Host;
 use crate::lease::Allocation;
 use crate::table::{Table, state_key};
@@ -30,6 +30,8 @@ pub struct Globals {
     pub deployments: u64,
     pub allocations: u64,
     pub receipts: u64,
+    /// Silence counts from here: blocks had stopped before, and nobody could be heard.
+    pub awake_ms: u64,
     /// Last height at which something changed that requests are routed by: which replicas
     /// are meant to run, ready and where, published ports, hosts. Routes need not be read
     /// again while it stands still.
@@ -44,8 +46,7 @@ pub struct State {
     pub hosts: Table<HostId, Host>,
     pub deployments: Table<DeploymentId, Deployment>,
     pub allocations: Table<AllocationId, Allocation>,
-    /// What live allocations run by whose service a later release changed or dropped.
-    pub retired: Table<AllocationId, ServiceSpec>,
+    pub releases: Table<(DeploymentId, u32), Release>,
     pub(crate) index: Index,
 }
 
@@ -70,6 +71,10 @@ pub(crate) struct Index {
     /// When a deployment's funds are looked at again.
     pub wheel: OrdSet<(u64, DeploymentId)>,
     pub due: OrdMap<DeploymentId, u64>,
+    /// When a deployment's replicas are looked at again, whatever happens.
+    pub looks: OrdSet<(u64, DeploymentId)>,
+    /// Hosts that came back and get new work only later.
+    pub probation: OrdSet<(u64, HostId)>,
     /// Sums of all purses and escrows, kept along to check every block in O(changes).
     pub spendable: u128,
     pub escrow: u128,
@@ -99,6 +104,7 @@ impl State {
             deployments: 0,
             allocations: 0,
             receipts: 0,
+            awake_ms: genesis.time_ms,
             routes_height: 0,
         };
         let mut state = Self {
@@ -107,7 +113,7 @@ impl State {
             hosts: Table::new("hosts"),
             deployments: Table::new("deployments"),
             allocations: Table::new("allocations"),
-            retired: Table::new("retired"),
+            releases: Table::new("releases"),
             index: Index::empty(0),
         };
         state.forget_changed();
@@ -122,7 +128,7 @@ impl State {
         self.hosts.forget_changed();
         self.deployments.forget_changed();
         self.allocations.forget_changed();
-        self.retired.forget_changed();
+        self.releases.forget_changed();
     }
 
     /// Canonical bytes of everything that is not an index.
@@ -132,7 +138,7 @@ impl State {
         self.hosts.save(&mut out);
         self.deployments.save(&mut out);
         self.allocations.save(&mut out);
-        self.retired.save(&mut out);
+        self.releases.save(&mut out);
         out
     }
 
@@ -145,7 +151,7 @@ impl State {
             hosts: Table::load("hosts", input)?,
             deployments: Table::load("deployments", input)?,
             allocations: Table::load("allocations", input)?,
-            retired: Table::load("retired", input)?,
+            releases: Table::load("releases", input)?,
             index: Index::empty(0),
         };
         if !input.is_empty() {
@@ -163,14 +169,17 @@ impl State {
     fn reindex(&mut self) {
         let seed = u64::from_le_bytes(self.globals.network.0[..8].try_into().expect("eight"));
         let mut index = Index::empty(seed);
-        let fleet = Arc::make_mut(&mut index.fleet);
         for (id, host) in self.hosts.iter() {
-            fleet.set(*id, entry(host));
             index.host_names.insert(host.name.clone(), *id);
             index.owned_hosts.insert((host.owner, *id));
             if host.online {
                 index.seen.insert((host.last_seen_ms, *id));
             }
+            if host.trusted_ms > self.globals.time_ms {
+                index.probation.insert((host.trusted_ms, *id));
+            }
+            let available = index.takes_work(*id, host);
+            Arc::make_mut(&mut index.fleet).set(*id, entry(host, available));
         }
         for (id, deployment) in self.deployments.iter() {
             index.by_owner.insert((deployment.owner, *id));
@@ -181,6 +190,9 @@ impl State {
             index.note_funding(*id, deployment);
             if !deployment.allocations.is_empty() {
                 index.set_due(*id, deployment.due_ms);
+            }
+            if deployment.look_ms > 0 {
+                index.looks.insert((deployment.look_ms, *id));
             }
         }
         for (id, allocation) in self.allocations.iter() {
@@ -205,7 +217,7 @@ impl State {
         self.hosts.records(&mut all);
         self.deployments.records(&mut all);
         self.allocations.records(&mut all);
-        self.retired.records(&mut all);
+        self.releases.records(&mut all);
         all.sort_unstable();
         all
     }
@@ -277,12 +289,16 @@ impl State {
     /// What an allocation runs by: the service as its own release had it while the lease is
     /// open, else as the latest release has it.
     pub fn service_of(&self, id: AllocationId) -> Option<&ServiceSpec> {
-        if let Some(service) = self.retired.get(&id) {
-            return Some(service);
-        }
         let allocation = self.allocations.get(&id)?;
-        let deployment = self.deployments.get(&allocation.deployment)?;
-        deployment.spec.services.get(&allocation.service)
+        let name = &allocation.service;
+        let own = self
+            .releases
+            .get(&(allocation.deployment, allocation.release))
+            .and_then(|release| release.spec.services.get(name));
+        own.or_else(|| {
+            let deployment = self.deployments.get(&allocation.deployment)?;
+            deployment.spec.services.get(name)
+        })
     }
 
     pub fn host_named(&self, name: &str) -> Option<HostId> {
@@ -303,8 +319,11 @@ impl State {
 
     /// The scheduler's view follows the host's record.
     pub(crate) fn refresh_host(&mut self, id: &HostId) {
-        match self.hosts.get(id).map(entry) {
-            Some(entry) => self.fleet_mut().set(*id, entry),
+        match self.hosts.get(id) {
+            Some(host) => {
+                let entry = entry(host, self.index.takes_work(*id, host));
+                self.fleet_mut().set(*id, entry);
+            }
             None => self.fleet_mut().remove(id),
         }
     }
@@ -330,9 +349,17 @@ impl Index {
             seen: OrdSet::new(),
             wheel: OrdSet::new(),
             due: OrdMap::new(),
+            looks: OrdSet::new(),
+            probation: OrdSet::new(),
             spendable: 0,
             escrow: 0,
         }
+    }
+
+    /// May anything new be placed on the host?
+    pub fn takes_work(&self, id: HostId, host: &Host) -> bool {
+        let waits = self.probation.contains(&(host.trusted_ms, id));
+        host.online && !host.cordoned && !host.draining && !waits
     }
 
     /// Name, label and ports belong to a live deployment.
@@ -394,7 +421,7 @@ pub(crate) fn published(
         .filter_map(|p| Some((p.protocol, p.published?)))
 }
 
-fn entry(host: &Host) -> HostEntry {
+fn entry(host: &Host, available: bool) -> HostEntry {
     HostEntry {
         owner: host.owner,
         machine: host.machine,
@@ -403,7 +430,7 @@ fn entry(host: &Host) -> HostEntry {
         capacity: host.offer.capacity,
         free: host.free,
         price_multiplier_milli: host.offer.price_multiplier_milli,
-        available: host.online && !host.cordoned,
+        available,
         successes: host.successes,
         failures: host.failures,
     }

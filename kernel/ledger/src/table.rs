@@ -1,6 +1,7 @@
 //! A typed part of the state that knows which of its records a block has changed.
 
 use std::collections::BTreeSet;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -42,6 +43,10 @@ where
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.records.iter().map(|(k, v)| (k, v.as_ref()))
+    }
+
+    pub fn range(&self, keys: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.records.range(keys).map(|(k, v)| (k, v.as_ref()))
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {
@@ -127,8 +132,8 @@ where
 /// Name of a record in the authenticated store, where its value is
 /// `Digest::of_value(table, record)`.
 ///
-/// Tables: `globals` (key `()`), `accounts`, `hosts`, `deployments`, `allocations` and
-/// `retired`, keyed by their ids.
+/// Tables: `globals` (key `()`), `accounts`, `hosts`, `deployments` and `allocations`, keyed
+/// by their ids, and `releases`, keyed by deployment and number.
 pub fn state_key<K: BorshSerialize>(table: &str, key: &K) -> Digest {
     Digest::of_value("runrig-state", &(table, key))
 }

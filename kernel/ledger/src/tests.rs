@@ -381,7 +381,7 @@ fn a_silent_host_is_offline_and_takes_nothing() {
     world
         .ask(1, deploy(project("p", &[("a", service(500, 1))])))
         .expect("deployed");
-    world.block(31_000, &[]);
+    world.pass(4, &[10]);
     assert!(!world.state.hosts.get(&id(10)).expect("known").online);
     let refused = world
         .ask(1, deploy(project("q", &[("a", service(1, 1))])))
@@ -409,6 +409,7 @@ fn a_silent_host_is_offline_and_takes_nothing() {
     world
         .ask(10, Call::Host(host::Call::Heartbeat))
         .expect("back");
+    world.pass(11, &[]);
     world
         .ask(1, deploy(project("q", &[("a", service(1, 1))])))
         .expect("placed again");

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use types::{
-    AccountId, AllocationId, Amount, DeploymentSpec, Digest, ImageRef, Offer, Resources, SecretKey,
-    ServiceSpec, Usage,
+    AccountId, AllocationId, AllocationStatus, Amount, DeploymentSpec, Digest, ImageRef, Offer,
+    Resources, RunState, SecretKey, ServiceSpec, Usage,
 };
 
 use crate::deployment::Call as Deploy;
@@ -91,6 +91,62 @@ impl World {
         let transaction = self.sign(who, call);
         let executed = self.block(100, &[transaction]);
         executed.outcomes[0].rejection.clone().map_or(Ok(()), Err)
+    }
+
+    /// Time goes by, with a block each second as on an idle network, and all hosts but
+    /// `silent` are heard.
+    pub fn pass(&mut self, seconds: u64, silent: &[u8]) {
+        for _ in 0..seconds {
+            let heard: Vec<u8> = (0..FAUCET)
+                .filter(|n| !silent.contains(n) && self.state.hosts.get(&id(*n)).is_some())
+                .collect();
+            let beats: Vec<_> = heard
+                .into_iter()
+                .map(|n| self.sign(n, Call::Host(host::Call::Heartbeat)))
+                .collect();
+            self.block(1_000, &beats);
+        }
+    }
+
+    /// The allocation's host says what state it is in.
+    pub fn report_state(&mut self, allocation: u64, change: impl FnOnce(&mut AllocationStatus)) {
+        let id = AllocationId(allocation);
+        let known = self.state.allocations.get(&id).expect("there").clone();
+        let mut status = known.status;
+        change(&mut status);
+        let who = (0..=255)
+            .find(|n| self::id(*n) == known.host)
+            .expect("ours");
+        let plan = self.state.hosts.get(&known.host).expect("there").plan;
+        let statuses = vec![(id, status)];
+        self.ask(who, Call::Lease(Lease::ReportStatus { plan, statuses }))
+            .expect("reported");
+    }
+
+    pub fn runs(&mut self, allocation: u64) {
+        self.report_state(allocation, |s| s.state = RunState::Running);
+    }
+
+    /// The last usage report of a removed allocation.
+    pub fn ends(&mut self, allocation: u64) {
+        let known = self
+            .state
+            .allocations
+            .get(&AllocationId(allocation))
+            .expect("there")
+            .clone();
+        let who = (0..=255)
+            .find(|n| self::id(*n) == known.host)
+            .expect("ours");
+        let interval = self.state.hosts.get(&known.host).expect("there").interval + 1;
+        let mut last = line(
+            allocation,
+            known.sequence + 1,
+            self.state.time_ms(),
+            known.usage,
+        );
+        last.last = true;
+        self.ask(who, report(interval, vec![last])).expect("ended");
     }
 
     /// The authenticated store, kept up by changes alone, holds what the state holds.

@@ -88,6 +88,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
                 reporter::usage(shared).await;
             }
         }),
+        tokio::spawn({
+            let shared = shared.clone();
+            async move {
+                reporter::heartbeat(shared).await;
+            }
+        }),
     ] {
         background.spawn(async move {
             let _ = task.await;
@@ -301,7 +307,7 @@ fn directory(plan: &api::HostPlan) -> Directory {
                 },
                 names,
                 address: (*address).into(),
-                ready: peer.status.is_ready(),
+                ready: peer.ready,
             });
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ledger::Call;
 use sdk::{Client, SdkError};
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 use types::{HostId, SecretKey};
 
 /// Signs as the host. One transaction at a time: nonces follow each other without races.
@@ -14,6 +15,8 @@ pub struct LedgerLink {
     key: SecretKey,
     pub host: HostId,
     turn: Mutex<()>,
+    /// When the ledger last took something.
+    heard: std::sync::Mutex<Instant>,
 }
 
 impl LedgerLink {
@@ -23,6 +26,7 @@ impl LedgerLink {
             client,
             key,
             turn: Mutex::new(()),
+            heard: std::sync::Mutex::new(Instant::now()),
         }
     }
 
@@ -33,10 +37,14 @@ impl LedgerLink {
     /// Returns when the ledger has applied the call; a rejection is an error.
     pub async fn submit(&self, call: Call) -> Result<(), SdkError> {
         let _turn = self.turn.lock().await;
-        self.client
-            .submit_and_wait(&self.key, call)
-            .await
-            .map(|_| ())
+        self.client.submit_and_wait(&self.key, call).await?;
+        *self.heard.lock().expect("not poisoned") = Instant::now();
+        Ok(())
+    }
+
+    /// When the ledger last took something from this host.
+    pub fn heard(&self) -> Instant {
+        *self.heard.lock().expect("not poisoned")
     }
 }
 

@@ -18,17 +18,26 @@ const STATUSES_MAX: usize = 200;
 const LINES_MAX: usize = 500;
 const RECORDS_BYTES_MAX: u64 = 16 << 20;
 
-/// Samples every running container once a second; walks disks less often.
+/// Walking disks takes at most one part in so many of the time.
+const WALK_SHARE: u32 = 50;
+const WALK_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Samples every running container once a second, and what is on disk as often as that is
+/// cheap.
 pub async fn meter(shared: Arc<Shared>) -> std::convert::Infallible {
-    let mut round = 0u64;
+    let mut walk_due = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        round += 1;
         let shared = shared.clone();
-        let walk = round % 5 == 1;
+        let began = Instant::now();
+        let walk = began >= walk_due;
         let sampled = tokio::task::spawn_blocking(move || sample(&shared, walk)).await;
+        if walk {
+            let pause = (began.elapsed() * WALK_SHARE).min(WALK_PAUSE_MAX);
+            walk_due = Instant::now() + pause;
+        }
         if let Err(error) = sampled {
             tracing::error!(%error, "metering");
         }
@@ -88,9 +97,28 @@ fn keep_for_later(shared: &Shared, batch: Vec<(AllocationId, AllocationStatus)>)
     }
 }
 
+/// A sign of life whenever nothing else has been said for as long as the plan allows.
+pub async fn heartbeat(shared: Arc<Shared>) -> std::convert::Infallible {
+    loop {
+        let Some(plan) = shared.plan() else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let due = shared.link.heard() + Duration::from_millis(plan.params.heartbeat_ms);
+        if Instant::now() < due {
+            tokio::time::sleep_until(due).await;
+            continue;
+        }
+        let call = ledger::Call::Host(ledger::host::Call::Heartbeat);
+        if let Err(error) = shared.link.submit(call).await {
+            tracing::warn!(%error, "heartbeat");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
 /// Reports usage each interval, at once when a container is gone for good.
 pub async fn usage(shared: Arc<Shared>) -> std::convert::Infallible {
-    let mut heard = Instant::now();
     let mut interval = None;
     loop {
         let Some(plan) = shared.plan() else {
@@ -101,28 +129,14 @@ pub async fn usage(shared: Arc<Shared>) -> std::convert::Infallible {
             () = tokio::time::sleep(Duration::from_millis(plan.params.report_interval_ms)) => {}
             () = shared.usage_due.notified() => {}
         }
-        match report(&shared, &plan, &mut interval).await {
-            Ok(true) => heard = Instant::now(),
-            Ok(false) if heard.elapsed() >= Duration::from_millis(plan.params.heartbeat_ms) => {
-                match shared
-                    .link
-                    .submit(ledger::Call::Host(ledger::host::Call::Heartbeat))
-                    .await
-                {
-                    Ok(()) => heard = Instant::now(),
-                    Err(error) => tracing::warn!(%error, "heartbeat"),
-                }
-            }
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(%error, "usage cannot be reported; it is kept and sent later")
-            }
+        if let Err(error) = report(&shared, &plan, &mut interval).await {
+            tracing::warn!(%error, "usage cannot be reported; it is kept and sent later");
         }
     }
 }
 
-/// One report; whether anything was said. `interval` is the number of the last one taken.
-async fn report(shared: &Shared, plan: &api::HostPlan, interval: &mut Option<u64>) -> Result<bool> {
+/// One report, if there is anything to say. `interval` is the number of the last one taken.
+async fn report(shared: &Shared, plan: &api::HostPlan, interval: &mut Option<u64>) -> Result<()> {
     let mut records = Vec::new();
     let books = shared.open_books();
     let now = now_ms();
@@ -135,7 +149,7 @@ async fn report(shared: &Shared, plan: &api::HostPlan, interval: &mut Option<u64
         }
     }
     if records.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     let number = match *interval {
         Some(n) => n + 1,
@@ -152,7 +166,7 @@ async fn report(shared: &Shared, plan: &api::HostPlan, interval: &mut Option<u64
     match send(shared, number, &records).await {
         Ok(()) => {
             *interval = Some(number);
-            return Ok(true);
+            return Ok(());
         }
         Err(error) if error.is_rejection() => {
             tracing::warn!(%error, "the ledger refused a usage report; sending line by line");
@@ -181,7 +195,7 @@ async fn report(shared: &Shared, plan: &api::HostPlan, interval: &mut Option<u64
         }
     }
     *interval = Some(number);
-    Ok(true)
+    Ok(())
 }
 
 type Entry = (Arc<std::sync::Mutex<crate::book::Book>>, UsageRecord, bool);

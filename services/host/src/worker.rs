@@ -109,7 +109,7 @@ impl Worker {
                     )
                     .await;
                 }
-                Desired::Run => self.serve(&planned).await,
+                Desired::Run | Desired::Drain => self.serve(&planned).await,
             }
         }
     }

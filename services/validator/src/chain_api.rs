@@ -268,6 +268,7 @@ fn host_of(event: &ledger::host::Event) -> HostId {
         | H::HostOnline { host }
         | H::HostOffline { host, .. }
         | H::HostCordoned { host, .. }
+        | H::HostDraining { host, .. }
         | H::HostLeft { host } => *host,
     }
 }
@@ -283,6 +284,11 @@ fn deployment_of(event: &Event) -> Option<DeploymentId> {
             | D::SetRunning { deployment, .. }
             | D::Restarted { deployment, .. }
             | D::AllocationPlaced { deployment, .. }
+            | D::AllocationLeaves { deployment, .. }
+            | D::Unplaced { deployment, .. }
+            | D::ReleaseGood { deployment, .. }
+            | D::ReleaseStuck { deployment, .. }
+            | D::RolledBack { deployment, .. }
             | D::FundsLow { deployment, .. }
             | D::Frozen { deployment }
             | D::Thawed { deployment } => *deployment,

@@ -272,6 +272,10 @@ pub async fn account(State(app): State<App>, Named(id): Named<String>) -> Answer
         .map_err(|e: types::IdError| Refused::invalid("account", e.to_string()))?;
     let state = app.state();
     let account = state.account(&id);
+    let gift = match account.faucet_used {
+        true => types::Amount::ZERO,
+        false => state.params().faucet,
+    };
     Ok(Json(api::AccountView {
         account: id,
         balance: account.balance(),
@@ -279,6 +283,7 @@ pub async fn account(State(app): State<App>, Named(id): Named<String>) -> Answer
         held: account.held,
         nonce: account.nonce,
         height: state.height(),
+        gift,
     }))
 }
 
@@ -387,6 +392,17 @@ pub async fn deployments(
         }
     })
     .await?
+}
+
+pub async fn releases(
+    State(app): State<App>,
+    Named(id): Named<String>,
+) -> Answer<Vec<api::ReleaseView>> {
+    let next = "See `runrig ps -a`.";
+    let id: DeploymentId = id.parse().map_err(|_| Refused::not_found(&id, next))?;
+    views::releases(&app.state(), id)
+        .map(Json)
+        .ok_or_else(|| Refused::not_found(&id.to_string(), next))
 }
 
 pub async fn deployment(

@@ -27,6 +27,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/hosts/{id}/plan", get(http::plan)),
         ("/v1/deployments", get(http::deployments)),
         ("/v1/deployments/{id}", get(http::deployment)),
+        ("/v1/deployments/{id}/releases", get(http::releases)),
         ("/v1/allocations", get(http::allocations)),
         ("/v1/allocations/{id}", get(http::allocation)),
         ("/v1/allocations/{id}/why", get(http::why)),

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::{
-    AllocationView, DeploymentView, HostPlan, HostView, Peer, PlannedAllocation, Route, Routes,
-    Upstream, WhyView,
+    AllocationView, DeploymentView, HostPlan, HostView, Peer, PlannedAllocation, ReleaseView,
+    Route, Routes, Upstream, WhyView,
 };
-use ledger::State;
 use ledger::deployment::Funding;
 use ledger::lease::{Allocation, Desired};
+use ledger::{Params, State};
 use types::{AllocationId, Amount, DeploymentId, HostId, Protocol, ServiceSpec};
 
 /// Allocations that a deployment's view lists.
@@ -25,6 +25,8 @@ pub fn host(state: &State, id: HostId) -> Option<HostView> {
         free: host.free,
         online: host.online,
         cordoned: host.cordoned,
+        draining: host.draining,
+        trusted_ms: host.trusted_ms,
         last_seen_ms: host.last_seen_ms,
         allocations: state.allocations_on(&id).count() as u32,
         earned: host.earned,
@@ -77,6 +79,10 @@ pub fn deployment(state: &State, id: DeploymentId) -> Option<DeploymentView> {
         escrow: deployment.escrow,
         charged: deployment.charged,
         dry_ms: deployment.dry_ms,
+        good: deployment.good,
+        rollout: deployment.rollout.clone(),
+        setback: deployment.setback.clone(),
+        unplaced: deployment.unplaced.clone(),
         allocations: deployment
             .allocations
             .iter()
@@ -84,6 +90,20 @@ pub fn deployment(state: &State, id: DeploymentId) -> Option<DeploymentView> {
             .filter_map(|a| allocation(state, *a))
             .collect(),
     })
+}
+
+/// The releases of a deployment that are kept, latest first.
+pub fn releases(state: &State, id: DeploymentId) -> Option<Vec<ReleaseView>> {
+    let deployment = state.deployments.get(&id)?;
+    let all = state.releases_of(id).map(|(number, release)| ReleaseView {
+        release: number,
+        made_ms: release.made_ms,
+        cause: release.cause.clone(),
+        latest: number == deployment.release,
+        good: number == deployment.good,
+        spec: release.spec.clone(),
+    });
+    Some(all.rev().collect())
 }
 
 /// What `id` should run, and the replicas beside which it runs.
@@ -119,6 +139,7 @@ pub fn plan(state: &State, id: HostId) -> Option<HostPlan> {
                 same_machine: there.is_some_and(|h| h.machine == host.machine),
                 networks: spec.map(|s| s.networks.clone()).unwrap_or_default(),
                 status: peer.status.clone(),
+                ready: takes_requests(peer, there),
             })
         })
         .collect();
@@ -127,7 +148,14 @@ pub fn plan(state: &State, id: HostId) -> Option<HostPlan> {
         plan: host.plan,
         height: state.height(),
         time_ms: state.time_ms(),
-        params: state.params().clone(),
+        params: {
+            let (heartbeat_ms, host_timeout_ms) = state.liveness();
+            Params {
+                heartbeat_ms,
+                host_timeout_ms,
+                ..state.params().clone()
+            }
+        },
         interval: host.interval,
         allocations,
         peers,
@@ -217,18 +245,23 @@ pub fn routes(state: &State) -> Routes {
     }
 }
 
+/// Wanted there, ready, and its host is heard.
+fn takes_requests(allocation: &Allocation, host: Option<&ledger::host::Host>) -> bool {
+    let heard = host.is_some_and(|h| h.online);
+    heard && allocation.desired == Desired::Run && allocation.status.is_ready()
+}
+
 /// A replica that has an address, and its service.
 fn upstream(state: &State, number: AllocationId) -> Option<(&str, Upstream)> {
     let allocation = state.allocations.get(&number)?;
     let host = state.hosts.get(&allocation.host)?;
-    let wanted = allocation.desired == Desired::Run;
     let upstream = Upstream {
         allocation: number,
         host: allocation.host,
         host_address: host.address.clone(),
         machine: host.machine,
         address: *allocation.status.addresses.values().next()?,
-        ready: host.online && wanted && allocation.status.is_ready(),
+        ready: takes_requests(allocation, Some(host)),
     };
     Some((&allocation.service, upstream))
 }

@@ -7,9 +7,8 @@ use types::{
 };
 
 use super::check::check;
-use super::place::place_all;
 use super::quote::{quote_lines, total_hour};
-use super::{Call, Deployment, Event, Funding};
+use super::{Call, Cause, Deployment, Event, Funding, Release, Rollout, release, seats};
 use crate::execute::Context;
 use crate::funds::{START_MS, worst};
 use crate::lease::{self, Desired};
@@ -28,6 +27,10 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             check(&spec, &context.state.globals.params)?;
             context.attempt(|context| deploy(context, sender, spec, price_max_hour))
         }
+        Call::Rollback {
+            deployment,
+            release,
+        } => context.attempt(|context| roll_back(context, sender, deployment, release)),
         Call::Remove {
             deployment,
             volumes,
@@ -53,22 +56,10 @@ fn deploy(
     let now = context.env.time_ms;
     let what = format!("project {}", spec.project);
     let existing = context.state.project(&owner, &spec.project);
-    for (protocol, port) in published(&spec) {
-        let holder = context.state.index.ports.get(&(protocol, port)).copied();
-        if let Some(holder) = holder.filter(|h| Some(*h) != existing) {
-            let other = context.state.deployments.get(&holder);
-            let whose = match other {
-                Some(d) if d.owner == owner => format!("your project {}", d.spec.project),
-                _ => "another account's project".into(),
-            };
-            return Err(Rejection::new(
-                RejectKind::Conflict,
-                what,
-                format!("port {port}/{protocol} is published by {whose}"),
-                "Publish another port, or none: every service is reachable by its domain.",
-            ));
-        }
-    }
+    ports_are_free(context, &owner, existing, &spec).map_err(|why| {
+        let next = "Publish another port, or none: every service is reachable by its domain.";
+        Rejection::new(RejectKind::Conflict, what.clone(), why, next)
+    })?;
     let id = match existing {
         Some(id) => id,
         None => {
@@ -76,7 +67,7 @@ fn deploy(
             DeploymentId(context.state.globals.deployments)
         }
     };
-    let mut deployment = match context.state.deployments.get(&id) {
+    let deployment = match context.state.deployments.get(&id) {
         Some(known) => known.clone(),
         None => Deployment {
             owner,
@@ -88,6 +79,10 @@ fn deploy(
                 volumes: BTreeMap::new(),
             },
             release: 0,
+            good: 0,
+            rollout: None,
+            setback: None,
+            unplaced: Vec::new(),
             created_ms: now,
             updated_ms: now,
             allocations: Vec::new(),
@@ -99,6 +94,7 @@ fn deploy(
             funding: Funding::Good,
             dry_ms: now,
             due_ms: now,
+            look_ms: 0,
         },
     };
     if deployment.funding == Funding::Frozen {
@@ -125,28 +121,130 @@ fn deploy(
         funds,
     )?;
     let changed = changed_services(&deployment.spec, &spec);
-    keep_specs(context, &deployment, &changed);
-    if existing.is_some() {
-        context.state.index.unclaim(&deployment);
-    }
-    deployment.spec = spec;
-    deployment.release = deployment.release.saturating_add(1);
-    deployment.updated_ms = now;
-    let release = deployment.release;
-    context.state.index.claim(id, &deployment);
     context.state.index.by_owner.insert((owner, id));
     context.state.deployments.insert(id, deployment);
+    let release = begin_release(context, &id, spec, Cause::Deployed);
     context.emit(crate::Event::Deployment(Event::Deployed {
         deployment: id,
         owner,
         project: what.trim_start_matches("project ").into(),
         release,
-        changed: changed.iter().cloned().collect(),
+        changed: changed.into_iter().collect(),
     }));
-
-    retire(context, &id, &changed);
     wake(context, &id);
-    place_all(context, &id)?;
+    seats::fill(context, &id)?;
+    context.fund(&id);
+    context.touch(id);
+    Ok(())
+}
+
+/// Makes `spec` what the deployment shall be; its number.
+pub(super) fn begin_release(
+    context: &mut Context,
+    id: &DeploymentId,
+    spec: DeploymentSpec,
+    cause: Cause,
+) -> u32 {
+    let now = context.env.time_ms;
+    let Some(mut deployment) = context.state.deployments.get(id).cloned() else {
+        return 0;
+    };
+    if deployment.release > 0 {
+        context.state.index.unclaim(&deployment);
+    }
+    let back = matches!(&cause, Cause::RolledBack { why, .. } if !why.is_empty());
+    deployment.spec = spec.clone();
+    deployment.release = deployment.release.saturating_add(1);
+    deployment.updated_ms = now;
+    deployment.rollout = Some(Rollout {
+        since_ms: now,
+        back,
+        stuck: None,
+    });
+    let number = deployment.release;
+    context.state.index.claim(*id, &deployment);
+    context.state.deployments.insert(*id, deployment);
+    let release = Release {
+        spec,
+        made_ms: now,
+        cause,
+    };
+    context.state.releases.insert((*id, number), release);
+    release::prune(context, id);
+    number
+}
+
+/// Errors: which port is published by whom.
+pub(super) fn ports_are_free(
+    context: &Context,
+    owner: &AccountId,
+    id: Option<DeploymentId>,
+    spec: &DeploymentSpec,
+) -> Result<(), String> {
+    for (protocol, port) in published(spec) {
+        let holder = context.state.index.ports.get(&(protocol, port)).copied();
+        if let Some(holder) = holder.filter(|h| Some(*h) != id) {
+            let whose = match context.state.deployments.get(&holder) {
+                Some(d) if d.owner == *owner => format!("your project {}", d.spec.project),
+                _ => "another account's project".into(),
+            };
+            return Err(format!("port {port}/{protocol} is published by {whose}"));
+        }
+    }
+    Ok(())
+}
+
+fn roll_back(
+    context: &mut Context,
+    sender: AccountId,
+    id: DeploymentId,
+    release: Option<u32>,
+) -> Result<(), Rejection> {
+    owned(context, &sender, &id, None)?;
+    let latest = context.state.deployments.get(&id).map_or(0, |d| d.release);
+    let reject = |why: String| {
+        let next = "See `runrig releases`.";
+        Err(Rejection::new(
+            RejectKind::NotFound,
+            format!("deployment {id}"),
+            why,
+            next,
+        ))
+    };
+    let to = match release {
+        Some(to) => to,
+        None => {
+            let good = context.state.deployments.get(&id).map_or(0, |d| d.good);
+            let mut earlier = context.state.releases_of(id).map(|(n, _)| n);
+            let before = earlier.rfind(|n| *n < latest);
+            match (good > 0 && good < latest).then_some(good).or(before) {
+                Some(to) => to,
+                None => return reject("it has no earlier release".into()),
+            }
+        }
+    };
+    let Some(known) = context.state.releases.get(&(id, to)) else {
+        return reject(format!("release {to} is not kept"));
+    };
+    let spec = known.spec.clone();
+    ports_are_free(context, &sender, Some(id), &spec).map_err(|why| {
+        let next = "Remove what publishes it, or deploy with another port.";
+        Rejection::new(RejectKind::Conflict, format!("deployment {id}"), why, next)
+    })?;
+    let cause = Cause::RolledBack {
+        to,
+        why: String::new(),
+    };
+    let number = begin_release(context, &id, spec, cause);
+    context.emit(crate::Event::Deployment(Event::RolledBack {
+        deployment: id,
+        from: latest,
+        to,
+        release: number,
+        why: String::new(),
+    }));
+    wake(context, &id);
+    seats::fill(context, &id)?;
     context.fund(&id);
     context.touch(id);
     Ok(())
@@ -214,91 +312,64 @@ fn label(context: &Context, owner: &AccountId, project: &str) -> String {
 
 /// Services whose containers must be made anew; added and removed ones too.
 pub(super) fn changed_services(old: &DeploymentSpec, new: &DeploymentSpec) -> BTreeSet<String> {
+    old.services
+        .keys()
+        .chain(new.services.keys())
+        .filter(|name| !same_service(old, new, name))
+        .cloned()
+        .collect()
+}
+
+/// Would a container of the one do as a container of the other?
+pub(super) fn same_service(old: &DeploymentSpec, new: &DeploymentSpec, name: &str) -> bool {
+    let (Some(a), Some(b)) = (old.services.get(name), new.services.get(name)) else {
+        return false;
+    };
     let networks = |spec: &DeploymentSpec, service: &ServiceSpec| -> Vec<NetworkSpec> {
         let named = service.networks.keys();
         named
             .map(|n| spec.networks.get(n).cloned().unwrap_or_default())
             .collect()
     };
-    old.services
-        .keys()
-        .chain(new.services.keys())
-        .filter(
-            |name| match (old.services.get(*name), new.services.get(*name)) {
-                (Some(a), Some(b)) => {
-                    let b_like_a = ServiceSpec {
-                        replicas: a.replicas,
-                        ..b.clone()
-                    };
-                    *a != b_like_a || networks(old, a) != networks(new, b)
-                }
-                _ => true,
-            },
-        )
-        .cloned()
-        .collect()
+    let b_like_a = ServiceSpec {
+        replicas: a.replicas,
+        update: a.update,
+        ..b.clone()
+    };
+    *a == b_like_a && networks(old, a) == networks(new, b)
 }
 
-/// Hosts end what a release drops by the spec it was started with.
-fn keep_specs(context: &mut Context, old: &Deployment, changed: &BTreeSet<String>) {
-    for id in &old.allocations {
-        let Some(service) = context.state.allocations.get(id).map(|a| &a.service) else {
-            continue;
-        };
-        if let Some(spec) = old.spec.services.get(service)
-            && changed.contains(service)
-            && context.state.retired.get(id).is_none()
-        {
-            context.state.retired.insert(*id, spec.clone());
-        }
-    }
-}
-
-/// What was stopped and is deployed again runs again.
+/// What was stopped and is deployed again runs again, unless the release changed it.
 fn wake(context: &mut Context, id: &DeploymentId) {
-    let deployment = context.state.deployments.get(id);
-    let all = deployment.map_or_else(Vec::new, |d| d.allocations.clone());
-    for id in all {
-        let stopped = context.state.allocations.get(&id);
-        if stopped.is_some_and(|a| a.desired == Desired::Stop)
-            && let Some(allocation) = context.state.allocations.get_mut(&id)
-        {
+    let Some(deployment) = context.state.deployments.get(id) else {
+        return;
+    };
+    let stopped: Vec<AllocationId> = deployment
+        .allocations
+        .iter()
+        .filter(|a| {
+            context.state.allocations.get(a).is_some_and(|a| {
+                let release = context.state.releases.get(&(*id, a.release));
+                a.desired == Desired::Stop
+                    && release.is_some_and(|r| same_service(&r.spec, &deployment.spec, &a.service))
+            })
+        })
+        .copied()
+        .collect();
+    for id in stopped {
+        if let Some(allocation) = context.state.allocations.get_mut(&id) {
             allocation.desired = Desired::Run;
         }
     }
 }
 
-/// Marks for removal what the release does not want any more.
-fn retire(context: &mut Context, id: &DeploymentId, changed: &BTreeSet<String>) {
-    let Some(deployment) = context.state.deployments.get(id) else {
-        return;
-    };
-    let leaving: Vec<AllocationId> = deployment
-        .allocations
-        .iter()
-        .filter(|a| {
-            context.state.allocations.get(a).is_some_and(|a| {
-                let replicas = deployment
-                    .spec
-                    .services
-                    .get(&a.service)
-                    .map_or(0, |s| s.replicas);
-                a.desired != Desired::Remove
-                    && (changed.contains(&a.service) || a.replica > replicas)
-            })
-        })
-        .copied()
-        .collect();
-    for allocation in leaving {
-        retire_one(context, allocation);
-    }
-}
-
-fn retire_one(context: &mut Context, id: AllocationId) {
+/// Marks an allocation for removal; where its host is silent, the lease ends at once.
+pub(super) fn retire_one(context: &mut Context, id: AllocationId) {
     let Some(allocation) = context.state.allocations.get_mut(&id) else {
         return;
     };
     allocation.desired = Desired::Remove;
+    allocation.leave_ms = 0;
     let host = allocation.host;
     context.touch_host(host);
     if context.state.hosts.get(&host).is_none_or(|h| !h.online) {
@@ -362,8 +433,11 @@ fn remove(
     if let Some(deployment) = context.state.deployments.get(&id).cloned() {
         context.state.index.unclaim(&deployment);
     }
+    seats::look_no_more(context, &id);
     if let Some(deployment) = context.state.deployments.get_mut(&id) {
         deployment.removed = true;
+        deployment.unplaced.clear();
+        deployment.rollout = None;
         deployment.remove_volumes = volumes;
         deployment.updated_ms = context.env.time_ms;
         context.state.index.note_funding(id, deployment);
@@ -410,7 +484,7 @@ fn set_running(
     let wanted = desired(context, &id, running);
     for allocation in allocations {
         if let Some(allocation) = context.state.allocations.get_mut(&allocation)
-            && allocation.desired != Desired::Remove
+            && !matches!(allocation.desired, Desired::Remove | Desired::Drain)
         {
             allocation.desired = wanted;
         }
@@ -448,7 +522,7 @@ fn restart(
     let wanted = desired(context, &id, true);
     for allocation in allocations {
         if let Some(allocation) = context.state.allocations.get_mut(&allocation)
-            && allocation.desired != Desired::Remove
+            && !matches!(allocation.desired, Desired::Remove | Desired::Drain)
         {
             allocation.desired = wanted;
             allocation.generation = allocation.generation.saturating_add(1);

@@ -36,6 +36,40 @@ pub enum Event {
         replica: u32,
         host: HostId,
     },
+    /// Removed once it has drained: another replica has its seat, or nobody wants it any more.
+    AllocationLeaves {
+        deployment: DeploymentId,
+        allocation: AllocationId,
+        service: String,
+        replica: u32,
+    },
+    /// A wanted replica has no place, and why; the ledger goes on trying.
+    Unplaced {
+        deployment: DeploymentId,
+        service: String,
+        replica: u32,
+        why: String,
+    },
+    /// Every replica of the release has come good.
+    ReleaseGood {
+        deployment: DeploymentId,
+        release: u32,
+    },
+    /// The release failed and stays as it is.
+    ReleaseStuck {
+        deployment: DeploymentId,
+        release: u32,
+        why: String,
+    },
+    /// `release` is the same as `to` again; `from` failed for the reason given, or, if there
+    /// is none, the owner asked for it.
+    RolledBack {
+        deployment: DeploymentId,
+        from: u32,
+        to: u32,
+        release: u32,
+        why: String,
+    },
     /// Funds will not last `alert_ms` any more.
     FundsLow {
         deployment: DeploymentId,

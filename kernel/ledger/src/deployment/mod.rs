@@ -6,13 +6,17 @@ mod check;
 mod event;
 mod place;
 mod quote;
+mod release;
+mod seats;
 mod state;
 
 pub(crate) use apply::{apply, close_if_ended};
 pub use call::Call;
 pub use event::Event;
 pub use quote::{Change, QuoteLine, QuoteOutcome};
-pub use state::{Deployment, Funding};
+pub use release::{Cause, Release};
+pub(crate) use seats::tend;
+pub use state::{Deployment, Funding, Rollout, Setback, Unplaced};
 
 #[cfg(test)]
 mod tests;

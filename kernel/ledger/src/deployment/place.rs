@@ -1,14 +1,13 @@
-//! Place the replicas of a release: on distinct hosts of distinct owners while there are
-//! enough, and where their volumes are.
+//! Find a place for a replica: on distinct hosts of distinct owners while there are enough,
+//! and where its volumes are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use scheduler::{Fleet, Placement, Reason, Request};
 use types::{
     AllocationId, AllocationStatus, Amount, DeploymentId, HostId, MountSource, ServiceSpec, Usage,
 };
 
-use super::apply::gone;
 use super::{Deployment, Event};
 use crate::execute::Context;
 use crate::lease::{Allocation, Desired};
@@ -18,59 +17,8 @@ use crate::{RejectKind, Rejection};
 /// Ended allocations looked through for where a volume was.
 const FORMER_MAX: usize = 256;
 
-/// Places every replica that the release wants and that is not there.
-///
-/// Errors: `NoHost` if one fits nowhere; what was placed before it must then be undone.
-pub(super) fn place_all(context: &mut Context, id: &DeploymentId) -> Result<(), Rejection> {
-    let Some(deployment) = context.state.deployments.get(id).cloned() else {
-        return Err(gone(id));
-    };
-    let mut homes = Homes::of(&context.state, &deployment);
-    let mut there: BTreeMap<&str, Vec<(u32, HostId)>> = BTreeMap::new();
-    let live: Vec<Allocation> = deployment
-        .allocations
-        .iter()
-        .filter_map(|a| context.state.allocations.get(a))
-        .filter(|a| a.desired != Desired::Remove)
-        .cloned()
-        .collect();
-    for a in &live {
-        there
-            .entry(&a.service)
-            .or_default()
-            .push((a.replica, a.host));
-    }
-    for (name, service) in &deployment.spec.services {
-        let kept = there.remove(name.as_str()).unwrap_or_default();
-        let replicas: BTreeSet<u32> = kept.iter().map(|(replica, _)| *replica).collect();
-        let mut spread = Spread::new(service);
-        for (_, host) in kept {
-            spread.avoid(&context.state.index.fleet, host);
-        }
-        for replica in (1..=service.replicas).filter(|r| !replicas.contains(r)) {
-            let home = homes.find(name, replica, service);
-            let fleet = &context.state.index.fleet;
-            let mut placement = spread
-                .place(fleet, home, context.env.height)
-                .map_err(|reason| no_host(name, replica, service, &reason))?;
-            if home.is_some_and(|home| home != placement.host) {
-                placement.reason.relaxed.push("host of its volumes".into());
-            }
-            spread.avoid(fleet, placement.host);
-            homes.note(service, placement.host);
-            take_seat(
-                context,
-                (*id, &deployment),
-                (name, replica, service),
-                placement,
-            );
-        }
-    }
-    Ok(())
-}
-
 /// Where the replicas of one service may go.
-struct Spread {
+pub(super) struct Spread {
     request: Request,
     /// Rules let go so far. What is free only shrinks while a service is placed, so a rule
     /// that one replica could not keep stays let go for the next.
@@ -78,7 +26,7 @@ struct Spread {
 }
 
 impl Spread {
-    fn new(service: &ServiceSpec) -> Self {
+    pub fn new(service: &ServiceSpec) -> Self {
         Self {
             request: Request {
                 resources: service.resources,
@@ -88,7 +36,7 @@ impl Spread {
         }
     }
 
-    fn avoid(&mut self, fleet: &Fleet, host: HostId) {
+    pub fn avoid(&mut self, fleet: &Fleet, host: HostId) {
         if self.relaxed.len() < 2 {
             self.request.avoid_hosts.insert(host);
         }
@@ -128,45 +76,112 @@ impl Spread {
 
 /// Where replicas were, and where named volumes are.
 #[derive(Default)]
-struct Homes {
+pub(super) struct Homes {
     replica: BTreeMap<(String, u32), HostId>,
     volume: BTreeMap<String, HostId>,
 }
 
+/// Where a replica with named volumes belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// Its own data is there, and nowhere else.
+    Own(HostId),
+    /// Another replica or service has a volume of that name there.
+    Shared(HostId),
+}
+
 impl Homes {
-    fn of(state: &State, deployment: &Deployment) -> Self {
+    pub fn of(state: &State, deployment: &Deployment) -> Self {
         let mut homes = Self::default();
         let former = deployment.ended.len().saturating_sub(FORMER_MAX);
         let ended = deployment.ended.get(former..).unwrap_or_default();
         for id in ended.iter().chain(&deployment.allocations) {
-            let Some(a) = state.allocations.get(id) else {
+            let (Some(a), Some(service)) = (state.allocations.get(id), state.service_of(*id))
+            else {
                 continue;
             };
-            homes.replica.insert((a.service.clone(), a.replica), a.host);
-            if let Some(service) = state.service_of(*id) {
-                homes.note(service, a.host);
-            }
+            homes.note((&a.service, a.replica), service, a.host);
         }
         homes
     }
 
-    /// The replica's own former host; else one where another service has its volume.
-    fn find(&self, name: &str, replica: u32, service: &ServiceSpec) -> Option<HostId> {
+    pub fn find(&self, seat: (&str, u32), service: &ServiceSpec) -> Option<Home> {
         let mut named = volumes(service).peekable();
         named.peek()?;
-        let own = self.replica.get(&(name.to_string(), replica));
-        own.or_else(|| named.find_map(|v| self.volume.get(v)))
-            .copied()
+        let own = self.replica.get(&(seat.0.to_string(), seat.1));
+        let shared = named.find_map(|v| self.volume.get(v));
+        own.map(|host| Home::Own(*host))
+            .or(shared.map(|host| Home::Shared(*host)))
     }
 
-    fn note(&mut self, service: &ServiceSpec, host: HostId) {
+    pub fn note(&mut self, seat: (&str, u32), service: &ServiceSpec, host: HostId) {
         for volume in volumes(service) {
             self.volume.insert(volume.clone(), host);
+            self.replica.insert((seat.0.to_string(), seat.1), host);
         }
     }
 }
 
-fn volumes(service: &ServiceSpec) -> impl Iterator<Item = &String> {
+/// Places one replica and opens its lease.
+///
+/// Errors: `NoHost` if it fits nowhere, or not where its data is; nothing has changed then.
+pub(super) fn place(
+    context: &mut Context,
+    id: &DeploymentId,
+    seat: (&str, u32),
+    service: &ServiceSpec,
+    spread: &mut Spread,
+    homes: &mut Homes,
+) -> Result<(), Rejection> {
+    let home = homes.find(seat, service);
+    // Hosts that have left the network have taken their volumes along.
+    let home = home.filter(|home| {
+        let (Home::Own(host) | Home::Shared(host)) = home;
+        context.state.hosts.get(host).is_some()
+    });
+    let wish = home.map(|home| match home {
+        Home::Own(host) | Home::Shared(host) => host,
+    });
+    let fleet = &context.state.index.fleet;
+    let mut placement = spread
+        .place(fleet, wish, context.env.height)
+        .map_err(|reason| no_host(seat, service, &reason))?;
+    match home {
+        Some(Home::Own(host)) if host != placement.host => {
+            return Err(away_from_home(context, seat, &host));
+        }
+        Some(Home::Shared(host)) if host != placement.host => {
+            placement.reason.relaxed.push("host of its volumes".into());
+        }
+        _ => {}
+    }
+    spread.avoid(fleet, placement.host);
+    homes.note(seat, service, placement.host);
+    take_seat(context, id, seat, service, placement);
+    Ok(())
+}
+
+/// Its volumes are on a host that cannot take it now.
+pub(super) fn away_from_home(context: &Context, seat: (&str, u32), host: &HostId) -> Rejection {
+    let (name, state) = match context.state.hosts.get(host) {
+        Some(h) if !h.online => (h.name.clone(), "is silent"),
+        Some(h) if h.draining => (h.name.clone(), "is being drained"),
+        Some(h) if h.cordoned => (h.name.clone(), "takes no new work"),
+        Some(h) => (h.name.clone(), "has no room for it now"),
+        None => (host.to_string(), "has left"),
+    };
+    Rejection::new(
+        RejectKind::NoHost,
+        format!("service {}", seat.0),
+        format!(
+            "the volumes of replica {} are on {name}, which {state}",
+            seat.1
+        ),
+        "Wait for that host, or give the data up with `runrig down --volumes`.",
+    )
+}
+
+pub(super) fn volumes(service: &ServiceSpec) -> impl Iterator<Item = &String> {
     service.mounts.iter().filter_map(|m| match &m.source {
         MountSource::Volume(name) => Some(name),
         MountSource::Anonymous | MountSource::Tmpfs(_) => None,
@@ -176,10 +191,12 @@ fn volumes(service: &ServiceSpec) -> impl Iterator<Item = &String> {
 /// Reserves the place and opens the lease.
 fn take_seat(
     context: &mut Context,
-    (id, deployment): (DeploymentId, &Deployment),
-    (name, replica, service): (&str, u32, &ServiceSpec),
+    id: &DeploymentId,
+    (name, replica): (&str, u32),
+    service: &ServiceSpec,
     placement: Placement,
 ) {
+    let release = context.state.deployments.get(id).map_or(0, |d| d.release);
     let host = placement.host;
     context.state.fleet_mut().reserve(&host, &service.resources);
     if let Some(record) = context.state.hosts.get_mut(&host) {
@@ -191,12 +208,13 @@ fn take_seat(
     let allocation = AllocationId(context.state.globals.allocations);
     let now = context.env.time_ms;
     let record = Allocation {
-        deployment: id,
-        release: deployment.release,
+        deployment: *id,
+        release,
         service: name.into(),
         replica,
         host,
         desired: Desired::Run,
+        leave_ms: 0,
         generation: 0,
         reserved: service.resources,
         rates: context.state.globals.params.tariff,
@@ -212,11 +230,11 @@ fn take_seat(
     };
     context.state.allocations.insert(allocation, record);
     context.state.index.by_host.insert((host, allocation));
-    if let Some(deployment) = context.state.deployments.get_mut(&id) {
+    if let Some(deployment) = context.state.deployments.get_mut(id) {
         deployment.allocations.push(allocation);
     }
     context.emit(crate::Event::Deployment(Event::AllocationPlaced {
-        deployment: id,
+        deployment: *id,
         allocation,
         service: name.into(),
         replica,
@@ -224,7 +242,7 @@ fn take_seat(
     }));
 }
 
-fn no_host(name: &str, replica: u32, service: &ServiceSpec, reason: &Reason) -> Rejection {
+fn no_host((name, replica): (&str, u32), service: &ServiceSpec, reason: &Reason) -> Rejection {
     let counts: Vec<String> = reason
         .dropped
         .iter()

@@ -7,6 +7,14 @@ pub struct Deployment {
     pub owner: AccountId,
     pub spec: DeploymentSpec,
     pub release: u32,
+    /// The last release of which every replica came good; 0 if none has yet.
+    pub good: u32,
+    /// Under way while the latest release has not come good.
+    pub rollout: Option<Rollout>,
+    /// The last release that failed.
+    pub setback: Option<Setback>,
+    /// Replicas that are wanted and have no place, in order.
+    pub unplaced: Vec<Unplaced>,
     /// Part of its domain: the project name, with a suffix if another owner had it first.
     pub label: String,
     pub created_ms: u64,
@@ -25,6 +33,31 @@ pub struct Deployment {
     pub dry_ms: u64,
     /// When the ledger looks at the funds again.
     pub due_ms: u64,
+    /// When the ledger looks at the replicas again, whatever happens; 0: not by itself.
+    pub look_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Rollout {
+    pub since_ms: u64,
+    /// It undoes a release that failed; if it fails too, it stops.
+    pub back: bool,
+    /// It stopped, old and new replicas are left as they are: why.
+    pub stuck: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Setback {
+    pub release: u32,
+    pub why: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Unplaced {
+    pub service: String,
+    pub replica: u32,
+    pub why: String,
+    pub since_ms: u64,
 }
 
 #[derive(

@@ -1,5 +1,6 @@
 //! Hosts come, speak, fall silent and go.
 
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 use types::{AccountId, Amount, Digest, HostId, Offer, Resources};
@@ -7,10 +8,20 @@ use types::{AccountId, Amount, Digest, HostId, Offer, Resources};
 use super::{Call, Event, Host};
 use crate::execute::Context;
 use crate::lease::{self, Desired};
-use crate::{RejectKind, Rejection};
+use crate::{RejectKind, Rejection, State};
 
-/// Hosts that go offline in one block.
+/// Hosts that go offline or end their probation in one block.
 const TURN_MAX: usize = 1_000;
+/// Leases on hosts that go offline in one block, but for those of the last one.
+const LOST_MAX: usize = 2_000;
+/// Blocks further apart than this were held up, and so was what hosts had to say.
+const GAP_MS: u64 = 2_500;
+/// A host that has come back gets new work after this long, and after twice that for each
+/// time that it had fallen silent shortly before.
+const PROBATION_MS: u64 = 10_000;
+const PROBATION_DOUBLINGS_MAX: u32 = 6;
+/// Silence longer after the last one does not count as flapping.
+const STEADY_MS: u64 = 600_000;
 const ADDRESS_BYTES_MAX: usize = 200;
 /// No machine has more; arithmetic on usage relies on it.
 const CAPACITY_MAX: Resources = Resources {
@@ -20,15 +31,21 @@ const CAPACITY_MAX: Resources = Resources {
     bandwidth_kbps: 1_000_000_000,
 };
 
-/// Hosts that were silent too long are offline; what was to be removed there is closed.
-pub(crate) fn pass_time(context: &mut Context) {
-    let Some(limit) = context
-        .env
-        .time_ms
-        .checked_sub(context.state.globals.params.host_timeout_ms)
-    else {
+/// Hosts that were silent too long are offline; what was to be removed there is closed, and
+/// other replicas get new places if they can.
+///
+/// `before_ms` is the time of the block before.
+pub(crate) fn pass_time(context: &mut Context, before_ms: u64) {
+    let now = context.env.time_ms;
+    end_probation(context, now);
+    if now.saturating_sub(before_ms) > GAP_MS {
+        context.state.globals.awake_ms = now;
+    }
+    let (_, timeout) = context.state.liveness();
+    let limit = now.saturating_sub(timeout);
+    if context.state.globals.awake_ms >= limit {
         return;
-    };
+    }
     let silent: Vec<(u64, HostId)> = context
         .state
         .index
@@ -38,13 +55,25 @@ pub(crate) fn pass_time(context: &mut Context) {
         .take(TURN_MAX)
         .copied()
         .collect();
+    let mut lost = 0;
     for (last_seen_ms, host) in silent {
+        if lost > LOST_MAX {
+            break;
+        }
         context.state.index.seen.remove(&(last_seen_ms, host));
-        let needed = context.state.allocations_on(&host).next().is_some();
+        let leases = context.state.allocations_on(&host).count();
+        lost += leases;
         if let Some(record) = context.state.hosts.get_mut(&host) {
             record.online = false;
-            record.failures = record.failures.saturating_add(needed.into());
+            record.failures = record.failures.saturating_add((leases > 0).into());
+            let steady = last_seen_ms.saturating_sub(record.trusted_ms) > STEADY_MS;
+            record.flaps = if steady {
+                1
+            } else {
+                record.flaps.saturating_add(1)
+            };
         }
+        context.touch_all_on(&host);
         context.state.refresh_host(&host);
         context.touch_routes();
         context.emit(crate::Event::Host(Event::HostOffline {
@@ -63,7 +92,69 @@ pub(crate) fn pass_time(context: &mut Context) {
     }
 }
 
+fn end_probation(context: &mut Context, now: u64) {
+    let ended: Vec<(u64, HostId)> = context
+        .state
+        .index
+        .probation
+        .iter()
+        .take_while(|(at, _)| *at <= now)
+        .take(TURN_MAX)
+        .copied()
+        .collect();
+    for (at, host) in ended {
+        context.state.index.probation.remove(&(at, host));
+        context.state.refresh_host(&host);
+    }
+}
+
+impl State {
+    /// How often a host must be heard, and after how much silence it counts as offline, in
+    /// milliseconds: the more hosts there are, the more seldom, so that signs of life never
+    /// fill the blocks.
+    pub fn liveness(&self) -> (u64, u64) {
+        /// Up to so many hosts speak as often as the parameters say.
+        const HOSTS: u64 = 500;
+        let factor = 1 + self.index.seen.len() as u64 / HOSTS;
+        let params = &self.globals.params;
+        (
+            params.heartbeat_ms.saturating_mul(factor),
+            params.host_timeout_ms.saturating_mul(factor),
+        )
+    }
+}
+
 impl Context {
+    /// Each deployment with a lease on the host is looked at.
+    fn touch_all_on(&mut self, host: &HostId) {
+        let deployments: BTreeSet<_> = self
+            .state
+            .allocations_on(host)
+            .map(|(_, a)| a.deployment)
+            .collect();
+        for deployment in deployments {
+            self.touch(deployment);
+        }
+    }
+
+    /// A host that fell silent is back. Replicas that still have their seat here serve on;
+    /// new ones come only once it has stayed.
+    fn welcome_back(&mut self, host: HostId) {
+        let now = self.env.time_ms;
+        if let Some(record) = self.state.hosts.get_mut(&host) {
+            let doublings = record.flaps.saturating_sub(1).min(PROBATION_DOUBLINGS_MAX);
+            let before = (record.trusted_ms, host);
+            record.trusted_ms = now.saturating_add(PROBATION_MS << doublings);
+            let until = (record.trusted_ms, host);
+            self.state.index.probation.remove(&before);
+            self.state.index.probation.insert(until);
+        }
+        self.state.refresh_host(&host);
+        self.touch_routes();
+        self.touch_all_on(&host);
+        self.emit(crate::Event::Host(Event::HostOnline { host }));
+    }
+
     /// The host gave a sign of life.
     pub(crate) fn saw(&mut self, host: HostId) {
         let now = self.env.time_ms;
@@ -76,9 +167,7 @@ impl Context {
         self.state.index.seen.remove(&(before, host));
         self.state.index.seen.insert((now, host));
         if !was_online {
-            self.state.refresh_host(&host);
-            self.touch_routes();
-            self.emit(crate::Event::Host(Event::HostOnline { host }));
+            self.welcome_back(host);
         }
     }
 }
@@ -99,6 +188,16 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             }
             context.state.refresh_host(&host);
             context.emit(crate::Event::Host(Event::HostCordoned { host, cordoned }));
+            Ok(())
+        }
+        Call::Drain { draining } => {
+            let host = spoken_for(context, sender)?;
+            if let Some(host) = context.state.hosts.get_mut(&host) {
+                host.draining = draining;
+            }
+            context.state.refresh_host(&host);
+            context.touch_all_on(&host);
+            context.emit(crate::Event::Host(Event::HostDraining { host, draining }));
             Ok(())
         }
         Call::Leave => {
@@ -236,6 +335,7 @@ fn register(
         return reject(RejectKind::Conflict, why, "Choose another with --name.");
     }
     let now = context.env.time_ms;
+    let was_offline = context.state.hosts.get(&id).is_some_and(|h| !h.online);
     let host = match context.state.hosts.get(&id) {
         Some(known) => {
             let reserved = known
@@ -272,8 +372,11 @@ fn register(
             offer: offer.clone(),
             online: true,
             cordoned: false,
+            draining: false,
             registered_ms: now,
             last_seen_ms: now,
+            flaps: 0,
+            trusted_ms: now,
             plan: 1,
             interval: 0,
             earned: Amount::ZERO,
@@ -294,6 +397,9 @@ fn register(
     context.state.index.seen.insert((now, id));
     context.state.hosts.insert(id, host);
     context.state.refresh_host(&id);
+    if was_offline {
+        context.welcome_back(id);
+    }
     context.emit(crate::Event::Host(Event::HostRegistered {
         host: id,
         name,
@@ -311,14 +417,16 @@ fn leave(context: &mut Context, id: HostId) -> Result<(), Rejection> {
             RejectKind::Conflict,
             format!("host {id}"),
             format!("{placed} allocations are placed on it"),
-            "Cordon it and wait until they have ended.",
+            "Move them with `runrig host drain`, then leave.",
         ));
     }
     if let Some(host) = context.state.hosts.get(&id) {
-        let (name, owner, seen) = (host.name.clone(), host.owner, host.last_seen_ms);
+        let (name, owner) = (host.name.clone(), host.owner);
+        let (seen, trusted) = (host.last_seen_ms, host.trusted_ms);
         context.state.index.owned_hosts.remove(&(owner, id));
         context.state.index.host_names.remove(&name);
         context.state.index.seen.remove(&(seen, id));
+        context.state.index.probation.remove(&(trusted, id));
     }
     context.state.hosts.remove(&id);
     context.state.fleet_mut().remove(&id);

@@ -20,6 +20,9 @@ pub enum Call {
     },
     /// Takes no new work (true) or does again.
     Cordon { cordoned: bool },
+    /// Moves everything to other hosts, each replica once its successor is good (true), or
+    /// stops doing so. Replicas with named volumes stay: their data is here.
+    Drain { draining: bool },
     /// Gone for good; only when nothing is placed on it.
     Leave,
     /// Still there, though nothing runs.

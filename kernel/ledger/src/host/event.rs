@@ -23,6 +23,10 @@ pub enum Event {
         host: HostId,
         cordoned: bool,
     },
+    HostDraining {
+        host: HostId,
+        draining: bool,
+    },
     HostLeft {
         host: HostId,
     },

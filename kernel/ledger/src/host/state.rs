@@ -13,8 +13,14 @@ pub struct Host {
     pub free: Resources,
     pub online: bool,
     pub cordoned: bool,
+    /// What runs here moves to other hosts, and nothing new comes.
+    pub draining: bool,
     pub registered_ms: u64,
     pub last_seen_ms: u64,
+    /// Times it fell silent lately, each soon after the one before.
+    pub flaps: u32,
+    /// Gets new work from then on: a host that has come back must stay for a while.
+    pub trusted_ms: u64,
     /// Grows by one with every change of what should run here: plans are numbered by it.
     pub plan: u64,
     /// Number of its last usage report.

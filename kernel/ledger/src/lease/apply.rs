@@ -362,7 +362,6 @@ pub(crate) fn close(context: &mut Context, id: AllocationId) {
         (allocation.host, allocation.deployment, allocation.reserved);
     let charged = Amount(allocation.charged.iter().map(|a| a.0).sum());
     context.state.index.by_host.remove(&(host, id));
-    context.state.retired.remove(&id);
     context.state.fleet_mut().release(&host, &reserved);
     if let Some(record) = context.state.hosts.get_mut(&host)
         && let Some(free) = record.free.checked_add(&reserved)

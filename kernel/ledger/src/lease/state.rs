@@ -12,6 +12,8 @@ pub struct Allocation {
     pub replica: u32,
     pub host: HostId,
     pub desired: Desired,
+    /// When a draining replica is removed; 0 if it does not drain.
+    pub leave_ms: u64,
     /// Grows when the container must be started anew on request.
     pub generation: u32,
     pub reserved: Resources,
@@ -37,6 +39,8 @@ pub struct Allocation {
 #[serde(rename_all = "lowercase")]
 pub enum Desired {
     Run,
+    /// Serves what it has begun and gets nothing new: another replica has its seat.
+    Drain,
     /// Stopped on request; keeps its place and its data.
     Stop,
     /// No funds; keeps its place and its data.

@@ -1,0 +1,424 @@
+use types::{
+    AllocationId, DeploymentId, MountSource, MountSpec, RunState, ServiceSpec, UpdateFailure,
+    UpdateOrder,
+};
+
+use crate::deployment::{Call, Cause, Deployment, Event};
+use crate::lease::{Allocation, Desired};
+use crate::world::{World, deploy, id, project, registration, service};
+use crate::{Params, host};
+
+const D: DeploymentId = DeploymentId(1);
+
+fn world(hosts: u8) -> World {
+    let mut world = World::new(Params::dev());
+    for who in 10..10 + hosts {
+        world.host(who, 4000);
+    }
+    world
+}
+
+fn up(world: &mut World, web: &ServiceSpec) {
+    let spec = project("p", &[("web", web.clone())]);
+    world.ask(1, deploy(spec)).expect("deployed");
+}
+
+fn deployment(world: &World) -> &Deployment {
+    world.state.deployments.get(&D).expect("there")
+}
+
+fn allocation(world: &World, n: u64) -> &Allocation {
+    world
+        .state
+        .allocations
+        .get(&AllocationId(n))
+        .expect("there")
+}
+
+fn who(world: &World, n: u64) -> u8 {
+    let host = allocation(world, n).host;
+    (0..=255).find(|who| id(*who) == host).expect("ours")
+}
+
+/// What is meant to run, by number.
+fn wanted(world: &World) -> Vec<(u64, Desired)> {
+    let live = &deployment(world).allocations;
+    live.iter()
+        .map(|a| (a.0, allocation(world, a.0).desired))
+        .collect()
+}
+
+fn events(world: &World) -> Vec<&Event> {
+    world
+        .events
+        .iter()
+        .filter_map(|e| match e {
+            crate::Event::Deployment(event) => Some(event),
+            _ => None,
+        })
+        .collect()
+}
+
+fn with_volume(mut service: ServiceSpec) -> ServiceSpec {
+    service.mounts.push(MountSpec {
+        source: MountSource::Volume("data".into()),
+        target: "/data".into(),
+        read_only: false,
+    });
+    service
+}
+
+/// Two replicas of a first release, good.
+fn two_good(hosts: u8) -> (World, ServiceSpec) {
+    let mut world = world(hosts);
+    let web = service(1000, 2);
+    up(&mut world, &web);
+    world.runs(1);
+    world.runs(2);
+    world.pass(4, &[]);
+    assert_eq!(deployment(&world).good, 1);
+    assert_eq!(deployment(&world).rollout, None);
+    (world, web)
+}
+
+#[test]
+fn a_release_replaces_one_replica_after_the_other_and_each_serves_until_its_successor_is_good() {
+    let (mut world, mut web) = two_good(3);
+    web.stop_grace_ms = 1;
+    up(&mut world, &web);
+    let run = |n| (n, Desired::Run);
+    assert_eq!(wanted(&world), [run(1), run(2), run(3)]);
+    // Not good before it has been ready for the time that the policy says.
+    world.runs(3);
+    world.pass(1, &[]);
+    assert_eq!(wanted(&world), [run(1), run(2), run(3)]);
+    world.pass(3, &[]);
+    let (first, second) = (wanted(&world), deployment(&world).clone());
+    assert_eq!(first[0], (1, Desired::Drain), "{first:?}");
+    assert_eq!(first.len(), 4, "the second seat follows: {first:?}");
+    assert_eq!((second.good, second.rollout.is_some()), (1, true));
+    world.pass(2, &[]);
+    assert_eq!(wanted(&world)[0], (1, Desired::Remove));
+    world.ends(1);
+    world.runs(4);
+    world.pass(6, &[]);
+    world.ends(2);
+    assert_eq!(wanted(&world), [run(3), run(4)]);
+    assert_eq!(deployment(&world).good, 2);
+    assert_eq!(deployment(&world).rollout, None);
+}
+
+#[test]
+fn a_release_that_fails_is_undone_and_says_why() {
+    let (mut world, good) = two_good(3);
+    let mut bad = good.clone();
+    bad.stop_grace_ms = 1;
+    up(&mut world, &bad);
+    world.report_state(3, |s| {
+        s.state = RunState::Exited;
+        s.exit_code = Some(3);
+    });
+    let deployment = deployment(&world);
+    assert_eq!(deployment.release, 3);
+    assert_eq!(deployment.spec.services["web"], good);
+    let setback = deployment.setback.as_ref().expect("told");
+    assert_eq!(setback.release, 2);
+    assert!(setback.why.contains("exited with code 3"), "{setback:?}");
+    let release = world.state.releases.get(&(D, 3)).expect("kept");
+    assert!(matches!(&release.cause, Cause::RolledBack { to: 1, why } if *why == setback.why));
+    // Nobody of the good ones was touched, and the release that is like theirs is good.
+    assert_eq!(
+        wanted(&world),
+        [(1, Desired::Run), (2, Desired::Run), (3, Desired::Remove)]
+    );
+    assert_eq!((deployment.good, &deployment.rollout), (3, &None));
+}
+
+#[test]
+fn a_first_release_that_fails_stays_and_says_why() {
+    let mut world = world(1);
+    up(&mut world, &service(100, 1));
+    world.report_state(1, |s| {
+        s.state = RunState::Failed;
+        s.message = "no such program".into();
+    });
+    let rollout = deployment(&world).rollout.clone().expect("under way");
+    let why = rollout.stuck.expect("stuck");
+    assert!(why.contains("no such program"), "{why}");
+    assert_eq!(deployment(&world).release, 1);
+    // It comes good after all.
+    world.runs(1);
+    world.pass(4, &[]);
+    assert_eq!(deployment(&world).good, 1);
+}
+
+#[test]
+fn policies_pause_and_continue() {
+    for (policy, left) in [(UpdateFailure::Pause, 3), (UpdateFailure::Continue, 4)] {
+        let (mut world, mut web) = two_good(3);
+        web.update.on_failure = policy;
+        web.stop_grace_ms = 1;
+        up(&mut world, &web);
+        world.report_state(3, |s| s.state = RunState::Failed);
+        world.pass(5, &[]);
+        assert_eq!(wanted(&world).len(), left, "{policy:?}");
+        assert_eq!(deployment(&world).release, 2);
+        let stuck = deployment(&world)
+            .rollout
+            .as_ref()
+            .expect("on")
+            .stuck
+            .is_some();
+        assert_eq!(stuck, policy == UpdateFailure::Pause);
+    }
+}
+
+#[test]
+fn stop_first_and_named_volumes_end_before_they_begin() {
+    for stateful in [false, true] {
+        let mut world = world(3);
+        let mut web = service(1000, 1);
+        if stateful {
+            web = with_volume(web);
+        } else {
+            web.update.order = UpdateOrder::StopFirst;
+        }
+        let mut spec = project("p", &[("web", web.clone())]);
+        spec.volumes
+            .insert("data".into(), types::VolumeSpec::default());
+        world.ask(1, deploy(spec.clone())).expect("deployed");
+        world.runs(1);
+        world.pass(4, &[]);
+        web.stop_grace_ms = 1;
+        spec.services.insert("web".into(), web);
+        world.ask(1, deploy(spec)).expect("deployed");
+        assert_eq!(wanted(&world), [(1, Desired::Remove)]);
+        world.pass(2, &[]);
+        assert_eq!(wanted(&world).len(), 1, "it has not ended yet");
+        world.ends(1);
+        assert_eq!(wanted(&world), [(2, Desired::Run)]);
+        if stateful {
+            assert_eq!(who(&world, 2), who(&world, 1));
+        }
+    }
+}
+
+#[test]
+fn what_has_no_room_beside_its_predecessor_takes_its_place() {
+    let mut world = world(1);
+    let mut web = service(3000, 1);
+    up(&mut world, &web);
+    world.runs(1);
+    world.pass(4, &[]);
+    web.stop_grace_ms = 1;
+    up(&mut world, &web);
+    assert_eq!(wanted(&world), [(1, Desired::Remove)]);
+    world.ends(1);
+    assert_eq!(wanted(&world), [(2, Desired::Run)]);
+    // What would not even fit then is refused, and the old one serves on.
+    world.runs(2);
+    world.pass(4, &[]);
+    web.resources.cpu_millis = 5000;
+    let spec = project("p", &[("web", web)]);
+    world.ask(1, deploy(spec)).expect_err("too large");
+    assert_eq!(wanted(&world), [(2, Desired::Run)]);
+}
+
+#[test]
+fn replicas_of_a_silent_host_get_other_places() {
+    let (mut world, _) = two_good(3);
+    let lost = who(&world, 1);
+    world.pass(3, &[lost]);
+    assert_eq!(wanted(&world).len(), 2, "not yet");
+    world.pass(1, &[lost]);
+    assert_eq!(wanted(&world).len(), 3);
+    let new = who(&world, 3);
+    assert_ne!(new, lost);
+    assert_ne!(new, who(&world, 2), "still on distinct hosts");
+    world.runs(3);
+    world.pass(4, &[lost]);
+    assert_eq!(wanted(&world), [(2, Desired::Run), (3, Desired::Run)]);
+    assert!(allocation(&world, 1).closed);
+    // It is back: nothing is its own any more, and nothing new comes for a while.
+    world.pass(1, &[]);
+    assert!(world.state.hosts.get(&id(lost)).expect("there").online);
+    assert!(
+        !world
+            .state
+            .index
+            .fleet
+            .get(&id(lost))
+            .expect("there")
+            .available
+    );
+    world.pass(11, &[]);
+    assert!(
+        world
+            .state
+            .index
+            .fleet
+            .get(&id(lost))
+            .expect("there")
+            .available
+    );
+}
+
+#[test]
+fn a_host_that_is_soon_back_keeps_what_it_has() {
+    let (mut world, _) = two_good(3);
+    let lost = who(&world, 1);
+    world.pass(4, &[lost]);
+    assert_eq!(wanted(&world).len(), 3);
+    world.pass(1, &[]);
+    assert_eq!(
+        wanted(&world),
+        [(1, Desired::Run), (2, Desired::Run), (3, Desired::Remove)]
+    );
+}
+
+#[test]
+fn a_host_that_flaps_waits_longer_each_time() {
+    let (mut world, _) = two_good(3);
+    let lost = who(&world, 1);
+    let mut pauses = Vec::new();
+    for _ in 0..3 {
+        world.pass(4, &[lost]);
+        world.pass(1, &[]);
+        let host = world.state.hosts.get(&id(lost)).expect("there");
+        pauses.push((host.trusted_ms - world.state.time_ms()) / 1000);
+    }
+    assert_eq!(pauses, [10, 20, 40]);
+}
+
+#[test]
+fn what_has_its_data_on_a_silent_host_waits_for_it() {
+    let mut world = world(2);
+    let mut spec = project("p", &[("db", with_volume(service(1000, 1)))]);
+    spec.volumes
+        .insert("data".into(), types::VolumeSpec::default());
+    world.ask(1, deploy(spec)).expect("deployed");
+    world.runs(1);
+    world.pass(4, &[]);
+    let lost = who(&world, 1);
+    world.pass(4, &[lost]);
+    assert_eq!(wanted(&world), [(1, Desired::Run)]);
+    let unplaced = &deployment(&world).unplaced;
+    assert_eq!(unplaced.len(), 1);
+    assert!(unplaced[0].why.contains("is silent"), "{unplaced:?}");
+    world.pass(20, &[lost]);
+    assert_eq!(deployment(&world).unplaced.len(), 1);
+    world.pass(1, &[]);
+    assert_eq!(deployment(&world).unplaced, []);
+    assert_eq!(wanted(&world), [(1, Desired::Run)]);
+}
+
+#[test]
+fn what_fits_nowhere_is_said_once_and_tried_again() {
+    let mut world = world(2);
+    let web = service(3000, 2);
+    up(&mut world, &web);
+    world.runs(1);
+    world.runs(2);
+    world.pass(4, &[]);
+    let lost = who(&world, 1);
+    let mut said = 0;
+    for _ in 0..12 {
+        world.pass(1, &[lost]);
+        said += events(&world)
+            .iter()
+            .filter(|e| matches!(e, Event::Unplaced { .. }))
+            .count();
+    }
+    assert_eq!(said, 1);
+    assert!(deployment(&world).unplaced[0].why.contains("no host fits"));
+    world
+        .ask(20, crate::Call::Host(registration(20, 4000)))
+        .expect("a third");
+    world.pass(6, &[lost]);
+    assert_eq!(deployment(&world).unplaced, []);
+    assert_eq!(who(&world, 3), 20);
+}
+
+#[test]
+fn draining_moves_everything_before_anything_ends() {
+    let (mut world, _) = two_good(3);
+    let from = who(&world, 1);
+    let drain = |draining| crate::Call::Host(host::Call::Drain { draining });
+    world.ask(from, drain(true)).expect("drains");
+    assert_eq!(wanted(&world).len(), 3);
+    assert_ne!(who(&world, 3), from);
+    assert_eq!(wanted(&world)[0], (1, Desired::Run));
+    world.runs(3);
+    world.pass(3, &[]);
+    assert_eq!(wanted(&world)[0], (1, Desired::Drain));
+    world.pass(3, &[]);
+    world.ends(1);
+    let leave = crate::Call::Host(host::Call::Leave);
+    world.ask(from, leave).expect("nothing is left there");
+}
+
+/// Blocks that stop say nothing about hosts.
+#[test]
+fn nobody_is_lost_when_the_ledger_itself_was_down() {
+    let (mut world, _) = two_good(3);
+    world.block(600_000, &[]);
+    world.pass(2, &[]);
+    assert!(world.state.hosts.iter().all(|(_, h)| h.online));
+    assert_eq!(wanted(&world).len(), 2);
+    // Who does not speak up then is lost.
+    let lost = who(&world, 1);
+    world.block(600_000, &[]);
+    world.pass(5, &[lost]);
+    assert!(!world.state.hosts.get(&id(lost)).expect("there").online);
+}
+
+#[test]
+fn an_owner_rolls_back() {
+    let (mut world, first) = two_good(3);
+    let mut second = first.clone();
+    second.replicas = 1;
+    up(&mut world, &second);
+    let back = |release| {
+        crate::Call::Deployment(Call::Rollback {
+            deployment: D,
+            release,
+        })
+    };
+    world.ask(2, back(None)).expect_err("not the owner");
+    world.ask(1, back(Some(9))).expect_err("there is none");
+    world.ask(1, back(Some(1))).expect("rolled back");
+    assert_eq!(deployment(&world).release, 3);
+    assert_eq!(deployment(&world).spec.services["web"], first);
+}
+
+#[test]
+fn old_releases_are_forgotten_but_for_the_last_good_one() {
+    let mut world = world(1);
+    let mut web = service(10, 1);
+    up(&mut world, &web);
+    world.runs(1);
+    world.pass(4, &[]);
+    for replicas in (2..40).map(|n| 1 + n % 2) {
+        web.replicas = replicas;
+        up(&mut world, &web);
+        world.pass(1, &[]);
+    }
+    let kept: Vec<u32> = world.state.releases_of(D).map(|(n, _)| n).collect();
+    assert!(kept.len() < 30, "{kept:?}");
+    assert_eq!(kept.first(), Some(&1));
+}
+
+/// Replicas that were stopped stay where they are and as they are.
+#[test]
+fn what_is_stopped_is_left_alone() {
+    let (mut world, _) = two_good(3);
+    let stop = crate::Call::Deployment(Call::SetRunning {
+        deployment: D,
+        service: None,
+        running: false,
+    });
+    world.ask(1, stop).expect("stopped");
+    let lost = who(&world, 1);
+    world.pass(10, &[lost]);
+    assert_eq!(wanted(&world), [(1, Desired::Stop), (2, Desired::Stop)]);
+}
