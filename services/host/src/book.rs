@@ -108,10 +108,12 @@ impl Book {
         }
     }
 
-    /// The last reading before the container's cgroup and interfaces go.
-    pub fn detach(&mut self, now_ms: u64, disk: Option<u64>) {
-        self.sample(now_ms, disk);
+    /// The last reading before the cgroup and the interfaces go, of a container that ended
+    /// at `ended_ms`. From then on only storage counts.
+    pub fn detach(&mut self, ended_ms: u64, disk: Option<u64>) {
+        self.sample(ended_ms, disk);
         self.source = None;
+        self.page.accumulator.idle(ended_ms, disk);
     }
 
     pub fn directories(&self) -> &[PathBuf] {
@@ -157,5 +159,69 @@ impl Book {
 
     pub fn save(&self) -> Result<()> {
         durable::write(&self.path, &self.page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESERVED: Resources = Resources {
+        cpu_millis: 1_000,
+        memory_bytes: 1 << 30,
+        disk_bytes: 1 << 30,
+        bandwidth_kbps: 1_000,
+    };
+
+    /// Counters of a container that has used `cpu_ns` and 1000 bytes of memory.
+    fn source(folder: &std::path::Path, cpu_ns: u64) -> meter::Source {
+        for (name, text) in [
+            ("cpuacct.usage", cpu_ns.to_string()),
+            ("memory.usage_in_bytes", "1000".into()),
+            ("memory.limit_in_bytes", "9000".into()),
+            ("memory.stat", "total_inactive_file 0\n".into()),
+        ] {
+            std::fs::write(folder.join(name), text).expect("written");
+        }
+        let all = ["cpuacct", "memory"].map(|c| (c.to_string(), folder.to_path_buf()));
+        meter::Source {
+            cgroups: all.into(),
+            interfaces: Vec::new(),
+            directories: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_ended_while_nobody_looked_counts_up_to_its_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("book.json");
+        let open = |now| {
+            Book::open(
+                AllocationId(1),
+                path.clone(),
+                RESERVED,
+                now,
+                0,
+                Usage::default(),
+            )
+            .expect("opened")
+        };
+        let mut book = open(0);
+        book.attach(1, source(folder.path(), 0));
+        book.sample(0, None);
+        book.sample(1_000, None);
+        book.save().expect("saved");
+        drop(book);
+
+        // The agent is away from 1000 on; the container ends at 3000; it is found at 60000.
+        let mut book = open(60_000);
+        book.attach(1, source(folder.path(), 700_000_000));
+        book.sample(3_000, None);
+        book.detach(3_000, None);
+        book.sample(60_000, None);
+        let (record, _) = book.record(60_000).expect("written").expect("a record");
+        assert_eq!(record.total.cpu_ns, 700_000_000);
+        assert_eq!(record.total.memory_byte_ms, 3_000 * 1_000);
+        assert_eq!(record.total.bandwidth_bits, 3_000 * 1_000);
     }
 }

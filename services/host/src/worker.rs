@@ -130,23 +130,27 @@ impl Worker {
             (Phase::Running, Some(attachment)) => {
                 tracing::info!(%container, pid = status.pid, "found running");
                 let signal = prepare::stop_signal_of(&planned);
-                self.attach_book(&planned, &status, attachment);
+                self.attach_book(&planned, &status, attachment, now_ms());
                 self.memory.status.pid = status.pid;
                 let health = self.memory.status.health;
                 self.watch_health(&planned, container, signal, Vec::new(), health);
                 self.say();
             }
-            (Phase::Exited, _) => {
+            (Phase::Exited, attachment) => {
                 let exit = status.exit.unwrap_or(Exit {
                     code: 255,
                     oom_killed: false,
                     at_ms: now_ms(),
                 });
-                self.clean(&container).await;
+                // It may have ended long ago; its counters are still there.
+                if let Some(attachment) = attachment {
+                    self.attach_book(&planned, &status, attachment, exit.at_ms);
+                }
+                self.clean(&container, exit.at_ms).await;
                 self.memory.status.exit_code = Some(exit.code);
                 self.memory.status.oom_killed = exit.oom_killed;
             }
-            _ => self.clean(&container).await,
+            _ => self.clean(&container, now_ms()).await,
         }
     }
 
@@ -237,13 +241,13 @@ impl Worker {
         let spec = match spec {
             Ok(spec) => spec,
             Err(error) => {
-                self.clean(&container).await;
+                self.clean(&container, now_ms()).await;
                 return Err(StartError::Never(format!("{error:#}"), None));
             }
         };
         match self.shared.engine.start(&spec).await {
             Ok(status) => {
-                self.attach_book(planned, &status, &attachment);
+                self.attach_book(planned, &status, &attachment, now_ms());
                 self.memory.status = types::AllocationStatus {
                     state: RunState::Running,
                     health: if planned.spec.healthcheck.is_some() {
@@ -269,7 +273,7 @@ impl Worker {
                 Ok(())
             }
             Err(error) => {
-                self.clean(&container).await;
+                self.clean(&container, now_ms()).await;
                 Err(match error {
                     EngineError::Start { why, .. } => StartError::Never(why, Some(127)),
                     other => later(&other),
@@ -309,6 +313,7 @@ impl Worker {
         planned: &PlannedAllocation,
         status: &engine::ContainerStatus,
         attachment: &Attachment,
+        at_ms: u64,
     ) {
         let source = meter::Source {
             cgroups: status.cgroups.clone(),
@@ -321,7 +326,7 @@ impl Worker {
         };
         let mut book = self.book.lock().expect("not poisoned");
         book.attach(self.memory.instance, source);
-        book.sample(now_ms(), None);
+        book.sample(at_ms, None);
     }
 
     fn watch_health(
@@ -387,7 +392,7 @@ impl Worker {
         if running.since.elapsed() >= STABLE {
             self.pause = PAUSE_MIN;
         }
-        self.clean(&running.container).await;
+        self.clean(&running.container, exit.at_ms).await;
         self.memory.status.pid = 0;
         self.memory.status.health = Health::None;
         self.memory.status.addresses = BTreeMap::new();
@@ -450,14 +455,18 @@ impl Worker {
             .engine
             .stop(&running.container, running.stop_signal, grace)
             .await;
-        match stopped {
+        let ended_ms = match stopped {
             Ok(exit) => {
                 self.memory.status.exit_code = Some(exit.code);
                 self.memory.status.oom_killed = exit.oom_killed;
+                exit.at_ms
             }
-            Err(error) => tracing::error!(container = %running.container, %error, "stop"),
-        }
-        self.clean(&running.container).await;
+            Err(error) => {
+                tracing::error!(container = %running.container, %error, "stop");
+                now_ms()
+            }
+        };
+        self.clean(&running.container, ended_ms).await;
         self.memory.status.pid = 0;
         self.memory.status.health = Health::None;
         self.memory.status.addresses = BTreeMap::new();
@@ -496,14 +505,15 @@ impl Worker {
         }
     }
 
-    /// Last reading first, then cgroup, mounts, interfaces.
-    async fn clean(&mut self, container: &str) {
+    /// Last reading first, then cgroup, mounts, interfaces. What is paid by the time that a
+    /// container runs counts up to `ended_ms`, however much later this is.
+    async fn clean(&mut self, container: &str, ended_ms: u64) {
         let book = self.book.clone();
         let detached = tokio::task::spawn_blocking(move || {
             let directories = book.lock().expect("not poisoned").directories().to_vec();
             let disk = meter::disk_bytes(&directories);
             let mut book = book.lock().expect("not poisoned");
-            book.detach(now_ms(), Some(disk));
+            book.detach(ended_ms.min(now_ms()), Some(disk));
             book.save()
         })
         .await;
