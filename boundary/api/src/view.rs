@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 pub use ledger::deployment::{Cause, Change, Funding, Rollout, Setback, Unplaced};
+use ledger::host::MeshPoint;
 use ledger::lease::Desired;
 use ledger::{Params, Rejection, Tariff};
 use serde::{Deserialize, Serialize};
@@ -273,6 +274,10 @@ pub struct Peer {
     pub networks: BTreeMap<String, Vec<String>>,
     #[schema(value_type = Object)]
     pub status: AllocationStatus,
+    /// Where its host's links end, if that is another machine.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub mesh: Option<MeshPoint>,
     /// It may be sent something new: it is wanted there, ready, and its host is heard.
     pub ready: bool,
 }

@@ -139,6 +139,9 @@ pub fn plan(state: &State, id: HostId) -> Option<HostPlan> {
                 same_machine: there.is_some_and(|h| h.machine == host.machine),
                 networks: spec.map(|s| s.networks.clone()).unwrap_or_default(),
                 status: peer.status.clone(),
+                mesh: there
+                    .filter(|h| h.machine != host.machine)
+                    .and_then(|h| h.mesh.clone()),
                 ready: takes_requests(peer, there),
             })
         })

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use types::{AccountId, Amount, Digest, HostId, Offer, Resources};
 
-use super::{Call, Event, Host};
+use super::{Call, Event, Host, mesh};
 use crate::execute::Context;
 use crate::lease::{self, Desired};
 use crate::{RejectKind, Rejection, State};
@@ -209,6 +209,10 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             context.saw(sender);
             Ok(())
         }
+        Call::Announce(point) => {
+            known(context, &sender)?;
+            mesh::announce(context, sender, point)
+        }
     }
 }
 
@@ -243,7 +247,7 @@ fn spoken_for(context: &Context, sender: AccountId) -> Result<HostId, Rejection>
 }
 
 /// `http://host:port`: no path, no user, nothing that a client could be led astray with.
-fn is_address(address: &str) -> bool {
+pub(super) fn is_address(address: &str) -> bool {
     let rest = address.strip_prefix("http://");
     let Some((host, port)) = rest.and_then(|rest| rest.rsplit_once(':')) else {
         return false;
@@ -382,6 +386,7 @@ fn register(
             earned: Amount::ZERO,
             successes: 0,
             failures: 0,
+            mesh: None,
         },
     };
     let host = Host {

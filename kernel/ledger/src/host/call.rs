@@ -2,6 +2,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, Offer};
 
+use super::MeshPoint;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
@@ -27,4 +29,6 @@ pub enum Call {
     Leave,
     /// Still there, though nothing runs.
     Heartbeat,
+    /// Where other hosts find it for links.
+    Announce(MeshPoint),
 }

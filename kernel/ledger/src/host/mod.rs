@@ -3,11 +3,13 @@
 mod apply;
 mod call;
 mod event;
+mod mesh;
 mod state;
 
 pub(crate) use apply::{apply, is_name, pass_time};
 pub use call::Call;
 pub use event::Event;
+pub use mesh::MeshPoint;
 pub use state::Host;
 
 #[cfg(test)]

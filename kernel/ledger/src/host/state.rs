@@ -2,6 +2,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, Amount, Digest, Offer, Resources};
 
+use super::MeshPoint;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct Host {
     pub name: String,
@@ -31,4 +33,6 @@ pub struct Host {
     /// weighs them.
     pub successes: u32,
     pub failures: u32,
+    /// Where it said that its links end.
+    pub mesh: Option<MeshPoint>,
 }
