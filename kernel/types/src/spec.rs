@@ -167,14 +167,10 @@ pub struct UpdatePolicy {
     pub order: UpdateOrder,
     pub on_failure: UpdateFailure,
     /// A new replica counts as good once it has been ready for so long.
-    pub monitor_ms: u32,
+    /// `None`: at once if its health was checked, else after three seconds.
+    pub monitor_ms: Option<u32>,
     /// Pause after a replica has come good, before the next is replaced.
     pub delay_ms: u32,
-}
-
-impl UpdatePolicy {
-    /// Without a health check only time can tell that a replica stays up.
-    pub const MONITOR_UNCHECKED_MS: u32 = 3_000;
 }
 
 impl Default for UpdatePolicy {
@@ -183,7 +179,7 @@ impl Default for UpdatePolicy {
             parallelism: 1,
             order: UpdateOrder::StartFirst,
             on_failure: UpdateFailure::Rollback,
-            monitor_ms: Self::MONITOR_UNCHECKED_MS,
+            monitor_ms: None,
             delay_ms: 0,
         }
     }

@@ -37,6 +37,8 @@ const DRAIN_MS: u64 = 2_000;
 const RETRY_MS: u64 = 5_000;
 /// A replica that is not ready after so long has failed: pulling a large image counts.
 const PROGRESS_MS: u64 = 600_000;
+/// Ready for so long is good, where neither health check nor policy says better.
+const UNCHECKED_MS: u64 = 3_000;
 /// So many restarts without ever being ready are a failure.
 const RESTARTS_MAX: u32 = 3;
 
@@ -188,7 +190,12 @@ impl Tending {
             return;
         }
         let service = self.deployment.spec.services.get(&allocation.service);
-        let monitor_ms = service.map_or(0, |s| s.update.monitor_ms.into());
+        let monitor_ms = match service.and_then(|s| s.update.monitor_ms) {
+            Some(ms) => ms.into(),
+            // Only time can tell that a replica stays up whose health nobody checks.
+            None if allocation.status.health == Health::None => UNCHECKED_MS,
+            None => 0,
+        };
         let seat = self.seats.entry(key).or_default();
         match allocation.desired {
             Desired::Run => seat.live.push(Member {
@@ -596,9 +603,15 @@ fn set_back(context: &mut Context, id: &DeploymentId, release: u32, why: &str) {
     }
 }
 
-/// Is there room for the service on the host of one of `members`, once that one has gone?
+/// May the service be on the host of one of `members`, and is there room, once that one has
+/// gone?
 fn room_after(context: &Context, members: &[&Member], service: &ServiceSpec) -> bool {
     members.iter().any(|member| {
+        let entry = context.state.index.fleet.get(&member.host);
+        let constraints = &service.placement.constraints;
+        if !entry.is_some_and(|e| scheduler::fulfils(&member.host, e, constraints)) {
+            return false;
+        }
         let host = context.state.hosts.get(&member.host);
         let old = context.state.allocations.get(&member.id);
         let free = host.zip(old).and_then(|(host, old)| {
