@@ -235,6 +235,16 @@ impl Client {
         key: &SecretKey,
         call: Call,
     ) -> Result<TransactionView, SdkError> {
+        self.submit_ahead(key, call, 0).await
+    }
+
+    /// As [`Self::submit_and_wait`], but leaves `ahead` nonces to what is sent meanwhile.
+    pub async fn submit_ahead(
+        &self,
+        key: &SecretKey,
+        call: Call,
+        ahead: u64,
+    ) -> Result<TransactionView, SdkError> {
         let sender = AccountId::of(&key.public());
         let started = std::time::Instant::now();
         let network = self.status().await?.network;
@@ -244,7 +254,7 @@ impl Client {
             let body = TransactionBody {
                 network,
                 key: key.public(),
-                nonce: account.nonce + 1,
+                nonce: account.nonce + 1 + ahead,
                 expires: account.height + EXPIRES_AFTER,
                 call: call.clone(),
             };

@@ -269,11 +269,7 @@ impl<M: Machine> Core<M> {
     async fn pace(&self, clock: &impl Clock, parent: &Node<M::State>, pending: &HashSet<Digest>) {
         loop {
             let woken = self.wake.notified();
-            let busy = self
-                .mempool
-                .lock()
-                .expect("not poisoned")
-                .has_more_than(pending);
+            let busy = self.mempool.lock().expect("not poisoned").presses(pending);
             let due = parent.header.time_ms + if busy { BUSY_MS } else { IDLE_MS };
             let Some(left) = due.checked_sub(now_ms(clock)).filter(|ms| *ms > 0) else {
                 return;

@@ -43,6 +43,9 @@ pub struct Admitted {
     pub sender: [u8; 20],
     /// Higher goes first.
     pub fee: u128,
+    /// Somebody waits for it: a block is made soon. Else it goes with the next block that is
+    /// made anyway.
+    pub urgent: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -33,6 +33,7 @@ struct Waiting {
     sender: [u8; 20],
     order: (Reverse<u128>, u64),
     since: u64,
+    urgent: bool,
     /// Submitted here: sent on until it is included.
     own: bool,
 }
@@ -86,6 +87,7 @@ impl Mempool {
             sender: admitted.sender,
             order,
             since: height,
+            urgent: admitted.urgent,
             own,
         };
         self.waiting.insert(admitted.id, waiting);
@@ -121,8 +123,12 @@ impl Mempool {
             .collect()
     }
 
-    pub fn has_more_than(&self, included: &HashSet<Digest>) -> bool {
-        self.waiting.keys().any(|id| !included.contains(id))
+    /// Does anything urgent wait that is not in `included`?
+    pub fn presses(&self, included: &HashSet<Digest>) -> bool {
+        let waiting = self.waiting.iter();
+        waiting
+            .filter(|(_, w)| w.urgent)
+            .any(|(id, _)| !included.contains(id))
     }
 
     /// Forgets what waited too long; returns what was submitted here and waits still, in
@@ -156,6 +162,7 @@ mod tests {
             id: Digest::of(&[n]),
             sender: [sender; 20],
             fee,
+            urgent: true,
         }
     }
 
@@ -205,5 +212,22 @@ mod tests {
         );
         assert!(pool.own(AGE_MAX + 2).is_empty());
         assert_eq!((pool.len(), pool.bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_is_not_urgent_waits_for_a_block_that_is_made_anyway() {
+        let mut pool = Mempool::default();
+        let patient = Admitted {
+            urgent: false,
+            ..admitted(1, 1, 0)
+        };
+        pool.insert(patient, Bytes::from_static(b"a"), 1, true)
+            .expect("taken");
+        assert!(!pool.presses(&HashSet::new()));
+        pool.insert(admitted(2, 1, 0), Bytes::from_static(b"b"), 1, true)
+            .expect("taken");
+        assert!(pool.presses(&HashSet::new()));
+        assert!(!pool.presses(&HashSet::from([Digest::of(&[2])])));
+        assert_eq!(pool.select(&HashSet::new()).len(), 2);
     }
 }

@@ -46,6 +46,7 @@ impl Machine for Counter {
             id: self.id(transaction),
             sender: Digest::of(transaction).0[..20].try_into().expect("twenty"),
             fee: 0,
+            urgent: true,
         })
     }
 

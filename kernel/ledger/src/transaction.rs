@@ -16,6 +16,18 @@ pub enum Call {
     Lease(lease::Call),
 }
 
+impl Call {
+    /// Does anybody wait for it? Signs of life and usage that is only more of the same are
+    /// taken along by any block.
+    pub fn is_urgent(&self) -> bool {
+        match self {
+            Self::Host(call) => !matches!(call, host::Call::Heartbeat),
+            Self::Lease(lease::Call::ReportUsage { lines, .. }) => lines.iter().any(|l| l.last),
+            Self::Account(_) | Self::Deployment(_) | Self::Lease(_) => true,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct TransactionBody {
     /// Digest of the genesis: a transaction is good on one network only.

@@ -48,6 +48,7 @@ impl Machine for LedgerMachine {
             id: transaction.id(),
             sender: transaction.sender().0,
             fee: 0,
+            urgent: transaction.body.call.is_urgent(),
         })
     }
 
