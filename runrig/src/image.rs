@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use images::{Access, ImageError, NETWORK_REGISTRY, Signer};
+use images::{Access, Credentials, ImageError, NETWORK_REGISTRY, Signer};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, ImageRef, SecretKey};
 
@@ -59,7 +59,7 @@ impl From<ImageError> for Failure {
             ImageError::Denied { .. } => failure::LOGIN,
             ImageError::Corrupt { .. } => failure::SIGNATURE,
             ImageError::Unusable { .. } => failure::USAGE,
-            ImageError::Failed { .. } => failure::FAILED,
+            ImageError::Limited { .. } | ImageError::Failed { .. } => failure::FAILED,
         };
         Self::new(exit, error.to_string(), "", "")
     }
@@ -73,12 +73,12 @@ pub fn signer(key: SecretKey) -> Signer {
     })
 }
 
-/// Reads the network's registry and public ones; what `docker login` left only if asked to.
-fn access(session: &Session, docker_login: bool) -> Access {
+/// Reads the network's registry, and others with `credentials`.
+fn access(session: &Session, credentials: Credentials) -> Access {
     Access {
         network: Some(session.client.url().to_string()),
         signer: session.key().ok().map(signer),
-        docker_login,
+        credentials,
     }
 }
 
@@ -113,7 +113,7 @@ fn own_reference(account: AccountId, reference: &str) -> Result<Option<String>> 
 /// The digest behind a reference now.
 pub async fn resolve(session: &Session, reference: &str) -> Result<ImageRef> {
     let account = session.account()?;
-    let open = access(session, false);
+    let open = access(session, Credentials::default());
     if let Some(own) = own_reference(account, reference)? {
         match images::resolve(&own, &open).await {
             Ok(pinned) => return Ok(pinned),
@@ -127,18 +127,21 @@ pub async fn resolve(session: &Session, reference: &str) -> Result<ImageRef> {
         Ok(pinned) => Ok(pinned),
         Err(denied @ (ImageError::Denied { .. } | ImageError::NotFound { .. })) => {
             // Registries hide private images behind either answer.
-            let login = access(session, true);
-            let Ok(private) = images::resolve(reference, &login).await else {
-                return Err(denied.into());
+            let login = access(session, Credentials::of_user());
+            let private = match images::resolve(reference, &login).await {
+                Ok(private) => private,
+                // What was wrong with the login says more than that there was need of one.
+                Err(error @ ImageError::Denied { .. }) => return Err(error.into()),
+                Err(_) => return Err(denied.into()),
             };
             output::say(format!(
                 "copying {reference}, which needs a login, into the network's registry"
             ));
-            let (_, name, _) = parts(&private.reference);
+            let (_, name, tag) = parts(&private.reference);
             let repository = format!("{account}/{name}");
             let signer = signer(session.key()?);
             let url = session.client.url();
-            Ok(images::copy(&private, &login, url, &repository, &signer).await?)
+            Ok(images::copy(&private, &login, url, &repository, tag, &signer).await?)
         }
         Err(error) => Err(error.into()),
     }
@@ -179,13 +182,13 @@ pub async fn run(session: &Session, command: &Image, json: bool) -> Result {
     match command {
         Image::Load(load) => load_file(session, load, json).await,
         Image::Push(push) => {
-            let (path, _) = target(push.name.as_deref().unwrap_or(&push.reference))?;
-            let login = access(session, true);
+            let (path, tag) = target(push.name.as_deref().unwrap_or(&push.reference))?;
+            let login = access(session, Credentials::of_user());
             let pinned = images::resolve(&push.reference, &login).await?;
             let repository = format!("{}/{path}", session.account()?);
             let signer = signer(session.key()?);
-            let copied =
-                images::copy(&pinned, &login, session.client.url(), &repository, &signer).await?;
+            let url = session.client.url();
+            let copied = images::copy(&pinned, &login, url, &repository, &tag, &signer).await?;
             loaded(&copied, json);
             Ok(())
         }
@@ -217,21 +220,28 @@ async fn load_file(session: &Session, load: &Load, json: bool) -> Result {
     }
     let signer = signer(session.key()?);
     for image in &opened.images {
-        let name = load.name.as_ref().or(image.name.as_ref()).ok_or_else(|| {
-            Failure::usage(
+        let names = match &load.name {
+            Some(name) => std::slice::from_ref(name),
+            None => image.names.as_slice(),
+        };
+        if names.is_empty() {
+            return Err(Failure::usage(
                 format!(
                     "{} does not say what its image is called",
                     load.file.display()
                 ),
                 "",
                 "Say it with --name NAME:TAG.",
-            )
-        })?;
-        let (path, tag) = target(name)?;
-        let repository = format!("{}/{path}", session.account()?);
-        output::say(format!("pushing {path}:{tag}"));
-        let pushed = images::push(image, session.client.url(), &repository, &tag, &signer).await?;
-        loaded(&pushed, json);
+            ));
+        }
+        for name in names {
+            let (path, tag) = target(name)?;
+            let repository = format!("{}/{path}", session.account()?);
+            output::say(format!("pushing {path}:{tag}"));
+            let url = session.client.url();
+            let pushed = images::push(image, url, &repository, &tag, &signer).await?;
+            loaded(&pushed, json);
+        }
     }
     Ok(())
 }

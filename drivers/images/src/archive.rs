@@ -1,6 +1,5 @@
-//! Images in files: OCI layouts, OCI archives, docker archives; and one made on the spot.
+//! Images in files: OCI layouts, OCI archives, docker archives.
 
-use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -8,14 +7,22 @@ use sha2::{Digest as _, Sha256};
 use types::Digest;
 
 use crate::ImageError;
+use crate::tape::{self, Bounds};
 
-const FILES_MAX: usize = 10_000;
+const BOUNDS: Bounds = Bounds {
+    bytes_max: 64 << 30,
+    entries_max: 10_000,
+};
+/// Of a file that describes: an index, a manifest, a config.
+const JSON_MAX: u64 = 8 << 20;
+/// Indexes in indexes.
+const DEPTH_MAX: usize = 4;
 
 /// One image of an opened file.
 #[derive(Clone, Debug)]
 pub struct LocalImage {
-    /// As the file calls it: `name:tag`.
-    pub name: Option<String>,
+    /// As the file calls it, each `name:tag`; one image may have several, or none.
+    pub names: Vec<String>,
     pub manifest: Digest,
     pub layout: PathBuf,
 }
@@ -29,131 +36,153 @@ impl LocalImage {
 /// An opened file; what was unpacked for it goes with it.
 pub struct LocalImages {
     pub images: Vec<LocalImage>,
-    _unpacked: Option<tempfile::TempDir>,
+    _unpacked: tempfile::TempDir,
 }
 
-fn unusable(path: &Path, why: impl ToString) -> ImageError {
+pub fn unusable(path: &Path, why: impl ToString) -> ImageError {
     ImageError::Unusable {
         reference: path.display().to_string(),
         why: why.to_string(),
     }
 }
 
-/// A folder with an OCI layout, or a tar (also gzipped) of one, or `docker save`'s tar. All
-/// blobs are verified.
+/// A folder with an OCI layout, or a tar (also compressed) of one, or `docker save`'s tar. All
+/// blobs are verified; nothing is written into the folder.
 pub fn open_archive(path: &Path) -> Result<LocalImages, ImageError> {
     let meta = std::fs::metadata(path).map_err(|e| unusable(path, e))?;
-    let (folder, unpacked) = if meta.is_dir() {
-        (path.to_path_buf(), None)
+    let own = tempfile::tempdir().map_err(|e| unusable(path, e))?;
+    let folder = if meta.is_dir() {
+        path.to_path_buf()
     } else {
-        let folder = tempfile::tempdir().map_err(|e| unusable(path, e))?;
-        extract(path, folder.path())?;
-        (folder.path().to_path_buf(), Some(folder))
+        extract(path, own.path())?;
+        own.path().to_path_buf()
     };
     let images = if folder.join("oci-layout").exists() && folder.join("index.json").exists() {
         layout(path, &folder)?
     } else if folder.join("manifest.json").exists() {
-        docker(path, &folder)?
+        docker(path, &folder, own.path())?
     } else {
         return Err(unusable(
             path,
             "it is neither an OCI layout nor a docker archive",
         ));
     };
+    if images.is_empty() {
+        return Err(unusable(path, "it contains no image"));
+    }
     for image in &images {
-        verify(path, image, &image.manifest)?;
+        verify(path, image, &image.manifest, 0)?;
     }
     Ok(LocalImages {
         images,
-        _unpacked: unpacked,
+        _unpacked: own,
     })
 }
 
 fn extract(path: &Path, into: &Path) -> Result<(), ImageError> {
     let file = std::fs::File::open(path).map_err(|e| unusable(path, e))?;
-    let mut file = std::io::BufReader::new(file);
-    let magic = std::io::BufRead::fill_buf(&mut file).map_err(|e| unusable(path, e))?;
-    let reader: Box<dyn Read> = if magic.starts_with(&[0x1f, 0x8b]) {
-        Box::new(flate2::bufread::MultiGzDecoder::new(file))
-    } else {
-        Box::new(file)
-    };
-    let mut archive = tar::Archive::new(reader);
     let mut links = Vec::new();
-    let entries = archive.entries().map_err(|e| unusable(path, e))?;
-    for entry in entries.take(FILES_MAX) {
-        let mut entry = entry.map_err(|e| unusable(path, format!("it is no tar file: {e}")))?;
-        let name = entry.path().map_err(|e| unusable(path, e))?.into_owned();
+    let leaves = || std::io::Error::other("it leaves the archive");
+    let read = tape::read(file, &BOUNDS, |entry, name| {
         let plain = name
             .components()
             .all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
         if !plain {
-            return Err(unusable(
-                path,
-                format!("{} leaves the archive", name.display()),
-            ));
+            return Err(leaves());
         }
         let at = into.join(&name);
-        if entry.header().entry_type().is_file() {
-            std::fs::create_dir_all(at.parent().unwrap_or(into)).map_err(|e| unusable(path, e))?;
-            let mut out = std::fs::File::create(&at).map_err(|e| unusable(path, e))?;
-            std::io::copy(&mut entry, &mut out).map_err(|e| unusable(path, e))?;
-        } else if entry.header().entry_type().is_symlink()
-            && let Ok(Some(target)) = entry.link_name()
+        let kind = entry.header().entry_type();
+        if kind.is_file() {
+            std::fs::create_dir_all(at.parent().unwrap_or(into))?;
+            std::io::copy(entry, &mut std::fs::File::create(&at)?)?;
+        } else if kind.is_symlink()
+            && let Some(target) = entry.link_name()?
         {
             // `docker save` links equal layers: `../<other>/layer.tar`.
-            links.push((
-                name.clone(),
-                name.parent().unwrap_or(Path::new("")).join(target),
-            ));
+            let parent = name.parent().unwrap_or(Path::new(""));
+            let target = inside(&parent.join(target)).ok_or_else(leaves)?;
+            links.push((name, target));
         }
-    }
+        Ok(())
+    });
+    read.map_err(|e| unusable(path, format!("it cannot be read as a tar file: {e}")))?;
     for (name, target) in links {
-        let mut clean = PathBuf::new();
-        for part in target.components() {
-            match part {
-                Component::Normal(part) => clean.push(part),
-                Component::ParentDir if clean.pop() => {}
-                Component::CurDir => {}
-                _ => {
-                    return Err(unusable(
-                        path,
-                        format!("{} leaves the archive", name.display()),
-                    ));
-                }
-            }
-        }
         // A link to nothing matters only if something names it.
-        let _ = std::fs::copy(into.join(clean), into.join(name));
+        let at = into.join(name);
+        let _ = std::fs::create_dir_all(at.parent().unwrap_or(into));
+        let _ = std::fs::hard_link(into.join(target), at);
     }
     Ok(())
 }
 
+/// `a/../b` → `b`; `None` if it leads out.
+fn inside(path: &Path) -> Option<PathBuf> {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(part) => clean.push(part),
+            Component::ParentDir if clean.pop() => {}
+            Component::CurDir => {}
+            _ => return None,
+        }
+    }
+    Some(clean)
+}
+
+fn read_small(path: &Path, file: &Path) -> Result<Vec<u8>, ImageError> {
+    let size = std::fs::metadata(file)
+        .map_err(|e| unusable(path, format!("{}: {e}", file.display())))?
+        .len();
+    if size > JSON_MAX {
+        return Err(unusable(
+            path,
+            format!("{} is larger than {JSON_MAX} bytes", file.display()),
+        ));
+    }
+    std::fs::read(file).map_err(|e| unusable(path, e))
+}
+
 fn read_json(path: &Path, file: &Path) -> Result<Value, ImageError> {
-    let bytes = std::fs::read(file).map_err(|e| unusable(path, e))?;
-    serde_json::from_slice(&bytes).map_err(|e| unusable(path, e))
+    serde_json::from_slice(&read_small(path, file)?)
+        .map_err(|e| unusable(path, format!("{}: {e}", file.display())))
+}
+
+/// An annotation may be a whole name or, as `umoci` and `skopeo` write it, only a tag: then the
+/// file's own name goes before it.
+fn name_of(annotation: &str, path: &Path) -> Option<String> {
+    if annotation.contains([':', '/']) {
+        return Some(annotation.into());
+    }
+    let file = path.canonicalize().ok()?;
+    let file = file.file_name()?.to_str()?.to_ascii_lowercase();
+    let stem = [".gz", ".zst", ".tgz", ".tar", ".oci"]
+        .iter()
+        .fold(file.as_str(), |name, end| {
+            name.strip_suffix(end).unwrap_or(name)
+        });
+    (!stem.starts_with('.')).then(|| format!("{stem}:{annotation}"))
 }
 
 fn layout(path: &Path, folder: &Path) -> Result<Vec<LocalImage>, ImageError> {
     let index = read_json(path, &folder.join("index.json"))?;
-    let images: Vec<LocalImage> = index["manifests"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|m| {
-            let annotations = &m["annotations"];
-            let name = annotations["io.containerd.image.name"]
-                .as_str()
-                .or(annotations["org.opencontainers.image.ref.name"].as_str());
-            Some(LocalImage {
-                name: name.map(str::to_string),
-                manifest: crate::reference::digest(m["digest"].as_str()?)?,
+    let mut images: Vec<LocalImage> = Vec::new();
+    for entry in index["manifests"].as_array().into_iter().flatten() {
+        let text = entry["digest"].as_str().unwrap_or_default();
+        let manifest = crate::reference::digest(text)
+            .ok_or_else(|| unusable(path, format!("{text:?} is no sha256 digest")))?;
+        let annotations = &entry["annotations"];
+        let name = annotations["io.containerd.image.name"]
+            .as_str()
+            .or(annotations["org.opencontainers.image.ref.name"].as_str())
+            .and_then(|annotation| name_of(annotation, path));
+        match images.iter_mut().find(|i| i.manifest == manifest) {
+            Some(same) => same.names.extend(name),
+            None => images.push(LocalImage {
+                names: name.into_iter().collect(),
+                manifest,
                 layout: folder.into(),
-            })
-        })
-        .collect();
-    if images.is_empty() {
-        return Err(unusable(path, "it contains no image"));
+            }),
+        }
     }
     Ok(images)
 }
@@ -166,7 +195,15 @@ fn hash_file(path: &Path) -> std::io::Result<(Digest, u64)> {
 }
 
 /// Every blob that a manifest names is there and is what it is named.
-fn verify(path: &Path, image: &LocalImage, manifest: &Digest) -> Result<(), ImageError> {
+fn verify(
+    path: &Path,
+    image: &LocalImage,
+    manifest: &Digest,
+    depth: usize,
+) -> Result<(), ImageError> {
+    if depth > DEPTH_MAX {
+        return Err(unusable(path, "its indexes are nested too deeply"));
+    }
     let check = |digest: &Digest, what: &str| -> Result<(), ImageError> {
         let (actual, _) = hash_file(&image.blob(digest))
             .map_err(|e| unusable(path, format!("{what} {digest}: {e}")))?;
@@ -181,19 +218,23 @@ fn verify(path: &Path, image: &LocalImage, manifest: &Digest) -> Result<(), Imag
         })
     };
     check(manifest, "the manifest")?;
-    let bytes = std::fs::read(image.blob(manifest)).map_err(|e| unusable(path, e))?;
-    let (blobs, manifests) =
-        crate::fetch::names(&bytes).ok_or_else(|| unusable(path, "its manifest cannot be read"))?;
+    let bytes = read_small(path, &image.blob(manifest))?;
+    let (blobs, manifests) = crate::fetch::names(&bytes).ok_or_else(|| {
+        unusable(
+            path,
+            "its manifest cannot be read, or names something other than by sha256",
+        )
+    })?;
     for blob in &blobs {
         check(blob, "a layer or the config")?;
     }
     for inner in manifests.iter().filter(|m| image.blob(m).exists()) {
-        verify(path, image, inner)?;
+        verify(path, image, inner, depth + 1)?;
     }
     Ok(())
 }
 
-fn put(folder: &Path, bytes: &[u8]) -> std::io::Result<Digest> {
+pub fn put(folder: &Path, bytes: &[u8]) -> std::io::Result<Digest> {
     let digest = Digest::of(bytes);
     let blobs = folder.join("blobs/sha256");
     std::fs::create_dir_all(&blobs)?;
@@ -201,7 +242,11 @@ fn put(folder: &Path, bytes: &[u8]) -> std::io::Result<Digest> {
     Ok(digest)
 }
 
-fn oci_manifest(folder: &Path, config: &[u8], layers: &[(Digest, u64)]) -> std::io::Result<Digest> {
+pub fn oci_manifest(
+    folder: &Path,
+    config: &[u8],
+    layers: &[(Digest, u64)],
+) -> std::io::Result<Digest> {
     let config_digest = put(folder, config)?;
     let manifest = json!({
         "schemaVersion": 2,
@@ -215,42 +260,45 @@ fn oci_manifest(folder: &Path, config: &[u8], layers: &[(Digest, u64)]) -> std::
     put(folder, &serde_json::to_vec(&manifest)?)
 }
 
-fn docker(path: &Path, folder: &Path) -> Result<Vec<LocalImage>, ImageError> {
+/// What `docker save` wrote, as images with OCI manifests, their blobs in `into`.
+fn docker(path: &Path, folder: &Path, into: &Path) -> Result<Vec<LocalImage>, ImageError> {
     let io = |e: std::io::Error| unusable(path, e);
     let list = read_json(path, &folder.join("manifest.json"))?;
-    let inside = |name: &str| -> Result<PathBuf, ImageError> {
+    let file = |name: &str| -> Result<PathBuf, ImageError> {
         let plain = Path::new(name)
             .components()
             .all(|c| matches!(c, Component::Normal(_)));
-        if plain {
-            Ok(folder.join(name))
+        let at = folder.join(name);
+        // A folder that was given may hold a link to anywhere.
+        let real = at
+            .canonicalize()
+            .map_err(|e| unusable(path, format!("{name}: {e}")))?;
+        if plain && real.starts_with(folder.canonicalize().map_err(io)?) {
+            Ok(real)
         } else {
             Err(unusable(path, format!("{name} leaves the archive")))
         }
     };
-    let mut images = Vec::new();
+    let mut images: Vec<LocalImage> = Vec::new();
     for entry in list.as_array().into_iter().flatten() {
         let config_name = entry["Config"]
             .as_str()
             .ok_or_else(|| unusable(path, "an image without config"))?;
-        let config = std::fs::read(inside(config_name)?).map_err(io)?;
+        let config = read_small(path, &file(config_name)?)?;
         let parsed: Value = serde_json::from_slice(&config).map_err(|e| unusable(path, e))?;
         let mut layers = Vec::new();
-        let diffs = parsed["rootfs"]["diff_ids"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        let files = entry["Layers"].as_array().cloned().unwrap_or_default();
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let (diffs, files) = (list(&parsed["rootfs"]["diff_ids"]), list(&entry["Layers"]));
         if diffs.len() != files.len() {
             return Err(unusable(path, "its config and its list of layers differ"));
         }
-        for (file, diff) in files.iter().zip(&diffs) {
-            let file = inside(file.as_str().unwrap_or_default())?;
+        for (name, diff) in files.iter().zip(&diffs) {
+            let file = file(name.as_str().unwrap_or_default())?;
             let (actual, bytes) = hash_file(&file).map_err(io)?;
             let expected = diff
                 .as_str()
                 .and_then(crate::reference::digest)
-                .unwrap_or_default();
+                .ok_or_else(|| unusable(path, format!("layer {diff} is not named by sha256")))?;
             if actual != expected {
                 return Err(ImageError::Corrupt {
                     reference: path.display().to_string(),
@@ -259,100 +307,24 @@ fn docker(path: &Path, folder: &Path) -> Result<Vec<LocalImage>, ImageError> {
                     actual,
                 });
             }
-            let blobs = folder.join("blobs/sha256");
+            let blobs = into.join("blobs/sha256");
             std::fs::create_dir_all(&blobs).map_err(io)?;
             let at = blobs.join(actual.hex());
-            if !at.exists() {
+            if !at.exists() && std::fs::hard_link(&file, &at).is_err() {
                 std::fs::copy(&file, &at).map_err(io)?;
             }
             layers.push((actual, bytes));
         }
-        let manifest = oci_manifest(folder, &config, &layers).map_err(io)?;
-        let tags = entry["RepoTags"].as_array().cloned().unwrap_or_default();
-        let name = tags.first().and_then(|t| t.as_str()).map(str::to_string);
+        let manifest = oci_manifest(into, &config, &layers).map_err(io)?;
+        let tags = list(&entry["RepoTags"]);
         images.push(LocalImage {
-            name,
+            names: tags
+                .iter()
+                .filter_map(|t| t.as_str().map(str::to_string))
+                .collect(),
             manifest,
-            layout: folder.into(),
+            layout: into.into(),
         });
     }
-    if images.is_empty() {
-        return Err(unusable(path, "it contains no image"));
-    }
     Ok(images)
-}
-
-/// Makes an image of a program of this machine and the libraries that it needs, without a
-/// network: so that a newcomer sees an app run who owns no image.
-pub fn demo_image(
-    program: &Path,
-    command: &[String],
-    into: &Path,
-) -> Result<LocalImage, ImageError> {
-    let io = |e: std::io::Error| unusable(program, e);
-    let mut tar = tar::Builder::new(Vec::new());
-    let mut add = |path: &str, from: &Path, mode: u32| -> std::io::Result<()> {
-        let bytes = std::fs::read(from)?;
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(mode);
-        header.set_mtime(0);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_cksum();
-        tar.append_data(&mut header, path.trim_start_matches('/'), &bytes[..])
-    };
-    let name = program
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    add(&format!("bin/{name}"), program, 0o755).map_err(io)?;
-    for library in libraries(program).map_err(io)? {
-        add(&library.display().to_string(), &library, 0o755).map_err(io)?;
-    }
-    for folder in ["tmp/", "proc/", "sys/", "dev/", "etc/"] {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Directory);
-        header.set_size(0);
-        header.set_mode(if folder == "tmp/" { 0o1777 } else { 0o755 });
-        header.set_mtime(0);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_cksum();
-        tar.append_data(&mut header, folder, std::io::empty())
-            .map_err(io)?;
-    }
-    let layer = tar.into_inner().map_err(io)?;
-    let size = layer.len() as u64;
-    let diff = put(into, &layer).map_err(io)?;
-    let mut entrypoint = vec![format!("/bin/{name}")];
-    entrypoint.extend_from_slice(command);
-    let config = json!({
-        "architecture": crate::architecture(),
-        "os": "linux",
-        "config": { "Entrypoint": entrypoint, "Env": ["PATH=/bin"], "ExposedPorts": { "8080/tcp": {} } },
-        "rootfs": { "type": "layers", "diff_ids": [diff] },
-    });
-    let config = serde_json::to_vec(&config).map_err(|e| unusable(program, e))?;
-    let manifest = oci_manifest(into, &config, &[(diff, size)]).map_err(io)?;
-    Ok(LocalImage {
-        name: Some(name),
-        manifest,
-        layout: into.into(),
-    })
-}
-
-/// The dynamic loader's own word; nothing for a static program.
-fn libraries(program: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let output = std::process::Command::new("ldd").arg(program).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text
-        .lines()
-        .filter_map(|line| {
-            line.split_whitespace()
-                .find(|word| word.starts_with('/'))
-                .map(PathBuf::from)
-        })
-        .filter(|path| path.is_file())
-        .collect())
 }

@@ -1,19 +1,33 @@
 //! Fetch, verify, keep and unpack OCI images.
 
 mod archive;
+mod client;
+mod credentials;
+mod demo;
 mod fetch;
+mod platform;
+mod push;
 mod reference;
+mod shelf;
 mod store;
+mod tape;
+mod tree;
 mod unpack;
 
 use std::path::PathBuf;
 
 use types::Digest;
 
-pub use archive::{LocalImage, LocalImages, demo_image, open_archive};
-pub use fetch::{Access, Signer, copy, push, resolve};
+pub use archive::{LocalImage, LocalImages, open_archive};
+pub use client::{Access, Signer};
+pub use credentials::Credentials;
+pub use demo::demo_image;
+pub use fetch::resolve;
+pub use platform::architecture;
+pub use push::{copy, push};
 pub use reference::{NETWORK_REGISTRY, normalise};
-pub use store::{Store, StoreConfig, architecture};
+pub use shelf::{ListedImage, Pruned, Room, list};
+pub use store::{Store, StoreConfig};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
@@ -21,8 +35,19 @@ pub enum ImageError {
         "image {reference} not found: {why}. Check the name, or run `runrig image load` for a local one"
     )]
     NotFound { reference: String, why: String },
-    #[error("no access to {reference}: {why}. Run `docker login` for that registry and try again")]
+    #[error(
+        "no access to {reference}: {why}. Check the name; if it is private, run `docker login` for its registry and try again"
+    )]
     Denied { reference: String, why: String },
+    /// The registry asked to be left alone for a while, and is.
+    #[error(
+        "{registry} limits requests: {reference} can be asked for again in {seconds} s. Log in there for a higher limit, or keep a copy with `runrig image push`"
+    )]
+    Limited {
+        reference: String,
+        registry: String,
+        seconds: u64,
+    },
     /// Bytes that are not what their digest says. Never started.
     #[error(
         "{what} of {reference} is corrupt: expected {expected}, got {actual}. It was not started; pull it again or ask its publisher"
@@ -41,6 +66,13 @@ pub enum ImageError {
         reference: String,
         why: String,
     },
+}
+
+impl ImageError {
+    /// Whether asking again later may help.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Limited { .. })
+    }
 }
 
 /// An image ready to run on this host.

@@ -1,6 +1,6 @@
 //! Names of images, as Docker writes them.
 
-use oci_client::Reference;
+use oci_spec::distribution::{ParseError, Reference};
 use types::{Digest, ImageRef};
 
 use crate::ImageError;
@@ -9,11 +9,17 @@ use crate::ImageError;
 pub const NETWORK_REGISTRY: &str = "registry.runrig";
 
 pub fn parse(text: &str) -> Result<Reference, ImageError> {
-    text.parse()
-        .map_err(|e: oci_client::ParseError| ImageError::Unusable {
+    text.parse().map_err(|e: ParseError| {
+        let small = text.to_ascii_lowercase();
+        let why = match small != text && small.parse::<Reference>().is_ok() {
+            true => "names of images are written in lowercase".into(),
+            false => format!("its name cannot be read: {e}"),
+        };
+        ImageError::Unusable {
             reference: text.chars().take(200).collect(),
-            why: format!("its name cannot be read: {e}"),
-        })
+            why,
+        }
+    })
 }
 
 /// `nginx` → `docker.io/library/nginx:latest`.

@@ -11,53 +11,17 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
 use nix::sys::time::TimeSpec;
-use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 use types::Digest;
 
+use crate::tape::{self, Bounds};
+
 const ENTRIES_MAX: u64 = 2_000_000;
+/// Names of all folders of a layer together: they are remembered until its end.
+const FOLDER_NAMES_MAX: usize = 64 << 20;
+/// Overlayfs shows nothing of lower layers in a folder that has it.
+pub const OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
 const IDS: u64 = 65_536;
-
-struct Hashing<R> {
-    inner: R,
-    hasher: Sha256,
-    bytes: u64,
-    most: u64,
-    /// Zeros still given after the end: some writers leave the last file's padding and the
-    /// end mark away, which other readers forgive.
-    padding: usize,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        if read == 0 {
-            let zeros = self.padding.min(buffer.len());
-            buffer[..zeros].fill(0);
-            self.padding -= zeros;
-            return Ok(zeros);
-        }
-        self.hasher.update(&buffer[..read]);
-        self.bytes += read as u64;
-        if self.bytes > self.most {
-            return Err(std::io::Error::other(format!(
-                "it unpacks to more than {} bytes",
-                self.most
-            )));
-        }
-        Ok(read)
-    }
-}
-
-fn decompressed(file: std::fs::File) -> std::io::Result<Box<dyn Read>> {
-    let mut file = std::io::BufReader::with_capacity(1 << 17, file);
-    let magic = std::io::BufRead::fill_buf(&mut file)?;
-    Ok(match magic {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(file)?),
-        _ => Box::new(file),
-    })
-}
 
 /// Unpacks `file` into the empty folder `into`; returns what its uncompressed bytes hash to.
 pub fn unpack(
@@ -66,37 +30,30 @@ pub fn unpack(
     uid_base: u32,
     most: u64,
 ) -> std::io::Result<Digest> {
-    let reader = Hashing {
-        inner: decompressed(file)?,
-        hasher: Sha256::new(),
-        bytes: 0,
-        most,
-        padding: 3 * 512,
+    let bounds = Bounds {
+        bytes_max: most,
+        entries_max: ENTRIES_MAX,
     };
-    let mut archive = tar::Archive::new(reader);
     let mut folders = Vec::new();
-    let mut count = 0;
     // A sparse file may unpack to more than the tar has.
     let mut room = most;
-    for entry in archive.entries()? {
-        count += 1;
-        if count > ENTRIES_MAX {
-            return Err(std::io::Error::other("it has more than two million files"));
+    let mut names = 0;
+    let digest = tape::read(file, &bounds, |entry, path| {
+        if entry.header().entry_type() == EntryType::Directory {
+            names += path.as_os_str().len();
+            if names > FOLDER_NAMES_MAX {
+                return Err(std::io::Error::other("the layer has too many folders"));
+            }
         }
-        let mut entry = entry?;
-        let path = entry.path()?.into_owned();
-        one(&mut entry, &path, into, uid_base, &mut room, &mut folders)
-            .map_err(|e| std::io::Error::other(format!("{}: {e}", path.display())))?;
-    }
+        one(entry, &path, into, uid_base, &mut room, &mut folders)
+    })?;
     // Times of folders last: filling them changes them.
     for (path, time) in folders.into_iter().rev() {
         set_time(&path, time)?;
     }
     lchown(into, Some(uid_base), Some(uid_base))?;
     std::fs::set_permissions(into, std::fs::Permissions::from_mode(0o755))?;
-    let mut reader = archive.into_inner();
-    std::io::copy(&mut reader, &mut std::io::sink())?;
-    Ok(Digest(reader.hasher.finalize().into()))
+    Ok(digest)
 }
 
 /// `path` under `into`, its parents made; an error if it leaves it or meets a link.
@@ -138,6 +95,10 @@ fn one<R: Read>(
     room: &mut u64,
     folders: &mut Vec<(PathBuf, i64)>,
 ) -> std::io::Result<()> {
+    let kind = entry.header().entry_type();
+    if kind == EntryType::XGlobalHeader {
+        return Ok(());
+    }
     let Some(at) = place(into, path, uid_base)? else {
         return Ok(());
     };
@@ -166,7 +127,6 @@ fn one<R: Read>(
         return Err(std::io::Error::other("its owner is above 65535"));
     }
     let (mode, time) = (header.mode()? & 0o7777, header.mtime()? as i64);
-    let kind = header.entry_type();
     match kind {
         EntryType::Directory => {
             if !at.symlink_metadata().is_ok_and(|m| m.is_dir()) {
@@ -253,9 +213,10 @@ fn clear(path: &Path) -> std::io::Result<()> {
 /// Hides what lower layers have in this folder.
 fn opaque(folder: &Path) -> std::io::Result<()> {
     let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
-    let (name, value) = (c"trusted.overlay.opaque", b"y");
+    let value = b"y";
     // SAFETY: both strings end in zero and live through the call; the value is one byte.
-    let set = unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), 1, 0) };
+    let set =
+        unsafe { libc::lsetxattr(path.as_ptr(), OPAQUE.as_ptr(), value.as_ptr().cast(), 1, 0) };
     if set == 0 {
         Ok(())
     } else {

@@ -205,9 +205,9 @@ impl Worker {
         let shared = self.shared.clone();
         let pull = async { shared.images.ensure(&planned.spec.image, |_, _| ()).await };
         let image = tokio::select! {
-            image = pull => image.map_err(|error| match error {
-                images::ImageError::Failed { .. } => StartError::Later(error.to_string()),
-                _ => StartError::Never(error.to_string(), None),
+            image = pull => image.map_err(|error| match error.is_temporary() {
+                true => StartError::Later(error.to_string()),
+                false => StartError::Never(error.to_string(), None),
             })?,
             () = self.changed() => return Err(StartError::Interrupted),
         };
@@ -275,7 +275,9 @@ impl Worker {
             Err(error) => {
                 self.clean(&container, now_ms()).await;
                 Err(match error {
-                    EngineError::Start { why, .. } => StartError::Never(why, Some(127)),
+                    EngineError::Start { fault, .. } => {
+                        StartError::Never(fault.to_string(), Some(fault.exit_code()))
+                    }
                     other => later(&other),
                 })
             }

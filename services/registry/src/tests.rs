@@ -30,10 +30,7 @@ async fn world() -> World {
 
 fn signer(key: SecretKey) -> Signer {
     Arc::new(move |method, path| {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis() as u64);
-        let auth = api::RequestAuth::sign(&key, method, path, now);
+        let auth = api::RequestAuth::sign(&key, method, path, api::now_ms());
         (api::RequestAuth::HEADER.into(), auth.to_string())
     })
 }
@@ -78,7 +75,7 @@ async fn an_owner_pushes_and_hosts_fetch_by_digest() {
     let mut access = Access {
         network: Some(world.url.clone()),
         signer: Some(signer(key(1))),
-        docker_login: false,
+        ..Access::default()
     };
     assert_eq!(
         images::resolve(&pinned.reference, &access)
@@ -214,4 +211,31 @@ async fn nonsense_is_answered_in_kind() {
         .expect("read")
         .count();
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn what_is_told_is_answered() {
+    let world = world().await;
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    for endpoint in api::endpoints() {
+        if !endpoint.roles.contains(&api::Role::Registry) {
+            continue;
+        }
+        let method = format!("{:?}", endpoint.method).to_uppercase();
+        let method = method.parse::<reqwest::Method>().expect("a method");
+        let path = endpoint
+            .path
+            .replace("{account}", "someone")
+            .replace("{name}", "someone/app")
+            .replace("{id}", "1")
+            .replace("{reference}", "latest");
+        let url = format!("{}{path}", world.url);
+        let response = http.request(method, url).send().await.expect("an answer");
+        let (code, text) = (response.status(), response.text().await.expect("text"));
+        let unknown = code == 405 || text.contains("there is nothing here");
+        assert!(!unknown, "{:?} {path}: {code} {text}", endpoint.method);
+    }
 }
