@@ -15,22 +15,28 @@ use crate::{ContainerSpec, MountFrom, seccomp};
 /// The private tmpfs.
 pub const BASE: &str = "/mnt";
 
-const CAPABILITIES: [&str; 14] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
+/// What root in a container may do, by name and the kernel's number.
+pub const CAPABILITIES: [(&str, u8); 14] = [
+    ("CAP_CHOWN", 0),
+    ("CAP_DAC_OVERRIDE", 1),
+    ("CAP_FOWNER", 3),
+    ("CAP_FSETID", 4),
+    ("CAP_KILL", 5),
+    ("CAP_SETGID", 6),
+    ("CAP_SETUID", 7),
+    ("CAP_SETPCAP", 8),
+    ("CAP_NET_BIND_SERVICE", 10),
+    ("CAP_NET_RAW", 13),
+    ("CAP_SYS_CHROOT", 18),
+    ("CAP_MKNOD", 27),
+    ("CAP_AUDIT_WRITE", 29),
+    ("CAP_SETFCAP", 31),
 ];
+
+/// [`CAPABILITIES`] as the kernel has them.
+pub fn capabilities() -> u64 {
+    CAPABILITIES.iter().fold(0, |all, (_, bit)| all | 1 << bit)
+}
 
 fn step<T, E: std::fmt::Display>(what: &str, result: Result<T, E>) -> Result<T, String> {
     result.map_err(|e| format!("{what}: {e}"))
@@ -178,8 +184,8 @@ fn config(
     let limits = &spec.limits;
     let root = spec.user.uid == 0;
     let none: [&str; 0] = [];
-    let all: &[&str] = &CAPABILITIES;
-    let active = if root { all } else { &none };
+    let all = CAPABILITIES.map(|(name, _)| name);
+    let active = if root { &all[..] } else { &none };
     let mut memory = json!({ "limit": limits.memory_bytes });
     if crate::cgroup::version() == 2
         || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
@@ -221,7 +227,7 @@ fn config(
     let mut config = json!({
         "ociVersion": "1.0.2",
         "process": {
-            "terminal": false,
+            "terminal": spec.terminal,
             "user": { "uid": spec.user.uid, "gid": spec.user.gid, "additionalGids": spec.user.additional },
             "args": spec.args,
             "env": spec.env,
@@ -239,7 +245,7 @@ fn config(
         "linux": {
             "namespaces": [
                 { "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" },
-                { "type": "user" },
+                { "type": "user" }, { "type": "cgroup" },
             ],
             "uidMappings": [{ "containerID": 0, "hostID": spec.uid_base, "size": 65536 }],
             "gidMappings": [{ "containerID": 0, "hostID": spec.uid_base, "size": 65536 }],
@@ -270,7 +276,7 @@ fn config(
 }
 
 /// As many as this process may have itself, at most a million.
-fn open_files() -> u64 {
+pub fn open_files() -> u64 {
     nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
         .map_or(1_024, |(_, hard)| hard.min(1 << 20))
 }

@@ -81,6 +81,13 @@ pub fn directories(path: &str) -> BTreeMap<String, PathBuf> {
         .collect()
 }
 
+/// Those of every hierarchy that we see, named ones and ones without a limit too.
+pub fn everywhere(path: &str) -> Vec<PathBuf> {
+    let path = path.trim_start_matches('/');
+    let all = hierarchies().into_iter().map(|at| at.join(path));
+    all.filter(|at| at.is_dir()).collect()
+}
+
 /// Did the kernel kill something in there for lack of memory?
 pub fn oom_killed(directories: &BTreeMap<String, PathBuf>) -> bool {
     let (directory, file) = match (directories.get("memory"), directories.get("")) {
@@ -145,14 +152,7 @@ pub fn release_claimed(path: &str) {
 
 /// Kills what is left in there and removes it.
 pub fn remove(path: &str) -> std::io::Result<()> {
-    let relative = path.trim_start_matches('/');
-    for at in hierarchies() {
-        let directory = at.join(relative);
-        if directory.is_dir() {
-            remove_one(&directory)?;
-        }
-    }
-    Ok(())
+    everywhere(path).iter().try_for_each(|d| remove_one(d))
 }
 
 fn remove_one(directory: &Path) -> std::io::Result<()> {

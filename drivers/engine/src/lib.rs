@@ -6,12 +6,17 @@
 
 mod bundle;
 mod cgroup;
+mod enter;
 mod exec;
+mod fault;
+mod log;
 mod oci;
+mod payload;
 mod probe;
 mod runtime;
 mod seccomp;
 mod shim;
+mod terminal;
 mod users;
 
 use std::collections::BTreeMap;
@@ -22,9 +27,13 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use types::Resources;
 
+pub use fault::StartFault;
 pub use oci::{EngineConfig, OciEngine, Runtime};
 pub use shim::shim_main;
 pub use users::resolve_user;
+
+/// Of a container's log; with its predecessor it takes twice as much on disk.
+pub const LOG_BYTES_MAX: u64 = 10 << 20;
 
 /// Name of a container on this host: `[a-z0-9-]+`, at most 60 characters.
 pub type ContainerId = String;
@@ -41,6 +50,9 @@ pub struct ContainerSpec {
     pub user: UserSpec,
     pub hostname: String,
     pub terminal: bool,
+    /// Standard input stays open, though nobody types; else it is at its end.
+    #[serde(default)]
+    pub stdin_open: bool,
     pub read_only: bool,
     /// Lower layers, topmost first, as unpacked by the image store (owners already shifted
     /// by `uid_base`), and where the writable layer lives.
@@ -137,9 +149,9 @@ pub enum EngineError {
     Missing(#[from] Missing),
     #[error("no container {0}")]
     NotFound(ContainerId),
-    /// The command is not there or may not be executed; nothing ran.
-    #[error("cannot start {id}: {why}")]
-    Start { id: ContainerId, why: String },
+    /// Nothing ran, and nothing will: see [`StartFault::exit_code`].
+    #[error("cannot start {id}: {fault}")]
+    Start { id: ContainerId, fault: StartFault },
     #[error("{operation} {id}: {why}")]
     Failed {
         operation: &'static str,
@@ -198,7 +210,7 @@ pub trait Engine: Send + Sync {
     /// layer and the log stay. Read the meter before.
     async fn remove(&self, id: &str) -> Result<(), EngineError>;
     async fn exec(&self, id: &str, request: ExecRequest) -> Result<ExecSession, EngineError>;
-    /// NDJSON file of [`LogLine`]s, rotated to `<path>.1` at 10 MiB.
+    /// NDJSON file of [`LogLine`]s, rotated to `<path>.1` at [`LOG_BYTES_MAX`].
     fn log_path(&self, id: &str) -> PathBuf;
 }
 

@@ -1,6 +1,5 @@
 //! The engine over OCI bundles: orders to shims, and the files that they leave.
 
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 
+use crate::fault::Failure;
 use crate::shim::{Order, Process, State, read_line, write_file};
 use crate::{
     Capabilities, ContainerSpec, ContainerStatus, Engine, EngineError, ExecRequest, ExecSession,
@@ -34,10 +34,6 @@ impl Runtime {
             Self::Runc => "runc",
             Self::Crun => "crun",
         }
-    }
-
-    pub(crate) fn named(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|r| r.name() == text)
     }
 
     /// The program on the PATH.
@@ -147,7 +143,7 @@ impl OciEngine {
         } else {
             state.container
         };
-        let Some(fd) = open_pidfd(&process) else {
+        let Some(fd) = process.open() else {
             return;
         };
         // SAFETY: the descriptor is owned and lives as long as its registration.
@@ -161,17 +157,6 @@ impl OciEngine {
             }
         }
     }
-}
-
-fn open_pidfd(process: &Process) -> Option<OwnedFd> {
-    // SAFETY: makes a descriptor; the number is checked to be the same process afterwards.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process.pid, 0) } as i32;
-    if fd < 0 {
-        return None;
-    }
-    // SAFETY: just made, owned by nobody else.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    process.lives().then_some(fd)
 }
 
 fn signal(process: &Process, signal: i32) {
@@ -269,15 +254,17 @@ impl Engine for OciEngine {
         .await
         .unwrap_or_default();
         let _ = child.wait().await;
-        let started = serde_json::from_str::<Result<State, String>>(&answer)
-            .unwrap_or_else(|_| Err("the shim ended without an answer".into()));
-        if let Err(why) = started {
+        let started = serde_json::from_str::<Result<State, Failure>>(&answer)
+            .unwrap_or_else(|_| Err("the shim ended without an answer".to_string().into()));
+        if let Err(failure) = started {
             let _ = self.remove(id).await;
             let _ = std::fs::remove_dir_all(&folder);
-            return Err(if why.contains("not found") || why.contains("permission") {
-                EngineError::Start { id: id.into(), why }
-            } else {
-                failed("start", id, why)
+            return Err(match failure {
+                Failure::Fault(fault) => EngineError::Start {
+                    id: id.into(),
+                    fault,
+                },
+                Failure::Other(why) => failed("start", id, why),
             });
         }
         self.status_now(id)
@@ -350,10 +337,7 @@ impl Engine for OciEngine {
         }
         let json = serde_json::to_string(&request).map_err(|e| failed("exec", id, e))?;
         let mut command = self.shim();
-        command
-            .arg("exec")
-            .arg(&self.config.root)
-            .args([id, self.config.runtime.name(), &json]);
+        command.arg("exec").arg(&self.config.root).args([id, &json]);
         exec::session(command, &request).map_err(|e| failed("exec", id, e))
     }
 

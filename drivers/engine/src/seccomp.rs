@@ -80,7 +80,7 @@ const NAMESPACES: [u64; 7] = [
 
 /// Programs in the order in which they are applied. `clone3` is answered with ENOSYS, so
 /// that C libraries fall back to `clone`, whose flags a filter can see.
-pub fn programs() -> Result<Vec<BpfProgram>, String> {
+fn programs() -> Result<Vec<BpfProgram>, String> {
     let arch = std::env::consts::ARCH
         .try_into()
         .map_err(|e: seccompiler::BackendError| e.to_string())?;
@@ -118,6 +118,14 @@ pub fn programs() -> Result<Vec<BpfProgram>, String> {
             libc::ENOSYS,
         )?,
     ])
+}
+
+/// Filters what this process and its children may ask of the kernel, for good.
+pub fn apply() -> Result<(), String> {
+    for program in programs()? {
+        seccompiler::apply_filter(&program).map_err(|e| format!("filter system calls: {e}"))?;
+    }
+    Ok(())
 }
 
 /// The same as `linux.seccomp` of an OCI config, for runtimes that read it.

@@ -3,22 +3,25 @@
 //! Single-threaded, no runtime. It outlives the agent; what it knows lies in files beside
 //! it: `state.json` once the container runs, `exit.json` when it has ended.
 
-use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::io::Read;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Failure;
+use crate::log::{Log, Output};
 use crate::runtime::{self, Ends};
-use crate::{ContainerSpec, ExecRequest, Exit, LogLine, Runtime, bundle, cgroup, probe};
+use crate::terminal::{self, ConsoleSocket};
+use crate::{ContainerSpec, Exit, Runtime, bundle, cgroup, enter, payload, probe};
 
-/// Longer lines are cut into several.
-const LINE_MAX: usize = 16 << 10;
-const LOG_MAX: u64 = 10 << 20;
 /// How long output is waited for after the container has ended.
 const DRAIN: Duration = Duration::from_millis(500);
+/// Of a service's terminal, which nobody sits at.
+const ROWS: u16 = 24;
+const COLUMNS: u16 = 80;
 
 /// What `shim start` is told.
 #[derive(Serialize, Deserialize)]
@@ -57,6 +60,19 @@ impl Process {
     pub fn lives(&self) -> bool {
         Self::of(self.pid) == Some(*self)
     }
+
+    /// A descriptor that means this process and never a later one; `None` if it has ended.
+    pub fn open(&self) -> Option<OwnedFd> {
+        let fd = open_pidfd(self.pid)?;
+        self.lives().then_some(fd)
+    }
+}
+
+fn open_pidfd(pid: i32) -> Option<OwnedFd> {
+    // SAFETY: makes a descriptor.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as i32;
+    // SAFETY: just made, owned by nobody else.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,7 +94,7 @@ pub fn write_file<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
     std::fs::rename(fresh, path)
 }
 
-/// Signals as a payload is to find them, whatever the agent was started with.
+/// Signals and mask of modes as a payload is to find them, whatever the agent was started with.
 ///
 /// Whoever writes to a closed pipe, and whoever leads a session whose terminal goes, gets a
 /// signal. The shim survives both by a handler that does nothing: unlike a signal that is
@@ -100,6 +116,7 @@ fn fresh_signals() {
         let mut none = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::umask(0o022);
     }
 }
 
@@ -108,9 +125,7 @@ pub fn shim_main(args: &[String]) -> ! {
     fresh_signals();
     let code = match args {
         [verb, order] if verb == "start" => start(Path::new(order)),
-        [verb, root, id, runtime, request] if verb == "exec" => {
-            exec(Path::new(root), id, runtime, request)
-        }
+        [verb, root, id, request] if verb == "exec" => enter::run(Path::new(root), id, request),
         [verb, folder] if verb == "probe" => probe::shim(Path::new(folder)),
         _ => {
             eprintln!("the shim is started by a host agent, not by hand");
@@ -133,127 +148,143 @@ fn start(order: &Path) -> i32 {
         libc::setsid();
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     }
-    let answer = |line: Result<State, String>| {
-        let mut line = serde_json::to_vec(&line).unwrap_or_default();
-        line.push(b'\n');
-        // An agent that died meanwhile reads the files.
-        let _ = std::io::stdout().write_all(&line);
-        let _ = std::io::stdout().flush();
-        if let Ok(null) = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-        {
-            for fd in 0..3 {
-                // SAFETY: both are open descriptors of ours.
-                unsafe { libc::dup2(null.as_raw_fd(), fd) };
-            }
-        }
-    };
     let order: Order = match std::fs::read(order)
         .map_err(|e| e.to_string())
         .and_then(|b| serde_json::from_slice(&b).map_err(|e| e.to_string()))
     {
         Ok(order) => order,
         Err(error) => {
-            answer(Err(format!("the order cannot be read: {error}")));
+            let why = format!("the order cannot be read: {error}");
+            payload::answer(&Err::<State, _>(Failure::Other(why)));
             return 1;
         }
     };
-    match run(&order) {
-        Ok((state, outputs)) => {
-            if let Err(error) = write_file(&order.folder.join("state.json"), &state) {
-                answer(Err(format!("write state.json: {error}")));
-                return 1;
-            }
-            answer(Ok(state.clone()));
-            attend(&order, &state, outputs);
+    let ran = run(&order).and_then(|(state, outputs)| {
+        write_file(&order.folder.join("state.json"), &state)
+            .map_err(|e| format!("write state.json: {e}"))?;
+        Ok((state, outputs))
+    });
+    match ran {
+        Ok((state, streams)) => {
+            payload::answer(&Ok::<_, Failure>(state.clone()));
+            payload::let_go(0..3);
+            attend(&order, &state, streams);
             0
         }
-        Err(error) => {
+        Err(failure) => {
             let _ = cgroup::remove(&order.cgroup);
-            answer(Err(error));
+            payload::answer(&Err::<State, _>(failure));
             1
         }
     }
 }
 
-struct Output {
-    from: OwnedFd,
-    stream: &'static str,
-    line: Vec<u8>,
-    open: bool,
+/// What the shim holds of its container's standard input, output and error.
+struct Streams {
+    outputs: Vec<Output>,
+    /// Nobody types; as long as it is open, nobody has ended either.
+    _input: Option<OwnedFd>,
 }
 
-fn pipe() -> Result<(OwnedFd, OwnedFd), String> {
-    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| format!("make a pipe: {e}"))
-}
-
-fn run(order: &Order) -> Result<(State, Vec<Output>), String> {
+fn run(order: &Order) -> Result<(State, Streams), Failure> {
+    let spec = &order.spec;
     let filters = order.runtime != Runtime::Libcontainer;
-    bundle::make(&order.spec, &order.cgroup, filters)?;
-    let output = |from, stream| Output {
-        from,
-        stream,
-        line: Vec::new(),
-        open: true,
-    };
-    let (ends, outputs) = if order.spec.terminal {
-        let pty = nix::pty::openpty(None, None).map_err(|e| format!("open a terminal: {e}"))?;
-        let ends = Ends {
-            stdin: runtime::duplicate(&pty.slave)?,
-            stdout: runtime::duplicate(&pty.slave)?,
-            stderr: pty.slave,
-        };
-        // SAFETY: a descriptor of ours, given to the container's user.
-        unsafe {
-            let owner = order.spec.uid_base + order.spec.user.uid;
-            libc::fchown(ends.stdin.as_raw_fd(), owner, order.spec.uid_base);
-        }
-        (ends, vec![output(pty.master, "stdout")])
-    } else {
-        let (out_read, out_write) = pipe()?;
-        let (err_read, err_write) = pipe()?;
-        for end in [&out_write, &err_write] {
-            // So that /dev/stdout can be opened anew by a payload that is not root.
-            // SAFETY: a descriptor of ours, given to the container's user.
-            unsafe {
-                let owner = order.spec.uid_base + order.spec.user.uid;
-                libc::fchown(end.as_raw_fd(), owner, order.spec.uid_base);
-            }
-        }
-        let null = std::fs::File::open("/dev/null").map_err(|e| e.to_string())?;
-        let ends = Ends {
-            stdin: null.into(),
-            stdout: out_write,
-            stderr: err_write,
-        };
-        (
-            ends,
-            vec![output(out_read, "stdout"), output(err_read, "stderr")],
-        )
-    };
+    bundle::make(spec, &order.cgroup, filters)?;
     if order.runtime == Runtime::Crun {
         cgroup::claim_loose()?;
     }
-    let pid = runtime::start(order.runtime, &order.states, &order.spec.id, ends)?;
-    let mine = Process::of(std::process::id() as i32).ok_or("the shim cannot see itself")?;
+    let (pid, streams) = if spec.terminal {
+        with_terminal(order)?
+    } else {
+        with_pipes(order)?
+    };
+    let mine = Process::of(std::process::id() as i32)
+        .ok_or_else(|| "the shim cannot see itself".to_string())?;
     let state = State {
         shim: mine,
         // A payload may have ended already; its number is still ours to reap.
         container: Process::of(pid).unwrap_or(Process { pid, started: 0 }),
         started_ms: now_ms(),
     };
-    Ok((state, outputs))
+    Ok((state, streams))
+}
+
+fn with_terminal(order: &Order) -> Result<(i32, Streams), Failure> {
+    let spec = &order.spec;
+    let at = Path::new(bundle::BASE).join("terminal");
+    let socket = ConsoleSocket::bind(&at)?;
+    let mut master = None;
+    // The socket is there before the runtime asks for it, and read after it was written to.
+    let take = || -> Result<(), String> {
+        let taken = socket.take()?;
+        let failed = |e: std::io::Error| format!("own the terminal: {e}");
+        let slave = terminal::slave(&taken).map_err(failed)?;
+        let owner = spec.uid_base + spec.user.uid;
+        terminal::own(&slave, owner, spec.uid_base + spec.user.gid).map_err(failed)?;
+        terminal::resize(&taken, ROWS, COLUMNS);
+        master = Some(taken);
+        Ok(())
+    };
+    let pid = runtime::start(order.runtime, &order.states, spec, Ends::Terminal(at), take)?;
+    let outputs = master.map(|m| Output::new(m, "stdout"));
+    Ok((
+        pid,
+        Streams {
+            outputs: outputs.into_iter().collect(),
+            _input: None,
+        },
+    ))
+}
+
+fn with_pipes(order: &Order) -> Result<(i32, Streams), Failure> {
+    let spec = &order.spec;
+    let pipe = || -> Result<(OwnedFd, OwnedFd), String> {
+        let (read, write) = std::io::pipe().map_err(|e| format!("make a pipe: {e}"))?;
+        Ok((read.into(), write.into()))
+    };
+    let (out_read, stdout) = pipe()?;
+    let (err_read, stderr) = pipe()?;
+    let (stdin, input) = if spec.stdin_open {
+        let (read, write) = pipe()?;
+        (read, Some(write))
+    } else {
+        let null = std::fs::File::open("/dev/null").map_err(|e| e.to_string())?;
+        (null.into(), None)
+    };
+    for end in [&stdin, &stdout, &stderr] {
+        // So that /dev/stdout can be opened anew by a payload that is not root; nobody owns
+        // the machine's /dev/null but the machine.
+        if spec.stdin_open || !std::ptr::eq(end, &stdin) {
+            let owner = spec.uid_base + spec.user.uid;
+            std::os::unix::fs::fchown(end, Some(owner), Some(spec.uid_base))
+                .map_err(|e| format!("own a pipe: {e}"))?;
+        }
+    }
+    let ends = Ends::Pipes {
+        stdin,
+        stdout,
+        stderr,
+    };
+    let pid = runtime::start(order.runtime, &order.states, spec, ends, || Ok(()))?;
+    let outputs = vec![
+        Output::new(out_read, "stdout"),
+        Output::new(err_read, "stderr"),
+    ];
+    Ok((
+        pid,
+        Streams {
+            outputs,
+            _input: input,
+        },
+    ))
 }
 
 /// Pumps the log until the container has ended, then says how.
-fn attend(order: &Order, state: &State, mut outputs: Vec<Output>) {
+fn attend(order: &Order, state: &State, mut streams: Streams) {
+    let outputs = &mut streams.outputs;
     let mut log = Log::open(&order.log);
-    // SAFETY: makes a descriptor for a child of ours; -1 if it is gone already.
-    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, state.container.pid, 0) } as i32;
-    // SAFETY: just made, owned by nobody else.
-    let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+    // A child of ours, even if it has ended already.
+    let pidfd = open_pidfd(state.container.pid);
     let mut ended: Option<Instant> = if pidfd.is_some() {
         None
     } else {
@@ -268,18 +299,10 @@ fn attend(order: &Order, state: &State, mut outputs: Vec<Output>) {
         let ready: Vec<(usize, bool)> = {
             let mut fds: Vec<PollFd> = open
                 .iter()
-                .map(|i| {
-                    PollFd::new(
-                        std::os::fd::AsFd::as_fd(&outputs[*i].from),
-                        PollFlags::POLLIN,
-                    )
-                })
+                .map(|i| PollFd::new(outputs[*i].from.as_fd(), PollFlags::POLLIN))
                 .collect();
             if let (Some(pidfd), None) = (&pidfd, ended) {
-                fds.push(PollFd::new(
-                    std::os::fd::AsFd::as_fd(pidfd),
-                    PollFlags::POLLIN,
-                ));
+                fds.push(PollFd::new(pidfd.as_fd(), PollFlags::POLLIN));
             }
             let limit = if ended.is_some() {
                 PollTimeout::from(50u8)
@@ -297,13 +320,13 @@ fn attend(order: &Order, state: &State, mut outputs: Vec<Output>) {
                 continue;
             }
             match open.get(at) {
-                Some(index) => pump(&mut outputs[*index], &mut log),
+                Some(index) => outputs[*index].pump(&mut log),
                 None => ended = Some(Instant::now()),
             }
         }
     }
-    for output in &mut outputs {
-        flush(output, &mut log);
+    for output in outputs {
+        output.flush(&mut log);
     }
     let code = reap(state.container.pid);
     let oom = cgroup::oom_killed(&cgroup::directories(&order.cgroup));
@@ -323,40 +346,6 @@ fn attend(order: &Order, state: &State, mut outputs: Vec<Output>) {
     }
 }
 
-fn pump(output: &mut Output, log: &mut Log) {
-    let mut buffer = [0u8; 32 << 10];
-    // SAFETY: reads into a buffer of ours.
-    let read = unsafe {
-        libc::read(
-            output.from.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-        )
-    };
-    if read <= 0 {
-        output.open = false;
-        return;
-    }
-    for byte in &buffer[..read as usize] {
-        if *byte == b'\n' {
-            log.write(output.stream, &output.line);
-            output.line.clear();
-        } else {
-            output.line.push(*byte);
-            if output.line.len() >= LINE_MAX {
-                flush(output, log);
-            }
-        }
-    }
-}
-
-fn flush(output: &mut Output, log: &mut Log) {
-    if !output.line.is_empty() {
-        log.write(output.stream, &output.line);
-        output.line.clear();
-    }
-}
-
 fn reap(pid: i32) -> i32 {
     let mut found = 255;
     loop {
@@ -368,112 +357,6 @@ fn reap(pid: i32) -> i32 {
         }
         if ended == pid {
             found = runtime::code(status);
-        }
-    }
-}
-
-struct Log {
-    path: PathBuf,
-    file: Option<std::fs::File>,
-    bytes: u64,
-}
-
-impl Log {
-    fn open(path: &Path) -> Self {
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .ok();
-        let bytes = file
-            .as_ref()
-            .and_then(|f| f.metadata().ok())
-            .map_or(0, |m| m.len());
-        Self {
-            path: path.into(),
-            file,
-            bytes,
-        }
-    }
-
-    /// A full disk costs log lines, never the container.
-    fn write(&mut self, stream: &str, line: &[u8]) {
-        let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
-        let line = LogLine {
-            at_ms: now_ms(),
-            stream: stream.into(),
-            text,
-        };
-        let Ok(mut bytes) = serde_json::to_vec(&line) else {
-            return;
-        };
-        bytes.push(b'\n');
-        if self.bytes + bytes.len() as u64 > LOG_MAX {
-            let mut old = self.path.clone().into_os_string();
-            old.push(".1");
-            let _ = std::fs::rename(&self.path, old);
-            *self = Self::open(&self.path);
-        }
-        if let Some(file) = &mut self.file
-            && file.write_all(&bytes).is_ok()
-        {
-            self.bytes += bytes.len() as u64;
-        }
-    }
-}
-
-fn exec(root: &Path, id: &str, runtime: &str, request: &str) -> i32 {
-    let parsed = Runtime::named(runtime).zip(serde_json::from_str::<ExecRequest>(request).ok());
-    let Some((runtime, request)) = parsed else {
-        eprintln!("the request cannot be read");
-        return 126;
-    };
-    // SAFETY: plain requests about this process and its own descriptor 0.
-    unsafe {
-        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
-        if runtime != Runtime::Libcontainer && libc::isatty(0) == 1 {
-            libc::setsid();
-            libc::ioctl(0, libc::TIOCSCTTY, 0);
-        }
-    }
-    let folder = root.join("containers").join(id);
-    let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_default();
-    let order = serde_json::from_slice::<Order>(&read("order.json"));
-    // The bundle lies in the shim's mount namespace.
-    let entered = serde_json::from_slice::<State>(&read("state.json"))
-        .ok()
-        .is_some_and(|state| {
-            use nix::sched::{CloneFlags, setns, unshare};
-            let open = |pid: i32, kind: &str| std::fs::File::open(format!("/proc/{pid}/ns/{kind}"));
-            let (Ok(mounts), Ok(net)) = (
-                open(state.shim.pid, "mnt"),
-                open(state.container.pid, "net"),
-            ) else {
-                return false;
-            };
-            // The container's network is the shim's: no runtime enters it by itself.
-            setns(net, CloneFlags::CLONE_NEWNET).is_ok()
-                && unshare(CloneFlags::CLONE_FS).is_ok()
-                && setns(mounts, CloneFlags::CLONE_NEWNS).is_ok()
-        });
-    let (true, Ok(order)) = (entered, order) else {
-        eprintln!("the container's shim is gone; restart the container");
-        return 126;
-    };
-    // Beside the container's own variables.
-    let mut request = request;
-    let mut env = order.spec.env;
-    env.append(&mut request.env);
-    request.env = env;
-    match runtime::exec(runtime, &root.join("runtime"), id, &request) {
-        Ok(code) => code,
-        Err(why) => {
-            eprintln!(
-                "cannot run {}: {why}",
-                request.args.first().map_or("", String::as_str)
-            );
-            if why.contains("not found") { 127 } else { 126 }
         }
     }
 }

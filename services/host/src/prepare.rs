@@ -153,6 +153,7 @@ pub fn container(
         user,
         hostname,
         terminal: spec.tty,
+        stdin_open: false,
         read_only: spec.read_only,
         lower: image.layers.clone(),
         upper,
