@@ -14,7 +14,7 @@ mod reason;
 mod score;
 
 pub use fleet::{Fleet, HostEntry};
-pub use place::{NoFit, Placement, Request};
+pub use place::{NoFit, Placement, Request, fulfils};
 pub use reason::{Candidate, Dropped, Reason, Term};
 
 #[cfg(test)]

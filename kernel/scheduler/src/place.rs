@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use types::{AccountId, HostId, Resources};
+use types::{AccountId, HostFeature, HostId, PlacementConstraint, Resources};
 
-use crate::fleet::{Fleet, Slot};
+use crate::fleet::{Fleet, HostEntry, Slot};
 use crate::reason::{Candidate, Dropped, Reason};
 use crate::score;
 
@@ -29,6 +29,10 @@ pub struct Request {
     pub resources: Resources,
     /// `None`: any.
     pub architecture: Option<String>,
+    /// All must hold.
+    pub constraints: Vec<PlacementConstraint>,
+    /// They have as many replicas as one host may have.
+    pub full_hosts: BTreeSet<HostId>,
     pub avoid_hosts: BTreeSet<HostId>,
     pub avoid_owners: BTreeSet<AccountId>,
     /// Where its volume is: taken if feasible.
@@ -50,17 +54,33 @@ pub struct NoFit {
 #[derive(Clone, Copy)]
 enum Rule {
     Architecture,
+    Constraint,
     Resources,
+    Full,
     Host,
     Owner,
 }
 
-const RULES: [&str; 4] = [
+const RULES: [&str; 6] = [
     "architecture",
+    "constraints",
     "resources",
+    "replicas per host",
     "distinct hosts",
     "distinct owners",
 ];
+
+/// Does a host fulfil all of `constraints`?
+pub fn fulfils(id: &HostId, entry: &HostEntry, constraints: &[PlacementConstraint]) -> bool {
+    constraints.iter().all(|constraint| {
+        let same = match constraint.of {
+            HostFeature::Region => entry.region == constraint.value,
+            HostFeature::Architecture => entry.architecture == constraint.value,
+            HostFeature::Host => id.to_string() == constraint.value,
+        };
+        same == constraint.equal
+    })
+}
 
 fn broken(slot: &Slot, request: &Request) -> Option<Rule> {
     let entry = &slot.entry;
@@ -71,8 +91,14 @@ fn broken(slot: &Slot, request: &Request) -> Option<Rule> {
     {
         return Some(Rule::Architecture);
     }
+    if !fulfils(&slot.id, entry, &request.constraints) {
+        return Some(Rule::Constraint);
+    }
     if !request.resources.fits_in(&entry.free) {
         return Some(Rule::Resources);
+    }
+    if request.full_hosts.contains(&slot.id) {
+        return Some(Rule::Full);
     }
     if request.avoid_hosts.contains(&slot.id) {
         return Some(Rule::Host);

@@ -60,7 +60,7 @@ proptest! {
             architecture: architecture.map(String::from),
             avoid_hosts: avoid.into_iter().map(id).collect(),
             avoid_owners: owners.into_iter().map(id).collect(),
-            prefer: None,
+            ..Request::default()
         };
         let feasible = |n: usize, host: &HostEntry| {
             host.available
@@ -166,4 +166,43 @@ fn a_fit_behind_a_crowd_of_near_misses_is_found() {
     fleet.remove(&id(3_210));
     let none = fleet.place(&request, 1).expect_err("too small").reason;
     assert_eq!((none.probed, none.dropped[0].hosts), (3_999, 3_999));
+}
+
+#[test]
+fn constraints_hold_and_full_hosts_are_left_out() {
+    use types::{HostFeature, PlacementConstraint};
+    let mut fleet = Fleet::new(1);
+    for (n, region) in ["eu", "eu", "us"].into_iter().enumerate() {
+        let host = HostEntry {
+            region: region.into(),
+            ..entry(n as u16, 100, 100, true)
+        };
+        fleet.set(id(n as u16), host);
+    }
+    let constraint = |of, equal, value: String| PlacementConstraint { of, equal, value };
+    let place = |constraints: Vec<PlacementConstraint>, full: &[u16]| {
+        let request = Request {
+            resources: resources(1),
+            constraints,
+            full_hosts: full.iter().map(|n| id(*n)).collect(),
+            ..Request::default()
+        };
+        fleet.place(&request, 1)
+    };
+    let eu = |equal| constraint(HostFeature::Region, equal, "eu".into());
+    assert_eq!(place(vec![eu(false)], &[]).expect("fits").host, id(2));
+    assert_eq!(place(vec![eu(true)], &[0]).expect("fits").host, id(1));
+    let own = constraint(HostFeature::Host, true, id(0).to_string());
+    assert_eq!(place(vec![own.clone()], &[]).expect("fits").host, id(0));
+    let arm = constraint(HostFeature::Architecture, true, "arm64".into());
+    let none = place(vec![arm], &[]).expect_err("none fits");
+    let dropped: Vec<_> = none
+        .reason
+        .dropped
+        .iter()
+        .map(|d| (d.rule.as_str(), d.hosts))
+        .collect();
+    assert_eq!(dropped, [("constraints", 3)]);
+    assert!(place(vec![own], &[0]).is_err());
+    assert!(place(vec![eu(false)], &[2]).is_err());
 }

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{DeploymentSpec, MountSource, ServiceSpec};
+use types::{
+    CAPABILITIES, DeploymentSpec, MountSource, NamesSpec, ProcessSpec, ServiceSpec, ULIMITS,
+    is_sysctl, is_sysctl_value,
+};
 
 use crate::host::is_name;
 use crate::{Params, RejectKind, Rejection};
@@ -17,6 +20,7 @@ const DISK_MAX: u64 = 64 << 40;
 const BANDWIDTH_MAX: u32 = 100_000_000;
 const PIDS_MAX: u32 = 100_000;
 const GRACE_MS_MAX: u32 = 600_000;
+const PAUSE_MS_MAX: u32 = 3_600_000;
 
 struct Check {
     what: String,
@@ -283,7 +287,78 @@ fn service_bounds(
     })?;
     check.that(service.stop_grace_ms <= GRACE_MS_MAX, || {
         "stop_grace_period is at most 10 minutes".into()
+    })?;
+    let update = &service.update;
+    let monitor_ms = update.monitor_ms.unwrap_or_default();
+    let pauses = [service.restart_delay_ms, update.delay_ms, monitor_ms];
+    check.that(pauses.into_iter().all(|ms| ms <= PAUSE_MS_MAX), || {
+        "a pause between two starts is at most an hour".into()
+    })?;
+    let constraints = &service.placement.constraints;
+    check.items("placement", constraints.len())?;
+    check.texts("placement", constraints.iter().map(|c| &c.value))?;
+    process_bounds(check, &service.process)?;
+    names_bounds(check, &service.names)
+}
+
+fn process_bounds(check: &Check, process: &ProcessSpec) -> Result<(), Rejection> {
+    check.texts("group_add", &process.groups)?;
+    check.that(process.groups.iter().all(|g| is_user(g)), || {
+        "a group is neither a name nor a number".into()
+    })?;
+    let known = |name: &String| CAPABILITIES.contains(&name.as_str());
+    check.that(process.cap_add.iter().all(known), || {
+        format!(
+            "a capability is not given; given are {}",
+            CAPABILITIES.join(", ")
+        )
+    })?;
+    let dropped = |name: &String| name == "ALL" || known(name);
+    check.that(process.cap_drop.iter().all(dropped), || {
+        "a capability that is dropped is not known".into()
+    })?;
+    for (name, value) in &process.sysctls {
+        check.that(is_sysctl(name) && is_sysctl_value(value), || {
+            let shown: String = name.chars().take(NAME_MAX).collect();
+            format!("the kernel setting {shown} is not given")
+        })?;
+    }
+    for (name, limit) in &process.ulimits {
+        check.that(ULIMITS.contains(&name.as_str()), || {
+            "a limit of its processes is not known".into()
+        })?;
+        let hard = limit.hard.unwrap_or(u64::MAX);
+        check.that(limit.soft.unwrap_or(u64::MAX) <= hard, || {
+            format!("its soft limit {name} is above the hard one")
+        })?;
+    }
+    check.that(process.shm_bytes <= MEMORY_MAX, || {
+        "its shm_size is larger than any memory".into()
+    })?;
+    check.that(process.oom_score_adj <= 1_000, || {
+        "oom_score_adj is 0 to 1000".into()
     })
+}
+
+fn names_bounds(check: &Check, names: &NamesSpec) -> Result<(), Rejection> {
+    let hosts = names.extra_hosts.keys().chain(&names.domainname);
+    check.that(hosts.into_iter().all(|name| is_hostname(name)), || {
+        "a host or domain has characters that such a name cannot have".into()
+    })?;
+    let addresses = names.extra_hosts.values().map(Vec::len).sum();
+    check.items("extra_hosts", addresses)?;
+    check.items("extra_hosts", names.extra_hosts.len())?;
+    let search = |name: &String| name == "." || is_hostname(name);
+    check.that(
+        names.dns_search.len() <= 6 && names.dns_search.iter().all(search),
+        || "dns_search has at most six domains".into(),
+    )?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_:".contains(&b);
+    let option = |o: &String| !o.is_empty() && o.len() <= 64 && o.bytes().all(plain);
+    check.that(
+        names.dns_options.len() <= 6 && names.dns_options.iter().all(option),
+        || "dns_opt has at most six plain words".into(),
+    )
 }
 
 fn acyclic(spec: &DeploymentSpec) -> Result<(), Rejection> {

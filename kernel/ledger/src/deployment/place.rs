@@ -20,6 +20,9 @@ const FORMER_MAX: usize = 256;
 /// Where the replicas of one service may go.
 pub(super) struct Spread {
     request: Request,
+    /// Replicas that one host may have, 0 for any number, and that each has.
+    most: u32,
+    there: BTreeMap<HostId, u32>,
     /// Rules let go so far. What is free only shrinks while a service is placed, so a rule
     /// that one replica could not keep stays let go for the next.
     relaxed: Vec<String>,
@@ -30,13 +33,21 @@ impl Spread {
         Self {
             request: Request {
                 resources: service.resources,
+                constraints: service.placement.constraints.clone(),
                 ..Request::default()
             },
+            most: service.placement.replicas_per_host_max,
+            there: BTreeMap::new(),
             relaxed: Vec::new(),
         }
     }
 
     pub fn avoid(&mut self, fleet: &Fleet, host: HostId) {
+        let there = self.there.entry(host).or_default();
+        *there += 1;
+        if self.most > 0 && *there >= self.most {
+            self.request.full_hosts.insert(host);
+        }
         if self.relaxed.len() < 2 {
             self.request.avoid_hosts.insert(host);
         }

@@ -292,3 +292,87 @@ fn all_replicas_are_placed_or_nothing_changes() {
     assert!(world.events.is_empty());
     assert_eq!(without(&world), before);
 }
+
+#[test]
+fn a_host_has_at_most_as_many_replicas_as_it_may() {
+    let mut world = world(2);
+    let mut web = service(100, 3);
+    web.placement.replicas_per_host_max = 1;
+    let refused = world
+        .ask(1, deploy(project("p", &[("web", web.clone())])))
+        .expect_err("two hosts, one each");
+    assert_eq!(refused.kind, RejectKind::NoHost);
+    web.replicas = 2;
+    world
+        .ask(1, deploy(project("p", &[("web", web.clone())])))
+        .expect("fits");
+    let host = |n| {
+        world
+            .state
+            .allocations
+            .get(&AllocationId(n))
+            .map(|a| a.host)
+    };
+    assert!(host(1).is_some() && host(1) != host(2));
+    let own = host(1).expect("there");
+    let constraint = |equal| types::PlacementConstraint {
+        of: types::HostFeature::Host,
+        equal,
+        value: own.to_string(),
+    };
+    let mut tied = service(100, 2);
+    tied.placement.constraints = vec![constraint(true)];
+    let mut free = service(100, 1);
+    free.placement.constraints = vec![constraint(false)];
+    let spec = project("q", &[("free", free), ("tied", tied)]);
+    world.ask(1, deploy(spec)).expect("fits");
+    let hosts: Vec<bool> = world
+        .state
+        .allocations
+        .iter()
+        .filter(|(_, a)| a.deployment == DeploymentId(2))
+        .map(|(_, a)| (a.service == "tied") == (a.host == own))
+        .collect();
+    assert_eq!(hosts, [true; 3]);
+}
+
+#[test]
+fn what_processes_and_names_ask_for_is_bounded() {
+    let mut world = world(1);
+    let refusal = |world: &mut World, change: &dyn Fn(&mut types::ServiceSpec)| {
+        let mut a = service(100, 1);
+        change(&mut a);
+        let refused = world
+            .ask(1, deploy(project("p", &[("a", a)])))
+            .expect_err("refused");
+        assert_eq!(refused.kind, RejectKind::Invalid, "{refused}");
+        assert!(refused.what.contains("service a"), "{refused}");
+    };
+    refusal(&mut world, &|s| s.restart_delay_ms = u32::MAX);
+    refusal(&mut world, &|s| {
+        s.process.cap_add.insert("NET_ADMIN".into());
+    });
+    refusal(&mut world, &|s| {
+        s.process.cap_drop.insert("x y".into());
+    });
+    refusal(&mut world, &|s| {
+        let value = ("vm.max_map_count".to_string(), "1".to_string());
+        s.process.sysctls.extend([value]);
+    });
+    refusal(&mut world, &|s| {
+        let (soft, hard) = (None, Some(1));
+        let limit = ("nofile".to_string(), types::Ulimit { soft, hard });
+        s.process.ulimits.extend([limit]);
+    });
+    refusal(&mut world, &|s| s.process.oom_score_adj = 1_001);
+    refusal(&mut world, &|s| s.process.shm_bytes = u64::MAX);
+    refusal(&mut world, &|s| {
+        s.process.groups.insert("a:b c".into());
+    });
+    refusal(&mut world, &|s| s.names.domainname = Some("a b".into()));
+    refusal(&mut world, &|s| s.names.dns_search = vec!["a\nb".into()]);
+    refusal(&mut world, &|s| {
+        let address = std::net::IpAddr::from([1, 2, 3, 4]);
+        s.names.extra_hosts = [("a\nb".to_string(), vec![address])].into();
+    });
+}
