@@ -141,6 +141,19 @@ fn wrong_file(path: &Path, problems: &[manifest::Problem]) -> Failure {
     )
 }
 
+/// The project's folder on this machine.
+struct Folder<'a>(&'a Path);
+
+impl manifest::Folder for Folder<'_> {
+    fn text(&self, path: &str) -> std::result::Result<Option<String>, String> {
+        match read_text(&self.0.join(path)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
 pub fn read_project(file: Option<&Path>, project: Option<String>) -> Result<manifest::Project> {
     let path = match file {
         Some(path) => path.to_path_buf(),
@@ -153,25 +166,19 @@ pub fn read_project(file: Option<&Path>, project: Option<String>) -> Result<mani
     };
     let folder = folder.canonicalize().map_err(|e| unreadable(&folder, &e))?;
     let environment = environment(&folder)?;
-    let directory = folder
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let directory = folder.to_string_lossy();
     let project = project.or_else(|| environment.get("COMPOSE_PROJECT_NAME").cloned());
     let name = path.to_string_lossy();
     let read = manifest::read(manifest::Inputs {
-        compose: manifest::Source {
+        files: vec![manifest::Source {
             name: &name,
             text: &text,
-        },
+        }],
         environment,
         project: project.filter(|p| !p.is_empty()),
+        profiles: Default::default(),
         directory: &directory,
-        env_files: &|relative| match read_text(&folder.join(relative)) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.to_string()),
-        },
+        folder: &Folder(&folder),
     });
     let project = read.map_err(|problems| wrong_file(&path, &problems.0))?;
     for warning in &project.warnings {
@@ -686,8 +693,8 @@ mod tests {
         std::fs::write(folder.path().join("web.env"), "A=b\n").expect("written");
         let project = read_project(Some(&path), Some("shop".into())).expect("read");
         assert_eq!(project.name, "shop");
-        assert_eq!(project.services["web"].image, "nginx:1.27");
-        assert_eq!(project.services["web"].environment["A"], "b");
+        assert_eq!(project.services["web"].spec.image.reference, "nginx:1.27");
+        assert_eq!(project.services["web"].spec.environment["A"], "b");
         std::fs::write(&path, "services:\n  web:\n    imagee: x\n").expect("written");
         assert_eq!(
             read_project(Some(&path), None)

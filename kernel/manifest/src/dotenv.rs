@@ -58,6 +58,39 @@ pub fn parse_env_file_with(
     Ok(values)
 }
 
+/// Reads an environment file whose values are taken as they stand (`format: raw`).
+pub(crate) fn parse_raw_env_file(
+    file: &str,
+    text: &str,
+    outside: &dyn Fn(&str) -> Option<String>,
+) -> Result<BTreeMap<String, String>, Box<Problem>> {
+    let mut values = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = match line.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.to_string())),
+            None => (line.trim(), outside(line.trim())),
+        };
+        if name.is_empty() || name.len() > 256 || name.contains(char::is_whitespace) {
+            let reader = Reader {
+                file,
+                rest: "",
+                line: index + 1,
+            };
+            let what = format!("\"{}\" is no name of a variable", shown(name));
+            return Err(reader.wrong(what, "write NAME=value"));
+        }
+        if values.len() >= NAMES_MAX {
+            break;
+        }
+        values.extend(value.map(|value| (name.to_string(), value)));
+    }
+    Ok(values)
+}
+
 struct Reader<'a> {
     file: &'a str,
     rest: &'a str,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use types::{
-    DependencyCondition, DeploymentSpec, HealthCheck, MountSource, Protocol, RestartPolicy,
-    ServiceSpec,
+    DependencyCondition, DeploymentSpec, HealthCheck, HostFeature, MountSource, NamesSpec,
+    PlacementSpec, ProcessSpec, Protocol, RestartPolicy, ServiceSpec, UpdateFailure, UpdateOrder,
+    UpdatePolicy,
 };
 
 /// The compose file of a deployment. Reading it again, with its images pinned to the digests
@@ -192,6 +193,8 @@ fn write_service(out: &mut Text, service: &ServiceSpec) {
     if let Some(check) = &service.healthcheck {
         write_healthcheck(out, check);
     }
+    write_process(out, &service.process);
+    write_names(out, &service.names);
     let restart = match service.restart {
         RestartPolicy::No => "\"no\"".to_string(),
         RestartPolicy::Always => "always".into(),
@@ -199,7 +202,9 @@ fn write_service(out: &mut Text, service: &ServiceSpec) {
         RestartPolicy::OnFailure(0) => "on-failure".into(),
         RestartPolicy::OnFailure(times) => format!("\"on-failure:{times}\""),
     };
-    out.line(2, "restart", &restart);
+    if service.restart_delay_ms == 0 {
+        out.line(2, "restart", &restart);
+    }
     out.text(2, "stop_signal", service.stop_signal.as_ref());
     out.line(
         2,
@@ -220,6 +225,7 @@ fn write_service(out: &mut Text, service: &ServiceSpec) {
     );
     out.line(5, "memory", &format!("{}b", service.resources.memory_bytes));
     out.line(5, "pids", &service.pids.to_string());
+    write_deploy(out, service);
     out.open(2, "x-runrig");
     out.line(3, "disk", &format!("{}b", service.resources.disk_bytes));
     out.line(
@@ -227,6 +233,105 @@ fn write_service(out: &mut Text, service: &ServiceSpec) {
         "bandwidth",
         &format!("{}kbit", service.resources.bandwidth_kbps),
     );
+}
+
+fn write_process(out: &mut Text, process: &ProcessSpec) {
+    for (key, names) in [
+        ("cap_add", &process.cap_add),
+        ("cap_drop", &process.cap_drop),
+        ("group_add", &process.groups),
+    ] {
+        if !names.is_empty() {
+            out.list(2, key, names.iter().map(|n| quoted(n)));
+        }
+    }
+    out.pairs(2, "sysctls", &process.sysctls);
+    if !process.ulimits.is_empty() {
+        out.open(2, "ulimits");
+        for (name, limit) in &process.ulimits {
+            let number = |n: Option<u64>| n.map_or("-1".to_string(), |n| n.to_string());
+            let (soft, hard) = (number(limit.soft), number(limit.hard));
+            out.line(3, name, &format!("{{ soft: {soft}, hard: {hard} }}"));
+        }
+    }
+    if process.shm_bytes > 0 {
+        out.line(2, "shm_size", &format!("{}b", process.shm_bytes));
+    }
+    if process.oom_score_adj > 0 {
+        out.line(2, "oom_score_adj", &process.oom_score_adj.to_string());
+    }
+}
+
+fn write_names(out: &mut Text, names: &NamesSpec) {
+    out.text(2, "domainname", names.domainname.as_ref());
+    if !names.extra_hosts.is_empty() {
+        out.open(2, "extra_hosts");
+        for (name, addresses) in &names.extra_hosts {
+            let addresses = addresses.iter().map(|a| quoted(&a.to_string()));
+            out.list(3, name, addresses);
+        }
+    }
+    for (key, words) in [
+        ("dns_search", &names.dns_search),
+        ("dns_opt", &names.dns_options),
+    ] {
+        if !words.is_empty() {
+            out.list(2, key, words.iter().map(|w| quoted(w)));
+        }
+    }
+}
+
+/// What stands under `deploy` beside the resources.
+fn write_deploy(out: &mut Text, service: &ServiceSpec) {
+    if service.restart_delay_ms > 0 {
+        out.open(3, "restart_policy");
+        let (condition, attempts) = match service.restart {
+            RestartPolicy::No => ("none", 0),
+            RestartPolicy::Always | RestartPolicy::UnlessStopped => ("any", 0),
+            RestartPolicy::OnFailure(attempts) => ("on-failure", attempts),
+        };
+        out.line(4, "condition", condition);
+        if attempts > 0 {
+            out.line(4, "max_attempts", &attempts.to_string());
+        }
+        out.line(4, "delay", &format!("{}ms", service.restart_delay_ms));
+    }
+    let update = &service.update;
+    if *update != UpdatePolicy::default() {
+        out.open(3, "update_config");
+        out.line(4, "parallelism", &update.parallelism.to_string());
+        out.line(4, "delay", &format!("{}ms", update.delay_ms));
+        if let Some(ms) = update.monitor_ms {
+            out.line(4, "monitor", &format!("{ms}ms"));
+        }
+        let action = match update.on_failure {
+            UpdateFailure::Rollback => "rollback",
+            UpdateFailure::Pause => "pause",
+            UpdateFailure::Continue => "continue",
+        };
+        out.line(4, "failure_action", action);
+        let order = match update.order {
+            UpdateOrder::StartFirst => "start-first",
+            UpdateOrder::StopFirst => "stop-first",
+        };
+        out.line(4, "order", order);
+    }
+    let placement = &service.placement;
+    if *placement != PlacementSpec::default() {
+        out.open(3, "placement");
+        let constraints = placement.constraints.iter().map(|c| {
+            let of = match c.of {
+                HostFeature::Region => "node.labels.region",
+                HostFeature::Architecture => "node.platform.arch",
+                HostFeature::Host => "node.id",
+            };
+            let sign = if c.equal { "==" } else { "!=" };
+            quoted(&format!("{of} {sign} {}", c.value))
+        });
+        out.list(4, "constraints", constraints);
+        let most = placement.replicas_per_host_max;
+        out.line(4, "max_replicas_per_node", &most.to_string());
+    }
 }
 
 fn write_mounts(out: &mut Text, service: &ServiceSpec) {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::problem::shown;
-use crate::reader::{Node, Reader, Value};
+use crate::reader::Reader;
+use crate::tree::{Node, Value};
 use crate::value;
-use crate::yaml::Mark;
+use crate::yaml::{Mark, Over};
 
 /// A value and where it stands.
 #[derive(Clone)]
@@ -17,6 +18,24 @@ pub(crate) struct Field<'n> {
 }
 
 impl<'n> Field<'n> {
+    /// Its place alone, for what is told later.
+    pub fn detached(&self) -> Field<'static> {
+        static NOTHING: Node = Node {
+            at: Mark {
+                file: 0,
+                line: 0,
+                column: 0,
+            },
+            over: Over::Merge,
+            value: Value::Null,
+        };
+        Field {
+            node: &NOTHING,
+            at: self.at,
+            path: self.path.clone(),
+        }
+    }
+
     pub fn is_null(&self) -> bool {
         matches!(self.node.value, Value::Null)
     }
@@ -39,7 +58,7 @@ impl<'n> Field<'n> {
     }
 }
 
-impl Reader<'_> {
+impl Reader {
     pub fn wrong_at(&mut self, field: &Field<'_>, what: impl Into<String>, why: &str, next: &str) {
         self.wrong(field.at, &field.path, what, why, next);
     }

@@ -8,26 +8,42 @@
 //! Start at [`read`], then [`Project::pin`] once the images' digests are known; [`to_compose`]
 //! goes the other way. What is supported, key by key: `docs/compose.md`.
 
+mod build;
+mod check;
+mod deploy;
 mod dotenv;
+mod environment;
 mod export;
 mod field;
+mod fixed;
+mod health;
+mod load;
+mod merge;
 mod mount;
+mod peers;
 mod port;
 mod problem;
+mod process;
 mod project;
 mod reader;
 mod refused;
+mod sections;
 mod service;
 mod sizing;
 mod template;
 mod top;
+mod tree;
 mod value;
 mod yaml;
 
 #[cfg(test)]
+mod files_tests;
+#[cfg(test)]
+mod table_tests;
+#[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use dotenv::{parse_env_file, parse_env_file_with};
 pub use export::to_compose;
@@ -42,18 +58,25 @@ pub struct Source<'a> {
     pub text: &'a str,
 }
 
+/// What is asked of the project's folder. Paths are relative to it, or absolute.
+pub trait Folder {
+    /// The text of a file; `None` if there is none. Errors: why it cannot be read.
+    fn text(&self, path: &str) -> Result<Option<String>, String>;
+}
+
 /// All that a project depends on.
 pub struct Inputs<'a> {
-    pub compose: Source<'a>,
+    /// In the order of `-f`: each is laid over those before it. At least one.
+    pub files: Vec<Source<'a>>,
     /// What `$NAME` stands for: the process's environment over that of `.env`
     /// (see [`parse_env_file_with`]).
     pub environment: BTreeMap<String, String>,
     /// Asked for by name (`-p`, `COMPOSE_PROJECT_NAME`): goes before the file's own `name`.
     pub project: Option<String>,
-    /// Name of the folder that the file lies in: taken, made fit, when nothing else names the
-    /// project.
+    /// Services of these profiles take part, beside those without any; `*` is all of them.
+    pub profiles: BTreeSet<String>,
+    /// Path of the project's folder, that of the first file: its last part, made fit, is the
+    /// project's name when nothing else names it.
     pub directory: &'a str,
-    /// Reads a path of `env_file`, relative to the project's folder; `None` if there is no such
-    /// file.
-    pub env_files: &'a dyn Fn(&str) -> Result<Option<String>, String>,
+    pub folder: &'a dyn Folder,
 }

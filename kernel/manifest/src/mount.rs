@@ -7,7 +7,7 @@ use crate::problem::shown;
 use crate::reader::Reader;
 use crate::value;
 
-impl Reader<'_> {
+impl Reader {
     pub fn mounts(&mut self, field: &Field<'_>) -> Vec<MountSpec> {
         let items = self.list(field);
         items

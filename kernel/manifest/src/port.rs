@@ -35,7 +35,7 @@ fn protocol(text: &str) -> Option<Protocol> {
     }
 }
 
-impl Reader<'_> {
+impl Reader {
     pub fn ports(&mut self, field: &Field<'_>) -> Vec<PortSpec> {
         let mut ports = Vec::new();
         for item in self.list(field) {

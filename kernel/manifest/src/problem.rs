@@ -56,6 +56,12 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
 /// The first characters of a text that may be long, for messages.
 pub(crate) fn shown(text: &str) -> String {
     const MAX: usize = 60;

@@ -1,38 +1,29 @@
-//! The tree that keys are read from: aliases followed, `<<` merged, variables filled in.
-//!
-//! Collects what is wrong on the way instead of stopping at the first.
+//! Fills variables in, merges `<<`, and collects what is wrong on the way instead of stopping
+//! at the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::problem::{Problem, shown};
 use crate::template;
+use crate::tree::{Entry, Node, Value};
 use crate::yaml::{BYTES_MAX, Mark, Raw, RawValue};
 
 /// Problems, and warnings, that are told; more are not read.
 const TOLD_MAX: usize = 100;
 
-pub(crate) struct Node {
-    pub at: Mark,
-    pub value: Value,
+/// A file that is read.
+pub(crate) struct File {
+    /// For messages.
+    pub name: String,
+    /// What its paths are relative to, itself relative to the project's folder; empty for that.
+    pub base: String,
+    pub environment: Rc<BTreeMap<String, String>>,
 }
 
-pub(crate) enum Value {
-    Null,
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
-}
-
-pub(crate) struct Entry {
-    pub key: String,
-    pub at: Mark,
-    pub value: Node,
-}
-
-pub(crate) struct Reader<'a> {
-    file: &'a str,
-    pub environment: &'a BTreeMap<String, String>,
+#[derive(Default)]
+pub(crate) struct Reader {
+    files: Vec<File>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
     unset: BTreeSet<String>,
@@ -40,27 +31,44 @@ pub(crate) struct Reader<'a> {
     filled: u64,
 }
 
-impl<'a> Reader<'a> {
-    pub fn new(file: &'a str, environment: &'a BTreeMap<String, String>) -> Self {
-        Self {
-            file,
-            environment,
-            problems: Vec::new(),
-            warnings: Vec::new(),
-            unset: BTreeSet::new(),
-            filled: 0,
-        }
+impl Reader {
+    /// Its number, for marks.
+    pub fn add(&mut self, file: File) -> usize {
+        self.files.push(file);
+        self.files.len() - 1
+    }
+
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    pub fn environment(&self, at: Mark) -> Rc<BTreeMap<String, String>> {
+        let file = self.files.get(at.file);
+        file.map(|f| f.environment.clone()).unwrap_or_default()
+    }
+
+    /// `path`, which stands at `at`, relative to the project's folder.
+    pub fn path(&self, at: Mark, path: &str) -> String {
+        let base = self.files.get(at.file).map_or("", |f| f.base.as_str());
+        joined(base, path)
     }
 
     fn problem(&self, at: Mark, key: &str, what: String, why: &str, next: &str) -> Problem {
+        let file = self.files.get(at.file);
         Problem {
-            file: self.file.to_string(),
+            file: file.map(|f| f.name.clone()).unwrap_or_default(),
             line: at.line,
             column: at.column,
             key: key.to_string(),
             what,
             why: why.to_string(),
             next: next.to_string(),
+        }
+    }
+
+    pub fn tell(&mut self, problem: Problem) {
+        if !self.is_full() {
+            self.problems.push(problem);
         }
     }
 
@@ -114,14 +122,18 @@ impl<'a> Reader<'a> {
                 Value::Map(entries)
             }
         };
-        Node { at: raw.at, value }
+        Node {
+            at: raw.at,
+            over: raw.over,
+            value,
+        }
     }
 
     fn scalar(&mut self, at: Mark, text: &str, plain: bool, path: &str) -> Value {
         if plain && matches!(text, "" | "~" | "null" | "Null" | "NULL") {
             return Value::Null;
         }
-        let environment = self.environment;
+        let environment = self.environment(at);
         let mut unset = BTreeSet::new();
         let lookup = |name: &str| environment.get(name).cloned();
         let filled = template::substitute(text, &lookup, &mut unset);
@@ -216,4 +228,24 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// `path` as seen from where `base` is seen from: no `.`, and `..` only in front.
+pub(crate) fn joined(base: &str, path: &str) -> String {
+    if path.starts_with(['/', '~']) {
+        return path.to_string();
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    let is_root = base.starts_with('/');
+    for part in base.split('/').chain(path.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|p| *p != "..") => {
+                parts.pop();
+            }
+            ".." if is_root => {}
+            part => parts.push(part),
+        }
+    }
+    format!("{}{}", if is_root { "/" } else { "" }, parts.join("/"))
 }

@@ -2,12 +2,11 @@
 //!
 //! Compose can say each in two places; saying it twice differently is an error.
 
-use types::{Resources, RestartPolicy};
+use types::{PlacementSpec, RestartPolicy, ServiceSpec, UpdatePolicy};
 
 use crate::field::Field;
-use crate::project::RESOURCES;
 use crate::reader::Reader;
-use crate::{refused, value};
+use crate::value;
 
 const CPU_MILLIS_MAX: u32 = 256_000;
 const MEMORY_MIN: u64 = 4 << 20;
@@ -20,44 +19,45 @@ const REPLICAS_MAX: u32 = 1_000;
 /// What has been said so far.
 #[derive(Default)]
 pub(crate) struct Sizing {
-    cpu: Option<u32>,
-    cpu_reserved: Option<u32>,
-    memory: Option<u64>,
-    memory_reserved: Option<u64>,
-    pids: Option<u32>,
+    pub cpu: Option<u32>,
+    pub cpu_reserved: Option<u32>,
+    pub memory: Option<u64>,
+    pub memory_reserved: Option<u64>,
+    pub pids: Option<u32>,
     disk: Option<u64>,
     bandwidth: Option<u32>,
-    replicas: Option<u32>,
-    restart: Option<RestartPolicy>,
+    pub replicas: Option<u32>,
+    pub restart: Option<RestartPolicy>,
+    pub restart_delay_ms: Option<u32>,
+    pub update: Option<UpdatePolicy>,
+    pub placement: Option<PlacementSpec>,
+    /// `cpu_quota` and `cpu_period`, in microseconds.
+    quota: (Option<u32>, Option<u32>),
 }
 
 impl Sizing {
-    /// The limit counts, else the reservation: what is reserved is what may be used.
-    pub fn resources(&self) -> Resources {
-        Resources {
-            cpu_millis: self
-                .cpu
-                .or(self.cpu_reserved)
-                .unwrap_or(RESOURCES.cpu_millis),
-            memory_bytes: self
-                .memory
-                .or(self.memory_reserved)
-                .unwrap_or(RESOURCES.memory_bytes),
-            disk_bytes: self.disk.unwrap_or(RESOURCES.disk_bytes),
-            bandwidth_kbps: self.bandwidth.unwrap_or(RESOURCES.bandwidth_kbps),
+    /// What was said replaces what `spec` has. The limit counts, else the reservation: what is
+    /// reserved is what may be used.
+    pub fn give(self, spec: &mut ServiceSpec) {
+        fn set<T>(slot: &mut T, said: Option<T>) {
+            if let Some(said) = said {
+                *slot = said;
+            }
         }
-    }
-
-    pub fn pids(&self) -> Option<u32> {
-        self.pids
-    }
-
-    pub fn replicas(&self) -> Option<u32> {
-        self.replicas
-    }
-
-    pub fn restart(&self) -> Option<RestartPolicy> {
-        self.restart
+        let resources = &mut spec.resources;
+        set(&mut resources.cpu_millis, self.cpu.or(self.cpu_reserved));
+        set(
+            &mut resources.memory_bytes,
+            self.memory.or(self.memory_reserved),
+        );
+        set(&mut resources.disk_bytes, self.disk);
+        set(&mut resources.bandwidth_kbps, self.bandwidth);
+        set(&mut spec.pids, self.pids);
+        set(&mut spec.replicas, self.replicas);
+        set(&mut spec.restart, self.restart);
+        set(&mut spec.restart_delay_ms, self.restart_delay_ms);
+        set(&mut spec.update, self.update);
+        set(&mut spec.placement, self.placement);
     }
 }
 
@@ -71,8 +71,8 @@ fn restart(text: &str) -> Option<RestartPolicy> {
     })
 }
 
-impl Reader<'_> {
-    fn say<T: PartialEq>(&mut self, field: &Field<'_>, slot: &mut Option<T>, value: Option<T>) {
+impl Reader {
+    pub fn say<T: PartialEq>(&mut self, field: &Field<'_>, slot: &mut Option<T>, value: Option<T>) {
         let Some(value) = value else { return };
         if slot.as_ref().is_some_and(|said| *said != value) {
             self.wrong_at(
@@ -85,7 +85,7 @@ impl Reader<'_> {
         *slot = Some(value);
     }
 
-    fn within<T: PartialOrd + Copy>(
+    pub fn within<T: PartialOrd + Copy>(
         &mut self,
         field: &Field<'_>,
         value: Option<T>,
@@ -101,7 +101,7 @@ impl Reader<'_> {
         Some(value)
     }
 
-    fn cores(&mut self, field: &Field<'_>) -> Option<u32> {
+    pub fn cores(&mut self, field: &Field<'_>) -> Option<u32> {
         let millis = self.parsed(field, value::cpu_millis, "0.5");
         self.within(
             field,
@@ -112,7 +112,7 @@ impl Reader<'_> {
         )
     }
 
-    fn memory(&mut self, field: &Field<'_>) -> Option<u64> {
+    pub fn memory(&mut self, field: &Field<'_>) -> Option<u64> {
         let bytes = self.parsed(field, value::bytes, "256m");
         self.within(
             field,
@@ -123,7 +123,7 @@ impl Reader<'_> {
         )
     }
 
-    fn pids(&mut self, field: &Field<'_>) -> Option<u32> {
+    pub fn pids(&mut self, field: &Field<'_>) -> Option<u32> {
         let pids = self.whole_number(field, "512");
         self.within(
             field,
@@ -162,6 +162,19 @@ impl Reader<'_> {
                 self.say(field, &mut sizing.restart, value);
             }
             "deploy" => self.deploy(field, sizing),
+            "cpu_quota" => sizing.quota.0 = self.whole_number(field, "50000"),
+            "cpu_period" => sizing.quota.1 = self.whole_number(field, "100000"),
+            "storage_opt" => {
+                for (key, inner) in self.map_or_null(field) {
+                    match key {
+                        "size" => {
+                            let value = self.disk(&inner);
+                            self.say(&inner, &mut sizing.disk, value);
+                        }
+                        _ => self.unknown(&inner, key, "size"),
+                    }
+                }
+            }
             "x-runrig" => self.extension(field, sizing),
             _ => return false,
         }
@@ -169,7 +182,15 @@ impl Reader<'_> {
     }
 
     /// Says what of two figures counts.
-    pub fn sizing_done(&mut self, field: &Field<'_>, sizing: &Sizing) {
+    pub fn sizing_done(&mut self, field: &Field<'_>, sizing: &mut Sizing) {
+        if let (Some(quota), period) = sizing.quota {
+            let period = u64::from(period.unwrap_or(100_000).max(1));
+            let millis = (u64::from(quota) * 1_000).div_ceil(period);
+            let millis = u32::try_from(millis).ok();
+            let bounds = "cpu_quota is above 0 and at most 256 times cpu_period";
+            let millis = self.within(field, millis.or(Some(u32::MAX)), 1, CPU_MILLIS_MAX, bounds);
+            self.say(field, &mut sizing.cpu, millis);
+        }
         let differ = (sizing.cpu.is_some()
             && sizing.cpu_reserved.is_some_and(|r| Some(r) != sizing.cpu))
             || (sizing.memory.is_some()
@@ -186,153 +207,23 @@ impl Reader<'_> {
         }
     }
 
-    fn replica_count(&mut self, field: &Field<'_>) -> Option<u32> {
+    pub fn replica_count(&mut self, field: &Field<'_>) -> Option<u32> {
         let count = self.whole_number(field, "2");
         self.within(field, count, 0, REPLICAS_MAX, "replicas are 0 to 1000")
     }
 
-    fn deploy(&mut self, field: &Field<'_>, sizing: &mut Sizing) {
-        for (key, inner) in self.map_or_null(field) {
-            match key {
-                "replicas" => {
-                    let value = self.replica_count(&inner);
-                    self.say(&inner, &mut sizing.replicas, value);
-                }
-                "mode" => {
-                    if self.text(&inner).is_some_and(|mode| mode != "replicated") {
-                        self.wrong_at(
-                            &inner,
-                            "only the mode replicated is supported",
-                            "no service runs on every host of a public network",
-                            "remove it and set replicas",
-                        );
-                    }
-                }
-                "resources" => self.deploy_resources(&inner, sizing),
-                "restart_policy" => {
-                    let value = self.restart_policy(&inner);
-                    self.say(&inner, &mut sizing.restart, value);
-                }
-                "labels" => self.warn_at(
-                    &inner,
-                    "labels of the deployment have no effect",
-                    "",
-                    "put them under the service's labels:",
-                ),
-                _ if key.starts_with("x-") => {}
-                _ => match refused::deploy_key(key) {
-                    Some((why, next)) => {
-                        self.wrong_at(&inner, format!("{key} is not supported"), why, next);
-                    }
-                    None => self.unknown(
-                        &inner,
-                        key,
-                        "replicas, mode, resources, restart_policy, labels",
-                    ),
-                },
-            }
-        }
-    }
-
-    fn deploy_resources(&mut self, field: &Field<'_>, sizing: &mut Sizing) {
-        for (part, inner) in self.map_or_null(field) {
-            let is_limit = match part {
-                "limits" => true,
-                "reservations" => false,
-                _ => {
-                    self.unknown(&inner, part, "limits, reservations");
-                    continue;
-                }
-            };
-            for (key, inner) in self.map_or_null(&inner) {
-                match key {
-                    "cpus" => {
-                        let value = self.cores(&inner);
-                        let slot = match is_limit {
-                            true => &mut sizing.cpu,
-                            false => &mut sizing.cpu_reserved,
-                        };
-                        self.say(&inner, slot, value);
-                    }
-                    "memory" => {
-                        let value = self.memory(&inner);
-                        let slot = match is_limit {
-                            true => &mut sizing.memory,
-                            false => &mut sizing.memory_reserved,
-                        };
-                        self.say(&inner, slot, value);
-                    }
-                    "pids" if is_limit => {
-                        let value = self.pids(&inner);
-                        self.say(&inner, &mut sizing.pids, value);
-                    }
-                    "devices" | "generic_resources" => self.wrong_at(
-                        &inner,
-                        format!("{key} is not supported yet"),
-                        "hosts offer cores, memory, disk and bandwidth",
-                        "remove it",
-                    ),
-                    _ => self.unknown(&inner, key, "cpus, memory, pids"),
-                }
-            }
-        }
-    }
-
-    fn restart_policy(&mut self, field: &Field<'_>) -> Option<RestartPolicy> {
-        let (mut condition, mut attempts) = (Some("any".to_string()), 0);
-        for (key, inner) in self.map_or_null(field) {
-            match key {
-                "condition" => condition = self.text(&inner),
-                "max_attempts" => {
-                    attempts = self.whole_number(&inner, "3").unwrap_or_default();
-                }
-                "delay" | "window" => self.warn_at(
-                    &inner,
-                    format!("{key} has no effect"),
-                    "the wait between two starts doubles from a tenth of a second to a minute",
-                    "remove it",
-                ),
-                _ => self.unknown(&inner, key, "condition, max_attempts, delay, window"),
-            }
-        }
-        match condition.as_deref()? {
-            "none" => Some(RestartPolicy::No),
-            "on-failure" => Some(RestartPolicy::OnFailure(attempts)),
-            "any" => {
-                if attempts > 0 {
-                    self.warn_at(
-                        field,
-                        "max_attempts has no effect with the condition any",
-                        "such a service is started again without end",
-                        "use the condition on-failure",
-                    );
-                }
-                Some(RestartPolicy::Always)
-            }
-            _ => {
-                self.wrong_at(
-                    field,
-                    "the condition is not known",
-                    "known are none, on-failure and any",
-                    "correct it",
-                );
-                None
-            }
-        }
+    fn disk(&mut self, field: &Field<'_>) -> Option<u64> {
+        let bytes = self.parsed(field, value::bytes, "1GiB");
+        let bounds = "disk is above 0 and at most 64 TiB";
+        self.within(field, bytes, 1, DISK_MAX, bounds)
     }
 
     fn extension(&mut self, field: &Field<'_>, sizing: &mut Sizing) {
         for (key, inner) in self.map_or_null(field) {
             match key {
                 "disk" => {
-                    let bytes = self.parsed(&inner, value::bytes, "1GiB");
-                    sizing.disk = self.within(
-                        &inner,
-                        bytes,
-                        1,
-                        DISK_MAX,
-                        "disk is above 0 and at most 64 TiB",
-                    );
+                    let value = self.disk(&inner);
+                    self.say(&inner, &mut sizing.disk, value);
                 }
                 "bandwidth" => {
                     let rate = self.parsed(&inner, value::kilobits, "10mbit");

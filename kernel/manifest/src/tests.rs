@@ -1,9 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use types::{
     DependencyCondition, DeploymentSpec, Digest, ImageRef, MountSource, PortSpec, Protocol,
-    RestartPolicy,
+    RestartPolicy, ServiceSpec,
 };
 
 use super::*;
@@ -22,27 +22,48 @@ fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
-fn files(path: &str) -> Result<Option<String>, String> {
-    match path {
-        "web.env" => Ok(Some("A=1\nB=\"two $SET\"\n".into())),
-        "more.env" => Ok(Some("B=3\nC=$B\n".into())),
-        "bad.env" => Ok(Some("A=1\nnot a line\n".into())),
-        "locked.env" => Err("permission denied".into()),
-        _ => Ok(None),
+/// A folder in memory.
+pub(crate) struct Files<'a>(pub &'a [(&'a str, &'a str)]);
+
+impl Folder for Files<'_> {
+    fn text(&self, path: &str) -> Result<Option<String>, String> {
+        if path == "locked.env" {
+            return Err("permission denied".into());
+        }
+        let found = self.0.iter().find(|(name, _)| *name == path);
+        Ok(found.map(|(_, text)| text.to_string()))
     }
 }
 
-fn try_read(text: &str) -> Result<Project, Problems> {
+const FOLDER: &[(&str, &str)] = &[
+    ("web.env", "A=1\nB=\"two $SET\"\n"),
+    ("more.env", "B=3\nC=$B\n"),
+    ("raw.env", "A='as $it' # is\nSET\n"),
+    ("bad.env", "A=1\nnot a line\n"),
+    ("labels.env", "one=1\nboth=file\n"),
+];
+
+/// `files`, one over the other, in a folder that holds `folder`.
+pub(crate) fn read_files(
+    files: &[(&str, &str)],
+    folder: &[(&str, &str)],
+    profiles: &[&str],
+) -> Result<Project, Problems> {
     read(Inputs {
-        compose: Source {
-            name: "compose.yaml",
-            text,
-        },
+        files: files
+            .iter()
+            .map(|(name, text)| Source { name, text })
+            .collect(),
         environment: environment(),
         project: None,
-        directory: "My Project",
-        env_files: &files,
+        profiles: profiles.iter().map(|p| p.to_string()).collect(),
+        directory: "/home/me/My Project",
+        folder: &Files(folder),
     })
+}
+
+fn try_read(text: &str) -> Result<Project, Problems> {
+    read_files(&[("compose.yaml", text)], FOLDER, &[])
 }
 
 /// A file with one service `web` of these further lines (at its depth).
@@ -54,10 +75,10 @@ fn with(lines: &str) -> String {
     )
 }
 
-fn service(lines: &str) -> ServiceDraft {
+fn service(lines: &str) -> ServiceSpec {
     let text = with(lines);
     let mut project = try_read(&text).unwrap_or_else(|e| panic!("{text}\n{e}"));
-    project.services.remove("web").unwrap()
+    project.services.remove("web").unwrap().spec
 }
 
 fn strings(words: &[&str]) -> Vec<String> {
@@ -71,7 +92,7 @@ fn defaults() {
     assert!(project.warnings.is_empty());
     assert_eq!(project.images().into_iter().collect::<Vec<_>>(), ["nginx"]);
     assert!(project.networks.contains_key("default"));
-    let web = &project.services["web"];
+    let web = &project.services["web"].spec;
     assert_eq!(web.resources.cpu_millis, 500);
     assert_eq!(web.resources.memory_bytes, 256 << 20);
     assert_eq!(web.resources.disk_bytes, 1 << 30);
@@ -85,7 +106,7 @@ fn defaults() {
 
 #[test]
 fn each_key_is_obeyed() {
-    type Check = fn(&ServiceDraft) -> bool;
+    type Check = fn(&ServiceSpec) -> bool;
     let table: &[(&str, Check)] = &[
         ("command: a 'b c' \"d e\" f\\ g", |s| {
             s.command == Some(strings(&["a", "b c", "d e", "f g"]))
@@ -254,10 +275,92 @@ fn each_key_is_obeyed() {
             |s| s.resources.cpu_millis == 100 && s.resources.memory_bytes == 64 << 20,
         ),
         ("scale: 2", |s| s.replicas == 2),
+        ("cpu_quota: 25000", |s| s.resources.cpu_millis == 250),
+        ("cpu_quota: 30000\ncpu_period: 60000", |s| {
+            s.resources.cpu_millis == 500
+        }),
+        ("storage_opt: { size: 3g }", |s| {
+            s.resources.disk_bytes == 3 << 30
+        }),
+        ("cap_add: [cap_chown, SYS_NICE]\ncap_drop: [all]", |s| {
+            s.process.capabilities().collect::<Vec<_>>() == ["CHOWN"]
+        }),
+        ("sysctls: [net.core.somaxconn=1024]", |s| {
+            s.process.sysctls["net.core.somaxconn"] == "1024"
+        }),
+        (
+            "ulimits: { nproc: 65535, memlock: -1, nofile: { soft: 1, hard: -1 } }",
+            |s| {
+                let limit =
+                    |name: &str| (s.process.ulimits[name].soft, s.process.ulimits[name].hard);
+                limit("nproc") == (Some(65_535), Some(65_535))
+                    && limit("memlock") == (None, None)
+                    && limit("nofile") == (Some(1), None)
+            },
+        ),
+        (
+            "shm_size: 1g\noom_score_adj: 7\ngroup_add: [audio, 5]",
+            |s| {
+                s.process.shm_bytes == 1 << 30
+                    && s.process.oom_score_adj == 7
+                    && s.process.groups.len() == 2
+            },
+        ),
+        (
+            "extra_hosts: ['a=1.2.3.4', 'b:::1', 'a:5.6.7.8']\ndomainname: d.org",
+            |s| {
+                s.names.extra_hosts["a"].len() == 2
+                    && s.names.extra_hosts["b"][0].is_ipv6()
+                    && s.names.domainname.as_deref() == Some("d.org")
+            },
+        ),
+        ("extra_hosts: { a: [1.2.3.4, '::1'], b: '[::1]' }", |s| {
+            s.names.extra_hosts["a"].len() == 2 && s.names.extra_hosts["b"].len() == 1
+        }),
+        ("dns_search: [a.org, b.org]\ndns_opt: [ndots:2]", |s| {
+            s.names.dns_search.len() == 2 && s.names.dns_options == ["ndots:2"]
+        }),
+        ("platform: linux/arm64/v8", |s| {
+            let constraint = &s.placement.constraints[0];
+            constraint.value == "arm64" && constraint.equal
+        }),
+        (
+            "deploy: { placement: { constraints: [node.labels.region!=eu, node.platform.arch == x86_64], max_replicas_per_node: 2 } }",
+            |s| {
+                let all = &s.placement.constraints;
+                !all[0].equal
+                    && all[0].value == "eu"
+                    && all[1].value == "amd64"
+                    && s.placement.replicas_per_host_max == 2
+            },
+        ),
+        (
+            "deploy: { update_config: { parallelism: 0, order: stop-first, delay: 2s, monitor: 1m, failure_action: continue } }",
+            |s| {
+                s.update
+                    == types::UpdatePolicy {
+                        parallelism: 0,
+                        order: types::UpdateOrder::StopFirst,
+                        on_failure: types::UpdateFailure::Continue,
+                        monitor_ms: Some(60_000),
+                        delay_ms: 2_000,
+                    }
+            },
+        ),
+        ("deploy: { restart_policy: { delay: 5s } }", |s| {
+            s.restart_delay_ms == 5_000 && s.restart == RestartPolicy::Always
+        }),
+        ("label_file: labels.env\nlabels: { both: key }", |s| {
+            s.labels["one"] == "1" && s.labels["both"] == "key"
+        }),
+        ("env_file: [{ path: raw.env, format: raw }]", |s| {
+            s.environment["A"] == "'as $it' # is" && s.environment["SET"] == "value"
+        }),
+        ("links: [db]", |s| s.depends_on.contains_key("db")),
         ("x-runrig: { disk: 5GiB, bandwidth: 2.5mbit }", |s| {
             s.resources.disk_bytes == 5 << 30 && s.resources.bandwidth_kbps == 2_500
         }),
-        ("x-anything: [1, 2]", |s| s.image == "nginx"),
+        ("x-anything: [1, 2]", |s| s.image.reference == "nginx"),
     ];
     for (lines, check) in table {
         assert!(check(&service(lines)), "{lines}: {:#?}", service(lines));
@@ -268,12 +371,6 @@ fn each_key_is_obeyed() {
 #[test]
 fn each_refusal_names_its_line_and_key() {
     let table = [
-        (
-            "build: .",
-            4,
-            "services.web.build",
-            "build is not supported",
-        ),
         (
             "privileged: true",
             4,
@@ -453,6 +550,61 @@ fn each_refusal_names_its_line_and_key() {
             "services.web.stop_signal",
             "cannot be read",
         ),
+        (
+            "cap_add: [NET_ADMIN]",
+            4,
+            "services.web.cap_add[0]",
+            "is not given",
+        ),
+        (
+            "sysctls:\n  vm.max_map_count: 262144",
+            5,
+            "services.web.sysctls.vm.max_map_count",
+            "is not given",
+        ),
+        (
+            "sysctls: { net.core.somaxconn: many }",
+            4,
+            "services.web.sysctls.net.core.somaxconn",
+            "is no value",
+        ),
+        (
+            "ulimits: { nofile: { soft: 9 } }",
+            4,
+            "services.web.ulimits.nofile",
+            "both needed",
+        ),
+        (
+            "ulimits: { nofile: { soft: 9, hard: 8 } }",
+            4,
+            "services.web.ulimits.nofile",
+            "above hard",
+        ),
+        (
+            "extra_hosts: [host.docker.internal:host-gateway]",
+            4,
+            "services.web.extra_hosts[0]",
+            "not supported",
+        ),
+        (
+            "network_mode: service:db",
+            4,
+            "services.web.network_mode",
+            "not supported",
+        ),
+        (
+            "security_opt: [seccomp:unconfined]",
+            4,
+            "services.web.security_opt[0]",
+            "not supported",
+        ),
+        ("links: [gone]", 4, "services.web.links", "no service"),
+        (
+            "platform: windows/amd64",
+            4,
+            "services.web.platform",
+            "cannot be read",
+        ),
         ("cpus: 0", 4, "services.web.cpus", "out of bounds"),
         (
             "mem_limit: 1k",
@@ -485,10 +637,10 @@ fn each_refusal_names_its_line_and_key() {
             "replicated",
         ),
         (
-            "deploy: { placement: {} }",
+            "deploy: { placement: { constraints: [node.labels.disk == ssd] } }",
             4,
-            "services.web.deploy.placement",
-            "not supported",
+            "services.web.deploy.placement.constraints[0]",
+            "cannot be asked for",
         ),
         (
             "x-runrig: { disks: 1 }",
@@ -568,7 +720,7 @@ fn whole_files_that_are_refused() {
         (
             "services: { web: { image: a } }\ninclude: [x]",
             2,
-            "not supported",
+            "does not exist",
         ),
         (
             "services: { web: { image: a } }\nname: Bad Name",
@@ -593,7 +745,7 @@ fn whole_files_that_are_refused() {
             "driver",
         ),
         ("a: &a [*a]", 1, ""),
-        ("a: !reset null", 1, "tag"),
+        ("a: !other null", 1, "tag"),
         ("a: b: c", 1, "not YAML"),
         ("a: \"unclosed", 1, "not YAML"),
         (&deep, 1, "levels"),
@@ -635,7 +787,7 @@ fn bombs_end_soon() {
 
 #[test]
 fn all_problems_are_told_at_once_in_order() {
-    let problems = try_read(&with("privileged: true\nbuild: .\ncpus: none")).unwrap_err();
+    let problems = try_read(&with("privileged: true\nuts: host\ncpus: none")).unwrap_err();
     let lines: Vec<usize> = problems.0.iter().map(|p| p.line).collect();
     assert_eq!(lines, [4, 5, 6]);
     let text = problems.to_string();
@@ -687,15 +839,15 @@ services:
 ",
     )
     .unwrap();
-    let web = &project.services["web"];
-    assert_eq!(web.image, "two");
+    let web = &project.services["web"].spec;
+    assert_eq!(web.image.reference, "two");
     assert_eq!(web.restart, RestartPolicy::Always);
     assert!(web.tty);
     assert_eq!(
         (web.environment["A"].as_str(), web.environment["B"].as_str()),
         ("1", "2")
     );
-    assert_eq!(project.services["copy"].image, "one");
+    assert_eq!(project.services["copy"].spec.image.reference, "one");
 }
 
 #[test]
@@ -875,11 +1027,12 @@ fn warnings_are_told() {
 fn who_names_the_project() {
     let named = |text: &str, project: Option<&str>, directory: &str| {
         read(Inputs {
-            compose: Source { name: "c", text },
+            files: vec![Source { name: "c", text }],
             environment: BTreeMap::new(),
             project: project.map(String::from),
+            profiles: BTreeSet::new(),
             directory,
-            env_files: &files,
+            folder: &Files(&[]),
         })
         .map(|p| p.name)
         .ok()
@@ -945,7 +1098,23 @@ scale: 0
 cpus: 1.234
 mem_limit: 77m
 pids_limit: 3
-x-runrig: { disk: 2g, bandwidth: 3mbit }",
+x-runrig: { disk: 2g, bandwidth: 3mbit }
+cap_add: [SYS_PTRACE]
+cap_drop: [ALL]
+group_add: [audio]
+sysctls: { kernel.sem: 1 2 3 4 }
+ulimits: { nofile: { soft: 1, hard: -1 } }
+shm_size: 9m
+oom_score_adj: 3
+domainname: d.org
+extra_hosts: ['a=1.2.3.4', 'a=::1']
+dns_search: [d.org]
+dns_opt: [ndots:1]
+platform: linux/amd64
+deploy:
+  restart_policy: { condition: on-failure, max_attempts: 4, delay: 2s }
+  update_config: { parallelism: 3, order: stop-first, failure_action: pause }
+  placement: { constraints: [node.labels.region != eu, node.id == 7], max_replicas_per_node: 1 }",
         ))
         .unwrap(),
     );
@@ -1017,7 +1186,11 @@ fn large_files_end_soon() {
 #[test]
 fn line_ends_and_marks_of_other_systems() {
     let text = with("command: [a]\ntty: true").replace('\n', "\r\n");
-    assert!(try_read(&format!("\u{feff}{text}")).unwrap().services["web"].tty);
+    assert!(
+        try_read(&format!("\u{feff}{text}")).unwrap().services["web"]
+            .spec
+            .tty
+    );
     let problems = try_read(&text.replace("tty", "ttys")).unwrap_err().0;
     assert_eq!(problems[0].line, 5);
 }

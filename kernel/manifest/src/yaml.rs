@@ -16,24 +16,38 @@ pub(crate) const BYTES_MAX: u64 = 4 << 20;
 pub(crate) const DEPTH_MAX: u32 = 40;
 
 /// Line and column from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark {
+    /// Which of the files that are read, from 0.
+    pub file: usize,
     pub line: usize,
     pub column: usize,
 }
 
-impl From<Span> for Mark {
-    fn from(span: Span) -> Self {
+impl Mark {
+    fn of(file: usize, span: Span) -> Self {
         Self {
+            file,
             line: span.start.line(),
             column: span.start.col() + 1,
         }
     }
 }
 
+/// What a value does to the one that an earlier file has in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    Merge,
+    /// `!override`
+    Replace,
+    /// `!reset`
+    Remove,
+}
+
 pub(crate) struct Raw {
     pub at: Mark,
     pub value: RawValue,
+    pub over: Over,
     nodes: u64,
     bytes: u64,
     depth: u32,
@@ -64,6 +78,7 @@ struct Open {
     at: Mark,
     anchor: usize,
     is_map: bool,
+    over: Over,
     children: Vec<Rc<Raw>>,
     nodes: u64,
     bytes: u64,
@@ -100,11 +115,12 @@ impl Builder {
         Ok(())
     }
 
-    fn begin(&mut self, at: Mark, anchor: usize, is_map: bool) {
+    fn begin(&mut self, at: Mark, anchor: usize, is_map: bool, over: Over) {
         self.open.push(Open {
             at,
             anchor,
             is_map,
+            over,
             children: Vec::new(),
             nodes: 1,
             bytes: 0,
@@ -132,6 +148,7 @@ impl Builder {
         let node = Rc::new(Raw {
             at: open.at,
             value,
+            over: open.over,
             nodes: open.nodes,
             bytes: open.bytes,
             depth: open.depth,
@@ -146,11 +163,13 @@ impl Builder {
         &mut self,
         at: Mark,
         text: String,
-        plain: bool,
+        tag: Tagged,
         anchor: usize,
     ) -> Result<(), SyntaxError> {
+        let plain = !tag.is_text;
         let node = Rc::new(Raw {
             at,
+            over: tag.over,
             nodes: 1,
             bytes: text.len() as u64,
             depth: 1,
@@ -171,24 +190,43 @@ fn too_deep(at: Mark) -> SyntaxError {
     )
 }
 
-fn is_forced_text(tag: Option<&Tag>, at: Mark) -> Result<bool, SyntaxError> {
+struct Tagged {
+    /// A text, whatever it looks like.
+    is_text: bool,
+    over: Over,
+}
+
+fn tagged(tag: Option<&Tag>, at: Mark) -> Result<Tagged, SyntaxError> {
+    let merge = |is_text| Tagged {
+        is_text,
+        over: Over::Merge,
+    };
+    let over = |over| Tagged {
+        is_text: false,
+        over,
+    };
     match tag {
-        None => Ok(false),
-        Some(tag) if tag.is_yaml_core_schema() => Ok(tag.suffix == "str"),
-        Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => Ok(true),
+        None => Ok(merge(false)),
+        Some(tag) if tag.is_yaml_core_schema() => Ok(merge(tag.suffix == "str")),
+        Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => Ok(merge(true)),
+        Some(tag) if tag.handle == "!" && tag.suffix == "reset" => Ok(over(Over::Remove)),
+        Some(tag) if tag.handle == "!" && tag.suffix == "override" => Ok(over(Over::Replace)),
         Some(tag) => Err(wrong(
             at,
-            format!("the tag {tag} is not supported"),
-            "remove it: one compose file is read, so there is nothing to reset or override",
+            format!("the tag {tag} is not known"),
+            "remove it: known are !reset and !override",
         )),
     }
 }
 
 /// The first document of `text`; `None` if it holds nothing.
-pub(crate) fn parse(text: &str) -> Result<Option<Rc<Raw>>, SyntaxError> {
+pub(crate) fn parse(file: usize, text: &str) -> Result<Option<Rc<Raw>>, SyntaxError> {
     if text.len() > TEXT_MAX {
         return Err(wrong(
-            Mark::default(),
+            Mark {
+                file,
+                ..Mark::default()
+            },
             format!(
                 "the file has {} bytes; at most {TEXT_MAX} are read",
                 text.len()
@@ -201,12 +239,13 @@ pub(crate) fn parse(text: &str) -> Result<Option<Rc<Raw>>, SyntaxError> {
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| {
             let at = Mark {
+                file,
                 line: e.marker().line(),
                 column: e.marker().col() + 1,
             };
             wrong(at, format!("not YAML: {}", e.info()), "correct this line")
         })?;
-        let at = Mark::from(span);
+        let at = Mark::of(file, span);
         match event {
             Event::DocumentStart(_) => {
                 documents += 1;
@@ -219,17 +258,17 @@ pub(crate) fn parse(text: &str) -> Result<Option<Rc<Raw>>, SyntaxError> {
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let forced = is_forced_text(tag.as_deref(), at)?;
-                let plain = style == ScalarStyle::Plain && !forced;
-                builder.scalar(at, text.into_owned(), plain, anchor)?;
+                let mut tag = tagged(tag.as_deref(), at)?;
+                tag.is_text |= style != ScalarStyle::Plain;
+                builder.scalar(at, text.into_owned(), tag, anchor)?;
             }
             Event::SequenceStart(anchor, tag) => {
-                is_forced_text(tag.as_deref(), at)?;
-                builder.begin(at, anchor, false);
+                let over = tagged(tag.as_deref(), at)?.over;
+                builder.begin(at, anchor, false, over);
             }
             Event::MappingStart(anchor, tag) => {
-                is_forced_text(tag.as_deref(), at)?;
-                builder.begin(at, anchor, true);
+                let over = tagged(tag.as_deref(), at)?.over;
+                builder.begin(at, anchor, true, over);
             }
             Event::SequenceEnd | Event::MappingEnd => builder.end()?,
             Event::Alias(anchor) => {

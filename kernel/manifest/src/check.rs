@@ -1,0 +1,142 @@
+//! What services say of one another must hold together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use types::MountSource;
+
+use crate::field::Field;
+use crate::problem::shown;
+use crate::project::{Project, ServiceDraft};
+use crate::reader::Reader;
+
+/// Points at `key` of a service if the file has it there, else at the service.
+pub(crate) fn place<'n>(reader: &mut Reader, service: &Field<'n>, key: &str) -> Field<'n> {
+    if reader.is_full() {
+        return service.clone();
+    }
+    reader
+        .map(service)
+        .into_iter()
+        .find(|(name, _)| *name == key)
+        .map_or_else(|| service.clone(), |(_, field)| field)
+}
+
+pub(crate) fn references(
+    reader: &mut Reader,
+    field: &Field<'_>,
+    draft: &ServiceDraft,
+    project: &Project,
+) {
+    for name in draft.spec.networks.keys() {
+        if !project.networks.contains_key(name) {
+            let at = place(reader, field, "networks");
+            reader.wrong_at(
+                &at,
+                format!("the network {} is not declared", shown(name)),
+                "networks stand under networks: at the top of the file",
+                &format!("add \"networks: {{ {}: }}\" there", shown(name)),
+            );
+        }
+    }
+    for mount in &draft.spec.mounts {
+        if let MountSource::Volume(name) = &mount.source
+            && !project.volumes.contains_key(name)
+        {
+            let at = place(reader, field, "volumes");
+            reader.wrong_at(
+                &at,
+                format!("the volume {} is not declared", shown(name)),
+                "named volumes stand under volumes: at the top of the file",
+                &format!("add \"volumes: {{ {}: }}\" there", shown(name)),
+            );
+        }
+    }
+    for (name, condition) in &draft.spec.depends_on {
+        let Some(dependency) = project.services.get(name) else {
+            continue; // told already
+        };
+        if *condition == types::DependencyCondition::ServiceHealthy
+            && dependency.spec.healthcheck.is_none()
+        {
+            let at = place(reader, field, "depends_on");
+            reader.wrong_at(
+                &at,
+                format!(
+                    "{} has no healthcheck, so it never becomes healthy",
+                    shown(name)
+                ),
+                "an image's own check is not used",
+                "add a healthcheck to it, or wait for service_started",
+            );
+        }
+    }
+}
+
+pub(crate) fn published_once(
+    reader: &mut Reader,
+    places: &BTreeMap<&str, Field<'_>>,
+    services: &BTreeMap<String, ServiceDraft>,
+) {
+    let mut taken = BTreeMap::new();
+    for (name, draft) in services {
+        for port in &draft.spec.ports {
+            let Some(published) = port.published else {
+                continue;
+            };
+            if let Some(other) = taken.insert((port.protocol, published), name.as_str()) {
+                let at = place(reader, &places[name.as_str()], "ports");
+                reader.wrong_at(
+                    &at,
+                    format!("port {published}/{} is published twice", port.protocol),
+                    &format!("{} publishes it too", shown(other)),
+                    "choose another",
+                );
+            }
+        }
+    }
+}
+
+pub(crate) fn circles(
+    reader: &mut Reader,
+    places: &BTreeMap<&str, Field<'_>>,
+    services: &BTreeMap<String, ServiceDraft>,
+) {
+    let mut left: BTreeMap<&str, BTreeSet<&str>> = services
+        .iter()
+        .map(|(name, draft)| {
+            let known = draft
+                .spec
+                .depends_on
+                .keys()
+                .filter(|d| services.contains_key(*d));
+            (name.as_str(), known.map(String::as_str).collect())
+        })
+        .collect();
+    loop {
+        let free: Vec<&str> = left
+            .iter()
+            .filter(|(_, needs)| needs.is_empty())
+            .map(|(name, _)| *name)
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        for name in free {
+            left.remove(name);
+            for needs in left.values_mut() {
+                needs.remove(name);
+            }
+        }
+    }
+    let Some(first) = left.keys().next() else {
+        return;
+    };
+    let names: Vec<&str> = left.keys().copied().collect();
+    let at = place(reader, &places[first], "depends_on");
+    reader.wrong_at(
+        &at,
+        format!("depends_on goes in a circle: {}", shown(&names.join(", "))),
+        "none of them could start first",
+        "remove one of the dependencies",
+    );
+}

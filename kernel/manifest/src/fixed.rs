@@ -1,0 +1,132 @@
+//! Keys that leave no choice here: what is done anyway may be said, other values are refused,
+//! and what could only be ignored is told.
+
+use crate::field::Field;
+use crate::problem::shown;
+use crate::reader::Reader;
+
+const HOST: &str = "containers share nothing with the machine that they run on";
+const RESTRICTED: &str = "every container runs under one restricted profile";
+
+/// Keys without effect: why, and what to do.
+fn idle(key: &str) -> Option<(&'static str, &'static str)> {
+    Some(match key {
+        "container_name" => (
+            "a service may have many replicas, on many machines",
+            "reach it by its service name",
+        ),
+        "pull_policy" => (
+            "images are pinned by digest and fetched once by each host",
+            "remove it",
+        ),
+        "logging" | "log_driver" | "log_opt" => (
+            "logs are kept by the host",
+            "remove it and read them with `runrig logs`",
+        ),
+        "develop" => (
+            "nothing is watched: a change reaches the network with the next `runrig up`",
+            "leave it for Compose, or remove it",
+        ),
+        "attach" => ("`runrig logs -f` attaches", "remove it"),
+        "annotations" => ("nothing reads them", "use labels:"),
+        "dns" => (
+            "names come from the project's own resolver, which asks the host's",
+            "remove it",
+        ),
+        "memswap_limit" | "mem_swappiness" => (
+            "replicas do not swap",
+            "remove it and set mem_limit: to what the service needs",
+        ),
+        "cpu_shares" => (
+            "a replica has the cores that it reserves to itself",
+            "remove it, or set cpus:",
+        ),
+        _ => return None,
+    })
+}
+
+impl Reader {
+    /// Takes `field` if it is one of these keys.
+    pub fn fixed(&mut self, key: &str, field: &Field<'_>) -> bool {
+        if let Some((why, next)) = idle(key) {
+            self.warn_at(field, format!("{key} has no effect"), why, next);
+            return true;
+        }
+        match key {
+            "init" | "stdin_open" | "oom_kill_disable" | "privileged" | "use_api_socket" => {
+                self.switch(key, field);
+            }
+            "network_mode" => self.only(field, &["bridge", "default"], HOST),
+            "ipc" => self.only(field, &["private", "shareable"], HOST),
+            "cgroup" => self.only(field, &["private"], HOST),
+            "isolation" => self.only(field, &["default"], RESTRICTED),
+            "security_opt" => {
+                for item in self.list(field) {
+                    self.security_option(&item);
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn switch(&mut self, key: &str, field: &Field<'_>) {
+        if self.boolean(field) != Some(true) {
+            return;
+        }
+        let what = format!("{key} has no effect");
+        match key {
+            "init" => {
+                let why = "the image's own process is the first one and reaps its children";
+                self.warn_at(field, what, why, "remove it");
+            }
+            "stdin_open" => {
+                let why = "a service has no input; `runrig exec -i` has";
+                self.warn_at(field, what, why, "remove it");
+            }
+            "oom_kill_disable" => {
+                let why = "a replica that needs more than it reserves is killed";
+                self.wrong_at(
+                    field,
+                    format!("{key} is not supported"),
+                    why,
+                    "raise mem_limit:",
+                );
+            }
+            _ => {
+                let next =
+                    "remove it; a program that needs it cannot run on other people's machines";
+                self.wrong_at(field, format!("{key} is not supported"), RESTRICTED, next);
+            }
+        }
+    }
+
+    fn only(&mut self, field: &Field<'_>, allowed: &[&str], why: &str) {
+        let Some(text) = self.text(field) else { return };
+        if !allowed.contains(&text.as_str()) {
+            self.wrong_at(
+                field,
+                format!("\"{}\" is not supported", shown(&text)),
+                why,
+                "remove it and use networks:, ports: and expose:",
+            );
+        }
+    }
+
+    fn security_option(&mut self, item: &Field<'_>) {
+        let Some(text) = self.text(item) else { return };
+        match text.replace('=', ":").as_str() {
+            "no-new-privileges" | "no-new-privileges:true" => {}
+            label if label.starts_with("label:") || label.starts_with("apparmor:") => {
+                let what = format!("{} has no effect", shown(label));
+                self.warn_at(item, what, RESTRICTED, "remove it");
+            }
+            _ => self.wrong_at(
+                item,
+                format!("{} is not supported", shown(&text)),
+                RESTRICTED,
+                "remove it; no-new-privileges is always on",
+            ),
+        }
+    }
+}
