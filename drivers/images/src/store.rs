@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use serde_json::Value;
 use types::{Digest, ImageRef};
 
@@ -192,11 +192,13 @@ impl Store {
         ))?;
         let ready = AtomicUsize::new(0);
         progress(0, layers.len());
-        futures::stream::iter(&layers)
-            .map(|layer| async {
-                self.layer(image, layer).await?;
+        // By number: a closure over references would bind the caller's task to one lifetime.
+        let (ready, all, progress) = (&ready, &layers, &progress);
+        futures::stream::iter(0..layers.len())
+            .map(|number| async move {
+                self.layer(image, &all[number]).await?;
                 let ready = ready.fetch_add(1, Ordering::Relaxed) + 1;
-                progress(ready, layers.len());
+                progress(ready, all.len());
                 Ok::<_, ImageError>(())
             })
             .buffer_unordered(LAYERS_AT_ONCE)
