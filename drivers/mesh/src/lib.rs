@@ -19,6 +19,7 @@ mod limits;
 mod link;
 mod mesh;
 mod packet;
+mod relay;
 mod table;
 mod tun;
 
@@ -28,6 +29,7 @@ use types::PublicKey;
 
 pub use link::Link;
 pub use mesh::{Config, Mesh};
+pub use relay::{Admit, Relay};
 pub use table::{Local, NetworkId, Remote, Table};
 
 /// Where another host is, as it told the ledger.

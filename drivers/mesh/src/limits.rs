@@ -30,3 +30,11 @@ pub const IDLE_TIME: Duration = Duration::from_secs(5);
 pub const KEEPALIVE: Duration = Duration::from_secs(1);
 /// For one packet on a stream.
 pub const LARGE_TIME: Duration = Duration::from_secs(5);
+
+/// Hosts that one relay serves at once; for each, some hundred packets wait.
+pub const RELAYED_MAX: usize = 4_096;
+/// Strangers that a relay listens to before it knows who they are.
+pub const GREETINGS_MAX: usize = 256;
+pub const GREETING_TIME: Duration = Duration::from_secs(10);
+/// After a connection could not be accepted.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

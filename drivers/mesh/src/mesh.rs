@@ -10,7 +10,10 @@ use bytes::Bytes;
 use iroh::endpoint::{
     Connection, Incoming, IncomingAddr, PortmapperConfig, QuicTransportConfig, VarInt, presets,
 };
-use iroh::{Endpoint, EndpointAddr, NetReportConfig, RelayMode, RelayUrl, TransportAddr};
+use iroh::{
+    Endpoint, EndpointAddr, NetReportConfig, RelayConfig, RelayMap, RelayMode, RelayUrl,
+    TransportAddr,
+};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use types::{AccountId, HostId, PublicKey, SecretKey};
@@ -52,8 +55,8 @@ struct Shared {
     tun: Tun,
     table: ArcSwap<Table>,
     peers: ArcSwap<BTreeMap<HostId, Arc<Peer>>>,
-    /// One change of `peers` at a time.
-    changing: Mutex<()>,
+    /// One change of `peers` at a time. Relays that are not used yet.
+    changing: Mutex<Vec<RelayUrl>>,
     up: watch::Sender<BTreeMap<HostId, bool>>,
 }
 
@@ -114,24 +117,18 @@ impl Mesh {
             .map(|url| url.parse())
             .collect::<Result<_, _>>()
             .map_err(|e| MeshError::new("read a relay's URL", e, "Say --relay http://IP:PORT"))?;
-        let relays = relays.into_iter().map(|url| {
-            // No address discovery: what a relay's neighbours see is enough.
-            iroh::RelayConfig::new(url, None)
-        });
-        let relays: Vec<_> = relays.collect();
-        let relay_mode = match relays.is_empty() {
-            true => RelayMode::Disabled,
-            false => RelayMode::Custom(relays.into_iter().collect()),
-        };
+        // Which of our relays is near; nothing else is asked about.
+        let mut reports = NetReportConfig::minimal();
+        reports.https_probes = true;
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let endpoint = Endpoint::builder(presets::Empty)
             .crypto_provider(Arc::new(provider))
             .secret_key(iroh::SecretKey::from_bytes(&seed(&config.key)?))
             .alpns(vec![ALPN.to_vec()])
-            .relay_mode(relay_mode)
+            .relay_mode(RelayMode::Custom(RelayMap::empty()))
             .clear_address_lookup()
             .portmapper_config(PortmapperConfig::Disabled)
-            .net_report_config(NetReportConfig::minimal())
+            .net_report_config(reports)
             .transport_config(transport())
             .clear_ip_transports()
             .bind_addr(config.listen)
@@ -145,7 +142,7 @@ impl Mesh {
             tun,
             table: ArcSwap::default(),
             peers: ArcSwap::default(),
-            changing: Mutex::default(),
+            changing: Mutex::new(relays),
             up: watch::Sender::default(),
         });
         let tasks = vec![
@@ -161,9 +158,10 @@ impl Mesh {
     }
 
     /// Whom to have links with: the plan's other hosts, and where those are that said so.
+    /// Called within a runtime.
     pub fn set_peers(&self, places: BTreeMap<HostId, Option<Place>>) {
         let shared = &self.shared;
-        let _turn = shared
+        let mut relays = shared
             .changing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -187,6 +185,17 @@ impl Mesh {
                 }
             };
             new.insert(id, peer);
+        }
+        if !new.is_empty() {
+            // Nobody else needs to find us.
+            for url in std::mem::take(&mut *relays) {
+                let endpoint = shared.endpoint.clone();
+                tokio::spawn(async move {
+                    // No address discovery: it needs another port and a certificate there.
+                    let relay = RelayConfig::new(url.clone(), None);
+                    endpoint.insert_relay(url, Arc::new(relay)).await;
+                });
+            }
         }
         let new = Arc::new(new);
         shared.peers.store(new.clone());

@@ -2,13 +2,15 @@
 //! on each machine an agent's networks and its mesh. Runs as root.
 #![allow(dead_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mesh::{Config, Local, Mesh, NetworkId, Place, Table};
+use mesh::{Config, Local, Mesh, NetworkId, Place, Relay, Table};
 use net::{AttachRequest, Attachment, Directory, Network, NetworkConfig, NetworkKey};
 use nix::sched::{CloneFlags, setns};
 use tokio::runtime::Runtime;
@@ -87,9 +89,12 @@ impl Space {
     pub fn hide_behind(&self, interface: &str) {
         self.route();
         let rules = format!(
-            "table ip hide {{ chain out {{ type nat hook postrouting priority 100\n\
-             oifname \"{interface}\" masquerade\n}}\nchain in {{ type filter hook forward priority 0\n\
-             iifname \"{interface}\" ct state established,related accept\niifname \"{interface}\" drop\n}} }}"
+            "table ip hide {{\n\
+             chain out {{\ntype nat hook postrouting priority 100\n\
+             oifname \"{interface}\" masquerade\n}}\n\
+             chain in {{\ntype filter hook forward priority 0\n\
+             iifname \"{interface}\" ct state established,related accept\n\
+             iifname \"{interface}\" drop\n}}\n}}"
         );
         self.run("nft", &[&rules]);
     }
@@ -172,18 +177,24 @@ impl Agent {
             state: folder.join(tag),
             tag: tag.into(),
             relays: relays.to_vec(),
-            runtime: Some(space.runtime()),
+            runtime: None,
             space: space.path(),
         };
-        agent.start();
+        agent.begin(space);
         agent
+    }
+
+    /// Again, after it has died.
+    pub fn begin(&mut self, space: &Space) {
+        self.runtime = Some(space.runtime());
+        self.start();
     }
 
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("runs")
     }
 
-    pub fn start(&mut self) {
+    fn start(&mut self) {
         let config = NetworkConfig {
             state: self.state.clone(),
             tag: self.tag.clone(),
@@ -331,6 +342,71 @@ impl Agent {
             runtime.shutdown_timeout(Duration::from_secs(2));
         }
     }
+}
+
+/// A relay on the machine `space`.
+pub struct RelayHere {
+    runtime: Runtime,
+    relay: Arc<Relay>,
+    admitted: Arc<Mutex<BTreeSet<HostId>>>,
+}
+
+impl RelayHere {
+    pub fn new(space: &Space, listen: &str) -> Self {
+        let admitted: Arc<Mutex<BTreeSet<HostId>>> = Arc::default();
+        let known = admitted.clone();
+        let relay = Arc::new(Relay::new(
+            NonZeroU32::new(100 << 20).expect("not zero"),
+            Box::new(move |host| {
+                let admitted = known.lock().expect("not poisoned").contains(&host);
+                Box::pin(std::future::ready(admitted))
+            }),
+        ));
+        let runtime = space.runtime();
+        let serving = relay.clone();
+        let listener = inside(&space.path(), || {
+            std::net::TcpListener::bind(listen).expect("bound")
+        });
+        listener.set_nonblocking(true).expect("set");
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("taken");
+            serving.serve(listener).await
+        });
+        Self {
+            runtime,
+            relay,
+            admitted,
+        }
+    }
+
+    pub fn admit(&self, hosts: &[HostId]) {
+        let mut admitted = self.admitted.lock().expect("not poisoned");
+        admitted.extend(hosts);
+    }
+
+    pub fn close(self) {
+        self.runtime.block_on(self.relay.close());
+        self.runtime.shutdown_timeout(Duration::from_secs(2));
+    }
+}
+
+/// Interfaces of agents and mounts below `folder` that are still there.
+pub fn left_behind(folder: &tempfile::TempDir, spaces: &[&Space]) -> Vec<String> {
+    let mut left = Vec::new();
+    for space in spaces {
+        let shown = Command::new("ip")
+            .args(["-n", &space.name, "-br", "link"])
+            .output()
+            .expect("ip runs");
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let ours = shown.lines().filter(|l| l.starts_with("rm"));
+        left.extend(ours.map(String::from));
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("read");
+    let folder = folder.path().display().to_string();
+    let ours = mounts.lines().filter(|m| m.contains(&folder));
+    left.extend(ours.map(String::from));
+    left
 }
 
 /// The addresses that a container is told for `name`.
