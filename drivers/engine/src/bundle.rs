@@ -10,33 +10,18 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::{Value, json};
 
-use crate::{ContainerSpec, MountFrom, seccomp};
+use crate::{ContainerSpec, MountFrom, rights, seccomp};
 
 /// The private tmpfs.
 pub const BASE: &str = "/mnt";
 
-/// What root in a container may do, by name and the kernel's number.
-pub const CAPABILITIES: [(&str, u8); 14] = [
-    ("CAP_CHOWN", 0),
-    ("CAP_DAC_OVERRIDE", 1),
-    ("CAP_FOWNER", 3),
-    ("CAP_FSETID", 4),
-    ("CAP_KILL", 5),
-    ("CAP_SETGID", 6),
-    ("CAP_SETUID", 7),
-    ("CAP_SETPCAP", 8),
-    ("CAP_NET_BIND_SERVICE", 10),
-    ("CAP_NET_RAW", 13),
-    ("CAP_SYS_CHROOT", 18),
-    ("CAP_MKNOD", 27),
-    ("CAP_AUDIT_WRITE", 29),
-    ("CAP_SETFCAP", 31),
-];
+/// A container's first process if it asks for one: runs in any image.
+const INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
+/// Where it lies: not in the writable layer.
+const INIT_AT: &str = "/dev/init";
 
-/// [`CAPABILITIES`] as the kernel has them.
-pub fn capabilities() -> u64 {
-    CAPABILITIES.iter().fold(0, |all, (_, bit)| all | 1 << bit)
-}
+/// /dev/shm when nothing is said.
+const SHM_BYTES: u64 = 64 << 20;
 
 fn step<T, E: std::fmt::Display>(what: &str, result: Result<T, E>) -> Result<T, String> {
     result.map_err(|e| format!("{what}: {e}"))
@@ -95,6 +80,7 @@ pub fn make(spec: &ContainerSpec, cgroup: &str, runtime_filters: bool) -> Result
             "enter the network namespace",
             setns(netns, CloneFlags::CLONE_NEWNET),
         )?;
+        rights::write_network_settings(&spec.process)?;
     }
     let sys = base.join("sys");
     step("make a folder", std::fs::create_dir(&sys))?;
@@ -120,11 +106,20 @@ pub fn make(spec: &ContainerSpec, cgroup: &str, runtime_filters: bool) -> Result
             chown(&path, Some(spec.uid_base), Some(spec.uid_base)),
         )?;
     }
+    if spec.init {
+        let path = base.join("init");
+        step("write the first process", std::fs::write(&path, INIT))?;
+        let executable = std::fs::Permissions::from_mode(0o755);
+        step("set a mode", std::fs::set_permissions(&path, executable))?;
+    }
     let mut volumes = Vec::new();
     for (index, wanted) in spec.mounts.iter().enumerate() {
         if let MountFrom::Directory(from) = &wanted.source {
             let to = base.join(format!("v{index}"));
-            step("make a folder", std::fs::create_dir(&to))?;
+            match from.is_file() {
+                true => step("make a file", std::fs::write(&to, ""))?,
+                false => step("make a folder", std::fs::create_dir(&to))?,
+            }
             bind(from, &to, false)?;
             volumes.push((index, to));
         }
@@ -184,14 +179,18 @@ fn config(
     let limits = &spec.limits;
     let root = spec.user.uid == 0;
     let none: [&str; 0] = [];
-    let all = CAPABILITIES.map(|(name, _)| name);
-    let active = if root { &all[..] } else { &none };
+    let all = rights::names(&spec.process);
+    let active = if root { json!(all) } else { json!(none) };
     let mut memory = json!({ "limit": limits.memory_bytes });
     if crate::cgroup::version() == 2
         || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
     {
         memory["swap"] = json!(limits.memory_bytes);
     }
+    let shm = match spec.process.shm_bytes {
+        0 => SHM_BYTES,
+        bytes => bytes,
+    };
     let mut mounts = vec![
         json!({ "destination": "/proc", "type": "proc", "source": "proc" }),
         json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
@@ -199,7 +198,7 @@ fn config(
         json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts",
             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] }),
         json!({ "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
-            "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"] }),
+            "options": ["nosuid", "noexec", "nodev", "mode=1777", format!("size={shm}")] }),
         json!({ "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
             "options": ["nosuid", "noexec", "nodev"] }),
         json!({ "destination": "/sys", "type": "bind", "source": format!("{BASE}/sys"),
@@ -209,6 +208,14 @@ fn config(
         mounts.push(
             json!({ "destination": format!("/etc/{name}"), "type": "bind",
             "source": format!("{BASE}/{name}"), "options": ["bind", "nosuid", "noexec", "nodev"] }),
+        );
+    }
+    let mut args = spec.args.clone();
+    if spec.init {
+        args.insert(0, INIT_AT.into());
+        mounts.push(
+            json!({ "destination": INIT_AT, "type": "bind", "source": format!("{BASE}/init"),
+            "options": ["bind", "ro", "nosuid", "nodev"] }),
         );
     }
     for (index, wanted) in spec.mounts.iter().enumerate() {
@@ -229,7 +236,7 @@ fn config(
         "process": {
             "terminal": spec.terminal,
             "user": { "uid": spec.user.uid, "gid": spec.user.gid, "additionalGids": spec.user.additional },
-            "args": spec.args,
+            "args": args,
             "env": spec.env,
             "cwd": spec.cwd,
             "capabilities": {
@@ -237,7 +244,7 @@ fn config(
                 "inheritable": none, "ambient": none,
             },
             "noNewPrivileges": true,
-            "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": open_files(), "hard": open_files() }],
+            "rlimits": rights::oci_limits(&spec.process),
         },
         "root": { "path": "rootfs", "readonly": spec.read_only },
         "hostname": spec.hostname,
@@ -250,6 +257,7 @@ fn config(
             "uidMappings": [{ "containerID": 0, "hostID": spec.uid_base, "size": 65536 }],
             "gidMappings": [{ "containerID": 0, "hostID": spec.uid_base, "size": 65536 }],
             "cgroupsPath": cgroup,
+            "sysctl": rights::oci_settings(&spec.process),
             "resources": {
                 "cpu": {
                     "quota": (i64::from(limits.cpu_millis) * 100).max(1_000),
@@ -269,14 +277,11 @@ fn config(
             ],
         },
     });
+    if spec.process.oom_score_adj > 0 {
+        config["process"]["oomScoreAdj"] = json!(spec.process.oom_score_adj);
+    }
     if runtime_filters {
         config["linux"]["seccomp"] = seccomp::oci();
     }
     config
-}
-
-/// As many as this process may have itself, at most a million.
-pub fn open_files() -> u64 {
-    nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
-        .map_or(1_024, |(_, hard)| hard.min(1 << 20))
 }

@@ -49,7 +49,7 @@ pub fn mounts() -> BTreeMap<String, PathBuf> {
 }
 
 /// Every hierarchy, named ones without a controller too.
-fn hierarchies() -> std::collections::BTreeSet<PathBuf> {
+pub fn hierarchies() -> std::collections::BTreeSet<PathBuf> {
     let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     text.lines()
         .filter_map(|line| {
@@ -120,7 +120,10 @@ fn loose() -> Vec<String> {
 
 /// crun refuses such a mix: mounts the loose controllers as v1, in the caller's own mount
 /// namespace, so that they are loose again when the last container is gone.
-pub fn claim_loose() -> Result<(), String> {
+///
+/// Gives where they are mounted.
+pub fn claim_loose() -> Result<Vec<PathBuf>, String> {
+    let mut claimed = Vec::new();
     for controller in loose() {
         let at = Path::new("/sys/fs/cgroup").join(&controller);
         std::fs::create_dir_all(&at).map_err(|e| format!("make {}: {e}", at.display()))?;
@@ -132,20 +135,32 @@ pub fn claim_loose() -> Result<(), String> {
             Some(controller.as_str()),
         )
         .map_err(|e| format!("mount the cgroup controller {controller}: {e}"))?;
+        claimed.push(at);
     }
-    Ok(())
+    Ok(claimed)
 }
 
-/// Takes our cgroup out of what [`claim_loose`] mounted here.
-pub fn release_claimed(path: &str) {
-    let mut at = PathBuf::from(path.trim_start_matches('/'));
-    loop {
-        for mount in hierarchies() {
-            // Only empty ones go: others still use them.
+/// Where the containers of one engine are made. They stay as long as the engine, so that
+/// nobody removes one just before a container is made in it.
+///
+/// What cannot be made is found by the engine's probe.
+pub fn make(parent: &str) {
+    for at in hierarchies() {
+        let directory = at.join(parent.trim_start_matches('/'));
+        // Somebody else may remove the empty one above meanwhile.
+        let _ = (0..10).find(|_| std::fs::create_dir_all(&directory).is_ok());
+    }
+}
+
+/// The cgroup at `path` and those above it, in the hierarchies at `mounts`, as far as nobody
+/// uses them.
+pub fn remove_empty(mounts: impl IntoIterator<Item = PathBuf>, path: &str) {
+    for mount in mounts {
+        let mut at = PathBuf::from(path.trim_start_matches('/'));
+        while !at.as_os_str().is_empty() {
+            // Those that are in use stay.
             let _ = std::fs::remove_dir(mount.join(&at));
-        }
-        if !at.pop() || at.as_os_str().is_empty() {
-            return;
+            at.pop();
         }
     }
 }

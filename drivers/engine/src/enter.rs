@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::fault::{Failure, StartFault};
 use crate::shim::{Order, State};
-use crate::{ExecRequest, UserSpec, bundle, cgroup, payload, runtime, seccomp, terminal};
+use crate::{ExecRequest, UserSpec, cgroup, payload, rights, runtime, seccomp, terminal};
 
 /// The command once it runs; 0 before.
 static COMMAND: AtomicI32 = AtomicI32::new(0);
@@ -182,7 +182,7 @@ fn enter(process: &OwnedFd, namespaces: i32, what: &str) -> Result<(), String> {
 fn command(order: &Order, request: &ExecRequest) -> Failure {
     let user = request.user.as_ref().unwrap_or(&order.spec.user);
     let cwd = request.cwd.as_deref().unwrap_or(&order.spec.cwd);
-    match bare(request, user, cwd) {
+    match bare(request, user, cwd, &order.spec.process) {
         Ok(()) => {
             let env = environment(&order.spec.env, &request.env, user);
             payload::become_program(&request.args, &env).into()
@@ -191,7 +191,12 @@ fn command(order: &Order, request: &ExecRequest) -> Failure {
     }
 }
 
-fn bare(request: &ExecRequest, user: &UserSpec, cwd: &str) -> Result<(), Failure> {
+fn bare(
+    request: &ExecRequest,
+    user: &UserSpec,
+    cwd: &str,
+    process: &types::ProcessSpec,
+) -> Result<(), Failure> {
     let step = |what: &str, done: nix::Result<()>| {
         done.map_err(|e| Failure::Other(format!("{what}: {}", e.desc().to_lowercase())))
     };
@@ -215,12 +220,10 @@ fn bare(request: &ExecRequest, user: &UserSpec, cwd: &str) -> Result<(), Failure
         terminal::enter(&slave);
     }
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    let files = bundle::open_files();
-    let limit = nix::sys::resource::Resource::RLIMIT_NOFILE;
-    step(
-        "limit open files",
-        nix::sys::resource::setrlimit(limit, files, files),
-    )?;
+    for (name, limit, soft, hard) in rights::limits(process) {
+        let set = nix::sys::resource::setrlimit(limit, soft, hard);
+        step(&format!("limit {name}"), set)?;
+    }
     nix::unistd::chdir(cwd).map_err(|e| StartFault::NoDirectory {
         path: cwd.into(),
         why: e.desc().to_lowercase(),
@@ -234,7 +237,7 @@ fn bare(request: &ExecRequest, user: &UserSpec, cwd: &str) -> Result<(), Failure
             libc::CLOSE_RANGE_CLOEXEC,
         );
         for number in 0..64 {
-            if bundle::capabilities() & (1 << number) == 0 {
+            if rights::mask(process) & (1 << number) == 0 {
                 // The kernel does not know all numbers.
                 libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0);
             }
@@ -255,7 +258,7 @@ fn bare(request: &ExecRequest, user: &UserSpec, cwd: &str) -> Result<(), Failure
     step("set the group", nix::unistd::setresgid(gid, gid, gid))?;
     step("set the user", nix::unistd::setresuid(uid, uid, uid))?;
     let kept = if user.uid == 0 {
-        bundle::capabilities()
+        rights::mask(process)
     } else {
         0
     };
@@ -312,11 +315,5 @@ mod tests {
             &user,
         );
         assert_eq!(all, ["A=1", "B=3", "C=", "HOME=/x"]);
-    }
-
-    #[test]
-    fn capabilities_are_the_bundles() {
-        assert_eq!(bundle::capabilities(), 0xa804_25fb);
-        assert_eq!(bundle::CAPABILITIES.len(), 14);
     }
 }

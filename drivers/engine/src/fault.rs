@@ -63,7 +63,10 @@ impl StartFault {
             return None;
         }
         let errors = [
-            (["permission denied"].as_slice(), Errno::EACCES),
+            (
+                ["permission denied", "open executable: operation not"].as_slice(),
+                Errno::EACCES,
+            ),
             (&["exec format error"], Errno::ENOEXEC),
             (&["is a directory"], Errno::EISDIR),
             (
@@ -117,6 +120,10 @@ mod tests {
                 Some(StartFault::NotFound("x".into())),
             ),
             ("exec: \"/x\": permission denied", not("permission denied")),
+            (
+                "open executable: Operation not permitted",
+                not("permission denied"),
+            ),
             ("exec: \"/x\": is a directory", not("it is a directory")),
             (
                 "exec /x: exec format error",

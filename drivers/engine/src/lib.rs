@@ -9,10 +9,12 @@ mod cgroup;
 mod enter;
 mod exec;
 mod fault;
+mod folder;
 mod log;
 mod oci;
 mod payload;
 mod probe;
+mod rights;
 mod runtime;
 mod seccomp;
 mod shim;
@@ -30,7 +32,7 @@ use types::Resources;
 pub use fault::StartFault;
 pub use oci::{EngineConfig, OciEngine, Runtime};
 pub use shim::shim_main;
-pub use users::resolve_user;
+pub use users::{resolve_groups, resolve_user};
 
 /// Of a container's log; with its predecessor it takes twice as much on disk.
 pub const LOG_BYTES_MAX: u64 = 10 << 20;
@@ -53,6 +55,9 @@ pub struct ContainerSpec {
     /// Standard input stays open, though nobody types; else it is at its end.
     #[serde(default)]
     pub stdin_open: bool,
+    /// The first process is ours: it starts the command, passes signals on and reaps.
+    #[serde(default)]
+    pub init: bool,
     pub read_only: bool,
     /// Lower layers, topmost first, as unpacked by the image store (owners already shifted
     /// by `uid_base`), and where the writable layer lives.
@@ -71,6 +76,9 @@ pub struct ContainerSpec {
     /// Number: 15 for SIGTERM.
     pub stop_signal: i32,
     pub labels: BTreeMap<String, String>,
+    /// Groups are resolved already: they are in [`ContainerSpec::user`].
+    #[serde(default)]
+    pub process: types::ProcessSpec,
 }
 
 /// As in the image or compose file, names resolved in the container's own /etc/passwd.
@@ -90,7 +98,7 @@ pub struct Mount {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountFrom {
-    /// A directory on the host, owned in the shifted range.
+    /// A directory or a file on the host, owned in the shifted range.
     Directory(PathBuf),
     /// Bytes.
     Tmpfs(u64),

@@ -16,6 +16,9 @@ use crate::{
     Exit, Missing, Phase, cgroup, exec, probe,
 };
 
+/// In a container's folder: its shim was killed and could not tidy up.
+const ORPHANED: &str = "orphaned";
+
 /// What creates and starts a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Runtime {
@@ -57,6 +60,12 @@ pub struct OciEngine {
     config: EngineConfig,
 }
 
+impl Drop for OciEngine {
+    fn drop(&mut self) {
+        cgroup::remove_empty(cgroup::hierarchies(), &self.config.cgroup_parent);
+    }
+}
+
 fn failed(operation: &'static str, id: &str, why: impl ToString) -> EngineError {
     EngineError::Failed {
         operation,
@@ -79,6 +88,7 @@ impl OciEngine {
         if engine.config.shim.is_empty() {
             return Err(failed("open", "shim", "no program was named"));
         }
+        cgroup::make(&engine.config.cgroup_parent);
         Ok(engine)
     }
 
@@ -106,17 +116,10 @@ impl OciEngine {
 
     fn status_now(&self, id: &str) -> Result<ContainerStatus, EngineError> {
         let state = self.state(id)?;
-        let kept = read::<Exit>(&self.folder(id).join("exit.json"));
-        let lives = state.container.lives() || (state.container.started == 0 && state.shim.lives());
-        let exit = match kept {
+        let exit = match read::<Exit>(&self.folder(id).join("exit.json")) {
             Some(exit) => Some(exit),
-            None if lives || state.shim.lives() => None,
-            // The shim was killed: nobody knows how the container ended.
-            None => Some(Exit {
-                code: 255,
-                oom_killed: cgroup::oom_killed(&cgroup::directories(&self.cgroup(id))),
-                at_ms: crate::shim::now_ms(),
-            }),
+            None if state.shim.lives() => None,
+            None => Some(self.without_shim(id, &state)),
         };
         Ok(ContainerStatus {
             id: id.into(),
@@ -134,6 +137,29 @@ impl OciEngine {
             started_ms: state.started_ms,
             exit,
         })
+    }
+
+    /// The shim has ended: with the word how its container did, or because somebody killed it.
+    /// Then nobody keeps the log any more, so the container ends too.
+    fn without_shim(&self, id: &str, state: &State) -> Exit {
+        let kept = self.folder(id).join("exit.json");
+        // It may have been written since it was looked for.
+        if let Some(exit) = read::<Exit>(&kept) {
+            return exit;
+        }
+        let oom_killed = cgroup::oom_killed(&cgroup::directories(&self.cgroup(id)));
+        signal(&state.container, libc::SIGKILL);
+        let exit = Exit {
+            code: 128 + libc::SIGKILL,
+            oom_killed,
+            at_ms: crate::shim::now_ms(),
+        };
+        tracing::warn!(%id, "its shim was killed; the container is ended");
+        let marked = std::fs::write(self.folder(id).join(ORPHANED), "");
+        if let Err(error) = marked.and_then(|()| write_file(&kept, &exit)) {
+            tracing::warn!(%id, %error, "how it ended cannot be kept");
+        }
+        exit
     }
 
     /// Resolves when the shim, or without it the container, has ended.
@@ -312,6 +338,10 @@ impl Engine for OciEngine {
         {
             signal(&state.container, libc::SIGKILL);
             self.wait(id).await?;
+        }
+        if self.config.runtime == Runtime::Crun && self.folder(id).join(ORPHANED).exists() {
+            let released = self.shim().arg("release").arg(self.cgroup(id)).status();
+            released.await.map_err(|e| failed("remove", id, e))?;
         }
         let (cgroup, folders) = (self.cgroup(id), [self.states().join(id), self.folder(id)]);
         let removed = tokio::task::spawn_blocking(move || -> std::io::Result<()> {

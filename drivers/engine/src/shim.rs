@@ -15,7 +15,7 @@ use crate::fault::Failure;
 use crate::log::{Log, Output};
 use crate::runtime::{self, Ends};
 use crate::terminal::{self, ConsoleSocket};
-use crate::{ContainerSpec, Exit, Runtime, bundle, cgroup, enter, payload, probe};
+use crate::{ContainerSpec, Exit, Runtime, bundle, cgroup, enter, folder, payload, probe};
 
 /// How long output is waited for after the container has ended.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -126,6 +126,7 @@ pub fn shim_main(args: &[String]) -> ! {
     let code = match args {
         [verb, order] if verb == "start" => start(Path::new(order)),
         [verb, root, id, request] if verb == "exec" => enter::run(Path::new(root), id, request),
+        [verb, cgroup] if verb == "release" => release(cgroup),
         [verb, folder] if verb == "probe" => probe::shim(Path::new(folder)),
         _ => {
             eprintln!("the shim is started by a host agent, not by hand");
@@ -179,25 +180,42 @@ fn start(order: &Path) -> i32 {
     }
 }
 
+/// In place of a shim that was killed: removes its container's cgroups from where only a shim
+/// sees them.
+fn release(cgroup: &str) -> i32 {
+    let tried = bundle::isolate().and_then(|()| {
+        let claimed = cgroup::claim_loose()?;
+        cgroup::remove(cgroup).map_err(|e| e.to_string())?;
+        cgroup::remove_empty(claimed, cgroup);
+        Ok(())
+    });
+    i32::from(tried.is_err())
+}
+
 /// What the shim holds of its container's standard input, output and error.
 struct Streams {
     outputs: Vec<Output>,
     /// Nobody types; as long as it is open, nobody has ended either.
     _input: Option<OwnedFd>,
+    /// Cgroup hierarchies that only we see.
+    claimed: Vec<PathBuf>,
 }
 
 fn run(order: &Order) -> Result<(State, Streams), Failure> {
     let spec = &order.spec;
     let filters = order.runtime != Runtime::Libcontainer;
     bundle::make(spec, &order.cgroup, filters)?;
-    if order.runtime == Runtime::Crun {
-        cgroup::claim_loose()?;
-    }
-    let (pid, streams) = if spec.terminal {
+    folder::make(&Path::new(bundle::BASE).join("rootfs"), spec)?;
+    let claimed = match order.runtime {
+        Runtime::Crun => cgroup::claim_loose()?,
+        _ => Vec::new(),
+    };
+    let (pid, mut streams) = if spec.terminal {
         with_terminal(order)?
     } else {
         with_pipes(order)?
     };
+    streams.claimed = claimed;
     let mine = Process::of(std::process::id() as i32)
         .ok_or_else(|| "the shim cannot see itself".to_string())?;
     let state = State {
@@ -232,6 +250,7 @@ fn with_terminal(order: &Order) -> Result<(i32, Streams), Failure> {
         Streams {
             outputs: outputs.into_iter().collect(),
             _input: None,
+            claimed: Vec::new(),
         },
     ))
 }
@@ -275,6 +294,7 @@ fn with_pipes(order: &Order) -> Result<(i32, Streams), Failure> {
         Streams {
             outputs,
             _input: input,
+            claimed: Vec::new(),
         },
     ))
 }
@@ -335,9 +355,7 @@ fn attend(order: &Order, state: &State, mut streams: Streams) {
         oom_killed: oom && code != 0,
         at_ms: now_ms(),
     };
-    if order.runtime == Runtime::Crun {
-        cgroup::release_claimed(&order.cgroup);
-    }
+    cgroup::remove_empty(streams.claimed, &order.cgroup);
     if let Err(error) = write_file(&order.folder.join("exit.json"), &exit) {
         log.write(
             "stderr",

@@ -63,6 +63,25 @@ pub fn resolve_user(layers: &[PathBuf], user: &str) -> Result<UserSpec, String> 
     })
 }
 
+/// Further groups of a process, by the image's own /etc/group.
+pub fn resolve_groups<'a>(
+    layers: &[PathBuf],
+    groups: impl IntoIterator<Item = &'a String>,
+) -> Result<Vec<u32>, String> {
+    let known = read(layers, "etc/group");
+    let resolve = |name: &String| {
+        let entry = known.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+        });
+        let number = name.parse().ok().or(entry);
+        number
+            .filter(|n| *n <= 65_535)
+            .ok_or_else(|| format!("the image has no group {name} in /etc/group"))
+    };
+    groups.into_iter().map(resolve).collect()
+}
+
 /// The file as the topmost layer that knows of it has it; never through a symbolic link.
 ///
 /// A whiteout, a link or anything else in its place hides the layers below.
@@ -149,6 +168,12 @@ mod tests {
             "hidden by the upper layer"
         );
         assert!(resolve_user(&layers, "app:none").is_err());
+        let groups = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
+            resolve_groups(&layers, &names)
+        };
+        assert_eq!(groups(&["extra", "7"]), Ok(vec![44, 7]));
+        assert!(groups(&["none"]).is_err() && groups(&["70000"]).is_err());
         assert!(resolve_user(&layers, "70000").is_err());
         let [top, low] = layers;
         std::fs::remove_file(top.join("etc/passwd")).expect("removed");

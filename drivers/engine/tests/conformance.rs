@@ -73,6 +73,60 @@ async fn conform(runtime: Runtime) {
     assert!(said.contains("CapEff:\t0000000000000000"), "{name}: {said}");
     assert!(volume.join("y").exists());
 
+    // What a service asks for of its rights, and no more; beside its process too.
+    let asks = "busybox grep -E 'CapBnd|CapEff' /proc/self/status; ulimit -n; ulimit -Hc; \
+        cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax /proc/self/oom_score_adj; \
+        busybox df -k /dev/shm | busybox tail -1; echo x > /proc/sys/net/core/somaxconn; id -G";
+    let mut spec = bench.spec("rights", &format!("{asks}; echo end; sleep 60"));
+    spec.netns = bench.netns();
+    spec.user.additional = vec![44];
+    let named = |names: &[&str]| names.iter().map(|n| n.to_string()).collect();
+    let setting = |name: &str, value: &str| (name.to_string(), value.to_string());
+    let limit = |n| types::Ulimit {
+        soft: Some(n),
+        hard: Some(n),
+    };
+    spec.process = types::ProcessSpec {
+        cap_drop: named(&["ALL"]),
+        cap_add: named(&["CHOWN", "SYS_PTRACE"]),
+        sysctls: [
+            setting("net.core.somaxconn", "77"),
+            setting("kernel.msgmax", "9000"),
+        ]
+        .into(),
+        ulimits: [("nofile".into(), limit(99)), ("core".into(), limit(0))].into(),
+        shm_bytes: 3 << 20,
+        oom_score_adj: 321,
+        ..Default::default()
+    };
+    bench.engine.start(&spec).await.expect("starts");
+    until("its end", async || {
+        bench.log("rights").iter().any(|l| l.text == "end")
+    })
+    .await;
+    let texts = bench.log("rights").into_iter().map(|l| l.text);
+    let own = texts.collect::<Vec<_>>().join("\n");
+    let (_, beside) = bench.exec("rights", asks, false, b"").await;
+    for said in [&own, &beside] {
+        let lines: Vec<&str> = said.lines().collect();
+        for line in [
+            "CapBnd:\t0000000000080001",
+            "CapEff:\t0000000000080001",
+            "99",
+            "0",
+            "77",
+            "9000",
+        ] {
+            assert!(lines.contains(&line), "{name}: no {line:?} in {said}");
+        }
+        assert!(said.contains(" 3072 "), "{name}: {said}");
+        assert!(said.contains("Read-only file system"), "{name}: {said}");
+        assert!(lines.contains(&"0 44"), "{name}: {said}");
+    }
+    assert!(own.lines().any(|l| l == "321"), "{name}: {own}");
+    bench.engine.remove("rights").await.expect("removed");
+    nix::mount::umount(&bench.folder.path().join("netns")).expect("the last user is gone");
+
     // Denied: mounts, new namespaces; masked: kernel memory.
     let (_, said) = bench
         .run(&bench.spec(

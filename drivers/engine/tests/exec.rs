@@ -1,5 +1,6 @@
 //! Commands beside a container's own process, and terminals; runs as root.
 
+#[macro_use]
 mod bench;
 
 use bench::*;
@@ -282,31 +283,6 @@ async fn inputs(runtime: Runtime) {
     .await;
     assert!(bench.log("open").iter().all(|l| l.text != "end"), "{name}");
     bench.engine.remove("open").await.expect("removed");
-}
-
-macro_rules! each {
-    ($($case:ident),*) => {$(
-        mod $case {
-            use super::*;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn libcontainer() {
-                super::$case(Runtime::Libcontainer).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn runc() {
-                assert!(installed(Runtime::Runc), "runc is missing: apt-get install runc");
-                super::$case(Runtime::Runc).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn crun() {
-                assert!(installed(Runtime::Crun), "crun is missing: apt-get install crun");
-                super::$case(Runtime::Crun).await;
-            }
-        }
-    )*};
 }
 
 each!(no_more_rights, what_cannot_run, terminals, inputs);

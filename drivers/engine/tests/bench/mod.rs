@@ -11,6 +11,32 @@ use engine::{
 };
 use types::Resources;
 
+/// The same test for each runtime.
+macro_rules! each {
+    ($($case:ident),*) => {$(
+        mod $case {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn libcontainer() {
+                super::$case(Runtime::Libcontainer).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn runc() {
+                assert!(installed(Runtime::Runc), "runc is missing: apt-get install runc");
+                super::$case(Runtime::Runc).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn crun() {
+                assert!(installed(Runtime::Crun), "crun is missing: apt-get install crun");
+                super::$case(Runtime::Crun).await;
+            }
+        }
+    )*};
+}
+
 pub const UIDS: u32 = 231_072;
 
 pub struct Bench {
@@ -80,6 +106,7 @@ impl Bench {
             hostname: "box".into(),
             terminal: false,
             stdin_open: false,
+            init: false,
             read_only: false,
             lower: vec![self.folder.path().join("rootfs")],
             upper: self.folder.path().join("upper").join(id),
@@ -97,7 +124,17 @@ impl Bench {
             pids: 32,
             stop_signal: libc::SIGTERM,
             labels: Default::default(),
+            process: Default::default(),
         }
+    }
+
+    /// Its cgroups that are there, in every hierarchy.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let parent = self.parent.trim_start_matches('/');
+        let all = std::fs::read_dir("/sys/fs/cgroup").expect("read").flatten();
+        let all = all.map(|at| at.path().join(parent));
+        let all = all.chain([Path::new("/sys/fs/cgroup").join(parent)]);
+        all.filter(|at| at.is_dir()).collect()
     }
 
     /// A namespace with nothing but lo.
@@ -208,14 +245,6 @@ impl Drop for Bench {
         });
         let _ = removed.join();
         let _ = nix::mount::umount(&self.folder.path().join("netns"));
-        // The parents of the cgroups that the engine made and removed.
-        for at in std::fs::read_dir("/sys/fs/cgroup")
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let _ = std::fs::remove_dir(at.path().join(self.parent.trim_start_matches('/')));
-        }
     }
 }
 
