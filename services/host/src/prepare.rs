@@ -1,6 +1,7 @@
 //! From what the ledger placed and the image says to what the engine starts.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -8,7 +9,7 @@ use api::PlannedAllocation;
 use engine::{ContainerSpec, Mount, MountFrom};
 use images::ReadyImage;
 use net::{Attachment, NetworkKey};
-use types::MountSource;
+use types::{MountSource, NamesSpec};
 
 use crate::shared::Shared;
 use crate::volume;
@@ -107,8 +108,11 @@ pub fn container(
     let spec = &planned.spec;
     let hostname = hostname(planned);
     let user = spec.user.as_deref().unwrap_or(&image.config.user);
-    let user = engine::resolve_user(&image.layers, user)
+    let mut user = engine::resolve_user(&image.layers, user)
         .map_err(|why| anyhow::anyhow!("user \"{user}\" of service {}: {why}", planned.service))?;
+    let groups = engine::resolve_groups(&image.layers, &spec.process.groups)
+        .map_err(|why| anyhow::anyhow!("group_add of service {}: {why}", planned.service))?;
+    user.additional.extend(groups);
     let upper = shared.upper(planned.allocation);
     std::fs::create_dir_all(&upper)
         .with_context(|| format!("make the writable layer {}", upper.display()))?;
@@ -135,10 +139,7 @@ pub fn container(
         });
     }
     let address = attachment.interfaces.first().map(|i| i.address);
-    let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n");
-    if let Some(address) = address {
-        hosts.push_str(&format!("{address}\t{hostname}\n"));
-    }
+    let hosts = hosts(&spec.names, address, &hostname);
     Ok(ContainerSpec {
         id,
         args: args(planned, image)?,
@@ -154,13 +155,14 @@ pub fn container(
         hostname,
         terminal: spec.tty,
         stdin_open: false,
+        init: false,
         read_only: spec.read_only,
         lower: image.layers.clone(),
         upper,
         mounts,
         netns: attachment.netns.clone(),
         hosts,
-        resolv_conf: format!("nameserver {}\noptions ndots:0\n", attachment.dns),
+        resolv_conf: resolv_conf(&spec.names, attachment.dns),
         uid_base: shared.config.uid_base,
         limits: spec.resources,
         pids: spec.pids,
@@ -173,7 +175,49 @@ pub fn container(
             ("runrig.service".to_string(), planned.service.clone()),
         ]
         .into(),
+        process: spec.process.clone(),
     })
+}
+
+/// /etc/hosts: the container itself, then what its service names.
+fn hosts(names: &NamesSpec, address: Option<Ipv4Addr>, hostname: &str) -> String {
+    let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n");
+    if let Some(address) = address {
+        let own = match &names.domainname {
+            Some(domain) => format!("{hostname}.{domain} {hostname}"),
+            None => hostname.to_string(),
+        };
+        hosts.push_str(&format!("{address}\t{own}\n"));
+    }
+    for (name, addresses) in &names.extra_hosts {
+        for address in addresses {
+            hosts.push_str(&format!("{address}\t{name}\n"));
+        }
+    }
+    hosts
+}
+
+/// /etc/resolv.conf: names are the project's own unless they have a dot.
+fn resolv_conf(names: &NamesSpec, server: Ipv4Addr) -> String {
+    let mut text = format!("nameserver {server}\n");
+    let domain = names.domainname.iter();
+    let search: Vec<&str> = match names.dns_search.is_empty() {
+        true => domain.map(String::as_str).collect(),
+        false => names.dns_search.iter().map(String::as_str).collect(),
+    };
+    if !search.is_empty() {
+        text.push_str(&format!("search {}\n", search.join(" ")));
+    }
+    let said = names.dns_options.join(" ");
+    let ndots = match said.contains("ndots:") || !search.is_empty() {
+        true => "",
+        false => "ndots:0",
+    };
+    let options = format!("{ndots} {said}");
+    if !options.trim().is_empty() {
+        text.push_str(&format!("options {}\n", options.trim()));
+    }
+    text
 }
 
 /// Without the image at hand.
@@ -215,6 +259,31 @@ fn signal_number(text: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_a_service_are_written_down() {
+        let own = Ipv4Addr::new(10, 0, 0, 2);
+        let mut names = NamesSpec::default();
+        assert!(hosts(&names, Some(own), "a1").ends_with("10.0.0.2\ta1\n"));
+        let dns = Ipv4Addr::new(10, 0, 0, 1);
+        let plain = "nameserver 10.0.0.1\noptions ndots:0\n";
+        assert_eq!(resolv_conf(&names, dns), plain);
+        names.domainname = Some("d.org".into());
+        names.extra_hosts = [("db".to_string(), vec![[1, 2, 3, 4].into()])].into();
+        let text = hosts(&names, Some(own), "a1");
+        assert!(
+            text.ends_with("10.0.0.2\ta1.d.org a1\n1.2.3.4\tdb\n"),
+            "{text}"
+        );
+        assert_eq!(
+            resolv_conf(&names, dns),
+            "nameserver 10.0.0.1\nsearch d.org\n"
+        );
+        names.dns_search = vec!["a.org".into(), "b.org".into()];
+        names.dns_options = vec!["ndots:2".into()];
+        let text = "nameserver 10.0.0.1\nsearch a.org b.org\noptions ndots:2\n";
+        assert_eq!(resolv_conf(&names, dns), text);
+    }
 
     #[test]
     fn signals_by_name_and_number() {

@@ -421,7 +421,10 @@ impl Worker {
         self.set(RunState::Restarting, &how);
         self.save();
         self.say();
-        let pause = self.pause;
+        let pause = match planned.spec.restart_delay_ms {
+            0 => self.pause,
+            ms => Duration::from_millis(ms.into()),
+        };
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
