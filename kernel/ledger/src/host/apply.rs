@@ -190,8 +190,17 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             context.emit(crate::Event::Host(Event::HostCordoned { host, cordoned }));
             Ok(())
         }
-        Call::Drain { draining } => {
-            let host = spoken_for(context, sender)?;
+        Call::Drain { host, draining } => {
+            known(context, &host)?;
+            let owner = context.state.hosts.get(&host).map(|h| h.owner);
+            if sender != host && owner != Some(sender) {
+                return Err(Rejection::new(
+                    RejectKind::Forbidden,
+                    format!("host {host}"),
+                    "it belongs to another account",
+                    "Sign with the key of the host or of its owner: --key FILE.",
+                ));
+            }
             if let Some(host) = context.state.hosts.get_mut(&host) {
                 host.draining = draining;
             }

@@ -1,6 +1,6 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, Offer};
+use types::{AccountId, HostId, Offer};
 
 use super::MeshPoint;
 
@@ -23,8 +23,9 @@ pub enum Call {
     /// Takes no new work (true) or does again.
     Cordon { cordoned: bool },
     /// Moves everything to other hosts, each replica once its successor is good (true), or
-    /// stops doing so. Replicas with named volumes stay: their data is here.
-    Drain { draining: bool },
+    /// stops doing so. Replicas with named volumes stay: their data is here. Signed by the
+    /// host or its owner.
+    Drain { host: HostId, draining: bool },
     /// Gone for good; only when nothing is placed on it.
     Leave,
     /// Still there, though nothing runs.

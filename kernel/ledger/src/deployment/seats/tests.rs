@@ -343,7 +343,13 @@ fn what_fits_nowhere_is_said_once_and_tried_again() {
 fn draining_moves_everything_before_anything_ends() {
     let (mut world, _) = two_good(3);
     let from = who(&world, 1);
-    let drain = |draining| crate::Call::Host(host::Call::Drain { draining });
+    let drain = |draining| {
+        crate::Call::Host(host::Call::Drain {
+            host: id(from),
+            draining,
+        })
+    };
+    world.ask(1, drain(true)).expect_err("not its owner");
     world.ask(from, drain(true)).expect("drains");
     assert_eq!(wanted(&world).len(), 3);
     assert_ne!(who(&world, 3), from);
