@@ -40,9 +40,12 @@ pub fn now_ms() -> u64 {
         .map_or(0, |d| d.as_millis() as u64)
 }
 
-/// Names a machine by the text of its boot id (`/proc/sys/kernel/random/boot_id`): rigs with
-/// equal digests reach each other's containers directly. Changes with every boot, like the
-/// bridges do.
+/// Names a machine by the text of its boot id (`/proc/sys/kernel/random/boot_id`) and the
+/// network namespace of this process: rigs with equal digests reach each other's containers
+/// directly. Changes with every boot, like the bridges do.
 pub fn machine_digest(boot_id: &str) -> types::Digest {
-    types::Digest::of_value("runrig-machine", &boot_id.trim().to_string())
+    // Unreadable is one namespace, too.
+    let network = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
+    let network = network.to_string_lossy().into_owned();
+    types::Digest::of_value("runrig-machine", &(boot_id.trim(), network))
 }
