@@ -51,6 +51,16 @@ pub struct Join {
     /// URL that others reach the agent by, if it is not that of --listen
     #[arg(long, value_name = "URL")]
     advertise: Option<String>,
+    /// Links to other hosts end here, over UDP; the address and port of --listen if not said
+    #[arg(long, value_name = "ADDR")]
+    mesh: Option<SocketAddr>,
+    /// What other hosts reach --mesh by, if it is not the address in --advertise
+    #[arg(long, value_name = "IP:PORT")]
+    mesh_advertise: Option<SocketAddr>,
+    /// URL of a relay (`runrig relay run`) of this network, which passes links on where no
+    /// direct way leads: between hosts behind NATs; may be said again
+    #[arg(long, value_name = "URL")]
+    relay: Vec<String>,
     /// First of the 65536 uids that containers are mapped to; apart for hosts on one machine
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(65_536..=4_000_000_000))]
     uid_base: u32,
@@ -77,6 +87,9 @@ pub fn run(args: &Join) -> Result {
         owner: args.owner,
         listen: args.listen,
         advertise: args.advertise.clone(),
+        mesh: args.mesh,
+        mesh_advertise: args.mesh_advertise,
+        relays: args.relay.clone(),
         cpus_millis: args.cpus,
         memory_bytes: args.memory,
         disk_bytes: args.disk,

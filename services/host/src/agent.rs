@@ -16,9 +16,10 @@ use crate::book::Book;
 use crate::config::Config;
 use crate::ledger_link::{self, LedgerLink};
 use crate::machine::{machine_digest, machine_resources, now_ms};
+use crate::neighbours::Neighbours;
 use crate::shared::Shared;
 use crate::worker::Worker;
-use crate::{http, reporter};
+use crate::{http, neighbours, reporter};
 
 /// Runs until `shutdown`. Errors say what the machine lacks, before anything is offered.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
@@ -45,11 +46,17 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("listen on {}; choose another with --listen", config.listen))?;
+    let bound = listener.local_addr()?;
     let address = match &config.advertise {
         Some(address) => address.clone(),
-        None => format!("http://{}", listener.local_addr()?),
+        None => format!("http://{bound}"),
     };
     register(&config, &link, address).await?;
+    let neighbours = Neighbours::open(&config, &tag(&config), bound).await;
+    if let Some(neighbours) = &neighbours {
+        let call = ledger::host::Call::Announce(neighbours.point.clone());
+        insist(&config, &link, call).await?;
+    }
 
     let (plan_sender, plans) = watch::channel(None);
     let shared = Arc::new(Shared {
@@ -98,6 +105,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         background.spawn(async move {
             let _ = task.await;
         });
+    }
+    if let Some(neighbours) = neighbours {
+        let shared = shared.clone();
+        background.spawn(async move { neighbours.follow(shared).await });
     }
     let server = axum::serve(listener, http::router(shared.clone()));
     background.spawn(async move {
@@ -182,6 +193,11 @@ async fn register(config: &Config, link: &LedgerLink, address: String) -> Result
         owner: config.owner.unwrap_or(link.host),
         machine: machine_digest()?,
     };
+    insist(config, link, call).await
+}
+
+/// Until the ledger has heard it, or refuses.
+async fn insist(config: &Config, link: &LedgerLink, call: ledger::host::Call) -> Result<()> {
     let mut pause = Duration::from_millis(200);
     loop {
         match link.submit(ledger::Call::Host(call.clone())).await {
@@ -292,20 +308,12 @@ fn directory(plan: &api::HostPlan) -> Directory {
     let mut entries = Vec::new();
     for peer in plan.peers.iter().filter(|p| p.same_machine) {
         for (network, address) in &peer.status.addresses {
-            let mut names = vec![
-                peer.service.to_lowercase(),
-                format!("{}-{}", peer.service.to_lowercase(), peer.replica),
-                peer.allocation.to_string(),
-            ];
-            if let Some(aliases) = peer.networks.get(network) {
-                names.extend(aliases.iter().map(|a| a.to_lowercase()));
-            }
             entries.push(DirectoryEntry {
                 network: NetworkKey {
                     deployment: peer.deployment.to_string(),
                     network: network.clone(),
                 },
-                names,
+                names: neighbours::names(peer, network),
                 address: (*address).into(),
                 ready: peer.ready,
             });

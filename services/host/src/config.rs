@@ -18,6 +18,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What others reach the agent by; `listen` if not said.
     pub advertise: Option<String>,
+    /// Links to other hosts end here (UDP); address and port of `listen` if not said.
+    pub mesh: Option<SocketAddr>,
+    /// What other hosts reach that by, if it is not what they reach the agent by.
+    pub mesh_advertise: Option<SocketAddr>,
+    /// URLs of relays that pass on to this host what cannot reach it.
+    pub relays: Vec<String>,
     /// What to offer; all of the machine if not said.
     pub cpus_millis: Option<u32>,
     pub memory_bytes: Option<u64>,

@@ -43,6 +43,15 @@ pub fn container_id(allocation: AllocationId, instance: u32) -> String {
     format!("a{}-{instance}", allocation.0)
 }
 
+/// The allocation and instance that [`container_id`] names.
+pub fn container_of(id: &str) -> Option<(AllocationId, u32)> {
+    let (allocation, instance) = id.strip_prefix('a')?.split_once('-')?;
+    Some((
+        AllocationId(allocation.parse().ok()?),
+        instance.parse().ok()?,
+    ))
+}
+
 /// `None` if there is no such file.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match std::fs::read(path) {

@@ -24,6 +24,7 @@ mod http;
 mod ledger_link;
 mod logs;
 mod machine;
+mod neighbours;
 mod prepare;
 mod reporter;
 mod shared;
