@@ -51,6 +51,48 @@ pub struct GatewayRun {
     /// URL of the registry
     #[arg(long, value_name = "URL")]
     registry: Option<String>,
+    /// Listen for HTTPS here, too
+    #[arg(long, value_name = "ADDR")]
+    tls_listen: Option<SocketAddr>,
+    /// Folder of an own authority for certificates, made if there is none; clients trust the
+    /// file ca.pem in it
+    #[arg(long, value_name = "DIR", conflicts_with = "tls_certificate")]
+    tls_authority: Option<PathBuf>,
+    /// Certificates in PEM, the server's first; with --tls-key, and as often as it
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Vec<PathBuf>,
+    /// Keys in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Vec<PathBuf>,
+}
+
+impl GatewayRun {
+    fn tls(&self) -> Result<Option<gateway::Secure>> {
+        let usage = |why: &str| {
+            let next = "Say --tls-listen ADDR with --tls-authority DIR, or with --tls-certificate FILE --tls-key FILE.";
+            Failure::usage("HTTPS", why, next)
+        };
+        let pairs = self.tls_certificate.iter().zip(&self.tls_key);
+        let certificates = match (&self.tls_authority, self.tls_certificate.len()) {
+            (Some(folder), _) => Some(gateway::Certificates::Authority(folder.clone())),
+            (None, 0) => None,
+            (None, count) if count != self.tls_key.len() => {
+                return Err(usage("each certificate needs one key"));
+            }
+            (None, _) => Some(gateway::Certificates::Files(
+                pairs.map(|(c, k)| (c.clone(), k.clone())).collect(),
+            )),
+        };
+        match (self.tls_listen, certificates) {
+            (None, None) => Ok(None),
+            (Some(listen), Some(certificates)) => Ok(Some(gateway::Secure {
+                listen,
+                certificates,
+            })),
+            (Some(_), None) => Err(usage("there are no certificates")),
+            (None, Some(_)) => Err(usage("there is no address to listen at")),
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -181,6 +223,7 @@ pub fn gateway(args: &GatewayRun) -> Result {
         listen: args.listen,
         publish: args.publish.unwrap_or(args.listen.ip()),
         domain: args.domain.clone(),
+        tls: args.tls()?,
     };
     foreground(|asked| gateway::run(config, asked))
 }

@@ -6,9 +6,9 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema,
 use utoipa::openapi::{Ref, RefOr};
 
 use crate::{
-    AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus, DeploymentView,
-    EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine, NetworkFile, Quote,
-    QuoteRequest, ReleaseView, Routes, Stats, Submit, Submitted, Supply, TransactionView,
+    AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus,
+    DeploymentView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine, NetworkFile,
+    Quote, QuoteRequest, ReleaseView, Routes, Stats, Submit, Submitted, Supply, TransactionView,
     UsageProof, WhyView,
 };
 
@@ -391,7 +391,7 @@ fn of_hosts() -> Vec<Endpoint> {
         ),
         get(
             "/v1/allocations/{id}/tunnel/{port}",
-            "Bytes to a published or exposed port, after Upgrade: runrig-tunnel.",
+            "Bytes to a published or exposed port, after Upgrade: runrig-tunnel; signed, to any.",
             BYTES,
         ),
     ]
@@ -411,6 +411,19 @@ fn of_gateways() -> Vec<Endpoint> {
             "How this gateway is: its validators, routes and published ports.",
             json(object),
         ),
+        get(
+            GATEWAY,
+            "/v1/deployments/{id}/access",
+            "The last requests that this gateway has served for a deployment.",
+            json(named::<AccessLog>),
+        )
+        .query(&[
+            ("service", "Only of this service."),
+            ("tail", "So many at most; up to 1000."),
+            ("from", "From this sequence on; needs service."),
+            WAIT,
+        ])
+        .signed(),
     ]
 }
 

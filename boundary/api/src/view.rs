@@ -505,6 +505,49 @@ pub struct BillLine {
     pub receipts: Vec<ReceiptId>,
 }
 
+// --- from gateways
+
+/// A request that a gateway has served, once its answer has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Access {
+    /// Grows by one with each request of the service at this gateway since it started.
+    pub sequence: u64,
+    pub at_ms: u64,
+    #[schema(value_type = String)]
+    pub client: std::net::IpAddr,
+    /// `HTTP/1.1`, `HTTP/2`
+    #[schema(value_type = String)]
+    pub protocol: std::borrow::Cow<'static, str>,
+    pub method: Box<str>,
+    /// Its first bytes, with query.
+    pub path: Box<str>,
+    /// 499 if the client left before the answer's end.
+    pub status: u16,
+    /// Bytes of the bodies.
+    pub received: u64,
+    pub sent: u64,
+    pub duration_us: u64,
+    /// The replica that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub allocation: Option<AllocationId>,
+    /// Replicas that were asked in vain before it.
+    pub retries: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceAccess {
+    pub service: String,
+    /// In order; those before the first were let go, or not asked for.
+    pub requests: Vec<Access>,
+}
+
+/// The last requests of a deployment, as one gateway has served them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccessLog {
+    pub services: Vec<ServiceAccess>,
+}
+
 // --- from hosts
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -1,6 +1,7 @@
 //! Process settings of a gateway.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -13,4 +14,21 @@ pub struct Config {
     pub publish: IpAddr,
     /// What follows `<service>.<label>` in names: `localhost`.
     pub domain: String,
+    pub tls: Option<Secure>,
+}
+
+/// Listen for TLS, too.
+#[derive(Clone, Debug)]
+pub struct Secure {
+    pub listen: SocketAddr,
+    pub certificates: Certificates,
+}
+
+/// Where certificates come from.
+#[derive(Clone, Debug)]
+pub enum Certificates {
+    /// An authority in this folder, made there if there is none.
+    Authority(PathBuf),
+    /// Chains and keys in PEM; the first is for clients that name nobody, or nobody known.
+    Files(Vec<(PathBuf, PathBuf)>),
 }

@@ -6,64 +6,94 @@
 //! that a follower replaces whole: requests read it without a lock, and go on with the last
 //! one when no validator answers.
 //!
+//! ```text
+//! listen ─▶ worker ─▶ connection ─▶ relay ────────────▶ replica     HTTP/1.1, regular
+//!                          └──────▶ proxy ─▶ service ─▶ replica     all other: HTTP/2, gRPC,
+//!                                     └─▶ validator, host, registry   upgrades, large bodies
+//! ```
+//!
 //! Knows nothing of ledger rules, and nothing that it hears from strangers is kept: every
 //! queue, size, retry and wait is bounded ([`limits`]).
 
+mod access;
 mod client;
 mod config;
 mod connect;
+mod connection;
 mod directory;
+mod figures;
 mod follow;
+mod grpc;
+mod http1;
 mod limits;
 mod listen;
+mod load;
 mod outgoing;
 mod page;
+mod pool;
 mod proxy;
 mod published;
+mod record;
+mod relay;
+mod sending;
+mod service;
 mod status;
 mod table;
+mod tally;
+mod tls;
 mod udp;
 mod upgrade;
 mod validators;
+mod wire;
+mod worker;
 
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 
-pub use config::Config;
+pub use config::{Certificates, Config, Secure};
+pub use tls::authority_file;
 
 /// Serves until `shutdown`, then lets requests under way end.
 ///
 /// Errors: `listen` cannot be opened, or an address in `config` is not one. A validator that
 /// does not answer is no error.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
-    let listener = TcpListener::bind(config.listen).await.with_context(|| {
-        format!(
-            "open {}: choose another address, or end what uses it",
-            config.listen
-        )
-    })?;
-    serve(listener, config, table::Trust::Containers, shutdown).await
+    let listener = bind(config.listen).await?;
+    let secure = match &config.tls {
+        Some(tls) => Some(bind(tls.listen).await?),
+        None => None,
+    };
+    serve(listener, secure, config, table::Trust::Containers, shutdown).await
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("open {address}: choose another address, or end what uses it"))
 }
 
 async fn serve(
     listener: TcpListener,
+    secure: Option<TcpListener>,
     config: Config,
     trust: table::Trust,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     let gateway = Arc::new(proxy::Gateway::new(&config, trust)?);
+    let workers = worker::Workers::start(&gateway)?;
     // Dropped at the end, and with it the tasks that follow, probe and publish.
     let mut tasks = tokio::task::JoinSet::new();
     let clients = follow::clients(&config.validators)?;
     tasks.spawn(follow::follow(clients, gateway.clone()));
     tasks.spawn(validators::probe(gateway.clone()));
     tasks.spawn(published::keep(gateway.clone(), config.publish));
-    listen::serve(listener, gateway, shutdown).await;
+    listen::serve(listener, secure, workers, shutdown).await;
     tasks.shutdown().await;
     Ok(())
 }

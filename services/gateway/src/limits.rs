@@ -34,10 +34,19 @@ pub const LONG_POLL_TIME: Duration = Duration::from_secs(45);
 pub const VALIDATOR_TIME: Duration = Duration::from_secs(10);
 /// Replicas, or validators, tried for one request.
 pub const ATTEMPTS_MAX: usize = 3;
-/// A replica that could not be reached is passed over for so long.
-pub const REST: Duration = Duration::from_secs(2);
-/// Unused connections kept per upstream, and for how long.
-pub const IDLE_MAX: usize = 64;
+/// A replica that failed is passed over for so long, and for twice as long each time after.
+pub const REST: Duration = Duration::from_secs(1);
+pub const REST_MAX: Duration = Duration::from_secs(30);
+/// So many answers in a row that say 502, 503 or 504 are a failure.
+pub const UNWELL_MAX: u32 = 5;
+/// Retries kept in store per service: as many requests may be under way at a replica that dies.
+pub const RETRY_STORE: u32 = 1_024;
+/// One more retry for so many requests.
+pub const RETRY_EVERY: u32 = 5;
+/// Further retries per second.
+pub const RETRY_SECOND: u32 = 10;
+/// Unused connections kept per upstream and worker, and for how long.
+pub const IDLE_MAX: usize = 128;
 pub const IDLE_TIME: Duration = Duration::from_secs(30);
 pub const PROBE_EVERY: Duration = Duration::from_secs(1);
 pub const PROBE_TIME: Duration = Duration::from_secs(2);
@@ -65,3 +74,44 @@ pub const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// How long a route may be asked to be held back.
 pub const ROUTES_WAIT_MS: u64 = 25_000;
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Ended requests kept for the owner of a service; all services together; at least.
+pub const ACCESS_MAX: usize = 1_000;
+pub const ACCESS_ALL_MAX: usize = 200_000;
+pub const ACCESS_MIN: usize = 16;
+/// Bytes kept of a path.
+pub const ACCESS_PATH_MAX: usize = 256;
+/// How long the answer to who follows the requests may be held back.
+pub const ACCESS_WAIT: Duration = Duration::from_secs(25);
+
+/// Threads that serve clients: as many as cores, at most.
+pub const WORKERS_MAX: usize = 64;
+/// Buffer for heads, and for a request that goes the short way.
+pub const HEAD_BYTES: usize = 16 * 1024;
+/// Buffer for answers on their way.
+pub const BUFFER_BYTES: usize = 64 * 1024;
+/// Unused buffers kept per worker and size.
+pub const BUFFERS_MAX: usize = 256;
+/// Idle connections are looked through.
+pub const TIDY_EVERY: Duration = Duration::from_secs(1);
+/// An answer's body up to here is written with its head in one piece.
+pub const SMALL_BODY: usize = 8 * 1024;
+/// Room kept by a connection for the heads of its next request.
+pub const SPARE_BYTES_MAX: usize = 8 * 1024;
+
+/// For a TLS handshake.
+pub const HANDSHAKE_TIME: Duration = patience(10);
+/// Requests of one HTTP/2 client at once.
+pub const STREAMS_MAX: u32 = 128;
+/// Of an HTTP/2 stream, waiting to be sent.
+pub const FRAMES_BYTES_MAX: usize = 256 * 1024;
+/// HTTP/2 connections are asked whether they live.
+pub const PING_EVERY: Duration = Duration::from_secs(30);
+pub const PING_TIME: Duration = Duration::from_secs(15);
+/// Connections of a worker to replicas that speak gRPC.
+pub const GRPC_KEPT_MAX: usize = 4_096;
+/// Certificates of the own authority kept; each is made anew after so long.
+pub const CERTIFICATES_MAX: usize = 4_096;
+pub const CERTIFICATE_AGE: Duration = Duration::from_secs(7 * 86_400);
+/// Services whose figures are told.
+pub const METERED_MAX: usize = 10_000;

@@ -1,52 +1,38 @@
-//! The one address: accept, read requests, end in order.
+//! Accept clients, bounded in all and for each, and give them to the workers.
 
-use std::convert::Infallible;
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
 
-use crate::client::{Patient, Shares};
+use crate::client::Shares;
 use crate::connect::tune;
-use crate::limits::{
-    CONNECTIONS_MAX, CONNECTIONS_SHARE, DRAIN_TIME, HEADER_BYTES_MAX, HEADER_TIME, HEADERS_MAX,
-};
-use crate::proxy::{self, Gateway};
+use crate::limits::{CONNECTIONS_MAX, CONNECTIONS_SHARE};
+use crate::worker::{Accepted, Workers};
 
-/// Accepts until `shutdown`; then answers what is under way and returns.
+/// Accepts from `plain`, and from `secure` with TLS, until `shutdown`; then what is under way
+/// is answered.
 pub async fn serve(
-    listener: TcpListener,
-    gateway: Arc<Gateway>,
+    plain: TcpListener,
+    secure: Option<TcpListener>,
+    workers: Workers,
     shutdown: impl Future<Output = ()>,
 ) {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
-        .max_headers(HEADERS_MAX)
-        .max_header_size(HEADER_BYTES_MAX)
-        .max_buf_size(2 * HEADER_BYTES_MAX)
-        .half_close(false);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let shares = Shares::new(CONNECTIONS_SHARE);
-    let (ending, ended) = watch::channel(false);
-    let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
-        while connections.try_join_next().is_some() {}
         let place = tokio::select! {
             () = &mut shutdown => break,
             place = places.clone().acquire_owned() => place.expect("never closed"),
         };
-        let accepted = tokio::select! {
+        let (accepted, is_secure) = tokio::select! {
             () = &mut shutdown => break,
-            accepted = listener.accept() => accepted,
+            accepted = plain.accept() => (accepted, false),
+            accepted = accept(secure.as_ref()) => (accepted, true),
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -61,29 +47,25 @@ pub async fn serve(
             continue;
         };
         tune(&stream);
-        let gateway = gateway.clone();
-        let service = service_fn(move |request| {
-            let gateway = gateway.clone();
-            async move { Ok::<_, Infallible>(proxy::answer(gateway, peer.ip(), request).await) }
-        });
-        let connection = builder
-            .serve_connection(TokioIo::new(Patient::new(stream)), service)
-            .with_upgrades();
-        let mut ended = ended.clone();
-        connections.spawn(async move {
-            let _held = (place, share);
-            let mut connection = pin!(connection);
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                _ = ended.wait_for(|e| *e) => connection.as_mut().graceful_shutdown(),
-            }
-            let _ = connection.await;
+        let Ok(stream) = stream.into_std() else {
+            continue;
+        };
+        workers.serve(Accepted {
+            stream,
+            peer: peer.ip().to_canonical(),
+            is_secure,
+            held: (place, share),
         });
     }
-    drop(listener);
-    let _ = ending.send(true);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN_TIME, drained).await.is_err() {
-        tracing::info!(left = connections.len(), "requests under way are cut off");
+    drop((plain, secure));
+    workers.end().await;
+}
+
+async fn accept(
+    listener: Option<&TcpListener>,
+) -> std::io::Result<(tokio::net::TcpStream, std::net::SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
     }
 }

@@ -1,5 +1,5 @@
 //! Bodies on their way: a request's, which may be tried on several upstreams until its first
-//! byte is read, and a response's, which keeps its replica counted as busy.
+//! byte is read, and a response's, which is counted until its end.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,7 +13,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::limits::BODY_PAUSE;
-use crate::table::InFlight;
+use crate::record::Record;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -21,6 +21,7 @@ struct Source {
     body: Incoming,
     /// Read so far.
     pieces: u64,
+    bytes: u64,
     stalled: bool,
     /// `pause` runs: its time is the client's, not that of an upstream that does not read.
     waits: bool,
@@ -39,6 +40,7 @@ impl Outgoing {
         Self(Some(Arc::new(Mutex::new(Source {
             body,
             pieces: 0,
+            bytes: 0,
             stalled: false,
             waits: false,
             pause: Box::pin(sleep(BODY_PAUSE)),
@@ -69,6 +71,15 @@ impl Outgoing {
     }
 }
 
+impl Outgoing {
+    /// Of data, read so far.
+    pub fn bytes(&self) -> u64 {
+        self.0
+            .as_ref()
+            .map_or(0, |s| s.lock().expect("not poisoned").bytes)
+    }
+}
+
 impl Body for Outgoing {
     type Data = Bytes;
     type Error = Failure;
@@ -85,6 +96,9 @@ impl Body for Outgoing {
         match Pin::new(&mut source.body).poll_frame(context) {
             Poll::Ready(frame) => {
                 source.pieces += 1;
+                if let Some(Ok(frame)) = &frame {
+                    source.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
                 source.waits = false;
                 Poll::Ready(frame.map(|f| f.map_err(Into::into)))
             }
@@ -122,21 +136,21 @@ enum Content {
 /// A response's body.
 pub struct Reply {
     content: Content,
-    _held: Option<InFlight>,
+    record: Option<Box<Record>>,
 }
 
 impl Reply {
-    pub fn passed(body: Incoming, held: Option<InFlight>) -> Self {
+    pub fn passed(body: Incoming, record: Option<Box<Record>>) -> Self {
         Self {
             content: Content::Passed(body),
-            _held: held,
+            record,
         }
     }
 
     pub fn own(bytes: impl Into<Bytes>) -> Self {
         Self {
             content: Content::Own(Full::new(bytes.into())),
-            _held: None,
+            record: None,
         }
     }
 }
@@ -150,7 +164,13 @@ impl Body for Reply {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut self.content {
-            Content::Passed(body) => Pin::new(body).poll_frame(context),
+            Content::Passed(body) => {
+                let frame = Pin::new(body).poll_frame(context);
+                if let (Poll::Ready(Some(Ok(frame))), Some(record)) = (&frame, &mut self.record) {
+                    record.access.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
+                frame
+            }
             Content::Own(body) => Pin::new(body)
                 .poll_frame(context)
                 .map(|frame| frame.map(|f| f.map_err(|never: Infallible| match never {}))),

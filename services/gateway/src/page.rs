@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use crate::outgoing::Reply;
 use crate::table::{Absent, Service};
 
-fn own(status: StatusCode, kind: &'static str, body: String) -> Response<Reply> {
+pub fn own(status: StatusCode, kind: &'static str, body: String) -> Response<Reply> {
     let mut response = Response::new(Reply::own(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -21,6 +21,11 @@ fn own(status: StatusCode, kind: &'static str, body: String) -> Response<Reply> 
 pub fn json(status: StatusCode, value: &impl serde::Serialize) -> Response<Reply> {
     let body = serde_json::to_string(value).unwrap_or_default();
     own(status, "application/json", body)
+}
+
+/// Figures, and that the gateway is there.
+pub fn text(body: String) -> Response<Reply> {
+    own(StatusCode::OK, api::PROMETHEUS, body)
 }
 
 /// An error of the API.
@@ -61,29 +66,59 @@ fn wants_html(headers: &HeaderMap) -> bool {
         .is_some_and(|v| v.contains("text/html"))
 }
 
-/// A page for whoever called a service: HTML for browsers, else a line of text.
-pub fn page(headers: &HeaderMap, status: StatusCode, what: &str, why: &str) -> Response<Reply> {
-    if !wants_html(headers) {
-        let what: String = what.chars().take(300).collect();
-        return own(
+/// For whoever called a service: HTML for browsers, else a line of text.
+pub struct Page {
+    status: StatusCode,
+    kind: &'static str,
+    body: String,
+}
+
+impl Page {
+    pub fn new(html: bool, status: StatusCode, what: &str, why: &str) -> Self {
+        if !html {
+            let what: String = what.chars().take(300).collect();
+            return Self {
+                status,
+                kind: "text/plain; charset=utf-8",
+                body: format!("{what}: {why}\n"),
+            };
+        }
+        let (what, why) = (escaped(what), escaped(why));
+        let code = status.as_u16();
+        Self {
             status,
-            "text/plain; charset=utf-8",
-            format!("{what}: {why}\n"),
-        );
+            kind: "text/html; charset=utf-8",
+            body: format!(
+                "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+                 <meta name=\"viewport\" content=\"width=device-width\"><title>{code} {what}</title>\
+                 <body style=\"font:1rem system-ui;max-width:40rem;margin:15vh auto;padding:0 1rem\">\
+                 <h1 style=\"font-size:1.4rem\">{what}</h1><p>{why}</p>\
+                 <p style=\"color:#777\">{code}, said by the Runrig gateway</p>\n"
+            ),
+        }
     }
-    let (what, why) = (escaped(what), escaped(why));
-    let code = status.as_u16();
-    own(
-        status,
-        "text/html; charset=utf-8",
-        format!(
-            "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width\"><title>{code} {what}</title>\
-             <body style=\"font:1rem system-ui;max-width:40rem;margin:15vh auto;padding:0 1rem\">\
-             <h1 style=\"font-size:1.4rem\">{what}</h1><p>{why}</p>\
-             <p style=\"color:#777\">{code}, said by the Runrig gateway</p>\n"
-        ),
-    )
+
+    /// As bytes of HTTP/1.1.
+    pub fn write(&self, with_body: bool, closes: bool, out: &mut Vec<u8>) {
+        let (status, kind, length) = (self.status, self.kind, self.body.len());
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncache-control: no-store\r\ncontent-length: {length}\r\n"
+        );
+        out.extend_from_slice(head.as_bytes());
+        if closes {
+            out.extend_from_slice(b"connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        if with_body {
+            out.extend_from_slice(self.body.as_bytes());
+        }
+    }
+}
+
+/// A [`Page`] as an answer.
+pub fn page(headers: &HeaderMap, status: StatusCode, what: &str, why: &str) -> Response<Reply> {
+    let page = Page::new(wants_html(headers), status, what, why);
+    own(page.status, page.kind, page.body)
 }
 
 /// Why a service has no replica to send a request to.

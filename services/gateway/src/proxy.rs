@@ -5,8 +5,8 @@
 //! | `<service>.<label>.<domain>` | a ready replica |
 //! | `/v2/…` | the registry |
 //! | `/v1/allocations/{id}/{logs, stats, inspect, exec, usage, tunnel}` | the agent of its host |
-//! | `/v1/gateway` | this gateway |
-//! | other `/v1/…`, `/openapi.json`, `/metrics` | a validator that answers |
+//! | `/`, `/healthz`, `/metrics`, `/v1/gateway`, `/v1/deployments/{id}/access` | this gateway |
+//! | other `/v1/…`, `/openapi.json` | a validator that answers |
 //!
 //! A request is tried again elsewhere only while nothing of its body has been read, and, once
 //! a connection stood, only if doing it twice does no harm.
@@ -15,16 +15,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
-use http::header::HOST;
-use http::request::Parts;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, VIA};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{Client, Error as ClientError};
+use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 use types::{AllocationId, Digest, Protocol};
@@ -34,19 +32,16 @@ use crate::client::Shares;
 use crate::connect::Connector;
 use crate::directory::Directory;
 use crate::limits::{
-    ANSWER_TIME, ATTEMPTS_MAX, IDLE_MAX, IDLE_TIME, LONG_POLL_TIME, SPLICED_MAX, SPLICED_SHARE,
-    VALIDATOR_TIME,
+    ANSWER_TIME, IDLE_MAX, IDLE_TIME, LONG_POLL_TIME, SPLICED_MAX, SPLICED_SHARE, VALIDATOR_TIME,
 };
 use crate::outgoing::{Outgoing, Reply};
 use crate::published::PortState;
-use crate::table::{InFlight, Service, Table, Trust, authority, machine};
-use crate::upgrade::{Upgrade, strip_hop_by_hop};
+use crate::sending::{From, SendError, Sending};
+use crate::service::to_service;
+use crate::table::{Service, Table, Trust, authority, machine};
+use crate::tls::Tls;
 use crate::validators::Validators;
-use crate::{page, status};
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+use crate::{access, figures, page, status};
 
 pub struct Gateway {
     pub table: Arc<ArcSwap<Table>>,
@@ -61,6 +56,10 @@ pub struct Gateway {
     /// Of the clients of published ports.
     pub shares: Shares,
     pub machine: Digest,
+    pub tls: Option<Tls>,
+    /// Names this gateway, and this run of it, in `via`.
+    pub pseudonym: String,
+    pub via: HeaderValue,
     registry: Option<Authority>,
     /// `.localhost`
     suffix: String,
@@ -85,8 +84,26 @@ impl Gateway {
                 format!("{url} is not the registry's address: write http://host:port")
             })?),
         };
+        let pseudonym = {
+            use std::hash::{BuildHasher, RandomState};
+            let chance = RandomState::new().hash_one(std::process::id());
+            format!("runrig-{chance:016x}")
+        };
+        let domain = config.domain.trim_matches('.').to_ascii_lowercase();
+        let tls = match &config.tls {
+            None => None,
+            Some(secure) => Some(Tls::new(
+                &secure.certificates,
+                &domain,
+                secure.listen.ip(),
+                table.clone(),
+            )?),
+        };
         Ok(Self {
             table,
+            tls,
+            via: HeaderValue::try_from(format!("1.1 {pseudonym}")).context("make a name")?,
+            pseudonym,
             changes: watch::Sender::new(0),
             client: builder.build(connector),
             validators: Validators::new(&config.validators)?,
@@ -96,8 +113,29 @@ impl Gateway {
             shares: Shares::new(SPLICED_SHARE),
             machine: machine().context("read this machine's boot id")?,
             registry,
-            suffix: format!(".{}", config.domain.trim_matches('.').to_ascii_lowercase()),
+            suffix: format!(".{domain}"),
             trust,
+        })
+    }
+
+    /// The service of a request whose host is written so; `None` if there is none.
+    pub fn service_of(&self, host: &str) -> Option<Arc<Service>> {
+        let lower = lower(bare(host));
+        let name = lower.strip_suffix(self.suffix.as_str())?;
+        self.table.load().service(name).cloned()
+    }
+
+    /// `service` as the newest routes have it.
+    pub fn renewed(&self, service: &Service) -> Option<Arc<Service>> {
+        let name = service.domain.to_ascii_lowercase();
+        self.table.load().service(&name).cloned()
+    }
+
+    /// A request with these headers has passed this gateway already.
+    fn has_seen(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(VIA).iter().any(|via| {
+            let own = self.pseudonym.as_bytes();
+            via.as_bytes().windows(own.len()).any(|part| part == own)
         })
     }
 
@@ -116,6 +154,22 @@ impl Gateway {
     }
 }
 
+/// Without port and final dot.
+fn bare(text: &str) -> &str {
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => text,
+    };
+    host.trim_end_matches('.')
+}
+
+fn lower(host: &str) -> Cow<'_, str> {
+    match host.bytes().any(|b| b.is_ascii_uppercase()) {
+        true => Cow::Owned(host.to_ascii_lowercase()),
+        false => Cow::Borrowed(host),
+    }
+}
+
 /// The host that a request is for, without port; `Err` if it names none or two.
 fn host_of(request: &Request<Incoming>) -> Result<&str, &'static str> {
     let text = match request.uri().authority() {
@@ -130,24 +184,52 @@ fn host_of(request: &Request<Incoming>) -> Result<&str, &'static str> {
             }
         }
     };
-    let host = match text.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => text,
-    };
-    Ok(host.trim_end_matches('.'))
+    Ok(bare(text))
+}
+
+/// Its body is sent in the one way that all agree on.
+fn is_plain(headers: &HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(_), _) if headers.contains_key(CONTENT_LENGTH) => Err("its body has two lengths"),
+        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err("its transfer encoding is not `chunked` alone"),
+    }
 }
 
 pub async fn answer(
     gateway: Arc<Gateway>,
     peer: IpAddr,
+    is_secure: bool,
     request: Request<Incoming>,
 ) -> Response<Reply> {
+    let from = From {
+        client: peer,
+        is_secure,
+    };
     if request.method() == Method::CONNECT {
         return page::page(
             request.headers(),
             StatusCode::METHOD_NOT_ALLOWED,
             "CONNECT",
             "this is a gateway to services, not a proxy",
+        );
+    }
+    if gateway.has_seen(request.headers()) {
+        return page::page(
+            request.headers(),
+            StatusCode::LOOP_DETECTED,
+            "the request",
+            "it has been here before: a service sends it back to the gateway",
+        );
+    }
+    if let Err(why) = is_plain(request.headers()) {
+        return page::page(
+            request.headers(),
+            StatusCode::BAD_REQUEST,
+            "the request",
+            why,
         );
     }
     let host = match host_of(&request) {
@@ -161,18 +243,15 @@ pub async fn answer(
             );
         }
     };
-    let lower = match host.bytes().any(|b| b.is_ascii_uppercase()) {
-        true => Cow::Owned(host.to_ascii_lowercase()),
-        false => Cow::Borrowed(host),
-    };
+    let lower = lower(host);
     let Some(name) = lower.strip_suffix(gateway.suffix.as_str()) else {
-        return to_api(&gateway, peer, request).await;
+        return to_api(&gateway, from, request).await;
     };
     let table = gateway.table.load();
     match table.service(name).cloned() {
         Some(service) => {
             drop(table);
-            to_service(&gateway, peer, &service, request).await
+            to_service(&gateway, from, service, request).await
         }
         None if table.known => page::page(
             request.headers(),
@@ -189,228 +268,20 @@ pub async fn answer(
     }
 }
 
-/// A request taken apart, ready to be sent to one upstream after another.
-struct Sending {
-    parts: Parts,
-    path: PathAndQuery,
-    body: Outgoing,
-    upgrade: Option<Upgrade>,
-}
-
-enum SendError {
-    /// No answer in time.
-    Late,
-    /// The client stopped sending.
-    Stalled,
-    Failed {
-        error: ClientError,
-        /// It may be sent elsewhere.
-        again: bool,
-    },
-}
-
-impl SendError {
-    fn again(&self, sending: &Sending) -> bool {
-        match self {
-            Self::Late => sending.is_harmless() && sending.body.is_whole(),
-            Self::Stalled => false,
-            Self::Failed { again, .. } => *again,
-        }
-    }
-
-    fn why(&self) -> String {
-        match self {
-            Self::Late => "no answer in time".into(),
-            Self::Stalled => "the client stopped sending".into(),
-            Self::Failed { error, .. } => {
-                let mut cause: &dyn std::error::Error = error;
-                while let Some(next) = cause.source() {
-                    cause = next;
-                }
-                cause.to_string()
-            }
-        }
-    }
-
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Late => StatusCode::GATEWAY_TIMEOUT,
-            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
-            Self::Failed { .. } => StatusCode::BAD_GATEWAY,
-        }
-    }
-}
-
-impl Sending {
-    fn new(mut request: Request<Incoming>, peer: IpAddr) -> Self {
-        let upgrade = Upgrade::wanted(&mut request);
-        let (mut parts, body) = request.into_parts();
-        parts.extensions.clear();
-        parts.version = Version::HTTP_11;
-        let path = parts
-            .uri
-            .path_and_query()
-            .cloned()
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
-        if let Some(authority) = parts.uri.authority()
-            && let Ok(host) = HeaderValue::from_str(authority.as_str())
-        {
-            parts.headers.insert(HOST, host);
-        }
-        strip_hop_by_hop(&mut parts.headers);
-        // What a stranger says about where it comes from is not passed on.
-        if let Ok(address) = HeaderValue::from_str(&peer.to_string()) {
-            parts.headers.insert(FORWARDED_FOR, address);
-        }
-        let http = HeaderValue::from_static("http");
-        parts.headers.insert(FORWARDED_PROTO, http);
-        if let Some(host) = parts.headers.get(HOST).cloned() {
-            parts.headers.insert(FORWARDED_HOST, host);
-        }
-        if let Some(upgrade) = &upgrade {
-            upgrade.ask(&mut parts.headers);
-        }
-        Self {
-            parts,
-            path,
-            body: Outgoing::new(body),
-            upgrade,
-        }
-    }
-
-    /// Doing it twice does no harm.
-    fn is_harmless(&self) -> bool {
-        self.parts.method.is_idempotent()
-    }
-
-    async fn send(
-        &mut self,
-        gateway: &Gateway,
-        upstream: &Authority,
-        limit: Duration,
-        is_last: bool,
-    ) -> Result<Response<Incoming>, SendError> {
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
-        uri.authority = Some(upstream.clone());
-        uri.path_and_query = Some(self.path.clone());
-        let mut request = Request::new(self.body.clone());
-        *request.method_mut() = self.parts.method.clone();
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-        *request.headers_mut() = match is_last {
-            true => std::mem::take(&mut self.parts.headers),
-            false => self.parts.headers.clone(),
-        };
-        let mut answer = std::pin::pin!(gateway.client.request(request));
-        let mut sent = self.body.pieces();
-        loop {
-            match tokio::time::timeout(limit, answer.as_mut()).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(_)) if self.body.is_stalled() => return Err(SendError::Stalled),
-                Ok(Err(error)) => {
-                    let again = self.body.is_whole() && (error.is_connect() || self.is_harmless());
-                    return Err(SendError::Failed { error, again });
-                }
-                // Time counts from the body's last piece: an upload takes as long as it takes.
-                Err(_) if self.body.pieces() != sent => sent = self.body.pieces(),
-                Err(_) => return Err(SendError::Late),
-            }
-        }
-    }
-
-    /// The upstream's answer for the client.
-    fn finish(self, mut response: Response<Incoming>, held: Option<InFlight>) -> Response<Reply> {
-        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        match self.upgrade {
-            Some(upgrade) if switches => {
-                upgrade.join(&mut response, held);
-                let (mut parts, _) = response.into_parts();
-                parts.extensions.clear();
-                Response::from_parts(parts, Reply::own(""))
-            }
-            _ if switches => page::problem(
-                StatusCode::BAD_GATEWAY,
-                "unavailable",
-                "the service",
-                "it changed the protocol unasked",
-                "Correct the service.",
-            ),
-            _ => {
-                let (mut parts, body) = response.into_parts();
-                parts.extensions.clear();
-                strip_hop_by_hop(&mut parts.headers);
-                Response::from_parts(parts, Reply::passed(body, held))
-            }
-        }
-    }
-}
-
-async fn to_service(
-    gateway: &Gateway,
-    peer: IpAddr,
-    service: &Service,
-    request: Request<Incoming>,
-) -> Response<Reply> {
-    if service.frozen || service.replicas.is_empty() {
-        return page::absent(request.headers(), service);
-    }
-    if service.http_port.is_none() {
-        return page::page(
-            request.headers(),
-            StatusCode::BAD_GATEWAY,
-            &service.domain,
-            "it neither publishes nor exposes a TCP port that requests could go to",
-        );
-    }
-    let accept = request.headers().get(http::header::ACCEPT).cloned();
-    let mut sending = Sending::new(request, peer);
-    let attempts = ATTEMPTS_MAX.min(service.replicas.len());
-    let mut tried: Vec<AllocationId> = Vec::new();
-    loop {
-        let replica = service.choose(&tried).filter(|r| r.http.is_some());
-        let Some((replica, upstream)) = replica.and_then(|r| Some((r, r.http.as_ref()?))) else {
-            return page::absent(&sending.parts.headers, service);
-        };
-        let held = replica.begin();
-        let is_last = tried.len() + 1 >= attempts;
-        match sending.send(gateway, upstream, ANSWER_TIME, is_last).await {
-            Ok(response) => return sending.finish(response, Some(held)),
-            Err(error) => {
-                if matches!(&error, SendError::Failed { error, .. } if error.is_connect()) {
-                    replica.failed();
-                }
-                tracing::debug!(
-                    service = %service.domain, allocation = %replica.allocation,
-                    why = error.why(), "a replica did not answer"
-                );
-                tried.push(replica.allocation);
-                // A slow replica is not the reason to make a second one slow.
-                if is_last || matches!(error, SendError::Late) || !error.again(&sending) {
-                    let mut headers = http::HeaderMap::new();
-                    headers.extend(accept.map(|a| (http::header::ACCEPT, a)));
-                    let why = match &error {
-                        SendError::Stalled => error.why(),
-                        _ => format!("replica {} failed: {}", replica.allocation, error.why()),
-                    };
-                    return page::page(&headers, error.status(), &service.domain, &why);
-                }
-            }
-        }
-    }
-}
-
-async fn to_api(gateway: &Gateway, peer: IpAddr, request: Request<Incoming>) -> Response<Reply> {
+async fn to_api(gateway: &Gateway, from: From, request: Request<Incoming>) -> Response<Reply> {
     let path = request.uri().path();
-    match path {
-        "/" => return status::welcome(gateway, request.headers()),
-        "/v1/gateway" => return page::json(StatusCode::OK, &status::status(gateway)),
-        _ => {}
-    }
-    if path == "/v2" || path.starts_with("/v2/") {
-        return match &gateway.registry {
+    match answers(path) {
+        Answers::Welcome => status::welcome(gateway, request.headers()),
+        Answers::Health => page::text("ok\n".into()),
+        Answers::Metrics => page::text(figures::metrics(gateway)),
+        Answers::Status => page::json(StatusCode::OK, &status::status(gateway)),
+        Answers::Registry => match &gateway.registry {
             Some(registry) => {
-                let mut sending = Sending::new(request, peer);
-                match sending.send(gateway, registry, ANSWER_TIME, true).await {
+                let mut sending = Sending::new(request, from, &gateway.via);
+                match sending
+                    .send(gateway, registry, None, ANSWER_TIME, true)
+                    .await
+                {
                     Ok(response) => sending.finish(response, None),
                     Err(error) => unavailable(error.status(), "the registry", error.why()),
                 }
@@ -422,30 +293,69 @@ async fn to_api(gateway: &Gateway, peer: IpAddr, request: Request<Incoming>) -> 
                 "this gateway has none",
                 "Load images with `runrig image load`, or name another registry.",
             ),
-        };
-    }
-    if let Some(id) = of_an_agent(path) {
-        let Ok(id) = id.parse::<AllocationId>() else {
-            return page::problem(
+        },
+        Answers::Agent(id) => match id.parse::<AllocationId>() {
+            Ok(id) => to_agent(gateway, from, id, request).await,
+            Err(_) => page::problem(
                 StatusCode::BAD_REQUEST,
                 "invalid",
                 id,
                 "it is not the id of an allocation",
                 "Write it as `runrig ps` does: a-1.",
-            );
-        };
-        return to_agent(gateway, peer, id, request).await;
+            ),
+        },
+        Answers::Access(id) => access::answer(gateway, id, &request).await,
+        Answers::Validators => to_validators(gateway, from, request).await,
+        Answers::Nobody => page::problem(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            path,
+            "there is nothing at this path, and the host name is not a service's",
+            "See /openapi.json; services are at http://<service>.<label>.<domain>.",
+        ),
     }
-    if path.starts_with("/v1/") || matches!(path, "/openapi.json" | "/metrics") {
-        return to_validators(gateway, peer, request).await;
+}
+
+/// Who answers a path of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answers<'a> {
+    Welcome,
+    Health,
+    Metrics,
+    Status,
+    Registry,
+    /// Of this deployment, as it is written.
+    Access(&'a str),
+    /// Of the host of this allocation, as it is written.
+    Agent(&'a str),
+    Validators,
+    Nobody,
+}
+
+fn answers(path: &str) -> Answers<'_> {
+    match path {
+        "/" => Answers::Welcome,
+        "/healthz" => Answers::Health,
+        "/metrics" => Answers::Metrics,
+        "/v1/gateway" => Answers::Status,
+        "/v2" => Answers::Registry,
+        "/openapi.json" => Answers::Validators,
+        _ if path.starts_with("/v2/") => Answers::Registry,
+        _ => match (of_an_agent(path), deployment_of_log(path)) {
+            (Some(id), _) => Answers::Agent(id),
+            (None, Some(id)) => Answers::Access(id),
+            _ if path.starts_with("/v1/") => Answers::Validators,
+            _ => Answers::Nobody,
+        },
     }
-    page::problem(
-        StatusCode::NOT_FOUND,
-        "not_found",
-        path,
-        "there is nothing at this path, and the host name is not a service's",
-        "See /openapi.json; services are at http://<service>.<label>.<domain>.",
-    )
+}
+
+/// The deployment whose requests a path names.
+fn deployment_of_log(path: &str) -> Option<&str> {
+    let id = path
+        .strip_prefix("/v1/deployments/")?
+        .strip_suffix("/access")?;
+    (!id.contains('/')).then_some(id)
 }
 
 /// The allocation of a path that its host's agent answers.
@@ -471,17 +381,20 @@ fn unavailable(status: StatusCode, what: &str, why: String) -> Response<Reply> {
 
 async fn to_agent(
     gateway: &Gateway,
-    peer: IpAddr,
+    from: From,
     id: AllocationId,
     request: Request<Incoming>,
 ) -> Response<Reply> {
-    let mut sending = Sending::new(request, peer);
+    let mut sending = Sending::new(request, from, &gateway.via);
     for is_last in [false, true] {
         let agent = match gateway.directory.agent(gateway, id).await {
             Ok(agent) => agent,
             Err(response) => return *response,
         };
-        match sending.send(gateway, &agent, ANSWER_TIME, is_last).await {
+        match sending
+            .send(gateway, &agent, None, ANSWER_TIME, is_last)
+            .await
+        {
             Ok(response) => return sending.finish(response, None),
             Err(error) => {
                 // It may have moved: ask again where it is.
@@ -497,7 +410,7 @@ async fn to_agent(
 
 async fn to_validators(
     gateway: &Gateway,
-    peer: IpAddr,
+    from: From,
     request: Request<Incoming>,
 ) -> Response<Reply> {
     let holds = request.uri().query().is_some_and(|q| q.contains("wait_ms"));
@@ -505,13 +418,13 @@ async fn to_validators(
         true => LONG_POLL_TIME,
         false => VALIDATOR_TIME,
     };
-    let mut sending = Sending::new(request, peer);
+    let mut sending = Sending::new(request, from, &gateway.via);
     let validators = gateway.validators.in_order();
     let mut failure = None;
     for (i, validator) in validators.iter().enumerate() {
         let is_last = i + 1 == validators.len();
         match sending
-            .send(gateway, &validator.address, limit, is_last)
+            .send(gateway, &validator.address, None, limit, is_last)
             .await
         {
             Ok(response) => {
@@ -541,4 +454,31 @@ async fn to_validators(
         format!("none of {} answers: {why}", validators.len()),
         "Try again in a moment; services that run go on.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use api::Role;
+
+    use super::*;
+
+    #[test]
+    fn each_path_of_the_api_goes_to_who_answers_it() {
+        for endpoint in api::endpoints() {
+            let to = match answers(endpoint.path) {
+                Answers::Welcome
+                | Answers::Health
+                | Answers::Metrics
+                | Answers::Status
+                | Answers::Access(_) => Some(Role::Gateway),
+                Answers::Registry => Some(Role::Registry),
+                Answers::Agent(_) => Some(Role::Host),
+                Answers::Validators => Some(Role::Validator),
+                Answers::Nobody => None,
+            };
+            let told = to.is_some_and(|role| endpoint.roles.contains(&role));
+            assert!(told, "{} goes to {to:?}", endpoint.path);
+        }
+        assert_eq!(answers("/nothing"), Answers::Nobody);
+    }
 }

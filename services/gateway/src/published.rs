@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::{AbortHandle, JoinSet};
 use types::{AllocationId, Protocol};
 
-use crate::client::Patient;
+use crate::client::{Counted, Patient};
 use crate::connect::{dial, tune};
 use crate::limits::{ATTEMPTS_MAX, REOPEN};
+use crate::load::Outcome;
 use crate::proxy::Gateway;
 use crate::udp;
 
@@ -156,7 +157,8 @@ async fn accept(gateway: Arc<Gateway>, listener: TcpListener, key: Key) {
     }
 }
 
-async fn splice(gateway: &Gateway, key: Key, mut client: Patient) {
+async fn splice(gateway: &Gateway, key: Key, client: Patient<TcpStream>) {
+    let mut client = Counted::new(client);
     let mut tried: Vec<AllocationId> = Vec::new();
     while tried.len() < ATTEMPTS_MAX {
         let Some(published) = gateway.table.load().published.get(&key).cloned() else {
@@ -171,11 +173,12 @@ async fn splice(gateway: &Gateway, key: Key, mut client: Patient) {
                 let _held = held;
                 // Either side may end it; both ends close then.
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+                published.service.tally.spliced(client.read, client.written);
                 return;
             }
             Err(error) => {
                 tracing::debug!(%error, allocation = %replica.allocation, "a replica cannot be reached");
-                replica.failed();
+                replica.load.tell(Outcome::Failed);
                 tried.push(replica.allocation);
             }
         }

@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use http::uri::Authority;
-use types::{AllocationId, DeploymentId, Digest, Protocol};
+use types::{AccountId, AllocationId, DeploymentId, Digest, Protocol};
 
-use crate::limits::{PUBLISHED_MAX, REST};
-
-/// Looked at for the least busy one.
-const COMPARED_MAX: usize = 16;
+use crate::limits::PUBLISHED_MAX;
+use crate::load::{InFlight, Load};
+use crate::tally::Tally;
 
 /// Which addresses a route may send this machine to. Routes carry what hosts say of
 /// themselves: without a bound a host could aim a gateway at its own network.
@@ -36,23 +35,6 @@ impl Trust {
     }
 }
 
-/// How busy a replica is, and whether it lately failed. Outlives the snapshot.
-#[derive(Debug, Default)]
-pub struct Load {
-    in_flight: AtomicU32,
-    rests_until_ms: AtomicU64,
-}
-
-/// Held while a request or connection uses a replica.
-#[derive(Debug)]
-pub struct InFlight(Arc<Load>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// On this machine.
@@ -67,18 +49,12 @@ pub struct Replica {
     pub reach: Reach,
     /// What the HTTP client is told; `None` without HTTP port.
     pub http: Option<Authority>,
-    load: Arc<Load>,
+    pub load: Arc<Load>,
 }
 
 impl Replica {
     pub fn begin(&self) -> InFlight {
-        self.load.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.load.clone())
-    }
-
-    pub fn failed(&self) {
-        let until = uptime_ms() + REST.as_millis() as u64;
-        self.load.rests_until_ms.store(until, Ordering::Relaxed);
+        self.load.begin()
     }
 }
 
@@ -92,6 +68,8 @@ pub struct Service {
     pub placed: usize,
     /// Ready ones.
     pub replicas: Vec<Replica>,
+    pub owner: AccountId,
+    pub tally: Arc<Tally>,
     next: AtomicUsize,
 }
 
@@ -104,19 +82,36 @@ pub enum Absent {
 }
 
 impl Service {
-    /// The least busy of the ready replicas that are not in `tried`, in turn among equals;
-    /// one that lately failed only if there is no other.
+    /// A ready replica that is not in `tried`: of two in turn the one where a request costs
+    /// less (latency times requests under way). One that rests only if there is no other.
     pub fn choose(&self, tried: &[AllocationId]) -> Option<&Replica> {
+        let untried = |r: &&Replica| !tried.contains(&r.allocation);
+        if let [only] = self.replicas.as_slice() {
+            return Some(only).filter(untried);
+        }
+        let now_ms = uptime_ms();
+        let awake = |r: &&Replica| !r.load.is_resting(now_ms);
         let count = self.replicas.len();
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let now = uptime_ms();
-        (0..count.min(COMPARED_MAX + tried.len()))
-            .map(|i| &self.replicas[first.wrapping_add(i) % count])
-            .filter(|r| !tried.contains(&r.allocation))
-            .min_by_key(|r| {
-                let rests = r.load.rests_until_ms.load(Ordering::Relaxed) > now;
-                (rests, r.load.in_flight.load(Ordering::Relaxed))
-            })
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let in_turn = |first: usize| {
+            let at = move |i| (first + i) % count.max(1);
+            (0..count).map(move |i| &self.replicas[at(i)])
+        };
+        let first = in_turn(turn % count.max(1));
+        // Who comes second is by chance: gateways that know the same do not all choose the same.
+        let second = in_turn((scattered(turn) % count.max(1) as u64) as usize);
+        let one = first.clone().filter(untried).find(awake);
+        let Some(one) = one else {
+            return first.filter(untried).min_by(|a, b| cheaper(a, b, now_ms));
+        };
+        let other = second
+            .filter(untried)
+            .filter(awake)
+            .find(|r| r.allocation != one.allocation);
+        match other {
+            Some(other) if cheaper(other, one, now_ms).is_lt() => Some(other),
+            _ => Some(one),
+        }
     }
 
     pub fn absent(&self) -> Absent {
@@ -126,6 +121,24 @@ impl Service {
             (false, _) => Absent::NoneReady,
         }
     }
+}
+
+fn cheaper(a: &Replica, b: &Replica, now_ms: u64) -> std::cmp::Ordering {
+    let (a, b) = (a.load.cost(now_ms), b.load.cost(now_ms));
+    a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+}
+
+/// Numbers in order become numbers without (splitmix64), others in each process.
+fn scattered(number: usize) -> u64 {
+    static SEED: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    let seed = *SEED.get_or_init(|| {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(0)
+    });
+    let mut z = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// A published port leads here.
@@ -142,10 +155,13 @@ pub struct Table {
     /// False until a validator has been heard.
     pub known: bool,
     pub height: u64,
+    /// In order of deployments.
+    pub services: Vec<Arc<Service>>,
     domains: HashMap<String, Arc<Service>>,
     pub published: BTreeMap<(Protocol, u16), Published>,
     agents: HashMap<AllocationId, Arc<str>>,
     loads: HashMap<AllocationId, Arc<Load>>,
+    tallies: HashMap<(DeploymentId, String), Arc<Tally>>,
     pub refused: usize,
 }
 
@@ -177,8 +193,13 @@ impl Table {
                 table.loads.insert(upstream.allocation, load);
                 replicas.push(replica);
             }
+            let key = (route.deployment, route.service.clone());
+            let tally = before.tallies.get(&key).cloned().unwrap_or_default();
+            table.tallies.insert(key, tally.clone());
             let service = Arc::new(Service {
                 deployment: route.deployment,
+                owner: route.owner,
+                tally,
                 name: route.service,
                 domain: route.domain,
                 http_port: route.http_port,
@@ -203,11 +224,15 @@ impl Table {
                     table.published.insert(key, published);
                 }
             }
+            table.services.push(service.clone());
             // The oldest deployment keeps a name.
             table
                 .domains
                 .entry(service.domain.to_ascii_lowercase())
                 .or_insert(service);
+        }
+        for tally in table.tallies.values() {
+            tally.share_among(table.tallies.len());
         }
         table
     }
@@ -245,12 +270,13 @@ impl Table {
         self.domains.get(name)
     }
 
-    pub fn agent(&self, allocation: AllocationId) -> Option<&Arc<str>> {
-        self.agents.get(&allocation)
+    /// It is among the ready ones.
+    pub fn has(&self, allocation: AllocationId) -> bool {
+        self.loads.contains_key(&allocation)
     }
 
-    pub fn services(&self) -> usize {
-        self.domains.len()
+    pub fn agent(&self, allocation: AllocationId) -> Option<&Arc<str>> {
+        self.agents.get(&allocation)
     }
 }
 

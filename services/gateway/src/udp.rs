@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::limits::{UDP_IDLE, UDP_SESSIONS_MAX};
+use crate::load::InFlight;
 use crate::proxy::Gateway;
 use crate::published::Key;
-use crate::table::{InFlight, Reach, uptime_ms};
+use crate::table::{Reach, uptime_ms};
 
 const DATAGRAM_MAX: usize = 65_536;
 /// Read from one replica before others have their turn.

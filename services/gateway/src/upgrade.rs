@@ -9,7 +9,8 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use crate::table::InFlight;
+use crate::client::Counted;
+use crate::record::Record;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -53,17 +54,18 @@ impl Upgrade {
     }
 
     /// Joins both ends once the client has read `response` (a 101).
-    pub fn join(self, response: &mut Response<Incoming>, held: Option<InFlight>) {
+    pub fn join(self, response: &mut Response<Incoming>, record: Option<Box<Record>>) {
         let upstream = hyper::upgrade::on(response);
         tokio::spawn(async move {
-            let _held = held;
             if let (Ok(client), Ok(upstream)) = (self.client.await, upstream.await) {
+                let (mut client, mut upstream) =
+                    (Counted::new(TokioIo::new(client)), TokioIo::new(upstream));
                 // Either side may end it; both ends close then.
-                let _ = tokio::io::copy_bidirectional(
-                    &mut TokioIo::new(client),
-                    &mut TokioIo::new(upstream),
-                )
-                .await;
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+                if let Some(mut record) = record {
+                    record.access.received += client.read;
+                    record.access.sent += client.written;
+                }
             }
         });
     }

@@ -1,9 +1,14 @@
 //! The gateway between loopback validators, agents and replicas.
 
+mod owner;
+mod protocols;
+mod replicas;
 mod world;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -143,6 +148,23 @@ async fn bad_requests_are_refused_and_others_go_on() {
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", " 400 "),
         ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", " 405 "),
         ("\0\0\r\n\r\n", " 400 "),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            " 400 ",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+            " 400 ",
+        ),
+        (
+            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            " 400 ",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n folded\r\n\r\n",
+            " 400 ",
+        ),
+        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", " 400 "),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
             " 400 ",
@@ -687,7 +709,7 @@ fn the_least_busy_replica_is_chosen_in_turn() {
     let busy = service.choose(&[]).unwrap();
     let _held = busy.begin();
     let failed = service.choose(&[busy.allocation]).unwrap();
-    failed.failed();
+    failed.load.tell(crate::load::Outcome::Failed);
     let next = Table::new(routes, &table, machine().unwrap(), Trust::Containers);
     let service = next.service("a.b").unwrap();
     for _ in 0..6 {

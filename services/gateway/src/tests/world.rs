@@ -24,7 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use types::{AccountId, AllocationId, DeploymentId, Digest, PortSpec, Protocol};
 
 use crate::table::{Trust, machine};
-use crate::{Config, serve};
+use crate::{Certificates, Config, Secure, serve};
 
 /// A server whose connections end with it, as those of a killed process do.
 pub struct Process {
@@ -261,6 +261,8 @@ pub fn publishing(mut route: Route, published: u16, protocol: Protocol) -> Route
 
 pub struct Running {
     pub address: SocketAddr,
+    /// Where TLS is spoken.
+    pub secure: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<anyhow::Result<()>>,
 }
@@ -272,6 +274,14 @@ impl Running {
     }
 
     pub async fn with_validators(validators: Vec<String>, registry: Option<&Process>) -> Self {
+        Self::with_tls(validators, registry, None).await
+    }
+
+    pub async fn with_tls(
+        validators: Vec<String>,
+        registry: Option<&Process>,
+        certificates: Option<Certificates>,
+    ) -> Self {
         let listener = TcpListener::bind(loopback(1, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let config = Config {
@@ -280,13 +290,23 @@ impl Running {
             listen: address,
             publish: IpAddr::V4(Ipv4Addr::LOCALHOST),
             domain: "localhost".into(),
+            tls: certificates.map(|certificates| Secure {
+                listen: loopback(1, 0),
+                certificates,
+            }),
         };
+        let secure = match &config.tls {
+            Some(_) => Some(TcpListener::bind(loopback(1, 0)).await.unwrap()),
+            None => None,
+        };
+        let secure_address = secure.as_ref().map(|l| l.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(serve(listener, config, Trust::Loopback, async {
+        let task = tokio::spawn(serve(listener, secure, config, Trust::Loopback, async {
             let _ = stopped.await;
         }));
         Self {
             address,
+            secure: secure_address,
             stop: Some(stop),
             task,
         }

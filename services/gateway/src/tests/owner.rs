@@ -1,0 +1,147 @@
+//! What the owner of a deployment, and who meters, are told of its requests.
+
+use api::{AccessLog, RequestAuth};
+use types::{AccountId, SecretKey};
+
+use super::*;
+
+async fn asked(gateway: &Running, path: &str, key: Option<&SecretKey>) -> (u16, AccessLog) {
+    let header = key.map(|key| RequestAuth::sign(key, "GET", path, api::now_ms()).to_string());
+    let headers: Vec<(&str, &str)> = header
+        .iter()
+        .map(|h| (RequestAuth::HEADER, h.as_str()))
+        .collect();
+    let answer = gateway
+        .send("GET", "localhost", path, &headers, Bytes::new())
+        .await;
+    let log = serde_json::from_slice(&answer.body);
+    (answer.status, log.unwrap_or(AccessLog { services: vec![] }))
+}
+
+#[tokio::test]
+async fn the_owner_sees_each_request_and_nobody_else_does() {
+    let (owner, stranger) = (SecretKey::from_seed([1; 32]), SecretKey::from_seed([2; 32]));
+    let web = Process::start(loopback(1, 0), replica_router("web")).await;
+    let mut service = route("web.app", web.address.port(), vec![upstream(1, LOCAL)]);
+    service.owner = AccountId::of(&owner.public());
+    let chain = Chain::new(vec![service]);
+    let validator = validator(chain.clone()).await;
+    let gateway = Running::start(&[&validator], None).await;
+    gateway.heard(&chain).await;
+    let host = "web.app.localhost";
+    assert_eq!(gateway.get(host, "/?q=1").await.status, 200);
+    assert_eq!(gateway.get(host, "/nothing").await.status, 404);
+    let body = Bytes::from(vec![7; 100_000]);
+    // Once the short way, once the general one.
+    for size in [10, 100_000] {
+        let sent = gateway
+            .send("POST", host, "/echo", &[], body.slice(..size))
+            .await;
+        assert_eq!(sent.body.len(), size);
+    }
+    let path = "/v1/deployments/d-1/access";
+    let mut log = AccessLog { services: vec![] };
+    eventually("all requests have ended", async || {
+        log = asked(&gateway, path, Some(&owner)).await.1;
+        log.services[0].requests.len() == 4
+    })
+    .await;
+    let seen: Vec<_> = log.services[0]
+        .requests
+        .iter()
+        .map(|r| (&*r.method, &*r.path, r.status, r.received, r.sent))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("GET", "/?q=1", 200, 0, 3),
+            ("GET", "/nothing", 404, 0, 0),
+            ("POST", "/echo", 200, 10, 10),
+            ("POST", "/echo", 200, 100_000, 100_000),
+        ]
+    );
+    for request in &log.services[0].requests {
+        assert_eq!(request.allocation, Some(types::AllocationId(1)));
+        assert_eq!(request.client, IpAddr::from([127, 0, 0, 1]));
+        assert!(request.at_ms > 0 && request.retries == 0);
+    }
+    for (path, key, status) in [
+        (path, None, 401),
+        (path, Some(&stranger), 403),
+        ("/v1/deployments/d-1/access?tail=x", Some(&owner), 400),
+        ("/v1/deployments/d-9/access", Some(&owner), 404),
+        ("/v1/deployments/x/access", Some(&owner), 404),
+    ] {
+        assert_eq!(asked(&gateway, path, key).await.0, status, "{path}");
+    }
+    let last = asked(&gateway, "/v1/deployments/d-1/access?tail=1", Some(&owner)).await;
+    assert_eq!(last.1.services[0].requests[0].sequence, 3);
+    // Who waits hears of the next one when it has come.
+    let path = "/v1/deployments/d-1/access?service=web&from=4&wait_ms=20000";
+    let (next, _) = tokio::join!(asked(&gateway, path, Some(&owner)), gateway.get(host, "/"));
+    assert_eq!(next.1.services[0].requests[0].sequence, 4);
+}
+
+#[tokio::test]
+async fn requests_and_bytes_are_counted_for_metering() {
+    let web = Process::start(loopback(1, 0), replica_router("web")).await;
+    let published = free_port().await;
+    let service = publishing(
+        route("web.app", web.address.port(), vec![upstream(1, LOCAL)]),
+        published,
+        Protocol::Tcp,
+    );
+    let chain = Chain::new(vec![service]);
+    let validator = validator(chain.clone()).await;
+    let gateway = Running::start(&[&validator], None).await;
+    gateway.heard(&chain).await;
+    for _ in 0..3 {
+        let answer = gateway
+            .send(
+                "POST",
+                "web.app.localhost",
+                "/echo",
+                &[],
+                Bytes::from_static(b"12345"),
+            )
+            .await;
+        assert_eq!(answer.status, 200);
+    }
+    let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    eventually("the port opens", async || {
+        TcpStream::connect(loopback(1, published)).await.is_ok()
+    })
+    .await;
+    let mut spliced = TcpStream::connect(loopback(1, published)).await.unwrap();
+    spliced.write_all(request.as_bytes()).await.unwrap();
+    let received = read_until(&mut spliced, "\0").await.len();
+    drop(spliced);
+    let labels = "deployment=\"d-1\",service=\"web\"";
+    let expected = [
+        format!("runrig_gateway_requests_total{{{labels},status=\"2xx\"}} 3"),
+        format!("runrig_gateway_received_bytes_total{{{labels}}} 15"),
+        format!("runrig_gateway_sent_bytes_total{{{labels}}} 15"),
+        format!("runrig_gateway_request_seconds_count{{{labels}}} 3"),
+        format!("runrig_gateway_request_seconds_bucket{{{labels},le=\"+Inf\"}} 3"),
+        format!("runrig_gateway_spliced_sent_bytes_total{{{labels}}} {received}"),
+        format!(
+            "runrig_gateway_spliced_received_bytes_total{{{labels}}} {}",
+            request.len()
+        ),
+        format!("runrig_gateway_replica_resting{{{labels},allocation=\"a-1\"}} 0"),
+    ];
+    let mut text = String::new();
+    eventually("all is counted", async || {
+        text = gateway
+            .get("localhost", "/metrics")
+            .await
+            .text()
+            .to_string();
+        expected.iter().all(|line| text.contains(line.as_str()))
+    })
+    .await;
+    // Each family is told once, with its kind.
+    for family in text.lines().filter(|l| l.starts_with("# TYPE")) {
+        assert_eq!(text.matches(family).count(), 1, "{family}");
+    }
+}
