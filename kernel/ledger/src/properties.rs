@@ -2,12 +2,12 @@
 
 use proptest::prelude::*;
 use types::{
-    AllocationId, AllocationStatus, Amount, DeploymentId, MountSource, MountSpec, Resource,
+    AllocationId, AllocationStatus, Amount, DeploymentId, HostId, MountSource, MountSpec, Resource,
     RunState, Usage, VolumeSpec,
 };
 
-use crate::deployment::Call as Deploy;
-use crate::lease::Call as Lease;
+use crate::deployment::{Call as Deploy, Funding};
+use crate::lease::{Call as Lease, Desired};
 use crate::world::{World, deploy, id, line, project, registration, report, service};
 use crate::{BlockEnv, Call, Params, State, Tariff, account, host};
 
@@ -21,11 +21,16 @@ enum Step {
     Deploy(u8, u8, u32, u32),
     Remove(u8, u64),
     Running(u8, u64, bool),
-    Status(u8, u64),
+    /// An allocation of its host's says that it runs, or that it failed.
+    Status(u64, bool),
     Usage(u64, u64, bool),
     Restart(u8, u64),
     Cordon(u8, bool),
+    Drain(u8, bool),
+    Rollback(u8, u64),
     Wait(u64),
+    /// So many seconds with all hosts heard but one.
+    Silence(u8, u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -41,7 +46,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(u, p, c, r)| Step::Deploy(u, p, c, r)),
         (user.clone(), 1u64..8).prop_map(|(u, d)| Step::Remove(u, d)),
         (user, 1u64..8, any::<bool>()).prop_map(|(u, d, r)| Step::Running(u, d, r)),
-        (machine, 1u64..20).prop_map(|(h, a)| Step::Status(h, a)),
+        (1u64..20, prop::bool::weighted(0.8)).prop_map(|(a, good)| Step::Status(a, good)),
+        (machine.clone(), any::<bool>()).prop_map(|(h, d)| Step::Drain(h, d)),
+        (machine, 1u64..8).prop_map(|(h, s)| Step::Silence(h, s)),
+        (1u8..5, 1u64..8).prop_map(|(u, d)| Step::Rollback(u, d)),
         (1u64..20, 0u64..4000, any::<bool>()).prop_map(|(a, u, l)| Step::Usage(a, u, l)),
         (1u8..5, 1u64..8).prop_map(|(u, d)| Step::Restart(u, d)),
         (10u8..14, any::<bool>()).prop_map(|(h, c)| Step::Cordon(h, c)),
@@ -99,18 +107,37 @@ fn call(state: &State, step: &Step) -> Option<(u8, Call)> {
                 service: None,
             }),
         ),
-        Step::Status(h, a) => {
+        Step::Status(a, good) => {
+            let known = state.allocations.get(&AllocationId(*a))?;
             let status = AllocationStatus {
-                state: RunState::Running,
+                state: match good {
+                    true => RunState::Running,
+                    false => RunState::Failed,
+                },
                 ..AllocationStatus::default()
             };
             let statuses = vec![(AllocationId(*a), status)];
-            (*h, Call::Lease(Lease::ReportStatus { plan: 0, statuses }))
+            let call = Call::Lease(Lease::ReportStatus { plan: 0, statuses });
+            (machine_of(known.host)?, call)
         }
+        Step::Drain(h, draining) => {
+            let call = host::Call::Drain {
+                host: id(*h),
+                draining: *draining,
+            };
+            (*h, Call::Host(call))
+        }
+        Step::Rollback(u, d) => (
+            *u,
+            Call::Deployment(Deploy::Rollback {
+                deployment: deployment(d),
+                release: None,
+            }),
+        ),
         Step::Usage(a, more, last) => {
             // Signed by the host that has it: others are refused, which is shown elsewhere.
             let known = state.allocations.get(&AllocationId(*a))?;
-            let who = (10u8..14).find(|who| id(*who) == known.host)?;
+            let who = machine_of(known.host)?;
             let mut total = known.usage;
             total.cpu_ns += more * 1_000_000;
             total.memory_byte_ms += u128::from(*more) << 28;
@@ -120,14 +147,95 @@ fn call(state: &State, step: &Step) -> Option<(u8, Call)> {
             one.last = *last;
             (who, report(interval, vec![one]))
         }
-        Step::Wait(_) => return None,
+        Step::Wait(_) | Step::Silence(..) => return None,
     })
+}
+
+fn machine_of(host: HostId) -> Option<u8> {
+    (10u8..14).find(|who| id(*who) == host)
+}
+
+/// Hosts do what they are told for as long as anything may still change.
+fn settle(world: &mut World) {
+    for host in 10..14 {
+        if world.state.hosts.get(&id(host)).is_some() {
+            let call = host::Call::Drain {
+                host: id(host),
+                draining: false,
+            };
+            world.ask(host, Call::Host(call)).expect("known");
+        }
+    }
+    for _ in 0..60 {
+        let open: Vec<_> = world
+            .state
+            .allocations
+            .iter()
+            .filter(|(_, a)| !a.closed)
+            .map(|(id, a)| (id.0, a.desired, a.status.state))
+            .collect();
+        let waits = |(_, d): (_, &crate::deployment::Deployment)| d.look_ms > 0;
+        let quiet = |(_, desired, state): &(_, Desired, RunState)| match desired {
+            Desired::Run => *state == RunState::Running,
+            Desired::Stop | Desired::Freeze => true,
+            Desired::Drain | Desired::Remove => false,
+        };
+        if open.iter().all(quiet) && !world.state.live().any(waits) {
+            return;
+        }
+        for (allocation, desired, state) in open {
+            match desired {
+                Desired::Run | Desired::Drain if state != RunState::Running => {
+                    world.runs(allocation);
+                }
+                Desired::Remove => world.ends(allocation),
+                _ => {}
+            }
+        }
+        world.pass(1, &[]);
+    }
+}
+
+/// Each seat has one allocation, or it is said why it has none.
+fn check_seats(state: &State) {
+    for (id, deployment) in state.live() {
+        if deployment.funding == Funding::Frozen {
+            continue;
+        }
+        for (name, service) in &deployment.spec.services {
+            for replica in 1..=service.replicas {
+                let live = deployment
+                    .allocations
+                    .iter()
+                    .filter_map(|a| state.allocations.get(a))
+                    .filter(|a| a.service == *name && a.replica == replica)
+                    .count();
+                let told = deployment
+                    .unplaced
+                    .iter()
+                    .any(|u| u.service == *name && u.replica == replica);
+                assert!(
+                    live == 1 || (live == 0 && told),
+                    "{id} {name}.{replica}: {live}, {told}"
+                );
+            }
+        }
+        let wanted: u32 = deployment.spec.services.values().map(|s| s.replicas).sum();
+        assert!(deployment.allocations.len() as u32 <= wanted, "{id}");
+        let done = deployment.unplaced.is_empty();
+        assert!(
+            !done || deployment.rollout.is_none(),
+            "{id} {:?}",
+            deployment.rollout
+        );
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// [`World::block`] checks conservation, escrow, capacity, re-execution and reload.
+    /// [`World::block`] checks conservation, escrow, capacity, re-execution and reload. When
+    /// all is quiet again, every seat is taken.
     #[test]
     fn any_sequence_conserves_money_and_capacity(
         steps in prop::collection::vec(step(), 1..60),
@@ -147,13 +255,18 @@ proptest! {
                 match call(&world.state, step) {
                     Some((who, call)) => transactions.push(world.sign(who, call)),
                     None => {
-                        let Step::Wait(ms) = step else { continue };
-                        world.block(*ms, &[]);
+                        match step {
+                            Step::Wait(ms) => { world.block(*ms, &[]); }
+                            Step::Silence(host, seconds) => world.pass(*seconds, &[*host]),
+                            _ => {}
+                        }
                     }
                 }
             }
             world.block(100, &transactions);
         }
+        settle(&mut world);
+        check_seats(&world.state);
     }
 
     #[test]
@@ -273,8 +386,16 @@ fn calls(state: &State) -> Vec<Call> {
         Call::Host(registration(12, 100)),
         Call::Host(host::Call::Cordon { cordoned: true }),
         Call::Host(host::Call::Leave),
+        Call::Host(host::Call::Drain {
+            host: id(10),
+            draining: true,
+        }),
         Call::Host(host::Call::Heartbeat),
         deploy(spec),
+        Call::Deployment(Deploy::Rollback {
+            deployment,
+            release: None,
+        }),
         Call::Deployment(Deploy::Remove {
             deployment,
             volumes: true,
