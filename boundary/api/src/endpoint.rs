@@ -8,8 +8,8 @@ use utoipa::openapi::{Ref, RefOr};
 use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus,
     DeploymentView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine, NetworkFile,
-    Quote, QuoteRequest, ReleaseView, Routes, Stats, Submit, Submitted, Supply, TransactionView,
-    UsageProof, WhyView,
+    Quote, QuoteRequest, ReleaseView, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne,
+    Supply, TransactionView, UsageProof, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -316,6 +316,12 @@ fn of_validators() -> Vec<Endpoint> {
         )
         .query(&[WAIT])
         .sent(json(named::<Submit>)),
+        post(
+            "/v1/transactions/batch",
+            "Submit many signed transactions; each is queued or refused by itself.",
+            json(listed::<SubmittedOne>),
+        )
+        .sent(json(named::<SubmitMany>)),
         get(
             "/v1/transactions/{id}",
             "What became of a transaction.",

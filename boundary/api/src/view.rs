@@ -100,6 +100,29 @@ pub struct Submitted {
     pub result: Option<TransactionView>,
 }
 
+/// Many transactions in one request; they may be of different senders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SubmitMany {
+    /// Canonical bytes of each [`ledger::Transaction`], base64; at most
+    /// [`SubmitMany::MAX`].
+    pub transactions: Vec<String>,
+}
+
+impl SubmitMany {
+    pub const MAX: usize = 1_000;
+}
+
+/// What became of one of [`SubmitMany`]: queued, or refused for a reason of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SubmittedOne {
+    /// Of a transaction that is queued.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TransactionView {
     #[schema(value_type = String)]

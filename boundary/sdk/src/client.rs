@@ -7,8 +7,8 @@ use std::time::Duration;
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, EventProof,
     EventView, HostPlan, HostView, LogLine, NetworkFile, Problem, Quote, QuoteRequest, ReleaseView,
-    RequestAuth, Routes, Stats, Submit, Submitted, Supply, TransactionStatus, TransactionView,
-    UsageProof, WhyView,
+    RequestAuth, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
+    TransactionStatus, TransactionView, UsageProof, WhyView,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -319,6 +319,30 @@ impl Client {
                 _ => sent = true,
             }
         }
+    }
+
+    /// Submits signed transactions, canonical bytes, at most [`SubmitMany::MAX`], without
+    /// waiting for their outcomes. One answer for each, in order: its id or why it is refused.
+    pub async fn submit_many(
+        &self,
+        transactions: &[Vec<u8>],
+    ) -> Result<Vec<SubmittedOne>, SdkError> {
+        let transactions = transactions.iter().map(|t| BASE64.encode(t)).collect();
+        let answers: Vec<SubmittedOne> = self
+            .post("/v1/transactions/batch", &SubmitMany { transactions })
+            .await?;
+        Ok(answers)
+    }
+
+    /// Submits one signed transaction, canonical bytes, once; holds until its outcome is
+    /// known, at most `wait_ms`.
+    pub async fn submit_bytes(&self, bytes: &[u8], wait_ms: u64) -> Result<Submitted, SdkError> {
+        let transaction = BASE64.encode(bytes);
+        self.post(
+            &format!("/v1/transactions?wait_ms={wait_ms}"),
+            &Submit { transaction },
+        )
+        .await
     }
 
     // --- what runs

@@ -46,8 +46,6 @@ pub struct Finalized<S> {
 pub(crate) struct Node<S> {
     pub header: Arc<Header>,
     pub executed: Executed<S>,
-    /// Ids of its transactions, in order.
-    pub included: Vec<Digest>,
 }
 
 /// Shared by the engine's calls, the finalizer and the handle.
@@ -165,15 +163,9 @@ impl<M: Machine> Core<M> {
     }
 
     fn keep(&self, block: &Block, executed: Executed<M::State>) -> Arc<Node<M::State>> {
-        let included = block
-            .transactions
-            .iter()
-            .map(|t| self.machine.id(t))
-            .collect();
         let node = Arc::new(Node {
             header: block.header.clone(),
             executed,
-            included,
         });
         self.nodes
             .lock()
@@ -259,7 +251,7 @@ impl<M: Machine> Core<M> {
         let mut all = HashSet::new();
         let mut at = Some(node.clone());
         while let Some(node) = at.filter(|n| n.header.height > finalised) {
-            all.extend(node.included.iter().copied());
+            all.extend(node.executed.ids.iter().copied());
             at = nodes.get(&node.header.parent).cloned();
         }
         all

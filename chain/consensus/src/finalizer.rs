@@ -71,7 +71,7 @@ pub(crate) async fn run<M, C, F>(
         }
         {
             let mut mempool = core.mempool.lock().expect("not poisoned");
-            for id in &node.included {
+            for id in &node.executed.ids {
                 mempool.remove(id);
             }
         }

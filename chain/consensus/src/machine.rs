@@ -13,12 +13,16 @@ pub trait Machine: Send + Sync + 'static {
 
     fn genesis(&self) -> Executed<Self::State>;
 
-    /// Checks a transaction alone (size, form, signature) and against `state` (network,
-    /// nonce, expiry) before it is queued. The error is for the sender, as JSON.
-    fn admit(&self, state: &Self::State, transaction: &[u8]) -> Result<Admitted, String>;
-
-    /// Names a transaction: the id of [`Admitted`], from its bytes alone.
-    fn id(&self, transaction: &[u8]) -> Digest;
+    /// Checks each transaction alone (size, form, signature) and against `state` (network,
+    /// nonce, expiry) before it is queued; one answer for each, in order. The error is for
+    /// the sender, as JSON. Signatures are checked in one batch, except those of the ids
+    /// that `verified` knows.
+    fn admit(
+        &self,
+        state: &Self::State,
+        transactions: &[Bytes],
+        verified: &dyn Fn(&Digest) -> bool,
+    ) -> Vec<Result<Admitted, String>>;
 
     /// Executes a block. Invalid transactions are recorded as rejected, never skipped.
     /// Signatures are checked here in one batch, except those whose id `verified` knows.
@@ -51,6 +55,8 @@ pub struct Admitted {
 #[derive(Clone, Debug)]
 pub struct Executed<S> {
     pub state: S,
+    /// Ids of the block's transactions, in order: those of [`Admitted`].
+    pub ids: Vec<Digest>,
     /// What changed: key and value digest (`None`: deleted), each key once, sorted.
     /// Goes into the authenticated store, whose root is the header's state root.
     pub changes: Vec<(Digest, Option<Digest>)>,

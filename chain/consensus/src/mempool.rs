@@ -34,14 +34,16 @@ struct Waiting {
     order: (Reverse<u128>, u64),
     since: u64,
     urgent: bool,
-    /// Submitted here: sent on until it is included.
-    own: bool,
 }
 
 #[derive(Default)]
 pub struct Mempool {
     waiting: HashMap<Digest, Waiting>,
     order: BTreeMap<(Reverse<u128>, u64), Digest>,
+    /// Those submitted here, in the order of blocks.
+    own: BTreeMap<(Reverse<u128>, u64), Digest>,
+    /// In the order they came.
+    arrivals: BTreeMap<u64, Digest>,
     senders: HashMap<[u8; 20], usize>,
     bytes: usize,
     next: u64,
@@ -82,13 +84,16 @@ impl Mempool {
         self.next += 1;
         let order = (Reverse(admitted.fee), self.next);
         self.order.insert(order, admitted.id);
+        self.arrivals.insert(self.next, admitted.id);
+        if own {
+            self.own.insert(order, admitted.id);
+        }
         let waiting = Waiting {
             bytes,
             sender: admitted.sender,
             order,
             since: height,
             urgent: admitted.urgent,
-            own,
         };
         self.waiting.insert(admitted.id, waiting);
         Ok(true)
@@ -99,6 +104,8 @@ impl Mempool {
             return;
         };
         self.order.remove(&gone.order);
+        self.own.remove(&gone.order);
+        self.arrivals.remove(&gone.order.1);
         self.bytes -= gone.bytes.len();
         if let Some(count) = self.senders.get_mut(&gone.sender) {
             *count -= 1;
@@ -134,22 +141,22 @@ impl Mempool {
     /// Forgets what waited too long; returns what was submitted here and waits still, in
     /// the order of blocks.
     pub fn own(&mut self, height: u64) -> Vec<Bytes> {
-        let old: Vec<Digest> = self
-            .waiting
-            .iter()
-            .filter(|(_, w)| w.since + AGE_MAX < height)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in &old {
-            self.remove(id);
+        while let Some(oldest) = self.arrivals.values().next().copied()
+            && self.since(&oldest).is_some_and(|at| at + AGE_MAX < height)
+        {
+            self.remove(&oldest);
         }
-        self.order
+        self.own
             .values()
             .filter_map(|id| self.waiting.get(id))
-            .filter(|w| w.own && w.since + 1 < height)
+            .filter(|w| w.since + 1 < height)
             .map(|w| w.bytes.clone())
             .take(RESENT_MAX)
             .collect()
+    }
+
+    fn since(&self, id: &Digest) -> Option<u64> {
+        Some(self.waiting.get(id)?.since)
     }
 }
 
@@ -212,6 +219,28 @@ mod tests {
         );
         assert!(pool.own(AGE_MAX + 2).is_empty());
         assert_eq!((pool.len(), pool.bytes), (0, 0));
+        assert!(pool.own.is_empty() && pool.arrivals.is_empty());
+    }
+
+    #[test]
+    fn only_what_was_submitted_here_and_waits_is_sent_on() {
+        let mut pool = Mempool::default();
+        for (n, own, height) in [(1, true, 1), (2, false, 1), (3, true, 2), (4, true, 1)] {
+            let bytes = Bytes::from(vec![n]);
+            pool.insert(admitted(n, n, u128::from(n)), bytes, height, own)
+                .expect("room");
+        }
+        let sent_on = |pool: &mut Mempool, height| -> Vec<u8> {
+            pool.own(height).iter().map(|bytes| bytes[0]).collect()
+        };
+        assert_eq!(
+            sent_on(&mut pool, 2),
+            [0u8; 0],
+            "their leader may have them still"
+        );
+        assert_eq!(sent_on(&mut pool, 3), [4, 1]);
+        pool.remove(&Digest::of(&[4]));
+        assert_eq!(sent_on(&mut pool, 4), [3, 1]);
     }
 
     #[test]

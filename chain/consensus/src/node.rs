@@ -67,13 +67,23 @@ impl<M: Machine> Handle<M> {
     /// Queues a transaction here and with the next leaders. `Ok`: its id; it was good against
     /// the latest state, which does not yet mean that it will be applied.
     pub fn submit(&self, transaction: Bytes) -> Result<Digest, SubmitError> {
-        let id = queue(&self.core, transaction.clone(), true)?;
-        if let Some(id) = id.fresh {
-            // A full queue delays: what is not included is sent on again.
-            let _ = self.forward.try_send(transaction);
-            return Ok(id);
-        }
-        Ok(id.id)
+        let mut answers = self.submit_many(vec![transaction]);
+        answers.pop().expect("one answer for each")
+    }
+
+    /// As [`Self::submit`] for many, one answer for each, in order. Takes some 15 µs of CPU
+    /// for each: for a thread that may block.
+    pub fn submit_many(&self, transactions: Vec<Bytes>) -> Vec<Result<Digest, SubmitError>> {
+        let queued = queue(&self.core, &transactions, true);
+        let answer = |(transaction, queued): (Bytes, Result<Queued, SubmitError>)| {
+            let queued = queued?;
+            if queued.fresh {
+                // A full queue delays: what is not included is sent on again.
+                let _ = self.forward.try_send(transaction);
+            }
+            Ok(queued.id)
+        };
+        transactions.into_iter().zip(queued).map(answer).collect()
     }
 
     /// The latest finalised block.
@@ -121,40 +131,46 @@ impl<M: Machine> Handle<M> {
 }
 
 pub(crate) struct Queued {
-    id: Digest,
-    fresh: Option<Digest>,
+    pub id: Digest,
+    /// It was not there yet.
+    pub fresh: bool,
 }
 
+/// Admits and queues each; one answer for each, in order.
 pub(crate) fn queue<M: Machine>(
     core: &Core<M>,
-    bytes: Bytes,
+    transactions: &[Bytes],
     own: bool,
-) -> Result<Queued, SubmitError> {
-    if bytes.len() > TRANSACTION_BYTES_MAX {
-        return Err(SubmitError::Refused(format!(
-            "a transaction has at most {TRANSACTION_BYTES_MAX} bytes; this one has {}",
-            bytes.len()
-        )));
-    }
+) -> Vec<Result<Queued, SubmitError>> {
     let head = core.head.borrow().clone();
-    let admitted = core
-        .machine
-        .admit(&head.state, &bytes)
-        .map_err(SubmitError::Refused)?;
-    let id = admitted.id;
-    let fresh = core.mempool.lock().expect("not poisoned").insert(
-        admitted,
-        bytes,
-        head.header.height,
-        own,
-    )?;
-    if fresh {
+    let queued = |id: &Digest| core.mempool.lock().expect("not poisoned").contains(id);
+    // A block holds no larger one, so the machine need not see it.
+    let small: Vec<Bytes> = transactions
+        .iter()
+        .filter(|t| t.len() <= TRANSACTION_BYTES_MAX)
+        .cloned()
+        .collect();
+    let mut admitted = core.machine.admit(&head.state, &small, &queued).into_iter();
+    let mut mempool = core.mempool.lock().expect("not poisoned");
+    let mut insert = |bytes: &Bytes| {
+        if bytes.len() > TRANSACTION_BYTES_MAX {
+            return Err(SubmitError::Refused(format!(
+                "a transaction has at most {TRANSACTION_BYTES_MAX} bytes; this one has {}",
+                bytes.len()
+            )));
+        }
+        let admitted = admitted.next().expect("one answer for each");
+        let admitted = admitted.map_err(SubmitError::Refused)?;
+        let id = admitted.id;
+        let fresh = mempool.insert(admitted, bytes.clone(), head.header.height, own)?;
+        Ok(Queued { id, fresh })
+    };
+    let answers: Vec<_> = transactions.iter().map(&mut insert).collect();
+    drop(mempool);
+    if answers.iter().flatten().any(|queued| queued.fresh) {
         core.wake.notify_waiters();
     }
-    Ok(Queued {
-        id,
-        fresh: fresh.then_some(id),
-    })
+    answers
 }
 
 /// Opens the node's state, replays what was not saved, and starts it on a thread of its own.
@@ -214,7 +230,6 @@ pub(crate) fn open<M: Machine>(
     let mut node = Node {
         header: first.header.clone(),
         executed,
-        included: Vec::new(),
     };
     let mut record = Record {
         header: node.header.to_bytes(),
@@ -263,7 +278,6 @@ pub(crate) fn open<M: Machine>(
         node = Node {
             header: Arc::new(header),
             executed,
-            included: Vec::new(),
         };
     }
     ensure!(

@@ -35,23 +35,28 @@ impl Machine for Counter {
         executed(Counts::new(), &[])
     }
 
-    fn admit(&self, state: &Counts, transaction: &[u8]) -> Result<Admitted, String> {
-        if transaction.starts_with(FORGED) {
-            return Err("its signature does not fit".into());
-        }
-        if state.contains_key(transaction) {
-            return Err("counted already".into());
-        }
-        Ok(Admitted {
-            id: self.id(transaction),
-            sender: Digest::of(transaction).0[..20].try_into().expect("twenty"),
-            fee: 0,
-            urgent: true,
-        })
-    }
-
-    fn id(&self, transaction: &[u8]) -> Digest {
-        Digest::of(transaction)
+    fn admit(
+        &self,
+        state: &Counts,
+        transactions: &[Bytes],
+        verified: &dyn Fn(&Digest) -> bool,
+    ) -> Vec<Result<Admitted, String>> {
+        let answer = |transaction: &Bytes| {
+            let id = Digest::of(transaction);
+            if transaction.starts_with(FORGED) && !verified(&id) {
+                return Err("its signature does not fit".into());
+            }
+            if state.contains_key(&transaction[..]) {
+                return Err("counted already".into());
+            }
+            Ok(Admitted {
+                id,
+                sender: id.0[..20].try_into().expect("twenty"),
+                fee: 0,
+                urgent: true,
+            })
+        };
+        transactions.iter().map(answer).collect()
     }
 
     fn execute(
@@ -64,7 +69,7 @@ impl Machine for Counter {
     ) -> Executed<Counts> {
         let mut state = parent.clone();
         for transaction in transactions {
-            if transaction.starts_with(FORGED) && !verified(&self.id(transaction)) {
+            if transaction.starts_with(FORGED) && !verified(&Digest::of(transaction)) {
                 continue;
             }
             *state.entry(transaction.to_vec()).or_default() += 1;
@@ -94,6 +99,7 @@ fn executed(state: Counts, transactions: &[Bytes]) -> Executed<Counts> {
     changes.sort();
     changes.dedup();
     Executed {
+        ids: transactions.iter().map(|t| Digest::of(t)).collect(),
         changes,
         events: transactions.iter().map(|t| t.to_vec()).collect(),
         outcomes: transactions.iter().map(|_| vec![1]).collect(),
@@ -370,15 +376,31 @@ fn blocks_that_lie_are_refused() {
 }
 
 #[test]
-fn too_large_is_refused_before_it_travels() {
+fn each_of_a_batch_is_queued_or_refused_by_itself() {
     let net = Net::new();
     let core = opened(&net, &store(&net)).expect("empty");
     let large = Bytes::from(vec![0; TRANSACTION_BYTES_MAX + 1]);
-    match queue(&core, large.clone(), true) {
-        Err(SubmitError::Refused(why)) => assert!(why.contains("at most"), "{why}"),
-        _ => panic!("queued"),
-    }
-    assert!(queue(&core, large.slice(1..), true).is_ok());
+    let forged = Bytes::from([FORGED, b"!"].concat());
+    let good = Bytes::from_static(b"good");
+    let batch = [
+        large.clone(),
+        good.clone(),
+        forged,
+        good.clone(),
+        large.slice(1..),
+    ];
+    let answers = queue(&core, &batch, true);
+    let told: Vec<_> = answers
+        .iter()
+        .map(|a| a.as_ref().map(|queued| (queued.id, queued.fresh)))
+        .collect();
+    let id = Digest::of(&good);
+    assert!(matches!(told[0], Err(SubmitError::Refused(why)) if why.contains("at most")));
+    assert_eq!(told[1], Ok((id, true)));
+    assert!(matches!(told[2], Err(SubmitError::Refused(why)) if why.contains("signature")));
+    assert_eq!(told[3], Ok((id, false)), "the same once more");
+    assert!(matches!(told[4], Ok((_, true))));
+    assert_eq!(core.mempool.lock().expect("not poisoned").len(), 2);
 }
 
 /// Figures, not a check: `cargo test -p consensus -- --ignored --nocapture load`.
@@ -410,12 +432,14 @@ fn load() {
     let count = 20_000u32;
     let before = Instant::now();
     let height = nodes[0].head().header.height;
-    for n in 0..count {
+    let made = |n: u32| {
         let mut bytes = vec![7; 200];
         bytes[..4].copy_from_slice(&n.to_le_bytes());
-        nodes[n as usize % 4]
-            .submit(Bytes::from(bytes))
-            .expect("queued");
+        Bytes::from(bytes)
+    };
+    for (at, batch) in (0..count).collect::<Vec<_>>().chunks(500).enumerate() {
+        let queued = nodes[at % 4].submit_many(batch.iter().copied().map(made).collect());
+        assert!(queued.iter().all(Result::is_ok));
     }
     let submitted = before.elapsed();
     wait("all applied", || {

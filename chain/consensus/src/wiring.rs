@@ -269,15 +269,17 @@ macro_rules! start_parts {
         };
         let receiving = {
             let core = core.clone();
-            context.child("transactions").spawn(move |_| async move {
+            // On a thread of its own: checking a batch takes milliseconds.
+            let context = context.child("transactions").dedicated();
+            context.spawn(move |_| async move {
                 while let Ok((_, bytes)) = receiver.recv().await {
                     let Ok(batch) = Vec::<Vec<u8>>::try_from_slice(bytes.as_ref()) else {
                         continue;
                     };
-                    for bytes in batch.into_iter().take(BATCH_MAX) {
-                        // What is refused here was refused to its sender, or raced with a block.
-                        let _ = queue(&core, Bytes::from(bytes), false);
-                    }
+                    let batch: Vec<Bytes> =
+                        batch.into_iter().take(BATCH_MAX).map(Bytes::from).collect();
+                    // What is refused here was refused to its sender, or raced with a block.
+                    let _ = queue(&core, &batch, false);
                 }
             })
         };

@@ -179,8 +179,10 @@ pub fn bad_signature() -> Rejection {
     )
 }
 
-/// One batch; only if it fails is each signature checked alone.
-fn check_signatures(
+/// Whether each is signed by whom it names (what was not decoded counts as signed): one
+/// batch; only if it fails is each signature checked alone. `verified` knows the ids whose
+/// signature was checked before.
+pub fn check_signatures(
     decoded: &[Result<(Digest, Transaction), Rejection>],
     verified: &dyn Fn(&Digest) -> bool,
 ) -> Vec<bool> {

@@ -23,7 +23,7 @@ mod table;
 mod transaction;
 
 pub use block::{BlockEnv, Event, Outcome};
-pub use execute::{Executed, bad_signature, decode};
+pub use execute::{Executed, bad_signature, check_signatures, decode};
 pub use genesis::{Genesis, GenesisError};
 pub use invariant::BrokenInvariant;
 pub use params::{Params, Tariff};

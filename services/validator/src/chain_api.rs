@@ -5,7 +5,10 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api::{BlockView, EventView, Submit, Submitted, TransactionStatus, TransactionView};
+use api::{
+    BlockView, EventView, Submit, SubmitMany, Submitted, SubmittedOne, TransactionStatus,
+    TransactionView,
+};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -13,6 +16,7 @@ use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use consensus::SubmitError;
 use ledger::{Event, RejectKind, Rejection};
 use serde::Deserialize;
@@ -21,7 +25,7 @@ use types::{AccountId, DeploymentId, Digest, HostId};
 
 use crate::answer::{Answer, Asked, Named, Refused, Sent};
 use crate::http::{App, NEXT, Validator, WAIT_MS_MAX};
-use crate::index::ReadBlock;
+use crate::index::{Handle, ReadBlock};
 
 /// Events in one page.
 const PAGE_MAX: usize = 1_000;
@@ -186,6 +190,42 @@ pub async fn submit(
         }
     };
     Ok(Json(Submitted { id, result }))
+}
+
+/// Each is queued or refused by itself; their signatures are checked in one batch.
+pub async fn submit_many(
+    State(app): State<App>,
+    Sent(submit): Sent<SubmitMany>,
+) -> Answer<Vec<SubmittedOne>> {
+    let transactions = submit.transactions;
+    if transactions.len() > SubmitMany::MAX {
+        let why = format!("at most {} are taken in one request", SubmitMany::MAX);
+        return Err(Refused::invalid("transactions", why));
+    }
+    let answers = app.compute_with(move |handle| queue_many(handle, &transactions));
+    Ok(Json(answers.await?))
+}
+
+fn queue_many(handle: &Handle, transactions: &[String]) -> Vec<SubmittedOne> {
+    let read: Vec<Option<Bytes>> = transactions
+        .iter()
+        .map(|text| BASE64.decode(text).ok().map(Bytes::from))
+        .collect();
+    let mut queued = handle
+        .submit_many(read.iter().flatten().cloned().collect())
+        .into_iter();
+    let answer = |bytes: &Option<Bytes>| {
+        let submitted = match bytes {
+            Some(_) => queued.next().expect("one answer for each").map_err(refusal),
+            None => Err(Refused::invalid("transaction", "it is not base64")),
+        };
+        let (id, problem) = match submitted {
+            Ok(id) => (Some(id), None),
+            Err(refused) => (None, Some(refused.1)),
+        };
+        SubmittedOne { id, problem }
+    };
+    read.iter().map(answer).collect()
 }
 
 pub fn rejected(rejection: Rejection) -> Refused {

@@ -182,14 +182,23 @@ impl Validator {
         &self,
         work: impl FnOnce(ledger::State) -> T + Send + 'static,
     ) -> Result<T, Refused> {
+        self.compute_with(|handle| work(handle.head().state.clone()))
+            .await
+    }
+
+    /// As [`Self::compute`], for what does more than read the state.
+    pub async fn compute_with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Handle) -> T + Send + 'static,
+    ) -> Result<T, Refused> {
         let place = tokio::time::timeout(COMPUTING_WAIT, self.computing.clone().acquire_owned());
         let Ok(Ok(place)) = place.await else {
             return Err(Refused::busy("too many large requests wait"));
         };
-        let state = self.state();
+        let handle = self.handle.clone();
         tokio::task::spawn_blocking(move || {
             let _place = place;
-            work(state)
+            work(&handle)
         })
         .await
         .map_err(|e| Refused::internal(&e.into()))

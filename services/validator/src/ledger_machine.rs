@@ -27,6 +27,7 @@ impl Machine for LedgerMachine {
     fn genesis(&self) -> Executed<State> {
         let state = State::genesis(&self.genesis);
         Executed {
+            ids: Vec::new(),
             changes: vec![(
                 ledger::state_key("globals", &()),
                 Some(Digest::of(&state.save())),
@@ -37,26 +38,32 @@ impl Machine for LedgerMachine {
         }
     }
 
-    fn admit(&self, state: &State, bytes: &[u8]) -> Result<Admitted, String> {
-        let transaction = decode(bytes).map_err(|r| as_json(&r))?;
-        state.admit(&transaction).map_err(|r| as_json(&r))?;
-        let body = &transaction.body;
-        body.key
-            .verify(&body.signed_digest().0, &transaction.signature)
-            .map_err(|_| as_json(&ledger::bad_signature()))?;
-        Ok(Admitted {
-            id: transaction.id(),
-            sender: transaction.sender().0,
-            fee: 0,
-            urgent: transaction.body.call.is_urgent(),
-        })
-    }
-
-    fn id(&self, bytes: &[u8]) -> Digest {
-        match decode(bytes) {
-            Ok(transaction) => transaction.id(),
-            Err(_) => Digest::of(bytes),
-        }
+    fn admit(
+        &self,
+        state: &State,
+        transactions: &[Bytes],
+        verified: &dyn Fn(&Digest) -> bool,
+    ) -> Vec<Result<Admitted, String>> {
+        let read = |bytes: &Bytes| {
+            let transaction = decode(bytes)?;
+            state.admit(&transaction)?;
+            Ok((transaction.id(), transaction))
+        };
+        let read: Vec<_> = transactions.iter().map(read).collect();
+        let signed = ledger::check_signatures(&read, verified);
+        let answers = read.into_iter().zip(signed).map(|(read, signed)| {
+            let (id, transaction) = read.map_err(|r| as_json(&r))?;
+            if !signed {
+                return Err(as_json(&ledger::bad_signature()));
+            }
+            Ok(Admitted {
+                id,
+                sender: transaction.sender().0,
+                fee: 0,
+                urgent: transaction.body.call.is_urgent(),
+            })
+        });
+        answers.collect()
     }
 
     fn execute(
@@ -80,6 +87,7 @@ impl Machine for LedgerMachine {
             value().expect("writing to memory does not fail")
         };
         Executed {
+            ids: executed.outcomes.iter().map(|o| o.transaction).collect(),
             events: executed
                 .events
                 .iter()

@@ -34,6 +34,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/routes", get(http::routes)),
         ("/v1/quote", post(money_api::quote)),
         ("/v1/transactions", post(chain_api::submit)),
+        ("/v1/transactions/batch", post(chain_api::submit_many)),
         ("/v1/transactions/{id}", get(chain_api::transaction)),
         ("/v1/events", get(chain_api::events)),
         ("/v1/bill", get(money_api::bill)),

@@ -586,3 +586,47 @@ async fn bad_requests_are_refused_in_the_apis_words() {
     assert!(text.contains("\nrunrig_height "), "{text}");
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_of_a_batch_is_taken_or_refused_by_itself() {
+    let network = Network::new(1);
+    let running = network.start(0).await;
+    let client = running.client();
+    let gift = Call::Account(account::Call::Faucet { to: id(1) });
+    client.submit_and_wait(&key(1), gift).await.expect("a gift");
+    let at = client.account(id(1)).await.expect("an account");
+    let sign = |ahead: u64, by: u8| {
+        let body = ledger::TransactionBody {
+            network: network.file.genesis.digest(),
+            key: key(1).public(),
+            nonce: at.nonce + ahead,
+            expires: at.height + 100,
+            call: transfer(id(3), 1),
+        };
+        borsh::to_vec(&ledger::Transaction::sign(body, &key(by))).expect("encodes")
+    };
+    let batch = vec![
+        sign(1, 1),
+        sign(2, 9),
+        b"junk".to_vec(),
+        sign(2, 1),
+        sign(1, 1),
+    ];
+    let answers = client.submit_many(&batch).await.expect("answers");
+    let kinds: Vec<Option<&str>> = answers
+        .iter()
+        .map(|a| a.problem.as_ref().map(|p| p.kind.as_str()))
+        .collect();
+    let expected = [None, Some("signature"), Some("invalid"), None, None];
+    assert_eq!(kinds, expected);
+    assert_eq!(answers[0].id, answers[4].id);
+    let from = Instant::now();
+    while client.account(id(3)).await.expect("an account").balance != Amount::credits(2) {
+        assert!(from.elapsed() < PATIENCE, "the good ones are not applied");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let many = vec![Vec::new(); api::SubmitMany::MAX + 1];
+    let refused = client.submit_many(&many).await.expect_err("too many");
+    assert_eq!(refused.kind(), "invalid");
+    running.stop().await;
+}
