@@ -4,6 +4,7 @@
 //! `sdk` and nothing else; what changes state is a signed transaction. Data goes to stdout,
 //! words to stderr; [`failure`] says what the exit codes mean.
 
+mod bench;
 mod chain;
 mod context;
 mod control;
@@ -162,6 +163,8 @@ enum Command {
     /// Keep images for the network
     #[command(subcommand)]
     Registry(Registry),
+    /// Measure this machine, each figure beside its peer or limit
+    Bench(bench::Bench),
     /// Print the completion script of a shell
     Completion { shell: clap_complete::Shell },
     /// Print the version
@@ -300,6 +303,7 @@ fn run(cli: Cli) -> Result<u8> {
             let session = Session::open(&overrides(globals));
             done(block_on(doctor::run(args, session, json)))
         }
+        Command::Bench(args) => done(block_on(bench::run(args, json))),
         Command::Completion { shell } => {
             clap_complete::generate(
                 *shell,
@@ -364,6 +368,8 @@ mod tests {
             "runrig completion bash",
             "runrig host join --network http://h:1 --data d --name n --cpus 0.5 --memory 512m --disk 10g --bandwidth 100mbit --region eu --engine crun --listen 127.0.0.1:1",
             "runrig doctor --engine runc --json",
+            "runrig bench",
+            "runrig bench ledger --rounds 3 --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -376,6 +382,8 @@ mod tests {
             "runrig host join --network http://h:1 --data d --name n --memory lots",
             "runrig doctor --engine docker",
             "runrig why d-1",
+            "runrig bench everything",
+            "runrig bench ledger --rounds 0",
             "runrig wallet send someone 1",
             "runrig network init --out x --validators 0",
         ] {

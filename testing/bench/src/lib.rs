@@ -1,11 +1,21 @@
 //! Measure how fast the parts are on this machine.
 //!
 //! A measurement makes its own load from a fixed seed and returns figures; whoever calls it
-//! prints them. Start at [`scheduler()`] or
-//! [`gateway()`].
+//! prints them. Start at [`ledger()`] or [`scheduler()`].
 
+mod figure;
 mod gateway;
+mod ledger;
+mod network;
+mod postgres;
+mod process;
 mod scheduler;
+mod start;
+mod up;
 
+pub use figure::{Beside, Bound, Figure, Found, Goal};
 pub use gateway::{GatewayFigure, GatewayOptions, gateway};
-pub use scheduler::{SchedulerFigure, scheduler};
+pub use ledger::{finality, ledger};
+pub use scheduler::scheduler;
+pub use start::start;
+pub use up::{idle, up_to_answer};

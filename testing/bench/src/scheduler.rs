@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use ::scheduler::{Fleet, HostEntry, Request};
 use types::{AccountId, Digest, HostId, Resources};
 
+use crate::figure::{Bound, Figure, Found, milliseconds};
+
 /// Decisions timed per fleet.
 const DECISIONS: usize = 200_000;
 /// Share of the fleet's CPU in use, in percent.
@@ -19,19 +21,15 @@ const LOAD: u64 = 90;
 const HOSTS_FILLED: u64 = 100_000;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SchedulerFigure {
-    pub hosts: usize,
+struct SchedulerFigure {
     /// Replicas that ran while it was measured.
-    pub running: usize,
-    pub decisions: usize,
+    running: usize,
+    decisions: usize,
     /// How many of them found no host.
-    pub refused: usize,
+    refused: usize,
     /// Per second of one core, reservation included.
-    pub per_second: u64,
-    pub p50: Duration,
-    pub p99: Duration,
-    /// Hosts looked at per decision, in hundredths.
-    pub probes_centi: u64,
+    per_second: u64,
+    p99: Duration,
 }
 
 /// Same sequence on every machine.
@@ -139,7 +137,7 @@ fn measure(hosts: usize) -> SchedulerFigure {
     }
     let requests: Vec<Request> = (0..DECISIONS).map(|_| request(&mut lot)).collect();
     let mut times = Vec::with_capacity(DECISIONS);
-    let (mut refused, mut probes) = (0, 0u64);
+    let mut refused = 0;
     for request in &requests {
         let started = Instant::now();
         let placed = fleet.place(request, 2);
@@ -150,16 +148,12 @@ fn measure(hosts: usize) -> SchedulerFigure {
         times.push(started.elapsed());
         match placed {
             Ok(placement) => {
-                probes += u64::from(placement.reason.probed);
                 if kept {
                     used += u64::from(request.resources.cpu_millis);
                     running.push_back((placement.host, request.resources));
                 }
             }
-            Err(none) => {
-                probes += u64::from(none.reason.probed);
-                refused += 1;
-            }
+            Err(_) => refused += 1,
         }
         while used * 100 > cpu_all * LOAD {
             // Not the oldest: leases end in no order.
@@ -174,20 +168,38 @@ fn measure(hosts: usize) -> SchedulerFigure {
     let spent: Duration = times.iter().sum();
     times.sort_unstable();
     SchedulerFigure {
-        hosts,
         running: running.len(),
         decisions: times.len(),
         refused,
         per_second: (times.len() as f64 / spent.as_secs_f64()) as u64,
-        p50: times[times.len() / 2],
         p99: times[times.len() * 99 / 100],
-        probes_centi: probes * 100 / times.len() as u64,
     }
 }
 
-/// One figure per fleet size, on the calling thread.
-pub fn scheduler(sizes: &[usize]) -> Vec<SchedulerFigure> {
-    sizes.iter().map(|hosts| measure(*hosts)).collect()
+/// Fleets of 10,000, 100,000 and a million hosts, on the calling thread.
+pub fn scheduler(rounds: usize) -> Found {
+    let mut figures = Vec::new();
+    for hosts in [10_000, 100_000, 1_000_000] {
+        // A million hosts take half a minute to fill.
+        let rounds = if hosts > 100_000 { 1 } else { rounds };
+        let all: Vec<SchedulerFigure> = (0..rounds).map(|_| measure(hosts)).collect();
+        let figure = |what: &str, unit, pick: fn(&SchedulerFigure) -> f64| {
+            let rounds = all.iter().map(pick).collect();
+            Figure::of("scheduler", format!("{what}, {hosts} hosts"), unit, rounds)
+        };
+        let rate = figure("decisions on one core", "1/s", |f| f.per_second as f64);
+        figures.extend(rate.map(|f| match hosts {
+            100_000 => f.goal(Bound::AtLeast(200_000.0)),
+            _ => f,
+        }));
+        figures.extend(figure("p99 of a decision", "µs", |f| {
+            milliseconds(f.p99) * 1e3
+        }));
+    }
+    Found {
+        figures,
+        left_out: Vec::new(),
+    }
 }
 
 #[cfg(test)]
