@@ -28,6 +28,12 @@ pub struct ProcessSpec {
     pub shm_bytes: u64,
     /// How much rather than others it is killed when memory runs out, up to 1000.
     pub oom_score_adj: u16,
+    /// A small first process starts the command, passes signals on and reaps.
+    #[serde(default)]
+    pub init: bool,
+    /// Standard input stays open, though nobody types.
+    #[serde(default)]
+    pub stdin_open: bool,
 }
 
 /// A soft and a hard limit; `None` is without limit.
