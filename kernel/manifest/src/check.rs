@@ -56,7 +56,11 @@ pub(crate) fn references(
             continue; // told already
         };
         if *condition == types::DependencyCondition::ServiceHealthy
-            && dependency.spec.healthcheck.is_none()
+            && dependency
+                .spec
+                .healthcheck
+                .as_ref()
+                .is_some_and(|c| c.is_off())
         {
             let at = place(reader, field, "depends_on");
             reader.wrong_at(

@@ -254,6 +254,11 @@ fn write_process(out: &mut Text, process: &ProcessSpec) {
             out.line(3, name, &format!("{{ soft: {soft}, hard: {hard} }}"));
         }
     }
+    for (key, on) in [("init", process.init), ("stdin_open", process.stdin_open)] {
+        if on {
+            out.line(2, key, "true");
+        }
+    }
     if process.shm_bytes > 0 {
         out.line(2, "shm_size", &format!("{}b", process.shm_bytes));
     }
@@ -362,6 +367,9 @@ fn write_mounts(out: &mut Text, service: &ServiceSpec) {
 
 fn write_healthcheck(out: &mut Text, check: &HealthCheck) {
     out.open(2, "healthcheck");
+    if check.is_off() {
+        return out.line(3, "disable", "true");
+    }
     let test = std::iter::once("CMD".to_string()).chain(check.test.iter().map(|w| quoted(w)));
     out.list(3, "test", test);
     for (key, ms) in [

@@ -53,7 +53,7 @@ impl Reader {
             return true;
         }
         match key {
-            "init" | "stdin_open" | "oom_kill_disable" | "privileged" | "use_api_socket" => {
+            "oom_kill_disable" | "privileged" | "use_api_socket" => {
                 self.switch(key, field);
             }
             "network_mode" => self.only(field, &["bridge", "default"], HOST),
@@ -74,16 +74,7 @@ impl Reader {
         if self.boolean(field) != Some(true) {
             return;
         }
-        let what = format!("{key} has no effect");
         match key {
-            "init" => {
-                let why = "the image's own process is the first one and reaps its children";
-                self.warn_at(field, what, why, "remove it");
-            }
-            "stdin_open" => {
-                let why = "a service has no input; `runrig exec -i` has";
-                self.warn_at(field, what, why, "remove it");
-            }
             "oom_kill_disable" => {
                 let why = "a replica that needs more than it reserves is killed";
                 self.wrong_at(

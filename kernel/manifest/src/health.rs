@@ -9,14 +9,7 @@ use crate::value;
 impl Reader {
     pub fn healthcheck(&mut self, field: &Field<'_>) -> Option<HealthCheck> {
         let (mut test, mut disabled) = (None, false);
-        let mut check = HealthCheck {
-            test: Vec::new(),
-            interval_ms: 30_000,
-            timeout_ms: 30_000,
-            retries: 3,
-            start_period_ms: 0,
-            start_interval_ms: 5_000,
-        };
+        let mut check = HealthCheck::default();
         for (key, inner) in self.map_or_null(field) {
             let duration = match key {
                 "test" => {
@@ -69,13 +62,13 @@ impl Reader {
             }
         }
         match test {
-            _ if disabled => None,
+            _ if disabled => Some(HealthCheck::off()),
             None => {
                 self.wrong_at(
                     field,
                     "test is missing",
-                    "an image's own check is not used",
-                    "add test: [\"CMD\", …]",
+                    "an image's own check is taken as it is, with its own times",
+                    "add test: [\"CMD\", …], or remove healthcheck:",
                 );
                 None
             }
@@ -95,7 +88,7 @@ impl Reader {
         let kind = words.next();
         let rest: Vec<String> = words.collect();
         match (kind.as_deref(), rest.len()) {
-            (Some("NONE"), 0) => None,
+            (Some("NONE"), 0) => Some(Vec::new()),
             (Some("CMD"), 1..) => Some(rest),
             (Some("CMD-SHELL"), 1) => rest.into_iter().next().map(shell),
             _ => {

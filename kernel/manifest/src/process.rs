@@ -19,6 +19,8 @@ impl Reader {
         match key {
             "cap_add" => process.cap_add = self.cap_add(field),
             "cap_drop" => process.cap_drop = self.cap_drop(field),
+            "init" => process.init = self.boolean(field).unwrap_or_default(),
+            "stdin_open" => process.stdin_open = self.boolean(field).unwrap_or_default(),
             "group_add" => process.groups = self.groups(field),
             "sysctls" => process.sysctls = self.sysctls(field),
             "ulimits" => process.ulimits = self.ulimits(field),

@@ -65,6 +65,7 @@ pub struct ServiceSpec {
     /// Network name → further names this service answers to there.
     pub networks: BTreeMap<String, Vec<String>>,
     pub depends_on: BTreeMap<String, DependencyCondition>,
+    /// The image's own, if not said; [`HealthCheck::off`] for none at all.
     pub healthcheck: Option<HealthCheck>,
     pub restart: RestartPolicy,
     /// Signal name (`SIGTERM`) or number; the image's, else SIGTERM, if not said.
@@ -287,6 +288,31 @@ pub struct HealthCheck {
     pub retries: u32,
     pub start_period_ms: u32,
     pub start_interval_ms: u32,
+}
+
+/// The usual times, and nothing to try.
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            test: Vec::new(),
+            interval_ms: 30_000,
+            timeout_ms: 30_000,
+            retries: 3,
+            start_period_ms: 0,
+            start_interval_ms: 5_000,
+        }
+    }
+}
+
+impl HealthCheck {
+    /// No check, whatever the image says.
+    pub fn off() -> Self {
+        Self::default()
+    }
+
+    pub fn is_off(&self) -> bool {
+        self.test.is_empty()
+    }
 }
 
 #[derive(

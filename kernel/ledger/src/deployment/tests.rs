@@ -238,7 +238,7 @@ fn a_spec_is_bounded_key_by_key() {
             s.healthcheck = Some(check);
         }
     };
-    refusal(&mut world, &health(|h| h.test.clear()));
+    refusal(&mut world, &health(|h| h.timeout_ms = 99));
     refusal(&mut world, &health(|h| h.interval_ms = 0));
     refusal(&mut world, &health(|h| h.retries = 0));
     assert!(world.state.deployments.is_empty());
