@@ -230,6 +230,7 @@ fn project_file(start: &Path) -> Result<ProjectFile> {
 }
 
 /// Everything a command needs to speak to a network.
+#[derive(Clone)]
 pub struct Session {
     /// Of the context; shown before dangerous acts.
     pub name: String,

@@ -1,6 +1,5 @@
 //! `down`, `restart`, `stop`, `start`, `rm`: change what runs.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use api::TransactionView;
@@ -10,6 +9,7 @@ use ledger::deployment::Call as Deployments;
 use serde::Serialize;
 use types::{DeploymentId, RunState};
 
+use crate::compose_file::{ComposeFiles, read_project};
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
 use crate::job::{Job, Jobs};
@@ -48,6 +48,14 @@ impl Act {
         })
     }
 
+    fn word(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+            Self::Start => "start",
+        }
+    }
+
     fn done(self) -> &'static str {
         match self {
             Self::Restart => "restarted",
@@ -67,26 +75,38 @@ struct Done<'a> {
     height: Option<u64>,
 }
 
-/// The ledger changes whole services: a replica named alone stands for its service.
-fn service_of(job: Job<'_>) -> Option<String> {
+/// Only whole services are stopped, started and restarted: of a replica named alone its
+/// service is meant if it is the only one, and else nothing is done.
+fn service_of(act: Act, job: Job<'_>) -> Result<Option<String>> {
     let replicas = job.deployment.allocations.iter();
-    let siblings = replicas.filter(|a| Some(a.service.as_str()) == job.service);
+    let siblings = replicas.filter(|a| !a.closed && Some(a.service.as_str()) == job.service);
+    let count = siblings.count();
     if let Some(one) = job.allocation
-        && siblings.count() > 1
+        && count > 1
     {
-        output::say(format!(
-            "{} is one of the replicas of {}/{}: all of them are meant",
-            one.allocation, one.project, one.service
+        let whole = format!("{}/{}", one.project, one.service);
+        return Err(Failure::usage(
+            format!(
+                "{} is one of the {count} replicas of {whole}",
+                one.allocation
+            ),
+            "the ledger acts on whole services",
+            format!("For all {count} of them: `runrig {} {whole}`.", act.word()),
         ));
     }
-    job.service.map(str::to_string)
+    Ok(job.service.map(str::to_string))
 }
 
 pub async fn act(session: &Session, act: Act, args: &Target, json: bool) -> Result {
     let jobs = Jobs::of(session).await?;
     let key = session.key()?;
+    // All of them are looked at before the first is touched.
+    let mut calls = Vec::new();
     for job in jobs.select(&args.jobs)? {
-        let call = act.call(job.deployment.deployment, service_of(job));
+        let call = act.call(job.deployment.deployment, service_of(act, job)?);
+        calls.push((job, call));
+    }
+    for (job, call) in calls {
         let applied = session.client.submit_and_wait(&key, call).await?;
         report(act.done(), job, &applied, json);
     }
@@ -118,12 +138,9 @@ pub struct Down {
     /// Named volumes too
     #[arg(short, long)]
     volumes: bool,
-    /// Compose file whose project is meant
-    #[arg(short, long)]
-    file: Option<PathBuf>,
-    /// Project
-    #[arg(short, long, conflicts_with = "name")]
-    project: Option<String>,
+    /// Compose files whose project is meant
+    #[command(flatten)]
+    compose: ComposeFiles,
     /// Wait at most so long until all has ended; 0 does not wait
     #[arg(long, default_value = "60s", value_parser = units::duration)]
     timeout: Duration,
@@ -131,9 +148,9 @@ pub struct Down {
 
 pub async fn down(session: &Session, args: &Down, json: bool) -> Result {
     let jobs = Jobs::of(session).await?;
-    let name = match args.name.clone().or_else(|| args.project.clone()) {
+    let name = match args.name.clone().or_else(|| args.compose.project.clone()) {
         Some(name) => name,
-        None => crate::up::project_name(args.file.as_deref())?,
+        None => read_project(&args.compose)?.name,
     };
     let found = jobs
         .deployments
@@ -175,6 +192,19 @@ async fn remove(
         until_gone(session, deployment, timeout).await?;
     }
     report("removed", job, &applied, json);
+    Ok(())
+}
+
+/// For what was never meant to stay.
+pub async fn remove_quietly(session: &Session, deployment: DeploymentId) -> Result {
+    let call = Call::Deployment(Deployments::Remove {
+        deployment,
+        volumes: true,
+    });
+    session
+        .client
+        .submit_and_wait(&session.key()?, call)
+        .await?;
     Ok(())
 }
 

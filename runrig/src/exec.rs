@@ -10,7 +10,6 @@ use nix::sys::termios::{self, SetArg, Termios};
 use sdk::{ExecStream, SdkError};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
-use types::RunState;
 
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
@@ -44,7 +43,7 @@ pub struct Exec {
 }
 
 /// A name alone takes its value from here, as Docker does.
-fn env(text: &str) -> std::result::Result<String, String> {
+pub fn env(text: &str) -> std::result::Result<String, String> {
     if text.starts_with('=') || text.is_empty() {
         return Err("write NAME=value".into());
     }
@@ -87,6 +86,15 @@ fn terminal_size() -> Option<(u16, u16)> {
     (result == 0 && size.ws_row > 0).then_some((size.ws_row, size.ws_col))
 }
 
+pub fn cut() -> Failure {
+    Failure::new(
+        failure::FAILED,
+        "the connection to the host was cut",
+        "the container or its host has ended",
+        "See `runrig ps -a`.",
+    )
+}
+
 /// Returns the command's exit code.
 pub async fn exec(session: &Session, args: &Exec) -> Result<u8> {
     if args.tty && !std::io::stdin().is_terminal() {
@@ -97,22 +105,7 @@ pub async fn exec(session: &Session, args: &Exec) -> Result<u8> {
         ));
     }
     let jobs = Jobs::of(session).await?;
-    let job = jobs.find(&args.job)?;
-    let running = job
-        .allocations()
-        .find(|a| a.status.state == RunState::Running);
-    let allocation = running.ok_or_else(|| {
-        let why = match job.allocations().next() {
-            Some(a) => format!("{} is {}", a.allocation, crate::ps::word(&a.status.state)),
-            None => "it has no replica".into(),
-        };
-        Failure::new(
-            failure::CONFLICT,
-            format!("nothing of {} runs", job.name()),
-            why,
-            "See `runrig ps`, then `runrig start`.",
-        )
-    })?;
+    let allocation = jobs.find(&args.job)?.running()?;
     let key = session.key()?;
     let ExecStream {
         mut input,
@@ -134,14 +127,6 @@ pub async fn exec(session: &Session, args: &Exec) -> Result<u8> {
         terminal: args.tty,
         rows,
         columns,
-    };
-    let cut = || {
-        Failure::new(
-            failure::FAILED,
-            "the connection to the host was cut",
-            "the container or its host has ended",
-            "See `runrig ps -a`.",
-        )
     };
     if !ExecStream::send(&mut input, &start).await {
         return Err(cut());

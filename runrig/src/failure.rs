@@ -35,6 +35,10 @@ pub struct Failure {
     pub why: String,
     /// A sentence, with the next command if there is one; may be empty.
     pub next: String,
+    /// Lines told before it: each problem of a file, the last words of a container.
+    pub details: Vec<String>,
+    /// The ledger refused it for lack of credits.
+    broke: bool,
 }
 
 pub type Result<T = ()> = std::result::Result<T, Failure>;
@@ -51,7 +55,27 @@ impl Failure {
             what: what.into(),
             why: why.into(),
             next: next.into(),
+            details: Vec::new(),
+            broke: false,
         }
+    }
+
+    pub fn detailed(mut self, details: Vec<String>) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// The ledger refused it for lack of credits: what helps depends on the account.
+    pub fn lacks_credits(&self) -> bool {
+        self.broke
+    }
+
+    /// What `--json` says on stderr instead of words.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({"error": {
+            "kind": kind_of(self.exit), "exit": self.exit,
+            "what": self.what, "why": self.why, "next": self.next, "details": self.details,
+        }})
     }
 
     pub fn usage(what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Self {
@@ -90,11 +114,30 @@ fn exit_of(kind: &str) -> u8 {
     }
 }
 
+/// The exit code as a word.
+fn kind_of(exit: u8) -> &'static str {
+    match exit {
+        USAGE => "usage",
+        NOT_FOUND => "not_found",
+        LOGIN => "login",
+        CONFLICT => "conflict",
+        FUNDS => "funds",
+        NO_HOST => "no_host",
+        SIGNATURE => "signature",
+        TIMED_OUT => "timed_out",
+        INTERRUPTED => "interrupted",
+        _ => "failed",
+    }
+}
+
 impl From<SdkError> for Failure {
     fn from(error: SdkError) -> Self {
         let exit = exit_of(error.kind());
         match error {
-            SdkError::Refused(problem) => Self::new(exit, problem.what, problem.why, problem.next),
+            SdkError::Refused(problem) => Self {
+                broke: exit == FUNDS,
+                ..Self::new(exit, problem.what, problem.why, problem.next)
+            },
             SdkError::Unreachable { url, why } => Self::new(
                 exit,
                 format!("{url} does not answer"),

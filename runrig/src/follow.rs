@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use api::{EventView, LogLine, Stats};
+use api::{AllocationView, EventView, LogLine, Stats};
 use clap::Args;
 use futures::StreamExt;
 use ledger::Event;
 use sdk::{Client, LogQuery, SdkError};
 use tokio::sync::mpsc;
-use types::{AllocationId, SecretKey};
+use types::{AllocationId, RunState, SecretKey};
 
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
@@ -22,6 +23,10 @@ use crate::units;
 /// How often new replicas are looked for while following.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const QUEUED_MAX: usize = 1_000;
+/// So often in a row nothing runs before following ends.
+const ENDED_LOOKS: u32 = 3;
+/// More lines than one millisecond holds.
+const TAIL_MORE: usize = 1_000;
 
 #[derive(Args, Debug)]
 #[command(
@@ -76,6 +81,15 @@ struct LogPrinter {
 }
 
 impl LogPrinter {
+    fn plain(json: bool) -> Self {
+        Self {
+            json,
+            timestamps: false,
+            prefix: false,
+            width: 0,
+        }
+    }
+
     fn print(&self, line: &LogLine) {
         if self.json {
             return output::json_line(line);
@@ -106,9 +120,11 @@ pub async fn logs(session: &Session, args: &Logs, json: bool) -> Result {
     let key = session.key()?;
     let jobs = Jobs::of(session).await?;
     let chosen = jobs.allocations(&args.jobs)?;
+    let wanted = args.tail.and_then(|t| t.0);
     let query = LogQuery {
         follow: false,
-        tail: args.tail.and_then(|t| t.0),
+        // Following goes on after the last line, so all lines of its millisecond are counted.
+        tail: wanted.map(|n| if args.follow { n + TAIL_MORE } else { n }),
         since_ms: since(args.since.as_deref())?,
     };
     let width = chosen
@@ -133,7 +149,7 @@ pub async fn logs(session: &Session, args: &Logs, json: bool) -> Result {
     let mut followed = Vec::new();
     while let Some((id, read)) = reads.next().await {
         match read {
-            Ok(lines) => {
+            Ok(mut lines) => {
                 let last = lines.last().map(|l| l.at_ms);
                 let seen = lines
                     .iter()
@@ -141,7 +157,8 @@ pub async fn logs(session: &Session, args: &Logs, json: bool) -> Result {
                     .take_while(|l| Some(l.at_ms) == last)
                     .count();
                 followed.push((id, last, seen));
-                past.extend(lines);
+                let more = wanted.map_or(0, |n| lines.len().saturating_sub(n));
+                past.extend(lines.drain(more..));
             }
             Err(error) => {
                 failures.push((id, error));
@@ -165,16 +182,39 @@ pub async fn logs(session: &Session, args: &Logs, json: bool) -> Result {
     let mut known = BTreeSet::new();
     for (id, at_ms, seen) in followed {
         known.insert(id);
-        let cursor = at_ms.or(query.since_ms).map(|at| (at, seen));
+        let silent = failures.iter().any(|(failed, _)| *failed == id);
+        // Of a host that did not answer only what is new is shown, if not all was asked for.
+        let from = query
+            .since_ms
+            .or(wanted.filter(|_| silent).map(|_| units::now_ms()));
+        let cursor = at_ms.or(from).map(|at| (at, seen));
         follow(&session.client, &key, id, cursor, sender.clone());
     }
     let mut look = tokio::time::interval(LOOK_AGAIN);
+    let mut ended = 0;
     loop {
         tokio::select! {
             Some(line) = lines.recv() => printer.print(&line),
             _ = look.tick() => {
-                let Ok(jobs) = Jobs::of(session).await else { continue };
-                let Ok(chosen) = jobs.allocations(&args.jobs) else { continue };
+                let jobs = match Jobs::read(&session.client, session.account()?).await {
+                    Ok(jobs) => jobs,
+                    Err(_) => continue,
+                };
+                let chosen = match jobs.allocations(&args.jobs) {
+                    Ok(chosen) => chosen,
+                    // What was named is removed, or all of it.
+                    Err(failure) if failure.exit == failure::NOT_FOUND => Vec::new(),
+                    Err(failure) => return Err(failure),
+                };
+                // As with Compose: over once nothing that was named will write any more. What a
+                // host has not sent yet gets a moment.
+                ended = match chosen.iter().all(|a| has_ended(a)) && !args.jobs.is_empty() {
+                    true => ended + 1,
+                    false => 0,
+                };
+                if ended >= ENDED_LOOKS && lines.is_empty() {
+                    return Ok(());
+                }
                 for fresh in chosen.into_iter().filter(|a| !known.contains(&a.allocation)).collect::<Vec<_>>() {
                     known.insert(fresh.allocation);
                     follow(&session.client, &key, fresh.allocation, None, sender.clone());
@@ -182,6 +222,11 @@ pub async fn logs(session: &Session, args: &Logs, json: bool) -> Result {
             }
         }
     }
+}
+
+/// For good: it is not started again unless somebody says so.
+fn has_ended(a: &AllocationView) -> bool {
+    a.closed || matches!(a.status.state, RunState::Exited | RunState::Failed)
 }
 
 async fn read_past(
@@ -212,12 +257,41 @@ fn follow(
     let mut lines = Box::pin(client.follow_logs(key, id, cursor));
     tokio::spawn(async move {
         while let Some(line) = lines.next().await {
-            let Ok(line) = line else { return };
-            if sender.send(line).await.is_err() {
-                return;
+            match line {
+                Ok(line) => {
+                    if sender.send(line).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == "not_found" => return,
+                Err(error) => return output::say(format!("{id} is followed no more: {error}")),
             }
         }
     });
+}
+
+/// Prints what one replica wrote and writes, without names, until it is gone; `shown` counts
+/// the lines.
+pub async fn print(session: &Session, id: AllocationId, json: bool, shown: &AtomicUsize) -> Result {
+    let printer = LogPrinter::plain(json);
+    let mut lines = pin!(session.client.follow_logs(&session.key()?, id, None));
+    while let Some(line) = lines.next().await {
+        printer.print(&line?);
+        shown.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// What came after the first `shown` lines.
+pub async fn print_rest(session: &Session, id: AllocationId, json: bool, shown: usize) {
+    let Ok(key) = session.key() else { return };
+    let (_, lines) = read_past(&session.client, &key, id, LogQuery::default()).await;
+    let printer = LogPrinter::plain(json);
+    let lines = lines.unwrap_or_default();
+    lines
+        .iter()
+        .skip(shown)
+        .for_each(|line| printer.print(line));
 }
 
 /// The last lines of one replica, for reports of failure; empty if its host does not answer.

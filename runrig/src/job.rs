@@ -3,7 +3,7 @@
 
 use api::{AllocationView, DeploymentView};
 use sdk::Client;
-use types::AccountId;
+use types::{AccountId, RunState};
 
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
@@ -28,6 +28,23 @@ impl<'a> Job<'a> {
                 && self
                     .allocation
                     .is_none_or(|one| one.allocation == a.allocation)
+        })
+    }
+
+    /// A replica of it that runs.
+    pub fn running(self) -> Result<&'a AllocationView> {
+        let running = |a: &&AllocationView| a.status.state == RunState::Running;
+        self.allocations().find(running).ok_or_else(|| {
+            let why = match self.allocations().next() {
+                Some(a) => format!("{} is {}", a.allocation, crate::ps::word(&a.status.state)),
+                None => "it has no replica".into(),
+            };
+            Failure::new(
+                failure::CONFLICT,
+                format!("nothing of {} runs", self.name()),
+                why,
+                "See `runrig ps` and `runrig logs`; `runrig start` starts what was stopped.",
+            )
         })
     }
 
@@ -216,6 +233,10 @@ pub mod tests {
             escrow: types::Amount::ZERO,
             charged: types::Amount::ZERO,
             dry_ms: 0,
+            good: 1,
+            rollout: None,
+            setback: None,
+            unplaced: Vec::new(),
         }
     }
 

@@ -6,25 +6,36 @@
 
 mod bench;
 mod chain;
+mod compose_file;
 mod context;
 mod control;
+mod copy;
 mod demo;
 mod dev;
 mod doctor;
+mod drain;
+mod endpoint;
 mod exec;
 mod failure;
 mod follow;
+mod forward;
 mod host_join;
 mod image;
 mod job;
+mod manual;
 mod money;
 mod network;
 mod output;
 mod progress;
+mod projects;
 mod ps;
+mod releases;
 mod roles;
+mod rollout;
+mod run;
 mod units;
 mod up;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,9 +106,23 @@ struct Globals {
         help_heading = "Global options"
     )]
     key: Option<PathBuf>,
-    /// Data as JSON (one document per line when streaming)
+    /// Data as JSON, one document per line when streaming; errors too, on stderr
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
+    /// Only data and errors; lists print ids only
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    quiet: bool,
+    /// How each step is told on stderr
+    #[arg(
+        long,
+        global = true,
+        env = "RUNRIG_PROGRESS",
+        value_name = "HOW",
+        default_value = "auto",
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
+    progress: output::Talk,
 }
 
 #[derive(Subcommand, Debug)]
@@ -106,14 +131,22 @@ enum Command {
     Dev(dev::Dev),
     /// Deploy a compose file
     Up(up::Up),
+    /// Run one container of an image
+    Run(Box<run::Run>),
     /// Remove a project
     Down(control::Down),
+    /// List projects
+    Ls(projects::Ls),
     /// List what runs
     Ps(ps::Ps),
     /// Show what containers print
     Logs(follow::Logs),
     /// Run a command in a container
     Exec(exec::Exec),
+    /// Copy files into or out of a container
+    Cp(copy::Copy),
+    /// Lead a local port to a port of a replica
+    PortForward(forward::Forward),
     /// Show live use of resources
     Stats(follow::StatsArgs),
     /// Everything that is known of a job, as JSON
@@ -128,6 +161,16 @@ enum Command {
     Start(control::Target),
     /// Remove projects
     Rm(control::Rm),
+    /// Change how many replicas services have
+    Scale(releases::Scale),
+    /// What a project was, release by release
+    Releases(releases::Releases),
+    /// What changed between two releases
+    Diff(releases::Diff),
+    /// Make a project again what an earlier release was
+    Rollback(releases::Rollback),
+    /// Where a published port is
+    Port(projects::Port),
     /// Why a replica is where it is
     Why(ps::Why),
     /// What was used and what it cost
@@ -163,10 +206,19 @@ enum Command {
     /// Keep images for the network
     #[command(subcommand)]
     Registry(Registry),
+    /// Who asks, and which network
+    Whoami,
+    /// Your images in the network's registry
+    Images,
     /// Measure this machine, each figure beside its peer or limit
     Bench(bench::Bench),
     /// Print the completion script of a shell
+    #[command(
+        before_help = "Examples:\n  runrig completion bash > /etc/bash_completion.d/runrig\n  runrig completion zsh > ~/.zfunc/_runrig"
+    )]
     Completion { shell: clap_complete::Shell },
+    /// Write manual pages
+    Man(manual::Man),
     /// Print the version
     Version,
     #[command(hide = true)]
@@ -186,6 +238,8 @@ enum Host {
     Ls,
     /// One host, by name or id
     Show { host: String },
+    /// Move everything away from a host, and let nothing new come
+    Drain(drain::Drain),
 }
 
 #[derive(Subcommand, Debug)]
@@ -214,17 +268,39 @@ fn main() -> ExitCode {
     if args.get(1).is_some_and(|a| a == "shim") {
         engine::shim_main(&args[2..]);
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let json = args
+                .iter()
+                .take_while(|a| *a != "--")
+                .any(|a| a == "--json");
+            match words::failure(&error, json) {
+                Some(failure) => fail(&failure, json),
+                None => error.exit(),
+            }
+        }
+    };
+    let json = cli.globals.json;
+    output::talk_like(match cli.globals.quiet {
+        true => output::Talk::Quiet,
+        false => cli.globals.progress,
+    });
     match run(cli) {
         Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            if !failure.what.is_empty() {
-                output::say(format!("error: {failure}"));
-            }
-            // Not returned: a thread that reads a terminal would hold the process up.
-            std::process::exit(i32::from(failure.exit))
-        }
+        Err(failure) => fail(&failure, json),
     }
+}
+
+/// Not returned to `main`: a thread that reads a terminal would hold the process up.
+fn fail(failure: &Failure, json: bool) -> ! {
+    if json {
+        output::shout(failure.to_json());
+    } else if !failure.what.is_empty() {
+        failure.details.iter().for_each(output::shout);
+        output::shout(format!("error: {failure}"));
+    }
+    std::process::exit(i32::from(failure.exit))
 }
 
 /// On one thread: a command waits more than it works.
@@ -243,9 +319,18 @@ fn ask<T>(globals: &Globals, work: impl AsyncFnOnce(&Session) -> Result<T>) -> R
     let overrides = overrides(globals);
     block_on(async {
         let session = Session::open(&overrides)?;
-        tokio::select! {
+        let result = tokio::select! {
+            // What has more to say about an interruption says it first.
+            biased;
             result = work(&session) => result,
             _ = tokio::signal::ctrl_c() => Err(Failure::new(failure::INTERRUPTED, "", "", "")),
+        };
+        match result {
+            Err(failure) if failure.lacks_credits() => Err(Failure {
+                next: money::next_for_funds(&session).await,
+                ..failure
+            }),
+            result => result,
         }
     })
 }
@@ -267,7 +352,15 @@ fn run(cli: Cli) -> Result<u8> {
     match &cli.command {
         Command::Dev(args) => done(block_on(dev::run(args, json))),
         Command::Up(args) => done(ask(globals, async |s| up::up(s, args, json).await)),
+        Command::Run(args) => ask(globals, async |s| run::run(s, args, json).await),
         Command::Down(args) => done(ask(globals, async |s| control::down(s, args, json).await)),
+        Command::Ls(args) => done(ask(globals, async |s| projects::ls(s, args, json).await)),
+        Command::Port(args) => done(ask(globals, async |s| projects::port(s, args, json).await)),
+        Command::Whoami => done(ask(globals, async |s| projects::whoami(s, json))),
+        Command::Images => done(ask(globals, async |s| {
+            image::run(s, &image::Image::Ls, json).await
+        })),
+        Command::Man(args) => done(manual::man(args, json)),
         Command::Ps(args) => done(ask(globals, async |s| ps::ps(s, args, json).await)),
         Command::Logs(args) => done(ask(globals, async |s| follow::logs(s, args, json).await)),
         Command::Exec(args) => {
@@ -276,6 +369,10 @@ fn run(cli: Cli) -> Result<u8> {
             let code = block_on(async { exec::exec(&Session::open(&overrides)?, args).await })?;
             std::process::exit(i32::from(code))
         }
+        Command::Cp(args) => done(ask(globals, async |s| copy::copy(s, args).await)),
+        Command::PortForward(args) => done(ask(globals, async |s| {
+            forward::forward(s, args, json).await
+        })),
         Command::Stats(args) => done(ask(globals, async |s| follow::stats(s, args, json).await)),
         Command::Inspect(args) => done(ask(globals, async |s| ps::inspect(s, args).await)),
         Command::Events(args) => done(ask(globals, async |s| follow::events(s, args, json).await)),
@@ -283,6 +380,14 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Stop(args) => act(globals, control::Act::Stop, args),
         Command::Start(args) => act(globals, control::Act::Start, args),
         Command::Rm(args) => done(ask(globals, async |s| control::rm(s, args, json).await)),
+        Command::Scale(args) => done(ask(globals, async |s| releases::scale(s, args, json).await)),
+        Command::Releases(args) => {
+            done(ask(globals, async |s| releases::list(s, args, json).await))
+        }
+        Command::Diff(args) => done(ask(globals, async |s| releases::diff(s, args, json).await)),
+        Command::Rollback(args) => done(ask(globals, async |s| {
+            releases::rollback(s, args, json).await
+        })),
         Command::Why(args) => done(ask(globals, async |s| ps::why(s, args, json).await)),
         Command::Bill(args) => done(ask(globals, async |s| money::bill(s, args, json).await)),
         Command::Receipt(args) => done(ask(globals, async |s| money::receipt(s, args, json).await)),
@@ -293,6 +398,9 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Host(Host::Ls) => done(ask(globals, async |s| chain::host_ls(s, json).await)),
         Command::Host(Host::Show { host }) => {
             done(ask(globals, async |s| chain::host_show(s, host).await))
+        }
+        Command::Host(Host::Drain(args)) => {
+            done(ask(globals, async |s| drain::drain(s, args, json).await))
         }
         Command::Context(args) => done(block_on(chain::context(args, &overrides(globals), json))),
         Command::Network(args) => done(network::run(args, json)),

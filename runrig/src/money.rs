@@ -302,11 +302,7 @@ pub async fn wallet(session: &Session, command: &Wallet, json: bool) -> Result {
                 session.name
             );
             if !yes {
-                match output::confirm(&question) {
-                    Some(true) => {}
-                    Some(false) => return Err(Failure::interrupted()),
-                    None => return Err(needs_yes("wallet send")),
-                }
+                output::confirm(&question, "wallet send").await?;
             }
             let call = Call::Account(ledger::account::Call::Transfer {
                 to: *to,
@@ -328,11 +324,33 @@ pub async fn wallet(session: &Session, command: &Wallet, json: bool) -> Result {
     }
 }
 
-pub fn needs_yes(command: &str) -> Failure {
-    Failure::usage(
-        format!("`runrig {command}` asks before it acts"),
-        "there is no terminal to ask on",
-        "Say --yes.",
+/// The next act of an account that lacks credits: one that is known to work, where there is one.
+pub async fn next_for_funds(session: &Session) -> String {
+    let Ok(account) = session.account() else {
+        return "See `runrig wallet balance`.".into();
+    };
+    let view = session.client.account(account).await;
+    let gift = view.map_or(Amount::ZERO, |v| v.gift);
+    if !gift.is_zero() {
+        return format!("Run `runrig wallet topup`: this network gives it {gift} test credits.");
+    }
+    let gives = session
+        .client
+        .params()
+        .await
+        .map_or(Amount::ZERO, |p| p.faucet);
+    let url = session.client.url();
+    let send = format!("`runrig wallet send {account} AMOUNT`");
+    if gives.is_zero() {
+        return format!(
+            "Have credits sent to it by {send}, or free what is held: `runrig ls`, then `runrig down PROJECT`."
+        );
+    }
+    format!(
+        "It has had its test credits. Another account has its own to give: \
+         `runrig context create giver --url {url} && runrig wallet topup && runrig wallet send {account} 500 --yes && runrig context use {}`. \
+         Or free what is held: `runrig ls`, then `runrig down PROJECT`.",
+        session.name
     )
 }
 

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::failure::{self, Failure, Result};
+
 /// A reader that closed the pipe (`| head`) ends the command, as any Unix filter's would.
 fn written(result: std::io::Result<()>) {
     if let Err(error) = result {
@@ -29,8 +31,45 @@ pub fn raw(bytes: &[u8]) {
     written(out.write_all(bytes).and_then(|()| out.flush()));
 }
 
+/// How much is said on stderr besides errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Talk {
+    /// Lines that are redrawn on a terminal, else one line a step
+    #[default]
+    Auto,
+    /// One line a step
+    Plain,
+    /// One JSON object a step, and no other words
+    Json,
+    /// Nothing
+    Quiet,
+}
+
+static TALK: OnceLock<Talk> = OnceLock::new();
+
+/// Once, before anything is said.
+pub fn talk_like(talk: Talk) {
+    let _ = TALK.set(talk);
+}
+
+pub fn talk() -> Talk {
+    TALK.get().copied().unwrap_or_default()
+}
+
+/// Lists print ids only.
+pub fn ids_only() -> bool {
+    talk() == Talk::Quiet
+}
+
 /// One line of words.
 pub fn say(line: impl std::fmt::Display) {
+    if matches!(talk(), Talk::Auto | Talk::Plain) {
+        shout(line);
+    }
+}
+
+/// One line on stderr, however quiet it is to be.
+pub fn shout(line: impl std::fmt::Display) {
     // Nobody listens to a closed stderr.
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
@@ -58,7 +97,7 @@ pub fn colour() -> bool {
 
 /// Whether stderr is a terminal that can redraw lines.
 pub fn lively() -> bool {
-    may_colour(std::io::stderr().is_terminal())
+    talk() == Talk::Auto && may_colour(std::io::stderr().is_terminal())
 }
 
 fn may_colour(terminal: bool) -> bool {
@@ -112,22 +151,41 @@ pub fn tame(text: &str) -> String {
         .collect()
 }
 
-/// Asks on a terminal. `None`: there is none to ask on.
-pub fn confirm(question: &str) -> Option<bool> {
+/// Asks on a terminal; `command` is what asks, for the error where there is none.
+///
+/// Errors: no terminal (usage: say --yes), the answer is no, or Ctrl-C.
+pub async fn confirm(question: &str, command: &str) -> Result {
     let (mut err, input) = (std::io::stderr(), std::io::stdin());
     if !err.is_terminal() || !input.is_terminal() {
-        return None;
+        return Err(Failure::usage(
+            format!("`runrig {command}` asks before it acts"),
+            "there is no terminal to ask on",
+            "Say --yes.",
+        ));
     }
     let _ = write!(err, "{question} [y/N] ");
     let _ = err.flush();
-    let mut answer = String::new();
-    if input.read_line(&mut answer).is_err() {
-        return Some(false);
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        let _ = std::io::stdin().read_line(&mut answer);
+        answer
+    });
+    let answer = tokio::select! {
+        answer = answer => answer.unwrap_or_default(),
+        _ = tokio::signal::ctrl_c() => {
+            say("");
+            return Err(Failure::new(failure::INTERRUPTED, "nothing was done", "interrupted", ""));
+        }
+    };
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::new(
+            failure::FAILED,
+            "nothing was done",
+            "the answer was no",
+            "",
+        )),
     }
-    Some(matches!(
-        answer.trim().to_ascii_lowercase().as_str(),
-        "y" | "yes"
-    ))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use api::AllocationView;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use types::AllocationId;
 
-use crate::output;
+use crate::output::{self, Talk};
 
 pub struct Progress {
     lines: RefCell<BTreeMap<AllocationId, Line>>,
@@ -36,7 +36,7 @@ impl Progress {
             last: String::new(),
             bar: self.bars.as_ref().map(|bars| {
                 let bar = bars.add(ProgressBar::new_spinner());
-                let style = ProgressStyle::with_template("{spinner} {prefix:<32} {msg}")
+                let style = ProgressStyle::with_template("{spinner} {prefix:<32} {wide_msg}")
                     .unwrap_or_else(|_| ProgressStyle::default_spinner());
                 bar.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
                 bar.enable_steady_tick(Duration::from_millis(120));
@@ -51,6 +51,11 @@ impl Progress {
         let words = output::printable(words);
         match &line.bar {
             Some(bar) => bar.set_message(words),
+            None if output::talk() == Talk::Json => output::shout(serde_json::json!({
+                "service": allocation.service, "replica": allocation.replica,
+                "allocation": allocation.allocation, "host": allocation.host_name,
+                "step": words,
+            })),
             None => output::say(format!("{} {words}", name(allocation))),
         }
     }

@@ -23,9 +23,6 @@ pub struct Ps {
     /// Ended ones and those of removed projects too
     #[arg(short, long)]
     all: bool,
-    /// Only allocation ids
-    #[arg(short, long)]
-    quiet: bool,
     /// KEY=VALUE with service, project, host, state, health, deployment or allocation
     #[arg(long, value_parser = filter)]
     filter: Vec<Filter>,
@@ -241,7 +238,7 @@ pub async fn ps(session: &Session, args: &Ps, json: bool) -> Result {
     });
     rows.dedup_by_key(|r| r.allocation);
     rows.retain(|row| args.filter.iter().all(|f| row.keeps(f)));
-    if args.quiet {
+    if output::ids_only() {
         rows.iter().for_each(|row| output::data(row.allocation));
     } else if json || args.format == "json" {
         output::json(&rows);
@@ -251,12 +248,27 @@ pub async fn ps(session: &Session, args: &Ps, json: bool) -> Result {
             output::data(render(&args.format, &value)?);
         }
     } else {
-        output::data(table(&rows));
+        output::data(table(&rows, account));
+        for row in rows.iter().filter(|r| !r.message.is_empty()) {
+            output::say(format!(
+                "{}: {}",
+                row.allocation,
+                output::printable(&row.message)
+            ));
+        }
     }
     Ok(())
 }
 
-fn table(rows: &[Row]) -> String {
+/// An image as the account itself names it.
+fn image_words(image: &str, account: types::AccountId) -> String {
+    let own = format!("{}/{account}/", images::NETWORK_REGISTRY);
+    let short = [own.as_str(), "docker.io/library/", "docker.io/"];
+    let rest = short.iter().find_map(|prefix| image.strip_prefix(prefix));
+    rest.unwrap_or(image).to_string()
+}
+
+fn table(rows: &[Row], account: types::AccountId) -> String {
     let headers = [
         "ALLOCATION",
         "PROJECT",
@@ -280,16 +292,11 @@ fn table(rows: &[Row]) -> String {
                 r.age.clone(),
                 r.restarts.to_string(),
                 r.port_words(),
-                r.image.clone(),
+                image_words(&r.image, account),
             ]
         })
         .collect();
-    let mut text = output::table(&headers, &cells, &[6]);
-    for row in rows.iter().filter(|r| !r.message.is_empty()) {
-        let note = format!("\n{}: {}", row.allocation, output::printable(&row.message));
-        text.push_str(&note);
-    }
-    text
+    output::table(&headers, &cells, &[6])
 }
 
 #[derive(Args, Debug)]
@@ -427,7 +434,9 @@ mod tests {
         assert_eq!(text, Ok("web\trunning".into()));
         assert_eq!(render("{{.Nope}}", &value).map_err(|f| f.exit), Err(2));
         assert_eq!(render("{{.Service", &value).map_err(|f| f.exit), Err(2));
-        assert!(table(&[row]).contains("8080→80/tcp"));
+        let text = table(&[row], deployment.owner);
+        assert!(text.contains("8080→80/tcp"), "{text}");
+        assert!(text.ends_with(" nginx:1"), "{text}");
     }
 
     #[test]

@@ -46,7 +46,7 @@ const EVENTS_NEXT: &str = "runrig-next";
 
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     urls: Arc<Vec<String>>,
     /// The one that answered last.
     at: Arc<AtomicUsize>,
@@ -575,7 +575,7 @@ impl Client {
         Ok(ndjson(self.url().to_string(), response))
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> SdkError {
+    pub(crate) fn unreachable(&self, error: &reqwest::Error) -> SdkError {
         SdkError::Unreachable {
             url: self.url().into(),
             why: root(error),
@@ -664,7 +664,10 @@ fn root(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-async fn checked(url: &str, response: reqwest::Response) -> Result<reqwest::Response, SdkError> {
+pub(crate) async fn checked(
+    url: &str,
+    response: reqwest::Response,
+) -> Result<reqwest::Response, SdkError> {
     let code = response.status();
     if code.is_success() {
         return Ok(response);

@@ -5,6 +5,7 @@
 mod client;
 mod error;
 mod exec;
+mod tunnel;
 mod verify;
 
 pub use client::{Client, LogQuery};

@@ -124,6 +124,7 @@ fn ledger_router(shared: Shared) -> Router {
             held: Amount::ZERO,
             nonce,
             height: 1,
+            gift: Amount::ZERO,
         })
     };
     let transaction = |State(ledger): State<Shared>, Path(id): Path<Digest>| async move {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use types::Amount;
 
+use crate::compose_file::{ComposeFiles, read_project};
 use crate::context::{Session, create_private_dir};
 use crate::failure::{Failure, Result};
-use crate::{image, output, up};
+use crate::rollout::{Goal, follow_until};
+use crate::{endpoint, image, output, up};
 
 const COMPOSE: &str = include_str!("../../../examples/hello/compose.yaml");
 const IMAGE: &str = "hello";
@@ -33,11 +35,14 @@ pub async fn deploy(session: &Session, data: &Path) -> Result<String> {
     let _ = std::fs::remove_dir_all(&folder);
     let path = data.join("demo.compose.yaml");
     std::fs::write(&path, COMPOSE).map_err(anyhow::Error::from)?;
-    let project = up::read_project(Some(&path), None)?;
+    let project = read_project(&ComposeFiles {
+        files: vec![path],
+        ..ComposeFiles::default()
+    })?;
     let spec = up::pin(session, project).await?;
     let id = up::deploy(session, spec, Amount::credits(1)).await?;
-    let view = up::follow_until(session, id, up::Goal::Healthy, READY_LIMIT).await?;
-    let endpoints = up::endpoints(&view, session.client.url());
+    let view = follow_until(session, id, Goal::Good, READY_LIMIT).await?;
+    let endpoints = endpoint::endpoints(&view, session.client.url());
     let url = endpoints.into_iter().map(|e| e.url).next();
     output::say("the demo is deployed: see `runrig ps` and `runrig logs -f hello`");
     url.ok_or_else(|| Failure::new(1, "the demo has no address", "", "See `runrig ps`."))
