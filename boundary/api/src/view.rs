@@ -541,7 +541,8 @@ pub struct Access {
     /// `HTTP/1.1`, `HTTP/2`
     #[schema(value_type = String)]
     pub protocol: std::borrow::Cow<'static, str>,
-    pub method: Box<str>,
+    #[schema(value_type = String)]
+    pub method: std::borrow::Cow<'static, str>,
     /// Its first bytes, with query.
     pub path: Box<str>,
     /// 499 if the client left before the answer's end.

@@ -289,7 +289,7 @@ pub fn answer(
     buffer: &[u8],
     to_head: bool,
     closes: bool,
-    date: &[u8],
+    date: fn() -> [u8; 29],
     out: &mut Vec<u8>,
 ) -> Result<Option<Answer>, &'static str> {
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
@@ -369,7 +369,7 @@ pub fn answer(
         (false, None) => {}
     }
     if !has_date {
-        line(out, "date", date);
+        line(out, "date", &date());
     }
     let closes = closes || framing == Framing::Close;
     if closes {

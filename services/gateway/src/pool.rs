@@ -149,13 +149,15 @@ pub fn take(key: Key) -> Option<Stream> {
 }
 
 /// Keeps `stream` for the next request.
-pub fn keep(key: Key, stream: Stream) {
+pub fn keep(key: Key, stream: Stream, now_ms: u64) {
     POOL.with(|pool| {
         let mut pool = pool.borrow_mut();
         let idle = pool.idle.entry(key).or_default();
         if idle.len() < IDLE_MAX {
-            let since_ms = uptime_ms();
-            idle.push(Idle { stream, since_ms });
+            idle.push(Idle {
+                stream,
+                since_ms: now_ms,
+            });
         }
     });
 }

@@ -35,7 +35,7 @@ use crate::load::Outcome;
 use crate::page;
 use crate::pool::{self, Buffer, poll_fill};
 use crate::proxy::Gateway;
-use crate::table::{Replica, Service};
+use crate::table::{Replica, Service, uptime_ms_at};
 use crate::tally::shown;
 use crate::wire::{Deadline, date, write_all, write_both};
 
@@ -113,6 +113,8 @@ struct Relay<'a, S> {
     /// From the replica.
     output: Option<Buffer>,
     deadline: Deadline,
+    /// When something last happened: the clock is not asked for each step.
+    now: Instant,
 }
 
 /// Serves `client` until its connection ends (`None`) or a request needs the general server:
@@ -135,6 +137,7 @@ where
         answer: Vec::new(),
         output: None,
         deadline: Deadline::new(),
+        now: Instant::now(),
     };
     let mut ended = pin!(async move {
         let _ = ending.wait_for(|is| *is).await;
@@ -164,7 +167,7 @@ where
 impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
     /// Reads until there is a request, or something else.
     async fn next(&mut self, mut ended: Pin<&mut impl Future<Output = ()>>) -> Next {
-        self.deadline.set(HEADER_TIME);
+        self.deadline.set(self.now, HEADER_TIME);
         // The head is there, of the body a part.
         let mut is_begun = false;
         loop {
@@ -218,12 +221,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         }
         self.request
             .extend_from_slice(&bytes[request.head_bytes..whole]);
+        self.now = Instant::now();
         let exchange = Exchange {
             service,
             method: request.method,
             path: shown(&bytes[request.path.clone()]),
             received: request.body_bytes as u64,
-            started: Instant::now(),
+            started: self.now,
             closes: request.closes,
             wants_html: request.wants_html,
             allocation: None,
@@ -253,19 +257,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
                     break;
                 }
                 exchange.retries += 1;
+                self.now = Instant::now();
             }
             tried[at] = replica.allocation;
             at += 1;
             exchange.allocation = Some(replica.allocation);
             let _held = replica.begin();
-            let started = Instant::now();
+            let started = self.now;
             match self.attempt(exchange, replica, port).await {
                 Ok((upstream, answer)) => {
-                    let is_unwell = matches!(answer.status, 502..=504);
-                    replica.load.tell(match is_unwell {
-                        true => Outcome::Unwell,
-                        false => Outcome::Answered(started.elapsed()),
-                    });
+                    self.now = Instant::now();
+                    let outcome = match answer.status {
+                        502..=504 => Outcome::Unwell,
+                        _ => Outcome::Answered(self.now - started),
+                    };
+                    replica.load.tell_at(outcome, uptime_ms_at(self.now));
                     let may_again = answer.status == 503
                         && exchange.method.is_idempotent()
                         && at < ATTEMPTS_MAX
@@ -341,7 +347,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         mut upstream: Stream,
     ) -> Result<(Stream, Answer), Trouble> {
         let broken = |e: io::Error| Trouble::Broken(e.to_string());
-        self.deadline.set(ANSWER_TIME);
+        self.deadline.set(self.now, ANSWER_TIME);
         write_all(
             &mut upstream,
             &mut self.deadline,
@@ -350,7 +356,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         )
         .await
         .map_err(broken)?;
-        self.deadline.set(ANSWER_TIME);
+        self.deadline.set(self.now, ANSWER_TIME);
         loop {
             if !self.fill(&mut upstream, true).await.map_err(broken_or)? {
                 return Err(Trouble::Broken("it closed the connection".into()));
@@ -360,7 +366,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
                     output.bytes(),
                     exchange.method == Method::Head,
                     exchange.closes,
-                    date().as_slice(),
+                    date,
                     &mut self.answer,
                 );
                 match read.map_err(|why| Trouble::Broken(why.into()))? {
@@ -441,7 +447,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
             drop(output);
             if ends {
                 if answer.is_kept && is_clean {
-                    pool::keep(key, upstream);
+                    pool::keep(key, upstream, uptime_ms_at(self.now));
                 }
                 return (sent, true);
             }
@@ -487,7 +493,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
 
     /// Ends the connection in order.
     async fn shut(&mut self) {
-        self.deadline.set(HEADER_TIME);
+        self.deadline.set(Instant::now(), HEADER_TIME);
         poll_fn(|context| {
             let shut = Pin::new(&mut self.client).poll_shutdown(context);
             match shut.is_ready() || self.deadline.poll(context).is_ready() {
@@ -498,8 +504,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         .await;
     }
 
-    fn record(&self, exchange: &Exchange, status: u16, sent: u64) {
-        let duration = exchange.started.elapsed();
+    fn record(&mut self, exchange: &Exchange, status: u16, sent: u64) {
+        self.now = Instant::now();
+        let duration = self.now - exchange.started;
         exchange.service.tally.ended(Access {
             sequence: 0,
             at_ms: now_ms(),

@@ -145,7 +145,13 @@ fn begun(request: &Request<Incoming>, from: From) -> Access {
             _ => "HTTP/1.1",
         }
         .into(),
-        method: request.method().as_str().chars().take(32).collect(),
+        method: request
+            .method()
+            .as_str()
+            .chars()
+            .take(32)
+            .collect::<String>()
+            .into(),
         path: shown(path.as_bytes()),
         // Until there is an answer: the client may leave before.
         status: 499,

@@ -13,6 +13,9 @@ use crate::limits::PUBLISHED_MAX;
 use crate::load::{InFlight, Load};
 use crate::tally::Tally;
 
+/// One choice in so many does not ask what it costs.
+const EXPLORED: usize = 16;
+
 /// Which addresses a route may send this machine to. Routes carry what hosts say of
 /// themselves: without a bound a host could aim a gateway at its own network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +86,8 @@ pub enum Absent {
 
 impl Service {
     /// A ready replica that is not in `tried`: of two in turn the one where a request costs
-    /// less (latency times requests under way). One that rests only if there is no other.
+    /// less (latency times requests under way), now and then the other so that its latency is
+    /// known. One that rests only if there is no other.
     pub fn choose(&self, tried: &[AllocationId]) -> Option<&Replica> {
         let untried = |r: &&Replica| !tried.contains(&r.allocation);
         if let [only] = self.replicas.as_slice() {
@@ -104,6 +108,9 @@ impl Service {
         let Some(one) = one else {
             return first.filter(untried).min_by(|a, b| cheaper(a, b, now_ms));
         };
+        if turn % EXPLORED == EXPLORED - 1 {
+            return Some(one);
+        }
         let other = second
             .filter(untried)
             .filter(awake)
@@ -299,8 +306,14 @@ pub fn authority(url: &str) -> Option<Authority> {
 
 /// Milliseconds since the first call: for marks that live in atomics.
 pub fn uptime_ms() -> u64 {
+    uptime_ms_at(Instant::now())
+}
+
+/// The same at `now`, for who knows it already.
+pub fn uptime_ms_at(now: Instant) -> u64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_millis() as u64
+    let start = *START.get_or_init(Instant::now);
+    now.saturating_duration_since(start).as_millis() as u64
 }
 
 /// Names this machine as host agents do: equal digests reach each other's containers.

@@ -27,8 +27,8 @@ impl Deadline {
         }
     }
 
-    pub fn set(&mut self, limit: Duration) {
-        self.at = Instant::now() + limit;
+    pub fn set(&mut self, now: Instant, limit: Duration) {
+        self.at = now + limit;
     }
 
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -97,7 +97,7 @@ async fn write_both_within<S: AsyncWrite + Unpin>(
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     if !std::mem::replace(&mut waits, true) {
-                        deadline.set(pause);
+                        deadline.set(Instant::now(), pause);
                     }
                     return deadline
                         .poll(context)

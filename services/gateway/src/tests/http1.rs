@@ -88,7 +88,7 @@ fn what_is_not_regular_is_left_to_the_general_server() {
 
 fn answered(text: &str, to_head: bool) -> Result<Option<(Answer, String)>, &'static str> {
     let mut out = Vec::new();
-    let answer = answer(text.as_bytes(), to_head, false, b"now", &mut out)?;
+    let answer = answer(text.as_bytes(), to_head, false, || [b'n'; 29], &mut out)?;
     Ok(answer.map(|a| (a, String::from_utf8(out).unwrap())))
 }
 
@@ -158,7 +158,7 @@ fn an_answer_ends_in_one_way() {
         assert!(lengths <= 1, "{out}");
         assert!(lengths == 0 || !out.contains("transfer-encoding"), "{out}");
         assert_eq!(out.contains("connection: close\r\n"), closes, "{out}");
-        assert!(out.contains("date: now\r\n") && out.ends_with("\r\n\r\n"));
+        assert!(out.contains("date: nnn") && out.ends_with("\r\n\r\n"));
     }
     for bad in [
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
