@@ -30,6 +30,7 @@ mod progress;
 mod projects;
 mod ps;
 mod releases;
+mod relay_run;
 mod roles;
 mod rollout;
 mod run;
@@ -206,6 +207,9 @@ enum Command {
     /// Keep images for the network
     #[command(subcommand)]
     Registry(Registry),
+    /// Pass on between hosts where no direct way leads
+    #[command(subcommand)]
+    Relay(Relay),
     /// Who asks, and which network
     Whoami,
     /// Your images in the network's registry
@@ -258,6 +262,12 @@ enum Gateway {
 enum Registry {
     /// Run a registry in the foreground
     Run(roles::RegistryRun),
+}
+
+#[derive(Subcommand, Debug)]
+enum Relay {
+    /// Run a relay in the foreground
+    Run(relay_run::Run),
 }
 
 fn main() -> ExitCode {
@@ -407,6 +417,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Validator(Validator::Run(args)) => done(roles::validator(args)),
         Command::Gateway(Gateway::Run(args)) => done(roles::gateway(args)),
         Command::Registry(Registry::Run(args)) => done(roles::registry(args)),
+        Command::Relay(Relay::Run(args)) => done(relay_run::run(args)),
         Command::Doctor(args) => {
             let session = Session::open(&overrides(globals));
             done(block_on(doctor::run(args, session, json)))

@@ -1,0 +1,54 @@
+//! Pass on what hosts send each other where no direct way leads.
+//!
+//! Serves the hosts that the ledger knows and nobody else. It can read nothing of what it
+//! passes on: links are encrypted from host to host. Hosts that were known once are served
+//! while no validator answers.
+
+mod guests;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+
+use guests::Guests;
+
+/// Process settings of a relay.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// URLs of validators or a gateway of the network.
+    pub network: Vec<String>,
+    /// TCP; hosts name it by the URL `http://ip:port`.
+    pub listen: SocketAddr,
+    /// What one host may send through it.
+    pub bytes_per_second: NonZeroU32,
+}
+
+/// Serves until `shutdown`.
+///
+/// Errors: `listen` cannot be opened. A network that does not answer is no error.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!(
+            "open {}: choose another address, or end what uses it",
+            config.listen
+        )
+    })?;
+    let guests = Arc::new(Guests::new(sdk::Client::new(config.network)?));
+    let relay = mesh::Relay::new(
+        config.bytes_per_second,
+        Box::new(move |host| {
+            let guests = guests.clone();
+            Box::pin(async move { guests.admits(host).await })
+        }),
+    );
+    tracing::info!(listen = %config.listen, "passing on between hosts");
+    tokio::select! {
+        () = shutdown => {}
+        never = relay.serve(listener) => match never {},
+    }
+    relay.close().await;
+    Ok(())
+}
