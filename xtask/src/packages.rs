@@ -23,6 +23,11 @@ const PACKAGES: &[Package] = &[
         purpose: "keep networks apart",
     },
     Package {
+        name: "iproute2",
+        program: "ip",
+        purpose: "machines that are network namespaces",
+    },
+    Package {
         name: "runc",
         program: "runc",
         purpose: "an engine under the conformance suite",
