@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Problem, RequestAuth};
+use api::{Gauge, PROMETHEUS, Problem, RequestAuth};
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
@@ -35,15 +35,26 @@ pub fn router(shared: Arc<Shared>) -> Router {
         shared,
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
     });
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/allocations/{id}/logs", get(log_lines))
-        .route("/v1/allocations/{id}/stats", get(stats))
-        .route("/v1/allocations/{id}/inspect", get(inspect))
-        .route("/v1/allocations/{id}/exec", get(exec_socket))
-        .route("/v1/allocations/{id}/usage/{sequence}", get(usage))
-        .route("/v1/allocations/{id}/tunnel/{port}", get(tunnel))
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, handler)| {
+            router.route(path, handler)
+        })
         .with_state(agent)
+}
+
+fn routes() -> Vec<(&'static str, MethodRouter<Arc<Agent>>)> {
+    vec![
+        ("/healthz", get(|| async { "ok\n" })),
+        ("/metrics", get(metrics)),
+        ("/v1/status", get(status)),
+        ("/v1/allocations/{id}/logs", get(log_lines)),
+        ("/v1/allocations/{id}/stats", get(stats)),
+        ("/v1/allocations/{id}/inspect", get(inspect)),
+        ("/v1/allocations/{id}/exec", get(exec_socket)),
+        ("/v1/allocations/{id}/usage/{sequence}", get(usage)),
+        ("/v1/allocations/{id}/tunnel/{port}", get(tunnel)),
+    ]
 }
 
 struct Refused(StatusCode, Problem);
@@ -135,15 +146,59 @@ impl Agent {
             )
         })
     }
+
+    /// Containers that run.
+    fn running(&self) -> usize {
+        let current = self.shared.current.lock().expect("not poisoned");
+        let running = |c: &&crate::shared::Current| c.status.state == RunState::Running;
+        current.values().filter(running).count()
+    }
+}
+
+async fn metrics(State(agent): State<Arc<Agent>>) -> impl IntoResponse {
+    let shared = &agent.shared;
+    let plan = shared.plan();
+    let planned = plan.as_ref().map_or(0, |p| p.allocations.len());
+    let unreported = shared.statuses.lock().expect("not poisoned").len();
+    let streams = STREAMS_MAX.saturating_sub(agent.streams.available_permits());
+    let gauges = [
+        Gauge::new(
+            "runrig_host_plan",
+            "Number of the plan that is followed.",
+            plan.as_ref().map_or(0, |p| p.plan),
+        ),
+        Gauge::new(
+            "runrig_host_plan_height",
+            "Height of the ledger that the plan is of.",
+            plan.as_ref().map_or(0, |p| p.height),
+        ),
+        Gauge::new(
+            "runrig_host_allocations",
+            "Allocations of the plan.",
+            planned as u64,
+        ),
+        Gauge::new(
+            "runrig_host_running",
+            "Containers that run.",
+            agent.running() as u64,
+        ),
+        Gauge::new(
+            "runrig_host_unreported_statuses",
+            "Changes of state that the ledger has not been told yet.",
+            unreported as u64,
+        ),
+        Gauge::new(
+            "runrig_host_streams",
+            "Open streams: logs, exec, stats, tunnels.",
+            streams as u64,
+        ),
+    ];
+    ([("content-type", PROMETHEUS)], api::prometheus(&gauges))
 }
 
 async fn status(State(agent): State<Arc<Agent>>) -> Json<api::AgentStatus> {
     let shared = &agent.shared;
-    let current = shared.current.lock().expect("not poisoned");
-    let running = current
-        .values()
-        .filter(|c| c.status.state == RunState::Running)
-        .count();
+    let running = agent.running();
     Json(api::AgentStatus {
         host: shared.link.host,
         key: shared.config.key.public(),
@@ -321,13 +376,18 @@ async fn usage(
     .ok_or_else(missing)
 }
 
-/// Bytes to a port that the service publishes or exposes; nothing else is reachable so.
+/// Bytes to a port that the service publishes or exposes; for its owner, to any port.
 async fn tunnel(
     State(agent): State<Arc<Agent>>,
     Path((id, port)): Path<(String, u16)>,
     mut request: Request,
 ) -> Result<Response, Refused> {
-    let planned = agent.planned(&id)?;
+    let headers = request.headers();
+    let signed = headers.contains_key(RequestAuth::HEADER);
+    let planned = match signed {
+        true => agent.owned(&id, request.method(), request.uri(), headers)?,
+        false => agent.planned(&id)?,
+    };
     let closed = |why: &str| {
         refused(
             StatusCode::BAD_GATEWAY,
@@ -337,8 +397,9 @@ async fn tunnel(
             "See `runrig ps`.",
         )
     };
-    let open =
-        planned.spec.ports.iter().any(|p| p.target == port) || planned.spec.expose.contains(&port);
+    let open = signed
+        || planned.spec.ports.iter().any(|p| p.target == port)
+        || planned.spec.expose.contains(&port);
     if !open {
         return Err(closed("the service neither publishes nor exposes it"));
     }
@@ -373,4 +434,16 @@ async fn tunnel(
         .header("upgrade", "runrig-tunnel")
         .body(Body::empty())
         .map_err(|e| closed(&e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_routed_is_what_is_told() {
+        let mut paths: Vec<&str> = routes().into_iter().map(|(path, _)| path).collect();
+        paths.sort_unstable();
+        assert_eq!(paths, api::paths_of(api::Role::Host));
+    }
 }

@@ -43,8 +43,4 @@ pub fn machine_resources(data: &Path) -> Result<Resources> {
     })
 }
 
-pub fn now_ms() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as u64)
-}
+pub use api::now_ms;
