@@ -128,6 +128,9 @@ pub struct Exit {
     /// As a shell reports it: 128 + signal if killed.
     pub code: i32,
     pub oom_killed: bool,
+    /// It did not end by itself: the machine was restarted, or its shim was killed.
+    #[serde(default)]
+    pub lost: bool,
     pub at_ms: u64,
 }
 

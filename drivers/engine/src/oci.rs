@@ -152,6 +152,7 @@ impl OciEngine {
         let exit = Exit {
             code: 128 + libc::SIGKILL,
             oom_killed,
+            lost: true,
             at_ms: crate::shim::now_ms(),
         };
         tracing::warn!(%id, "its shim was killed; the container is ended");

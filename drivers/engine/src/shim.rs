@@ -353,6 +353,7 @@ fn attend(order: &Order, state: &State, mut streams: Streams) {
     let exit = Exit {
         code,
         oom_killed: oom && code != 0,
+        lost: false,
         at_ms: now_ms(),
     };
     cgroup::remove_empty(streams.claimed, &order.cgroup);

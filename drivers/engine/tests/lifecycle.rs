@@ -54,7 +54,11 @@ async fn a_killed_shim(runtime: Runtime) {
             assert_eq!((status.phase, status.pid), (Phase::Exited, 0), "{name}");
             status.exit.expect("it ended")
         };
-        assert_eq!((exit.code, exit.oom_killed), (137, false), "{name}");
+        assert_eq!(
+            (exit.code, exit.oom_killed, exit.lost),
+            (137, false, true),
+            "{name}"
+        );
         // The same word from now on.
         assert_eq!(bench.engine.wait(id).await.expect("ended"), exit, "{name}");
         assert!(bench.engine.exec(id, request("true")).await.is_err());

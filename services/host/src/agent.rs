@@ -1,6 +1,6 @@
 //! Bring the agent up, keep one worker per allocation of the plan, take it down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::machine::{machine_digest, machine_resources, now_ms};
 use crate::neighbours::Neighbours;
 use crate::shared::Shared;
 use crate::worker::Worker;
-use crate::{http, neighbours, reporter};
+use crate::{fence, http, neighbours, reporter};
 
 /// Runs until `shutdown`. Errors say what the machine lacks, before anything is offered.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
@@ -51,13 +51,6 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         Some(address) => address.clone(),
         None => format!("http://{bound}"),
     };
-    register(&config, &link, address).await?;
-    let neighbours = Neighbours::open(&config, &tag(&config), bound).await;
-    if let Some(neighbours) = &neighbours {
-        let call = ledger::host::Call::Announce(neighbours.point.clone());
-        insist(&config, &link, call).await?;
-    }
-
     let (plan_sender, plans) = watch::channel(None);
     let shared = Arc::new(Shared {
         config,
@@ -72,6 +65,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         status_changed: Notify::new(),
         usage_due: Notify::new(),
     });
+    // What others run by now ends here before the ledger counts on this host again.
+    fence::at_return(&shared).await;
+    register(&shared.config, &link, address).await?;
+    let neighbours = Neighbours::open(&shared.config, &tag(&shared.config), bound).await;
+    if let Some(neighbours) = &neighbours {
+        let call = ledger::host::Call::Announce(neighbours.point.clone());
+        insist(&shared.config, &link, call).await?;
+    }
+
     let mut background = tokio::task::JoinSet::new();
     background.spawn(async move {
         ledger_link::follow(link, plan_sender).await;
@@ -118,6 +120,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     });
 
     let mut workers = Workers::default();
+    let mut seen = fence::seen(&shared);
     let mut plans = shared.plans.clone();
     tokio::pin!(shutdown);
     loop {
@@ -127,7 +130,19 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             changed = plans.changed() => {
                 changed.context("the plan is not followed any more")?;
                 let Some(plan) = plans.borrow_and_update().clone() else { continue };
-                workers.follow(&shared, &plan)?;
+                if plan.plan < seen {
+                    tracing::warn!(
+                        plan = plan.plan,
+                        seen,
+                        "an old plan is not followed; if the network was begun anew, join it with a new --data"
+                    );
+                    continue;
+                }
+                if plan.plan > seen {
+                    seen = plan.plan;
+                    fence::see(&shared, seen);
+                }
+                workers.follow(&shared, &plan).await?;
                 net.set_directory(directory(&plan)).await?;
                 net.refill().await?;
             }
@@ -215,12 +230,29 @@ async fn insist(config: &Config, link: &LedgerLink, call: ledger::host::Call) ->
 #[derive(Default)]
 struct Workers {
     all: BTreeMap<AllocationId, (watch::Sender<Arc<api::PlannedAllocation>>, JoinHandle<()>)>,
+    /// What a former agent left and nobody works on has been looked for.
+    swept: bool,
 }
 
 impl Workers {
-    /// Tells workers what changed, starts those that are new.
-    fn follow(&mut self, shared: &Arc<Shared>, plan: &api::HostPlan) -> Result<()> {
+    /// Tells workers what changed, ends those that have no place here any more, starts those
+    /// that are new.
+    async fn follow(&mut self, shared: &Arc<Shared>, plan: &api::HostPlan) -> Result<()> {
         self.all.retain(|_, (_, task)| !task.is_finished());
+        let placed: BTreeSet<_> = plan.allocations.iter().map(|p| p.allocation).collect();
+        for (id, (sender, _)) in &self.all {
+            sender.send_if_modified(|known| {
+                let ends = !placed.contains(id) && known.desired != Desired::Remove;
+                if ends {
+                    Arc::make_mut(known).desired = Desired::Remove;
+                }
+                ends
+            });
+        }
+        if !self.swept {
+            self.swept = true;
+            fence::sweep(shared, plan, &self.all.keys().copied().collect()).await;
+        }
         for planned in &plan.allocations {
             let id = planned.allocation;
             if let Some((sender, _)) = self.all.get(&id) {

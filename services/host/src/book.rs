@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use meter::Accumulator;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use types::{AllocationId, Digest, Resources, Usage, UsageRecord};
 
 use crate::durable;
@@ -33,6 +34,8 @@ pub struct Book {
     last_cpu: Option<(u64, u64)>,
     reported: Usage,
     finished: bool,
+    disk_bytes_max: u64,
+    over_disk: watch::Sender<Option<u64>>,
 }
 
 impl Book {
@@ -64,6 +67,8 @@ impl Book {
             last_cpu: None,
             reported: ledger_usage,
             finished: false,
+            disk_bytes_max: reserved.disk_bytes,
+            over_disk: watch::Sender::new(None),
         })
     }
 
@@ -82,6 +87,10 @@ impl Book {
 
     /// Reads the counters once. With `disk` (bytes walked outside of the lock) storage too.
     pub fn sample(&mut self, now_ms: u64, disk: Option<u64>) {
+        if let Some(bytes) = disk {
+            let more = bytes.saturating_sub(self.disk_bytes_max);
+            self.over_disk.send_replace((more > 0).then_some(more));
+        }
         let Some(source) = &self.source else {
             self.page.accumulator.idle(now_ms, disk);
             self.cpu_millis_now = 0;
@@ -118,6 +127,11 @@ impl Book {
 
     pub fn directories(&self) -> &[PathBuf] {
         &self.directories
+    }
+
+    /// How many bytes more than reserved it held on disk when they were last counted.
+    pub fn over_disk(&self) -> watch::Receiver<Option<u64>> {
+        self.over_disk.subscribe()
     }
 
     /// No container will follow: the next record is the last.

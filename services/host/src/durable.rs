@@ -1,11 +1,12 @@
 //! What the agent must still know after `kill -9`: one JSON file per allocation, replaced
 //! atomically.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use types::{AllocationId, AllocationStatus};
+use types::{AllocationId, AllocationStatus, HealthCheck};
 
 /// A worker's memory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,6 +21,21 @@ pub struct Memory {
     /// Its policy lets it rest; only a new generation wakes it.
     pub ended: bool,
     pub status: AllocationStatus,
+    /// Addresses of its last container, which the next one gets again if it can: requests find
+    /// it also while nobody can be told of new ones.
+    #[serde(default)]
+    pub former: Vec<Ipv4Addr>,
+    /// Of the running container, by compose file and image.
+    #[serde(default)]
+    pub watch: Watch,
+}
+
+/// How a container is looked after, also by an agent that only finds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// SIGTERM if not known.
+    pub stop_signal: Option<i32>,
+    pub check: Option<HealthCheck>,
 }
 
 impl Memory {
@@ -31,6 +47,8 @@ impl Memory {
             restarts: 0,
             ended: false,
             status: AllocationStatus::default(),
+            former: Vec::new(),
+            watch: Watch::default(),
         }
     }
 

@@ -12,7 +12,6 @@ pub async fn watch(
     engine: std::sync::Arc<dyn Engine>,
     container: String,
     check: HealthCheck,
-    env: Vec<String>,
     health: watch::Sender<Health>,
 ) -> std::convert::Infallible {
     let started = tokio::time::Instant::now();
@@ -28,7 +27,7 @@ pub async fn watch(
             (false, _) => millis(check.interval_ms),
         };
         tokio::time::sleep(pause.max(Duration::from_millis(100))).await;
-        let probe = probe(engine.as_ref(), &container, &check, &env);
+        let probe = probe(engine.as_ref(), &container, &check);
         let good = tokio::time::timeout(millis(check.timeout_ms), probe)
             .await
             .unwrap_or(false);
@@ -52,10 +51,11 @@ pub async fn watch(
     }
 }
 
-async fn probe(engine: &dyn Engine, container: &str, check: &HealthCheck, env: &[String]) -> bool {
+/// With the container's own variables, user and folder.
+async fn probe(engine: &dyn Engine, container: &str, check: &HealthCheck) -> bool {
     let request = ExecRequest {
         args: check.test.clone(),
-        env: env.to_vec(),
+        env: Vec::new(),
         cwd: None,
         user: None,
         terminal: false,

@@ -9,7 +9,7 @@ use api::PlannedAllocation;
 use engine::{ContainerSpec, Mount, MountFrom};
 use images::ReadyImage;
 use net::{Attachment, NetworkKey};
-use types::{MountSource, NamesSpec};
+use types::{Digest, HealthCheck, MountSource, NamesSpec};
 
 use crate::shared::Shared;
 use crate::volume;
@@ -154,8 +154,8 @@ pub fn container(
         user,
         hostname,
         terminal: spec.tty,
-        stdin_open: false,
-        init: false,
+        stdin_open: spec.process.stdin_open,
+        init: spec.process.init,
         read_only: spec.read_only,
         lower: image.layers.clone(),
         upper,
@@ -220,14 +220,11 @@ fn resolv_conf(names: &NamesSpec, server: Ipv4Addr) -> String {
     text
 }
 
-/// Without the image at hand.
-pub fn stop_signal_of(planned: &PlannedAllocation) -> i32 {
-    planned
-        .spec
-        .stop_signal
-        .as_deref()
-        .and_then(signal_number)
-        .unwrap_or(libc::SIGTERM)
+/// The compose file's, else the image's own; `None` if there is none or it is off.
+pub fn health_check(planned: &PlannedAllocation, image: &ReadyImage) -> Option<HealthCheck> {
+    let said = planned.spec.healthcheck.as_ref();
+    let check = said.or(image.config.healthcheck.as_ref())?;
+    (!check.is_off()).then(|| check.clone())
 }
 
 /// SIGTERM unless the compose file or the image says otherwise.

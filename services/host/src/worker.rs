@@ -19,18 +19,15 @@ use ledger::lease::Desired;
 use net::Attachment;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use types::{DependencyCondition, Health, RestartPolicy, RunState};
+use types::{AllocationId, DependencyCondition, Health, MountSource, RunState};
 
 use crate::book::Book;
-use crate::durable::{self, Memory, container_id};
+use crate::durable::{self, Memory, Watch, container_id};
 use crate::machine::now_ms;
+use crate::policy::{self, Pauses};
 use crate::shared::Shared;
 use crate::{health, prepare, volume};
 
-/// A container that ran this long starts its restart pauses from the beginning.
-const STABLE: Duration = Duration::from_secs(10);
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Logs of so many former containers are kept.
 const LOGS_KEPT: u32 = 5;
 
@@ -41,7 +38,9 @@ pub struct Worker {
     memory: Memory,
     book: Arc<Mutex<Book>>,
     running: Option<Running>,
-    pause: Duration,
+    pauses: Pauses,
+    /// How many bytes more than its limit it holds on disk.
+    over_disk: watch::Receiver<Option<u64>>,
 }
 
 struct Running {
@@ -79,14 +78,16 @@ impl Worker {
         let allocation = planned.borrow().allocation;
         let memory = durable::read(&shared.memory_path(allocation))?
             .unwrap_or_else(|| Memory::new(allocation));
+        let over_disk = book.lock().expect("not poisoned").over_disk();
         Ok(Self {
             plans: shared.plans.clone(),
             shared,
             planned,
             memory,
+            over_disk,
             book,
             running: None,
-            pause: PAUSE_MIN,
+            pauses: Pauses::default(),
         })
     }
 
@@ -129,26 +130,20 @@ impl Worker {
         match (status.phase, attachments.get(&container)) {
             (Phase::Running, Some(attachment)) => {
                 tracing::info!(%container, pid = status.pid, "found running");
-                let signal = prepare::stop_signal_of(&planned);
                 self.attach_book(&planned, &status, attachment, now_ms());
                 self.memory.status.pid = status.pid;
                 let health = self.memory.status.health;
-                self.watch_health(&planned, container, signal, Vec::new(), health);
+                self.watch(container, health);
                 self.say();
             }
             (Phase::Exited, attachment) => {
-                let exit = status.exit.unwrap_or(Exit {
-                    code: 255,
-                    oom_killed: false,
-                    at_ms: now_ms(),
-                });
+                let exit = status.exit.unwrap_or_else(lost);
                 // It may have ended long ago; its counters are still there.
                 if let Some(attachment) = attachment {
                     self.attach_book(&planned, &status, attachment, exit.at_ms);
                 }
-                self.clean(&container, exit.at_ms).await;
-                self.memory.status.exit_code = Some(exit.code);
-                self.memory.status.oom_killed = exit.oom_killed;
+                self.watch(container, Health::None);
+                self.exited(&planned, exit).await;
             }
             _ => self.clean(&container, now_ms()).await,
         }
@@ -163,7 +158,7 @@ impl Worker {
             self.memory.generation = planned.generation;
             self.memory.restarts = 0;
             self.memory.ended = false;
-            self.pause = PAUSE_MIN;
+            self.pauses = Pauses::default();
             self.save();
         }
         if self.running.is_some() {
@@ -185,8 +180,7 @@ impl Worker {
                 let state = self.memory.status.state;
                 self.set(state, &format!("{why}; trying again"));
                 self.say();
-                let pause = self.pause.max(Duration::from_secs(1));
-                self.pause = (self.pause * 2).min(PAUSE_MAX);
+                let pause = self.pauses.after_trouble();
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = self.changed() => {}
@@ -220,6 +214,7 @@ impl Worker {
         let attach = net::AttachRequest {
             container: container.clone(),
             networks: prepare::networks(planned),
+            former: self.memory.former.clone(),
             bandwidth_kbps: planned.spec.resources.bandwidth_kbps,
         };
         let later = |error: &dyn std::fmt::Display| StartError::Later(error.to_string());
@@ -248,12 +243,17 @@ impl Worker {
         match self.shared.engine.start(&spec).await {
             Ok(status) => {
                 self.attach_book(planned, &status, &attachment, now_ms());
+                self.memory.watch = Watch {
+                    stop_signal: Some(spec.stop_signal),
+                    check: prepare::health_check(planned, &image),
+                };
+                let interfaces = attachment.interfaces.iter();
+                self.memory.former = interfaces.map(|i| i.address).collect();
                 self.memory.status = types::AllocationStatus {
                     state: RunState::Running,
-                    health: if planned.spec.healthcheck.is_some() {
-                        Health::Starting
-                    } else {
-                        Health::None
+                    health: match self.memory.watch.check {
+                        Some(_) => Health::Starting,
+                        None => Health::None,
                     },
                     pid: status.pid,
                     restarts: self.memory.restarts,
@@ -267,7 +267,7 @@ impl Worker {
                     message: String::new(),
                 };
                 let health = self.memory.status.health;
-                self.watch_health(planned, container, spec.stop_signal, spec.env, health);
+                self.watch(container, health);
                 self.save();
                 self.say();
                 Ok(())
@@ -331,19 +331,14 @@ impl Worker {
         book.sample(at_ms, None);
     }
 
-    fn watch_health(
-        &mut self,
-        planned: &PlannedAllocation,
-        container: String,
-        stop_signal: i32,
-        env: Vec<String>,
-        now: Health,
-    ) {
+    fn watch(&mut self, container: String, now: Health) {
         let (sender, health) = watch::channel(now);
-        let check = planned.spec.healthcheck.clone().map(|check| {
+        let Watch { stop_signal, check } = self.memory.watch.clone();
+        let stop_signal = stop_signal.unwrap_or(libc::SIGTERM);
+        let check = check.map(|check| {
             let (engine, container) = (self.shared.engine.clone(), container.clone());
             tokio::spawn(async move {
-                health::watch(engine, container, check, env, sender).await;
+                health::watch(engine, container, check, sender).await;
             })
         });
         self.running = Some(Running {
@@ -363,14 +358,16 @@ impl Worker {
         let (engine, container) = (self.shared.engine.clone(), running.container.clone());
         let mut health = running.health.clone();
         let checked = running.check.is_some();
+        let mut disk = self.over_disk.clone();
         tokio::select! {
             exit = engine.wait(&container) => {
                 let exit = exit.unwrap_or_else(|error| {
                     tracing::error!(%container, %error, "lost sight of a container");
-                    Exit { code: 255, oom_killed: false, at_ms: now_ms() }
+                    lost()
                 });
                 self.exited(planned, exit).await;
             }
+            more = over_disk(&mut disk) => self.out_of_disk(planned, more).await,
             changed = health.changed(), if checked => {
                 if changed.is_ok() {
                     let now = *health.borrow_and_update();
@@ -391,24 +388,15 @@ impl Worker {
         let Some(running) = self.running.take() else {
             return;
         };
-        if running.since.elapsed() >= STABLE {
-            self.pause = PAUSE_MIN;
-        }
+        let usual = self.pauses.after(running.since.elapsed());
         self.clean(&running.container, exit.at_ms).await;
         self.memory.status.pid = 0;
         self.memory.status.health = Health::None;
         self.memory.status.addresses = BTreeMap::new();
         self.memory.status.exit_code = Some(exit.code);
         self.memory.status.oom_killed = exit.oom_killed;
-        let again = match planned.spec.restart {
-            RestartPolicy::No => false,
-            RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-            RestartPolicy::OnFailure(max) => {
-                exit.code != 0 && (max == 0 || self.memory.restarts < max)
-            }
-        };
         let how = how_it_ended(&exit, planned);
-        if !again {
+        if !policy::again(planned.spec.restart, &exit, self.memory.restarts) {
             self.memory.ended = true;
             self.set(RunState::Exited, &how);
             self.save();
@@ -422,14 +410,26 @@ impl Worker {
         self.save();
         self.say();
         let pause = match planned.spec.restart_delay_ms {
-            0 => self.pause,
+            0 => usual,
             ms => Duration::from_millis(ms.into()),
         };
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = self.changed() => {}
         }
+    }
+
+    /// It rests until somebody asks for it again, or gives it more.
+    async fn out_of_disk(&mut self, planned: &PlannedAllocation, more: u64) {
+        self.stop(planned).await;
+        self.memory.ended = true;
+        self.set(
+            RunState::Failed,
+            &too_much(planned.spec.resources.disk_bytes, more),
+        );
+        self.save();
+        self.say();
+        self.shared.usage_due.notify_one();
     }
 
     /// Desired: stop or freeze.
@@ -480,6 +480,26 @@ impl Worker {
     /// Desired: remove.
     async fn finish(mut self, planned: &Arc<PlannedAllocation>) {
         self.stop(planned).await;
+        if self.shared.planned(planned.allocation).is_some() {
+            self.account(planned).await;
+        }
+        // What the ledger does not place here it does not want to hear of.
+        self.shared
+            .statuses
+            .lock()
+            .expect("not poisoned")
+            .remove(&planned.allocation);
+        let (shared, planned, instance) =
+            (self.shared.clone(), planned.clone(), self.memory.instance);
+        let deleted =
+            tokio::task::spawn_blocking(move || delete(&shared, &planned, instance)).await;
+        if let Ok(Err(error)) = deleted {
+            tracing::error!(%error, "what an allocation left behind");
+        }
+    }
+
+    /// Tells the ledger its end and its last usage; returns when that is settled.
+    async fn account(&mut self, planned: &PlannedAllocation) {
         {
             let mut book = self.book.lock().expect("not poisoned");
             book.sample(now_ms(), None);
@@ -500,13 +520,6 @@ impl Worker {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        let (shared, planned, instance) =
-            (self.shared.clone(), planned.clone(), self.memory.instance);
-        let deleted =
-            tokio::task::spawn_blocking(move || delete(&shared, &planned, instance)).await;
-        if let Ok(Err(error)) = deleted {
-            tracing::error!(%error, "what an allocation left behind");
         }
     }
 
@@ -573,6 +586,34 @@ impl Worker {
     }
 }
 
+/// Nobody saw it end.
+fn lost() -> Exit {
+    Exit {
+        code: 255,
+        oom_killed: false,
+        lost: true,
+        at_ms: now_ms(),
+    }
+}
+
+/// Resolves when it holds more on disk than it may, with how much.
+async fn over_disk(disk: &mut watch::Receiver<Option<u64>>) -> u64 {
+    let over = disk.wait_for(Option::is_some).await.ok().and_then(|o| *o);
+    match over {
+        Some(more) => more,
+        // The book is closed.
+        None => std::future::pending().await,
+    }
+}
+
+fn too_much(limit: u64, more: u64) -> String {
+    format!(
+        "out of disk: stopped with {} MiB over its limit of {} MiB; raise `x-runrig: {{ disk: … }}`, or remove it to begin anew",
+        more.div_ceil(1 << 20),
+        limit >> 20
+    )
+}
+
 /// At most 400 bytes, on a character's edge.
 fn shortened(text: &str) -> String {
     let mut end = text.len().min(400);
@@ -583,6 +624,9 @@ fn shortened(text: &str) -> String {
 }
 
 fn how_it_ended(exit: &Exit, planned: &PlannedAllocation) -> String {
+    if exit.lost {
+        return "cut off: its machine was restarted, or its keeper there was killed".into();
+    }
     if exit.oom_killed {
         let mib = planned.spec.resources.memory_bytes >> 20;
         return format!(
@@ -616,7 +660,14 @@ fn unmet(planned: &PlannedAllocation, plan: &HostPlan) -> Result<Option<String>,
                 DependencyCondition::ServiceStarted => {
                     matches!(status.state, RunState::Running | RunState::Exited)
                 }
-                DependencyCondition::ServiceHealthy => status.is_ready(),
+                DependencyCondition::ServiceHealthy => {
+                    if status.state == RunState::Running && status.health == Health::None {
+                        return Err(format!(
+                            "{service} has no health check, so it never becomes healthy; give it `healthcheck:`, or wait for service_started"
+                        ));
+                    }
+                    status.is_ready()
+                }
                 DependencyCondition::ServiceCompletedSuccessfully => {
                     if status.state == RunState::Exited && status.exit_code.unwrap_or(0) != 0 {
                         return Err(format!(
@@ -641,7 +692,6 @@ fn unmet(planned: &PlannedAllocation, plan: &HostPlan) -> Result<Option<String>,
 }
 
 fn delete(shared: &Shared, planned: &PlannedAllocation, instances: u32) -> Result<()> {
-    volume::delete(&shared.upper(planned.allocation))?;
     if planned.remove_volumes {
         volume::delete(
             &shared
@@ -649,13 +699,17 @@ fn delete(shared: &Shared, planned: &PlannedAllocation, instances: u32) -> Resul
                 .join(planned.deployment.to_string()),
         )?;
     }
+    forget(shared, planned.allocation, instances)
+}
+
+/// Everything that lies here of an allocation with so many `instances`, but its volumes and
+/// what proves its usage.
+pub fn forget(shared: &Shared, allocation: AllocationId, instances: u32) -> Result<()> {
+    volume::delete(&shared.upper(allocation))?;
     for instance in 1..=instances {
-        remove_logs(shared, &container_id(planned.allocation, instance));
+        remove_logs(shared, &container_id(allocation, instance));
     }
-    for path in [
-        shared.memory_path(planned.allocation),
-        shared.book_path(planned.allocation),
-    ] {
+    for path in [shared.memory_path(allocation), shared.book_path(allocation)] {
         std::fs::remove_file(path).or_else(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),
