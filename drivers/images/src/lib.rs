@@ -5,6 +5,8 @@ mod client;
 mod credentials;
 mod demo;
 mod fetch;
+mod pack;
+mod health;
 mod platform;
 mod push;
 mod reference;
@@ -96,4 +98,6 @@ pub struct ImageConfig {
     pub stop_signal: Option<String>,
     pub exposed_ports: Vec<String>,
     pub volumes: Vec<String>,
+    /// `HEALTHCHECK` of its Dockerfile; `None` without one and with `NONE`.
+    pub healthcheck: Option<types::HealthCheck>,
 }

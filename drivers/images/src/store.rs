@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use types::{Digest, ImageRef};
 
@@ -27,7 +27,7 @@ use crate::fetch::Source;
 use crate::reference::pinned;
 use crate::shelf::{KeptImage, Shelf};
 use crate::tree::{self, Tree};
-use crate::{ImageConfig, ImageError, ReadyImage, platform, unpack};
+use crate::{ImageConfig, ImageError, ReadyImage, health, platform, unpack};
 
 const CONFIG_MAX: u64 = 8 << 20;
 const LAYERS_MAX: usize = 200;
@@ -532,5 +532,6 @@ fn image_config(config: &Value) -> ImageConfig {
         stop_signal: config["StopSignal"].as_str().map(str::to_string),
         exposed_ports: keys("ExposedPorts"),
         volumes: keys("Volumes"),
+        healthcheck: health::check(config),
     }
 }
