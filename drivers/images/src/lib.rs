@@ -5,7 +5,6 @@ mod client;
 mod credentials;
 mod demo;
 mod fetch;
-mod pack;
 mod health;
 mod platform;
 mod push;
