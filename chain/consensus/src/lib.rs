@@ -24,8 +24,8 @@ pub use block::Block;
 pub use committee::{Committee, Seat, deal};
 pub use machine::{Admitted, Executed, Machine};
 pub use mempool::SubmitError;
-pub use node::{Config, Handle, Peer, start};
-pub use store::Record;
+pub use node::{Config, Handle, Peer, damaged, start};
+pub use store::{Record, open_database};
 
 #[cfg(test)]
 mod tests;

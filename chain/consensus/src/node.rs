@@ -1,7 +1,7 @@
 //! Start a validator from its folder; and the handle to it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -173,6 +173,17 @@ pub(crate) fn queue<M: Machine>(
     answers
 }
 
+/// What to do when what is kept in `data` cannot be used. Blocks are with the others too; that
+/// one validator of four forgets its votes is borne.
+pub fn damaged(data: &Path) -> String {
+    format!(
+        "this validator cannot go on with {}. If it says so again at once, its files are \
+         damaged, by a power failure or a full disk: move everything there but `seat` away, \
+         then start it again; it takes the blocks from the others",
+        data.display()
+    )
+}
+
 /// Opens the node's state, replays what was not saved, and starts it on a thread of its own.
 pub fn start<M: Machine>(config: Config, machine: Arc<M>) -> Result<Handle<M>> {
     std::fs::create_dir_all(&config.data)
@@ -181,8 +192,10 @@ pub fn start<M: Machine>(config: Config, machine: Arc<M>) -> Result<Handle<M>> {
         config.committee.members().any(|m| m == config.seat.key()),
         "this seat does not belong to the network's committee"
     );
-    let store = Store::open(&config.data.join("blocks.redb"))?;
-    let core = Arc::new(open(&config, machine, Arc::new(store))?);
+    let core = Store::open(&config.data.join("blocks.redb"))
+        .and_then(|store| open(&config, machine, Arc::new(store)))
+        .with_context(|| damaged(&config.data))?;
+    let core = Arc::new(core);
     let (handle, ends, ended) = handle(core.clone());
     let runtime = commonware_runtime::tokio::Config::new()
         .with_worker_threads(WORKERS)
@@ -192,8 +205,14 @@ pub fn start<M: Machine>(config: Config, machine: Arc<M>) -> Result<Handle<M>> {
     std::thread::Builder::new()
         .name("consensus".into())
         .spawn(move || {
-            commonware_runtime::tokio::Runner::new(runtime)
-                .start(|context| on_tokio(context, config, core, ends));
+            let run = || {
+                commonware_runtime::tokio::Runner::new(runtime)
+                    .start(|context| on_tokio(context, config, core, ends));
+            };
+            // What is damaged on disk ends the engine by a panic. Nothing of it is used after.
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+                tracing::error!("the consensus engine broke off");
+            }
             drop(ended);
         })
         .context("start the consensus thread")?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use borsh::{BorshDeserialize, BorshSerialize};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -25,13 +25,21 @@ pub struct Store {
     database: Database,
 }
 
+/// Opens or makes the database at `path`, with `cache_bytes` of memory.
+///
+/// Errors: also a file that was cut or overwritten, which the database itself takes for a
+/// fault of its program.
+pub fn open_database(path: &Path, cache_bytes: usize) -> Result<Database> {
+    let open = || Database::builder().set_cache_size(cache_bytes).create(path);
+    match std::panic::catch_unwind(open) {
+        Ok(opened) => opened.with_context(|| format!("open {}", path.display())),
+        Err(_) => bail!("{} is damaged", path.display()),
+    }
+}
+
 impl Store {
     pub fn open(path: &Path) -> Result<Self> {
-        let database = Database::builder()
-            .set_cache_size(8 << 20)
-            .create(path)
-            .with_context(|| format!("open {}", path.display()))?;
-        Self::with(database)
+        Self::with(open_database(path, 8 << 20)?)
     }
 
     /// Lives as long as the process: for simulation.
@@ -87,5 +95,26 @@ impl Store {
             return Ok(None);
         };
         Ok(Some(BorshDeserialize::try_from_slice(bytes.value())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_file_is_an_error_not_a_panic() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("blocks.redb");
+        drop(Store::open(&path).expect("made"));
+        drop(Store::open(&path).expect("opened again"));
+        let file = std::fs::OpenOptions::new().write(true).open(&path);
+        let file = file.expect("opens");
+        let length = file.metadata().expect("metadata").len();
+        for left in [length - 3, length / 2, 10, 1] {
+            file.set_len(left).expect("cut");
+            let error = Store::open(&path).err().expect("refused");
+            assert!(error.to_string().contains("blocks.redb"), "{error}");
+        }
     }
 }

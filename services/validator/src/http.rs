@@ -68,6 +68,7 @@ pub async fn run_on(
     let node = node_config(&config)?;
     let network = node.network;
     let machine = Arc::new(LedgerMachine::new(config.network.genesis.clone()));
+    let damaged = consensus::damaged(&config.data);
     let handle = tokio::task::spawn_blocking(move || consensus::start(node, machine)).await??;
     let (stop_sender, stop) = watch::channel(false);
     let result = async {
@@ -87,7 +88,8 @@ pub async fn run_on(
         let mut serving = tokio::spawn(serve(listener, router(app), stop));
         let result = tokio::select! {
             () = shutdown => Ok(()),
-            () = handle.ended() => Err(anyhow::anyhow!("consensus has ended; see the log above")),
+            () = handle.ended() => Err(anyhow::anyhow!("consensus has ended: see the log above")
+                .context(damaged)),
             _ = &mut serving => Err(anyhow::anyhow!("the API has stopped")),
             indexed = &mut indexing => match indexed {
                 Ok(Err(error)) => Err(error.context("the index has stopped")),

@@ -11,6 +11,7 @@ use std::sync::RwLock;
 use anyhow::{Context, Result};
 use borsh::BorshDeserialize;
 use consensus::Record;
+use consensus::open_database;
 use ledger::{Event, Outcome};
 use light::Header;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
@@ -111,10 +112,7 @@ impl Index {
             }
             std::fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
         }
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .with_context(|| format!("make {}", path.display()))?;
+        let database = open_database(path, CACHE_BYTES)?;
         let write = database.begin_write()?;
         write.open_table(TRANSACTIONS)?;
         write.open_table(RECEIPTS)?;
@@ -130,9 +128,7 @@ impl Index {
     }
 
     fn open_existing(path: &Path, network: Digest, head: u64) -> Result<Option<Self>> {
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)?;
+        let database = open_database(path, CACHE_BYTES)?;
         let read = database.begin_read()?;
         let same = read.open_table(NETWORK)?.get("network")?;
         let table = read.open_table(REACHED)?;
