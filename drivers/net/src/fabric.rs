@@ -246,7 +246,7 @@ impl Fabric {
         let mut inners = Vec::new();
         for (at, (key, net)) in nets.iter().enumerate() {
             self.serve(inner, key, *net).await?;
-            let address = self.free_address(&inner.known, net.number)?;
+            let address = self.free_address(&inner.known, net.number, &request.former)?;
             inner.known.serial += 1;
             let serial = inner.known.serial;
             let host_name = format!("r{}v{serial}", self.config.tag);
@@ -298,22 +298,27 @@ impl Fabric {
         Ok(attachment)
     }
 
-    /// Not the one that was free last: others may still remember it.
-    fn free_address(&self, known: &Known, number: u8) -> Result<Ipv4Addr, NetError> {
+    /// A former one, else not the one that was free last: others may still remember it.
+    fn free_address(
+        &self,
+        known: &Known,
+        number: u8,
+        former: &[Ipv4Addr],
+    ) -> Result<Ipv4Addr, NetError> {
         let interfaces = known.attachments.values().flat_map(|a| &a.interfaces);
         let mut taken: BTreeSet<Ipv4Addr> = interfaces.map(|i| i.address).collect();
         taken.extend(known.aliases.iter().map(|a| a.address));
+        let here = |a: &Ipv4Addr| *a == self.address(number, a.octets()[3].clamp(2, 254));
         // 2 to 254.
-        (0..253)
-            .map(|n| self.address(number, ((known.serial + n) % 253) as u8 + 2))
-            .find(|a| !taken.contains(a))
-            .ok_or_else(|| {
-                NetError::new(
-                    "attach a container",
-                    "its network has 253 here already",
-                    "Use more hosts",
-                )
-            })
+        let others = (0..253).map(|n| self.address(number, ((known.serial + n) % 253) as u8 + 2));
+        let all = former.iter().copied().filter(here).chain(others);
+        all.into_iter().find(|a| !taken.contains(a)).ok_or_else(|| {
+            NetError::new(
+                "attach a container",
+                "its network has 253 here already",
+                "Use more hosts",
+            )
+        })
     }
 
     /// Blocks for some milliseconds.
@@ -419,7 +424,7 @@ impl Fabric {
                 continue;
             };
             known.serial += 1;
-            match self.free_address(known, net.number) {
+            match self.free_address(known, net.number, &[]) {
                 Ok(address) => known.aliases.push(Alias {
                     network: network.clone(),
                     replica: *replica,

@@ -6,6 +6,7 @@ mod network;
 mod dns;
 mod fabric;
 mod firewall;
+mod hindrance;
 mod link;
 mod pool;
 mod ready;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use hindrance::hindrances;
 pub use network::{Network, NetworkConfig};
 
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,9 @@ pub struct AttachRequest {
     pub container: String,
     /// Networks with their `internal` flag; the first carries the default route.
     pub networks: Vec<(NetworkKey, bool)>,
+    /// Addresses that its predecessor had: it gets them again where they are free, so that
+    /// who knows only those still reaches it.
+    pub former: Vec<Ipv4Addr>,
     /// Each way, kilobits per second; both together over all networks is not limited.
     pub bandwidth_kbps: u32,
 }

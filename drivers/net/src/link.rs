@@ -20,10 +20,16 @@ use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::NetError;
 
-const NEXT: &str = "Look at the kernel's log; restart the host agent to make its networks anew";
-
 fn failed(operation: &str, why: impl ToString) -> NetError {
-    NetError::new(operation, why, NEXT)
+    let why = why.to_string();
+    let next = if why.contains("not permitted") || why.contains("EPERM") {
+        "Run the host agent as root: it needs CAP_NET_ADMIN and CAP_SYS_ADMIN"
+    } else if why.contains("not supported") || why.contains("EOPNOTSUPP") {
+        "Load the kernel's modules: modprobe -a bridge veth sch_tbf"
+    } else {
+        "Look at the kernel's log; restart the host agent to make its networks anew"
+    };
+    NetError::new(operation, why, next)
 }
 
 pub async fn index(handle: &Handle, name: &str) -> Result<Option<u32>, NetError> {

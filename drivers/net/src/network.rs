@@ -42,6 +42,7 @@ impl Network {
         let request = AttachRequest {
             container: "probe".into(),
             networks: vec![(key, false)],
+            former: Vec::new(),
             bandwidth_kbps: 10_000,
         };
         let forward = "/proc/sys/net/ipv4/ip_forward";

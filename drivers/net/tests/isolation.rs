@@ -120,6 +120,29 @@ fn network_end<'a>(network: &net::NetworkKey, all: &[&'a Attachment]) -> &'a Att
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_keeps_the_address_if_it_is_free() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let network = Network::open(config(folder.path(), "t7"))
+        .await
+        .expect("opens");
+    let shop = key("d-1", "default");
+    let first = attach(&network, "a1-1", &[(shop.clone(), false)]).await;
+    let address = first.interfaces[0].address;
+    let again = |container: &str| net::AttachRequest {
+        container: container.into(),
+        networks: vec![(shop.clone(), false)],
+        former: vec![address, "192.0.2.1".parse().expect("an address")],
+        bandwidth_kbps: 10_000,
+    };
+    let beside = network.attach(&again("a2-1")).await.expect("attached");
+    assert_ne!(beside.interfaces[0].address, address, "it is taken");
+    network.detach("a1-1").await.expect("detached");
+    let after = network.attach(&again("a1-2")).await.expect("attached");
+    assert_eq!(after.interfaces[0].address, address);
+    network.close(true).await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_way_out() {
     let folder = tempfile::tempdir().expect("a folder");
     let network = Network::open(config(folder.path(), "t3"))

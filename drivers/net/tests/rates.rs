@@ -23,6 +23,7 @@ async fn bandwidth_holds_each_way() {
     let fast = AttachRequest {
         container: "fast".into(),
         networks: vec![(shop, false)],
+        former: Vec::new(),
         bandwidth_kbps: 1_000_000,
     };
     let fast = network.attach(&fast).await.expect("attached");

@@ -75,6 +75,7 @@ pub async fn attach(
     let request = AttachRequest {
         container: container.into(),
         networks: networks.to_vec(),
+        former: Vec::new(),
         bandwidth_kbps: 40_000,
     };
     network.attach(&request).await.expect("attached")
