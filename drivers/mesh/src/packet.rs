@@ -36,11 +36,12 @@ fn header(packet: &[u8]) -> Option<usize> {
     (first >> 4 == 4 && length >= HEADER && packet.len() >= length).then_some(length)
 }
 
-/// Where the payload begins, if `packet` is one whole IPv4 packet and no more.
+/// Where the payload begins, if `packet` is one whole IPv4 packet and no more. Options that
+/// would lead it elsewhere are not carried, nor are any others.
 fn whole(packet: &[u8]) -> Option<usize> {
     let length = header(packet)?;
     let total = usize::from(number(packet, 2)?);
-    (total == packet.len() && total >= length).then_some(length)
+    (total == packet.len() && length == HEADER).then_some(length)
 }
 
 fn is_first_fragment(packet: &[u8]) -> bool {

@@ -133,6 +133,14 @@ fn segments_are_clamped_when_a_connection_begins() {
 }
 
 #[test]
+fn no_routes_are_taken_from_packets() {
+    let mut routed = packet(UDP, vec![131, 7, 4, 10, 0, 0, 1, 0]);
+    routed[0] = 0x47;
+    assert_eq!(ends(&routed), None);
+    assert!(!rewrite(&mut routed, Ends { from: C, to: D }));
+}
+
+#[test]
 fn any_bytes_at_all_may_come() {
     let mut seed = 7u64;
     let mut next = || {
