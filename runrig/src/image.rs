@@ -22,7 +22,7 @@ const LISTED_MAX: usize = 1_000;
 
 #[derive(Subcommand, Debug)]
 #[command(
-    before_help = "Examples:\n  docker save web:1 | runrig image load -\n  runrig image load web.tar --name web:1\n  runrig image push ghcr.io/acme/web:1\n  runrig image ls"
+    before_help = "Examples:\n  docker save web:1 | runrig image load -\n  runrig image load web.tar --name web:1\n  runrig image push ghcr.io/acme/web:1\n  runrig image ls\n  runrig image password | docker login 127.0.0.1:8700 -u ACCOUNT --password-stdin"
 )]
 pub enum Image {
     /// Put images of an OCI layout, an OCI archive or a docker archive into the network's registry
@@ -32,6 +32,8 @@ pub enum Image {
     /// Your images in the network's registry
     #[command(alias = "list")]
     Ls,
+    /// A password for docker, podman, skopeo and others at the network's registry
+    Password(Password),
 }
 
 #[derive(Args, Debug)]
@@ -50,6 +52,13 @@ pub struct Push {
     /// name:tag in the network's registry; its own if not said
     #[arg(long)]
     name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Password {
+    /// Good for so long; nothing takes it back before
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=api::RegistryLogin::DAYS_MAX))]
+    days: u64,
 }
 
 impl From<ImageError> for Failure {
@@ -110,8 +119,16 @@ fn own_reference(account: AccountId, reference: &str) -> Result<Option<String>> 
     }))
 }
 
+/// Other clients call the network's registry by the gateway's address; hosts know it by name.
+fn by_name(url: &str, reference: &str) -> Option<String> {
+    let rest = reference.strip_prefix(authority(url))?.strip_prefix('/')?;
+    Some(format!("{NETWORK_REGISTRY}/{rest}"))
+}
+
 /// The digest behind a reference now.
 pub async fn resolve(session: &Session, reference: &str) -> Result<ImageRef> {
+    let named = by_name(session.client.url(), reference);
+    let reference = named.as_deref().unwrap_or(reference);
     let account = session.account()?;
     let open = access(session, Credentials::default());
     if let Some(own) = own_reference(account, reference)? {
@@ -193,7 +210,83 @@ pub async fn run(session: &Session, command: &Image, json: bool) -> Result {
             Ok(())
         }
         Image::Ls => list(session, json).await,
+        Image::Password(args) => password(session, args, json),
     }
+}
+
+#[derive(Serialize)]
+struct Login<'a> {
+    registry: &'a str,
+    user: String,
+    password: String,
+}
+
+fn password(session: &Session, args: &Password, json: bool) -> Result {
+    let key = session.key()?;
+    let login = api::RegistryLogin::sign(&key, units::now_ms() / 1_000, args.days);
+    let login = Login {
+        registry: authority(session.client.url()),
+        user: AccountId::of(&key.public()).to_string(),
+        password: login.to_string(),
+    };
+    if json {
+        output::json(&login);
+        return Ok(());
+    }
+    output::say(format!(
+        "good for {} days: docker login {} -u {} --password-stdin; then name images {}/{}/NAME:TAG",
+        args.days, login.registry, login.user, login.registry, login.user
+    ));
+    output::data(login.password);
+    Ok(())
+}
+
+#[derive(Args, Debug)]
+pub struct HostImages {
+    /// The host's --data; that of the first host of `runrig dev` is host-1 in its data
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+/// Reads the folder: the host need not run.
+pub fn of_host(args: &HostImages, json: bool) -> Result {
+    let store = args.data.join("images");
+    if !store.is_dir() {
+        return Err(Failure::usage(
+            format!("no host keeps its state in {}", args.data.display()),
+            "there is no folder \"images\" in it",
+            "Name the folder that `runrig host join` was given as --data.",
+        ));
+    }
+    let images = images::list(&store);
+    if json {
+        output::json(&images);
+        return Ok(());
+    }
+    let now = units::now_ms();
+    let rows: Vec<Vec<String>> = images
+        .iter()
+        .map(|image| {
+            vec![
+                image.reference.clone(),
+                image.digest.to_string().chars().take(19).collect(),
+                units::bytes(image.bytes),
+                format!("{} ago", units::age(now.saturating_sub(image.used_ms))),
+            ]
+        })
+        .collect();
+    output::data(output::table(
+        &["IMAGE", "DIGEST", "SIZE", "USED"],
+        &rows,
+        &[2],
+    ));
+    Ok(())
+}
+
+/// `http://127.0.0.1:8700/` → `127.0.0.1:8700`.
+fn authority(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
 }
 
 async fn load_file(session: &Session, load: &Load, json: bool) -> Result {
@@ -320,5 +413,15 @@ mod tests {
         );
         assert_eq!(target("acme/web"), Ok(("acme/web".into(), "latest".into())));
         assert!(target("Not A Name").is_err());
+        let url = "http://127.0.0.1:8700";
+        for (reference, expected) in [
+            ("127.0.0.1:8700/ab/web:1", Some("registry.runrig/ab/web:1")),
+            ("127.0.0.1:87001/ab/web:1", None),
+            ("127.0.0.1:8700", None),
+            ("web", None),
+        ] {
+            let expected = expected.map(str::to_string);
+            assert_eq!(by_name(url, reference), expected, "{reference}");
+        }
     }
 }

@@ -242,6 +242,8 @@ enum Host {
     Ls,
     /// One host, by name or id
     Show { host: String },
+    /// The images that a host of this machine keeps
+    Images(image::HostImages),
     /// Move everything away from a host, and let nothing new come
     Drain(drain::Drain),
 }
@@ -406,6 +408,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Image(args) => done(ask(globals, async |s| image::run(s, args, json).await)),
         Command::Host(Host::Join(args)) => done(host_join::run(args)),
         Command::Host(Host::Ls) => done(ask(globals, async |s| chain::host_ls(s, json).await)),
+        Command::Host(Host::Images(args)) => done(image::of_host(args, json)),
         Command::Host(Host::Show { host }) => {
             done(ask(globals, async |s| chain::host_show(s, host).await))
         }

@@ -97,16 +97,23 @@ impl GatewayRun {
 
 #[derive(Args, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig registry run --data ./registry --listen 127.0.0.1:8701"
+    before_help = "Examples:\n  runrig registry run --data ./registry --network ./net/network.json"
 )]
 pub struct RegistryRun {
     #[arg(long)]
     data: PathBuf,
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8701")]
     listen: SocketAddr,
+    /// network.json, or the URL of a gateway or validator: only accounts of this network may
+    /// write; any key may if not said
+    #[arg(long)]
+    network: Option<String>,
     /// Refuse larger blobs
     #[arg(long, default_value = "20g", value_parser = crate::units::size)]
     blob_max: u64,
+    /// Refuse more from an account whose repositories take this together
+    #[arg(long, default_value = "50g", value_parser = crate::units::size)]
+    account_max: u64,
     /// Refuse uploads when the disk has less than this left
     #[arg(long, default_value = "1g", value_parser = crate::units::size)]
     disk_min: u64,
@@ -232,7 +239,12 @@ pub fn registry(args: &RegistryRun) -> Result {
     let config = registry::Config {
         data: args.data.clone(),
         listen: args.listen,
+        network: match &args.network {
+            Some(network) => validators_of(network)?,
+            None => Vec::new(),
+        },
         blob_bytes_max: args.blob_max,
+        account_bytes_max: args.account_max,
         disk_bytes_min: args.disk_min,
     };
     foreground(|asked| registry::run(config, asked))

@@ -24,12 +24,14 @@
 mod auth;
 mod endpoint;
 mod figures;
+mod login;
 mod openapi;
 mod view;
 
 pub use auth::{AuthError, RequestAuth};
 pub use endpoint::{Body, Endpoint, Method, Role, endpoints, paths_of};
 pub use figures::{Gauge, PROMETHEUS, prometheus};
+pub use login::{LoginError, RegistryLogin};
 pub use openapi::openapi;
 pub use view::*;
 

@@ -166,13 +166,11 @@ impl Client {
                         continue;
                     }
                     code @ (429 | 503) => {
-                        let asked = retry_after(&response);
-                        let wait = asked.unwrap_or(pause);
-                        let limited = code == 429 || asked.is_some();
+                        let wait = retry_after(&response).unwrap_or(pause);
                         if last || wait > WAIT_MAX {
-                            return Err(match limited {
-                                true => self.limited(place, wait),
-                                false => refusal(place, response).await,
+                            return Err(match code {
+                                429 => self.limited(place, wait),
+                                _ => refusal(place, response).await,
                             });
                         }
                         wait

@@ -197,6 +197,7 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
     let registry = {
         let mut args = words(&format!("registry run --listen {} --data", layout.registry));
         args.push(text(&data.join("registry")));
+        args.extend(["--network".into(), text(&network_file)]);
         role("registry".into(), args, None)
     };
     let gateway = {

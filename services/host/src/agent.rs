@@ -19,7 +19,7 @@ use crate::machine::{machine_digest, machine_resources, now_ms};
 use crate::neighbours::Neighbours;
 use crate::shared::Shared;
 use crate::worker::Worker;
-use crate::{fence, http, neighbours, reporter};
+use crate::{fence, http, neighbours, reporter, room};
 
 /// Runs until `shutdown`. Errors say what the machine lacks, before anything is offered.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
@@ -95,6 +95,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             let shared = shared.clone();
             async move {
                 reporter::usage(shared).await;
+            }
+        }),
+        tokio::spawn({
+            let shared = shared.clone();
+            async move {
+                room::keep(shared).await;
             }
         }),
         tokio::spawn({

@@ -29,6 +29,7 @@ mod neighbours;
 mod policy;
 mod prepare;
 mod reporter;
+mod room;
 mod shared;
 mod volume;
 mod worker;

@@ -1,38 +1,56 @@
-//! The distribution API.
+//! The distribution API: from a request to what answers it.
+//!
+//! | asked for | who may |
+//! |---|---|
+//! | a blob, a manifest by digest, what refers to one | all |
+//! | a manifest by tag, tags, repositories | the account in front of the name |
+//! | anything that changes something | that account, if it exists on the ledger |
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use api::RequestAuth;
+use api::{Gauge, PROMETHEUS};
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
 use serde_json::json;
-use tokio::io::{AsyncSeekExt, AsyncWriteExt};
-use tokio::sync::Semaphore;
-use tokio_util::io::ReaderStream;
-use types::Digest;
+use types::{AccountId, Digest};
 
-use crate::Config;
+use crate::accounts::Accounts;
+use crate::answer::{Answer, Refused, disk, refused};
 use crate::keep::Keep;
+use crate::limits::{ORPHAN_AGE, ORPHANS_SWEPT_EVERY, UPLOAD_IDLE, UPLOADS_SWEPT_EVERY};
+use crate::login::{self, Tokens};
+use crate::manifests::small_body;
+use crate::route::Asked;
+use crate::uploads::Uploads;
+use crate::{Config, serve};
 
-const MANIFEST_MAX: usize = 4 << 20;
-const UPLOADS_MAX: usize = 32;
-const NAME_MAX: usize = 200;
+const FORM_BYTES_MAX: usize = 16 << 10;
 
-struct Registry {
-    keep: Keep,
-    config: Config,
-    next: AtomicU64,
-    uploads: Semaphore,
+pub struct Registry {
+    pub keep: Arc<Keep>,
+    pub config: Config,
+    pub uploads: Uploads,
+    tokens: Tokens,
+    accounts: Accounts,
 }
 
-type App = Arc<Registry>;
+/// Names and values of a query, decoded.
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn of(uri: &Uri) -> Self {
+        let pairs = axum::extract::Query::try_from_uri(uri);
+        Self(pairs.map_or(Vec::new(), |axum::extract::Query(pairs)| pairs))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
 
 /// Runs until `shutdown`.
 pub async fn run(
@@ -42,468 +60,88 @@ pub async fn run(
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("listen on {}; choose another with --listen", config.listen))?;
-    let router = router(config)?;
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown)
-        .await
-        .context("the registry has stopped")
+    let registry = open(config)?;
+    let sweeper = tokio::spawn(sweep(registry.clone()));
+    serve::serve(listener, routed(registry), shutdown).await;
+    sweeper.abort();
+    Ok(())
 }
 
-pub fn router(config: Config) -> Result<Router> {
+pub fn open(config: Config) -> Result<Arc<Registry>> {
     let keep =
         Keep::open(&config.data).with_context(|| format!("open {}", config.data.display()))?;
-    keep.forget_abandoned()?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_micros() as u64);
-    let app = Arc::new(Registry {
-        keep,
+    Ok(Arc::new(Registry {
+        keep: Arc::new(keep),
+        uploads: Uploads::default(),
+        tokens: Tokens::new(),
+        accounts: Accounts::new(&config.network)?,
         config,
-        next: AtomicU64::new(now),
-        uploads: Semaphore::new(UPLOADS_MAX),
-    });
-    Ok(Router::new()
+    }))
+}
+
+pub fn routed(registry: Arc<Registry>) -> Router {
+    Router::new()
         .fallback(answer)
         .layer(DefaultBodyLimit::disable())
-        .with_state(app))
+        .with_state(registry)
 }
 
-struct Refused(StatusCode, &'static str, String);
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let body = json!({ "errors": [{ "code": self.1, "message": self.2 }] });
-        (
-            self.0,
-            [("content-type", "application/json")],
-            body.to_string(),
-        )
-            .into_response()
+/// Lets go of what was begun and left.
+async fn sweep(registry: Arc<Registry>) {
+    let mut uploads = tokio::time::interval(UPLOADS_SWEPT_EVERY);
+    let mut orphans = tokio::time::interval(ORPHANS_SWEPT_EVERY);
+    loop {
+        tokio::select! {
+            _ = uploads.tick() => registry.uploads.sweep(UPLOAD_IDLE),
+            _ = orphans.tick() => match registry.keep.run(|keep| keep.sweep(ORPHAN_AGE)).await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "blobs that no manifest names are gone"),
+                Err(error) => tracing::error!(%error, "old blobs cannot be swept"),
+            }
+        }
     }
 }
 
-fn refused(code: u16, name: &'static str, why: impl ToString) -> Refused {
-    let code = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_REQUEST);
-    Refused(code, name, why.to_string())
-}
-
-fn disk(error: std::io::Error) -> Refused {
-    tracing::error!(%error, "the registry's disk");
-    refused(500, "UNKNOWN", "the registry's disk failed")
-}
-
-type Answer = Result<Response, Refused>;
-
-/// What a path is about.
-enum Asked<'a> {
-    Ping,
-    /// Ours: names of an account's repositories.
-    Catalogue(&'a str),
-    Blob(&'a str),
-    Uploads(&'a str),
-    Upload(&'a str, u64),
-    Manifest(&'a str, &'a str),
-    Tags(&'a str),
-    Referrers,
-}
-
-fn asked(path: &str) -> Option<Asked<'_>> {
-    let path = path.strip_prefix("/v2")?;
-    if path.is_empty() || path == "/" {
-        return Some(Asked::Ping);
-    }
-    let path = path.strip_prefix('/')?;
-    if let Some(account) = path.strip_prefix("_accounts/") {
-        return is_name(account).then_some(Asked::Catalogue(account));
-    }
-    let split = |word: &str| path.rsplit_once(word).filter(|(name, _)| is_name(name));
-    if let Some((name, rest)) = split("/blobs/uploads/") {
-        return match rest {
-            "" => Some(Asked::Uploads(name)),
-            id => id.parse().ok().map(|id| Asked::Upload(name, id)),
-        };
-    }
-    if let Some(name) = path.strip_suffix("/blobs/uploads").filter(|n| is_name(n)) {
-        return Some(Asked::Uploads(name));
-    }
-    if let Some(name) = path.strip_suffix("/tags/list").filter(|n| is_name(n)) {
-        return Some(Asked::Tags(name));
-    }
-    if let Some((_, digest)) = split("/blobs/") {
-        return Some(Asked::Blob(digest));
-    }
-    if split("/referrers/").is_some() {
-        return Some(Asked::Referrers);
-    }
-    split("/manifests/").map(|(name, at)| Asked::Manifest(name, at))
-}
-
-/// Lower-case parts between slashes; none begins with a dot or an underscore.
-fn is_name(name: &str) -> bool {
-    name.len() <= NAME_MAX
-        && name.split('/').all(|part| {
-            part.bytes()
-                .next()
-                .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
-        })
-}
-
-fn is_tag(tag: &str) -> bool {
-    !tag.is_empty()
-        && tag.len() <= 128
-        && !tag.starts_with(['.', '-'])
-        && tag
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-        && !tag.ends_with(".writing")
-}
-
-async fn answer(State(app): State<App>, request: Request) -> Response {
-    match dispatch(&app, request).await {
-        Ok(response) | Err(response) => response,
-    }
-}
-
-async fn dispatch(app: &Registry, request: Request) -> Result<Response, Response> {
+async fn answer(State(registry): State<Arc<Registry>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_string();
-    let query = parts.uri.query().unwrap_or_default().to_string();
-    let full = parts
-        .uri
-        .path_and_query()
-        .map_or(path.clone(), ToString::to_string);
-    let Some(asked) = asked(&path) else {
-        return Err(refused(404, "NAME_UNKNOWN", "there is nothing here").into_response());
+    let asked = Asked::parse(&path);
+    let repository = asked.as_ref().and_then(Asked::repository);
+    let done = match &asked {
+        Some(asked) => {
+            let request = Request::from_parts(parts.clone(), body);
+            registry.dispatch(asked, request).await
+        }
+        None => Err(refused(404, "NAME_UNKNOWN", "there is nothing here")),
     };
-    let method = parts.method;
-    let headers = &parts.headers;
-    let owned = |name: &str| owner(&method, &full, headers, name);
-    let done = match (&asked, method.as_str()) {
-        (Asked::Ping, "GET" | "HEAD") => Ok("{}".into_response()),
-        (Asked::Catalogue(account), "GET") => match owned(account) {
-            Ok(()) => Ok(
-                axum::Json(json!({ "repositories": app.keep.repositories(account) }))
-                    .into_response(),
-            ),
-            Err(refused) => Err(refused),
-        },
-        (Asked::Blob(digest), "GET" | "HEAD") => {
-            app.blob(digest, headers, method == Method::HEAD).await
-        }
-        (Asked::Uploads(name), "POST") => match owned(name) {
-            Ok(()) => app.begin(name, &query, body).await,
-            Err(refused) => Err(refused),
-        },
-        (Asked::Upload(name, id), "PATCH") => match owned(name) {
-            Ok(()) => app.go_on(name, *id, body).await,
-            Err(refused) => Err(refused),
-        },
-        (Asked::Upload(name, id), "PUT") => match owned(name) {
-            Ok(()) => app.complete(name, *id, &query, body).await,
-            Err(refused) => Err(refused),
-        },
-        (Asked::Manifest(name, at), "GET" | "HEAD") => {
-            let open = at.parse::<Digest>().is_ok();
-            match if open { Ok(()) } else { owned(name) } {
-                Ok(()) => app.manifest(name, at, method == Method::HEAD).await,
-                Err(refused) => Err(refused),
-            }
-        }
-        (Asked::Manifest(name, at), "PUT") => match owned(name) {
-            Ok(()) => app.put_manifest(name, at, headers, body).await,
-            Err(refused) => Err(refused),
-        },
-        (Asked::Manifest(name, tag), "DELETE") => match owned(name) {
-            Ok(()) => match app.keep.untag(name, tag).await {
-                Ok(()) => Ok(StatusCode::ACCEPTED.into_response()),
-                Err(_) => Err(refused(404, "MANIFEST_UNKNOWN", "there is no such tag")),
-            },
-            Err(refused) => Err(refused),
-        },
-        (Asked::Tags(name), "GET") => match owned(name) {
-            Ok(()) => match app.keep.tags(name) {
-                Some(tags) => Ok(axum::Json(json!({ "name": name, "tags": tags })).into_response()),
-                None => Err(refused(404, "NAME_UNKNOWN", "there is no such repository")),
-            },
-            Err(refused) => Err(refused),
-        },
-        (Asked::Referrers, "GET") => {
-            let index = json!({ "schemaVersion": 2,
-                "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [] });
-            let kind = [("content-type", "application/vnd.oci.image.index.v1+json")];
-            Ok((kind, index.to_string()).into_response())
-        }
-        _ => Err(refused(
-            405,
-            "UNSUPPORTED",
-            "this method is not for this path",
-        )),
+    let mut response = match done {
+        Ok(response) => response,
+        Err(refused) if refused.status == StatusCode::UNAUTHORIZED => refused
+            .with(
+                "www-authenticate",
+                login::challenge(&parts.headers, repository),
+            )
+            .into_response(),
+        Err(refused) => refused.into_response(),
     };
-    done.map_err(IntoResponse::into_response)
+    if let Ok(value) = "registry/2.0".parse() {
+        response
+            .headers_mut()
+            .insert("docker-distribution-api-version", value);
+    }
+    response
 }
 
-/// The account in front of a repository's name must have signed the request.
-fn owner(method: &Method, path: &str, headers: &HeaderMap, name: &str) -> Result<(), Refused> {
-    let header = headers
-        .get(RequestAuth::HEADER)
-        .and_then(|v| v.to_str().ok());
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as u64);
-    let account = RequestAuth::check(header, method.as_str(), path, now)
-        .map_err(|e| refused(401, "UNAUTHORIZED", e))?;
-    if name.split('/').next() == Some(account.to_string().as_str()) {
-        return Ok(());
-    }
-    Err(refused(
-        403,
-        "DENIED",
-        "the repository belongs to another account",
-    ))
-}
-
-fn wanted_digest(query: &str) -> Result<Option<Digest>, Refused> {
-    let Some(text) = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("digest="))
-    else {
-        return Ok(None);
-    };
-    text.replace("%3A", ":")
-        .replace("%3a", ":")
-        .parse()
-        .map(Some)
-        .map_err(|e: types::DigestError| refused(400, "DIGEST_INVALID", e))
-}
-
-impl Registry {
-    async fn blob(&self, digest: &str, headers: &HeaderMap, head: bool) -> Answer {
-        let digest: Digest = digest
-            .parse()
-            .map_err(|e: types::DigestError| refused(400, "DIGEST_INVALID", e))?;
-        let mut file = tokio::fs::File::open(self.keep.blob(&digest))
-            .await
-            .map_err(|_| refused(404, "BLOB_UNKNOWN", "there is no such blob"))?;
-        let size = file.metadata().await.map_err(disk)?.len();
-        let (from, to, code) = match range(headers, size) {
-            Some(Some((from, to))) => (from, to, StatusCode::PARTIAL_CONTENT),
-            Some(None) => return Err(refused(416, "UNSUPPORTED", "no such range")),
-            None => (0, size, StatusCode::OK),
-        };
-        file.seek(std::io::SeekFrom::Start(from))
-            .await
-            .map_err(disk)?;
-        let mut response = Response::builder()
-            .status(code)
-            .header("content-type", "application/octet-stream")
-            .header("accept-ranges", "bytes")
-            .header("docker-content-digest", digest.to_string())
-            .header("content-length", to - from);
-        if code == StatusCode::PARTIAL_CONTENT {
-            response = response.header("content-range", format!("bytes {from}-{}/{size}", to - 1));
-        }
-        let body = if head {
-            Body::empty()
-        } else {
-            let limited = tokio::io::AsyncReadExt::take(file, to - from);
-            Body::from_stream(ReaderStream::with_capacity(limited, 1 << 17))
-        };
-        response.body(body).map_err(|e| refused(500, "UNKNOWN", e))
-    }
-
-    /// All at once if the digest is told, else step by step.
-    async fn begin(&self, name: &str, query: &str, body: Body) -> Answer {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let path = self.keep.upload(id);
-        tokio::fs::File::create(&path).await.map_err(disk)?;
-        if let Some(digest) = wanted_digest(query)? {
-            self.append(id, body).await?;
-            return self.publish(name, id, &digest).await;
-        }
-        if let Some(digest) = query.split('&').find_map(|p| p.strip_prefix("mount=")) {
-            let known = digest
-                .replace("%3A", ":")
-                .replace("%3a", ":")
-                .parse::<Digest>();
-            if let Ok(digest) = known.as_ref().map(|d| d.to_owned())
-                && self.keep.blob(&digest).exists()
-            {
-                let _ = tokio::fs::remove_file(&path).await;
-                return Ok(created(name, &digest, "blobs"));
-            }
-        }
-        Ok(under_way(StatusCode::ACCEPTED, name, id, 0))
-    }
-
-    async fn append(&self, id: u64, body: Body) -> Result<u64, Refused> {
-        let _place = self
-            .uploads
-            .try_acquire()
-            .map_err(|_| refused(429, "TOOMANYREQUESTS", "too many uploads at once"))?;
-        let path = self.keep.upload(id);
-        let mut file = tokio::fs::OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .await
-            .map_err(|_| refused(404, "BLOB_UPLOAD_UNKNOWN", "there is no such upload"))?;
-        let mut bytes = file.metadata().await.map_err(disk)?.len();
-        let mut checked = 0;
-        let mut stream = body.into_data_stream();
-        loop {
-            let next = tokio::time::timeout(Duration::from_secs(60), stream.next()).await;
-            let Some(chunk) =
-                next.map_err(|_| refused(408, "BLOB_UPLOAD_INVALID", "nothing came for a minute"))?
-            else {
-                break;
-            };
-            let chunk: Bytes = chunk.map_err(|e| refused(400, "BLOB_UPLOAD_INVALID", e))?;
-            bytes += chunk.len() as u64;
-            if bytes > self.config.blob_bytes_max {
-                let _ = tokio::fs::remove_file(&path).await;
-                let most = self.config.blob_bytes_max;
-                return Err(refused(
-                    413,
-                    "SIZE_INVALID",
-                    format!("a blob has at most {most} bytes"),
-                ));
-            }
-            if bytes / (64 << 20) >= checked {
-                checked = bytes / (64 << 20) + 1;
-                if self.keep.free() < self.config.disk_bytes_min {
-                    let _ = tokio::fs::remove_file(&path).await;
-                    return Err(refused(
-                        507,
-                        "UNSUPPORTED",
-                        "the registry's disk is nearly full",
-                    ));
-                }
-            }
-            file.write_all(&chunk).await.map_err(disk)?;
-        }
-        file.flush().await.map_err(disk)?;
-        Ok(bytes)
-    }
-
-    async fn go_on(&self, name: &str, id: u64, body: Body) -> Answer {
-        let bytes = self.append(id, body).await?;
-        Ok(under_way(StatusCode::ACCEPTED, name, id, bytes))
-    }
-
-    async fn complete(&self, name: &str, id: u64, query: &str, body: Body) -> Answer {
-        let digest = wanted_digest(query)?
-            .ok_or_else(|| refused(400, "DIGEST_INVALID", "say which: ?digest=sha256:…"))?;
-        self.append(id, body).await?;
-        self.publish(name, id, &digest).await
-    }
-
-    async fn publish(&self, name: &str, id: u64, digest: &Digest) -> Answer {
-        let whole = self
-            .keep
-            .finish(&self.keep.upload(id), digest)
-            .await
-            .map_err(disk)?;
-        if !whole {
-            let why = "the bytes are not what the digest says";
-            return Err(refused(400, "DIGEST_INVALID", why));
-        }
-        Ok(created(name, digest, "blobs"))
-    }
-
-    async fn manifest(&self, name: &str, at: &str, head: bool) -> Answer {
-        let unknown = || refused(404, "MANIFEST_UNKNOWN", "there is no such manifest");
-        let digest = match at.parse::<Digest>() {
-            Ok(digest) => digest,
-            Err(_) if is_tag(at) => self.keep.tag(name, at).await.ok_or_else(unknown)?,
-            Err(_) => return Err(refused(400, "TAG_INVALID", "that is no tag")),
-        };
-        let (kind, bytes) = self
-            .keep
-            .manifest(name, &digest)
-            .await
-            .ok_or_else(unknown)?;
-        Response::builder()
-            .header("content-type", kind)
-            .header("docker-content-digest", digest.to_string())
-            .header("content-length", bytes.len())
-            .body(if head { Body::empty() } else { bytes.into() })
-            .map_err(|e| refused(500, "UNKNOWN", e))
-    }
-
-    async fn put_manifest(&self, name: &str, at: &str, headers: &HeaderMap, body: Body) -> Answer {
-        let bytes = axum::body::to_bytes(body, MANIFEST_MAX)
-            .await
-            .map_err(|_| refused(413, "SIZE_INVALID", "a manifest has at most 4 MiB"))?;
-        let parsed: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|e| refused(400, "MANIFEST_INVALID", e))?;
-        let named = parsed["layers"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .chain(parsed["config"].is_object().then_some(&parsed["config"]));
-        for blob in named {
-            let digest = blob["digest"]
-                .as_str()
-                .and_then(|d| d.parse::<Digest>().ok());
-            if !digest.is_some_and(|d| self.keep.blob(&d).exists()) {
-                return Err(refused(
-                    400,
-                    "MANIFEST_BLOB_UNKNOWN",
-                    "push its blobs first",
-                ));
-            }
-        }
-        let tag = match at.parse::<Digest>() {
-            Ok(digest) if digest == Digest::of(&bytes) => None,
-            Ok(_) => {
-                return Err(refused(
-                    400,
-                    "DIGEST_INVALID",
-                    "the manifest is not what its digest says",
-                ));
-            }
-            Err(_) if is_tag(at) => Some(at),
-            Err(_) => {
-                return Err(refused(
-                    400,
-                    "TAG_INVALID",
-                    "a tag has letters, digits, . _ and -",
-                ));
-            }
-        };
-        let kind = headers
-            .get("content-type")
-            .and_then(|v| v.to_str().ok())
-            .filter(|k| k.len() < 200)
-            .unwrap_or("application/vnd.oci.image.manifest.v1+json");
-        let digest = self
-            .keep
-            .put_manifest(name, kind, &bytes, tag)
-            .await
-            .map_err(disk)?;
-        Ok(created(name, &digest, "manifests"))
+/// Errors of the disk; a limit of it is the client's to hear of.
+pub fn kept(error: std::io::Error) -> Refused {
+    match error.kind() {
+        std::io::ErrorKind::QuotaExceeded => refused(403, "DENIED", error),
+        std::io::ErrorKind::StorageFull => refused(507, "DENIED", "the registry's disk is full"),
+        _ => disk(error),
     }
 }
 
-/// `None`: no range asked. `Some(None)`: one that cannot be.
-fn range(headers: &HeaderMap, size: u64) -> Option<Option<(u64, u64)>> {
-    let text = headers
-        .get("range")?
-        .to_str()
-        .ok()?
-        .strip_prefix("bytes=")?;
-    let (from, to) = text.split_once('-')?;
-    let from: u64 = from.parse().ok()?;
-    let to = match to {
-        "" => size,
-        to => to.parse::<u64>().ok()?.saturating_add(1).min(size),
-    };
-    Some((from < to).then_some((from, to)))
-}
-
-fn created(name: &str, digest: &Digest, kind: &str) -> Response {
+pub fn created(name: &str, digest: &Digest, kind: &str) -> Response {
     let location = format!("/v2/{name}/{kind}/{digest}");
     let headers = [
         ("location", location),
@@ -512,11 +150,161 @@ fn created(name: &str, digest: &Digest, kind: &str) -> Response {
     (StatusCode::CREATED, headers).into_response()
 }
 
-fn under_way(code: StatusCode, name: &str, id: u64, bytes: u64) -> Response {
-    let headers = [
-        ("location", format!("/v2/{name}/blobs/uploads/{id}")),
-        ("docker-upload-uuid", id.to_string()),
-        ("range", format!("0-{}", bytes.saturating_sub(1))),
-    ];
-    (code, headers).into_response()
+/// Who asks, looked at only where it matters.
+struct Caller<'a> {
+    registry: &'a Registry,
+    method: &'a Method,
+    path: &'a str,
+    headers: &'a HeaderMap,
+}
+
+impl Caller<'_> {
+    fn account(&self) -> Result<AccountId, Refused> {
+        let tokens = &self.registry.tokens;
+        let caller = tokens.caller(self.method, self.path, self.headers)?;
+        caller.ok_or_else(|| {
+            let why = "say who you are: the runrig command signs, others log in with the password of `runrig image password`";
+            refused(401, "UNAUTHORIZED", why)
+        })
+    }
+
+    /// The account in front of a repository's name.
+    fn owner(&self, name: &str) -> Result<AccountId, Refused> {
+        let account = self.account()?;
+        if name.split('/').next() == Some(account.to_string().as_str()) {
+            return Ok(account);
+        }
+        let why = format!("the repository is not under your account: name it {account}/…");
+        Err(refused(403, "DENIED", why))
+    }
+
+    /// Also exists on the ledger.
+    async fn writer(&self, name: &str) -> Result<AccountId, Refused> {
+        let account = self.owner(name)?;
+        self.registry.accounts.must_exist(account).await?;
+        Ok(account)
+    }
+}
+
+impl Registry {
+    async fn dispatch(&self, asked: &Asked<'_>, request: Request) -> Answer {
+        let (parts, body) = request.into_parts();
+        let (method, headers) = (&parts.method, &parts.headers);
+        let path = parts.uri.path_and_query().map_or("", |p| p.as_str());
+        let query = Query::of(&parts.uri);
+        let caller = Caller {
+            registry: self,
+            method,
+            path,
+            headers,
+        };
+        let head = *method == Method::HEAD;
+        match (asked, method.as_str()) {
+            (Asked::Health, "GET" | "HEAD") => Ok("ok\n".into_response()),
+            (Asked::Metrics, "GET") => Ok(self.metrics()),
+            // Clients learn here how to log in, and whether they are.
+            (Asked::Ping, "GET" | "HEAD") => {
+                if !headers.contains_key("authorization") {
+                    caller.account()?;
+                }
+                self.tokens.caller(method, path, headers)?;
+                Ok(axum::Json(json!({})).into_response())
+            }
+            (Asked::Token, "GET") => self.tokens.answer(headers),
+            (Asked::Token, "POST") => {
+                let body = small_body(body, FORM_BYTES_MAX).await?;
+                let form = String::from_utf8_lossy(&body);
+                let as_query: Uri = format!("/?{form}")
+                    .parse()
+                    .map_err(|e| refused(400, "UNSUPPORTED", e))?;
+                self.tokens.answer_form(&Query::of(&as_query).0)
+            }
+            (Asked::Catalogue(account), "GET") => {
+                caller.owner(account)?;
+                let account = account.to_string();
+                let names = self.keep.run(move |keep| Ok(keep.repositories(&account)));
+                let names = names.await.map_err(disk)?;
+                Ok(axum::Json(json!({ "repositories": names })).into_response())
+            }
+            (Asked::Blob(name, digest), "GET" | "HEAD") => {
+                self.read_blob(name, digest, headers, head).await
+            }
+            (Asked::Blob(name, digest), "DELETE") => {
+                caller.writer(name).await?;
+                self.delete_blob(name, digest).await
+            }
+            (Asked::Uploads(name), "POST") => {
+                let account = caller.writer(name).await?;
+                self.begin_upload(account, name, &query, headers, body)
+                    .await
+            }
+            (Asked::Upload(name, id), "GET") => {
+                let account = caller.owner(name)?;
+                self.upload_status(account, name, id).await
+            }
+            (Asked::Upload(name, id), "PATCH") => {
+                let account = caller.writer(name).await?;
+                self.go_on(account, name, id, headers, body).await
+            }
+            (Asked::Upload(name, id), "PUT") => {
+                let account = caller.writer(name).await?;
+                self.complete(account, name, id, &query, headers, body)
+                    .await
+            }
+            (Asked::Upload(name, id), "DELETE") => {
+                let account = caller.owner(name)?;
+                self.cancel(account, name, id)
+            }
+            (Asked::Manifest(name, at), "GET" | "HEAD") => {
+                if crate::route::digest(at).is_none() {
+                    caller.owner(name)?;
+                }
+                self.read_manifest(name, at, head).await
+            }
+            (Asked::Manifest(name, at), "PUT") => {
+                let account = caller.writer(name).await?;
+                self.put_manifest(account, name, at, headers, body).await
+            }
+            (Asked::Manifest(name, at), "DELETE") => {
+                caller.writer(name).await?;
+                self.delete_manifest(name, at).await
+            }
+            (Asked::Tags(name), "GET") => {
+                caller.owner(name)?;
+                self.tags(name, &query).await
+            }
+            (Asked::Referrers(name, digest), "GET") => self.referrers(name, digest, &query).await,
+            _ => Err(refused(
+                405,
+                "UNSUPPORTED",
+                "this method is not for this path",
+            )),
+        }
+    }
+
+    fn metrics(&self) -> Response {
+        let gauges = [
+            Gauge::new(
+                "runrig_registry_uploads",
+                "Uploads under way.",
+                self.uploads.streams() as u64,
+            ),
+            Gauge::new(
+                "runrig_registry_disk_free_bytes",
+                "Bytes left on the disk.",
+                self.keep.free(),
+            ),
+            Gauge::new(
+                "runrig_registry_disk_kept_bytes",
+                "Bytes that uploads leave free.",
+                self.config.disk_bytes_min,
+            ),
+        ];
+        ([("content-type", PROMETHEUS)], api::prometheus(&gauges)).into_response()
+    }
+}
+
+/// Serves on any listener; without the sweeper, and with no end.
+pub fn router(config: Config) -> Result<Router> {
+    Ok(routed(open(config)?))
 }

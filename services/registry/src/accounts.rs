@@ -1,0 +1,61 @@
+//! Who exists on the ledger. Reading needs no ledger; writing does.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use types::AccountId;
+
+use crate::answer::{Refused, refused};
+use crate::limits::{ACCOUNTS_REMEMBERED_MAX, LEDGER_TIME};
+
+pub struct Accounts {
+    ledger: Option<sdk::Client>,
+    /// An account never goes away.
+    known: Mutex<BTreeSet<AccountId>>,
+}
+
+impl Accounts {
+    /// Without URLs every account counts as existing.
+    pub fn new(network: &[String]) -> anyhow::Result<Self> {
+        let ledger = match network {
+            [] => None,
+            urls => Some(sdk::Client::new(urls.iter().cloned())?),
+        };
+        Ok(Self {
+            ledger,
+            known: Mutex::default(),
+        })
+    }
+
+    /// The account has had credits or done something.
+    ///
+    /// Errors: it has not; the ledger does not answer (the client may try again).
+    pub async fn must_exist(&self, account: AccountId) -> Result<(), Refused> {
+        let Some(ledger) = &self.ledger else {
+            return Ok(());
+        };
+        if self.known.lock().expect("not poisoned").contains(&account) {
+            return Ok(());
+        }
+        let unavailable = |why: String| {
+            tracing::warn!(why, "the ledger cannot be asked for an account");
+            refused(503, "UNKNOWN", "the ledger does not answer").with("retry-after", "5")
+        };
+        let view = tokio::time::timeout(LEDGER_TIME, ledger.account(account))
+            .await
+            .map_err(|_| unavailable("no answer in time".into()))?
+            .map_err(|e| unavailable(e.to_string()))?;
+        if view.nonce == 0 && view.balance == types::Amount::default() {
+            let why = format!(
+                "there is no account {account} on the ledger; it begins with its first credits (`runrig wallet topup` on a test network)"
+            );
+            return Err(refused(403, "DENIED", why));
+        }
+        let mut known = self.known.lock().expect("not poisoned");
+        if known.len() >= ACCOUNTS_REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(account);
+        Ok(())
+    }
+}
