@@ -33,16 +33,19 @@ enum Name {
     Start,
     /// `runrig up` to the first HTTP answer
     Up,
+    /// Requests a second and CPU a request, beside HAProxy and nginx
+    Gateway,
     /// What a cloud costs on which nothing runs
     Idle,
 }
 
-const EACH: [Name; 6] = [
+const EACH: [Name; 7] = [
     Name::Ledger,
     Name::Finality,
     Name::Scheduler,
     Name::Start,
     Name::Up,
+    Name::Gateway,
     Name::Idle,
 ];
 
@@ -61,6 +64,7 @@ pub async fn run(args: &Bench, json: bool) -> Result {
             Name::Scheduler => bench::scheduler(rounds),
             Name::Start => bench::start(&program, rounds).await?,
             Name::Up => bench::up_to_answer(&program, rounds).await?,
+            Name::Gateway => bench::gateway(&program, rounds).await?,
             Name::Idle => bench::idle(&program, rounds).await?,
         };
         if !json {

@@ -1,37 +1,37 @@
-//! Print requests per second and CPU per request of the gateway, HAProxy and nginx; seconds,
-//! rounds and a `runrig` to measure instead of this build as arguments.
+//! `runrig bench gateway` without the rest of `runrig`: quick to build while the gateway changes.
 
 use std::net::SocketAddr;
 
-use bench::GatewayOptions;
-
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, _, network, _, listen] = arguments.as_slice() {
-        return serve(network, listen.parse()?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    if let [_, role, run, _, network, _, listen] = arguments.as_slice() {
+        anyhow::ensure!((role.as_str(), run.as_str()) == ("gateway", "run"));
+        return runtime.block_on(serve(network, listen.parse()?));
     }
-    let seconds = arguments.get(1).and_then(|a| a.parse().ok()).unwrap_or(5);
-    let gateway = match arguments.get(3) {
-        Some(runrig) => vec![runrig.into(), "gateway".into(), "run".into()],
-        None => vec![std::env::current_exe()?.into()],
-    };
-    let options = GatewayOptions {
-        gateway,
-        seconds,
-        rounds: arguments.get(2).and_then(|a| a.parse().ok()).unwrap_or(3),
-        connections: 64,
-        sizes: vec![1 << 10, 1 << 20],
-    };
-    for f in bench::gateway(&options)? {
+    let rounds = arguments.get(1).and_then(|a| a.parse().ok()).unwrap_or(5);
+    let found = runtime.block_on(bench::gateway(&std::env::current_exe()?, rounds))?;
+    for figure in found.figures {
+        let beside = figure
+            .beside
+            .map(|b| format!("{}: {:.1}, {:.2} of it", b.name, b.median, b.ratio));
         println!(
-            "{:>8} {:>8} B: {:>8.0} requests/s, {:>6.1} us CPU/request, p50 {}, p99 {}, {} failed",
-            f.proxy, f.body_bytes, f.requests_per_s, f.cpu_us_per_request, f.p50, f.p99, f.failed
+            "{}: {:.1} {} ({:.1} to {:.1}); {}",
+            figure.name,
+            figure.median,
+            figure.unit,
+            figure.spread.0,
+            figure.spread.1,
+            beside.unwrap_or_default()
         );
     }
+    println!("{}", found.left_out.join("\n"));
     Ok(())
 }
 
-fn serve(network: &str, listen: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(network: &str, listen: SocketAddr) -> anyhow::Result<()> {
     let config = gateway::Config {
         validators: vec![network.into()],
         registry: None,
@@ -40,14 +40,10 @@ fn serve(network: &str, listen: SocketAddr) -> Result<(), Box<dyn std::error::Er
         domain: "localhost".into(),
         tls: None,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    let mut terminate = runtime.block_on(async {
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-    })?;
-    runtime.block_on(gateway::run(config, async move {
+    let kind = tokio::signal::unix::SignalKind::terminate();
+    let mut terminate = tokio::signal::unix::signal(kind)?;
+    gateway::run(config, async move {
         terminate.recv().await;
-    }))?;
-    Ok(())
+    })
+    .await
 }

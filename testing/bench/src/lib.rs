@@ -14,7 +14,7 @@ mod start;
 mod up;
 
 pub use figure::{Beside, Bound, Figure, Found, Goal};
-pub use gateway::{GatewayFigure, GatewayOptions, gateway};
+pub use gateway::gateway;
 pub use ledger::{finality, ledger};
 pub use scheduler::scheduler;
 pub use start::start;
