@@ -29,8 +29,8 @@ mod output;
 mod progress;
 mod projects;
 mod ps;
-mod releases;
 mod relay_run;
+mod releases;
 mod roles;
 mod rollout;
 mod run;
@@ -338,10 +338,10 @@ fn ask<T>(globals: &Globals, work: impl AsyncFnOnce(&Session) -> Result<T>) -> R
             _ = tokio::signal::ctrl_c() => Err(Failure::new(failure::INTERRUPTED, "", "", "")),
         };
         match result {
-            Err(failure) if failure.lacks_credits() => Err(Failure {
-                next: money::next_for_funds(&session).await,
-                ..failure
-            }),
+            Err(mut failure) if failure.lacks_credits() => {
+                failure.next = money::next_for_funds(&session).await;
+                Err(failure)
+            }
             result => result,
         }
     })
