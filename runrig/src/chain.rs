@@ -148,6 +148,10 @@ pub async fn chain(session: &Session, command: &Chain, json: bool) -> Result {
 
 pub async fn host_ls(session: &Session, json: bool) -> Result {
     let hosts = session.client.hosts().await?;
+    if output::ids_only() {
+        hosts.iter().for_each(|h| output::data(h.host));
+        return Ok(());
+    }
     if json {
         output::json(&hosts);
         return Ok(());
@@ -223,6 +227,8 @@ pub enum ContextCommand {
     Use { name: String },
     /// One context; the current one if not said
     Show { name: Option<String> },
+    /// Forget a context; the key of its account is kept
+    Rm { name: String },
     /// A new context with a new account (or the one of --key), made current
     Create {
         name: String,
@@ -252,6 +258,10 @@ pub async fn context(command: &ContextCommand, overrides: &Overrides, json: bool
     match command {
         ContextCommand::Ls => {
             let current = overrides.context.clone().or(config.current);
+            if output::ids_only() {
+                config.contexts.keys().for_each(output::data);
+                return Ok(());
+            }
             if json {
                 let all: Vec<_> = config
                     .contexts
@@ -301,6 +311,25 @@ pub async fn context(command: &ContextCommand, overrides: &Overrides, json: bool
                 "network_key": context.network_key,
                 "key_file": context.account.map(|a| home.key_path(&a)),
             }));
+        }
+        ContextCommand::Rm { name } => {
+            let Some(context) = config.contexts.remove(name) else {
+                return Err(missing(name));
+            };
+            if config.current.as_ref() == Some(name) {
+                config.current = None;
+            }
+            home.write(&config)?;
+            output::say(format!("context {name} is forgotten"));
+            if let Some(account) = context.account {
+                output::say(format!(
+                    "the key of account {account} is kept in {}; without it its credits are lost",
+                    home.key_path(&account).display()
+                ));
+            }
+            if config.current.is_none() && !config.contexts.is_empty() {
+                output::say("choose another with `runrig context use NAME`");
+            }
         }
         ContextCommand::Create {
             name,
