@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use manifest::Kind;
 
 use crate::failure::{Failure, Result};
 use crate::output;
@@ -55,12 +56,32 @@ impl manifest::Folder for Folder<'_> {
             Err(error) => Err(error.to_string()),
         }
     }
+
+    fn kind(&self, path: &str) -> Kind {
+        let path = self.0.join(path);
+        let Ok(meta) = std::fs::metadata(&path) else {
+            return match path.symlink_metadata() {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Kind::Missing,
+                _ => Kind::Other,
+            };
+        };
+        match std::fs::read_dir(&path).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => Kind::Empty,
+            Ok(false) => Kind::Folder,
+            Err(_) if meta.is_file() => Kind::File,
+            Err(_) => Kind::Other,
+        }
+    }
 }
 
 /// No files beside what was made here.
 struct Nowhere;
 
 impl manifest::Folder for Nowhere {
+    fn kind(&self, _: &str) -> manifest::Kind {
+        manifest::Kind::Missing
+    }
+
     fn text(&self, _: &str) -> std::result::Result<Option<String>, String> {
         Ok(None)
     }

@@ -7,6 +7,7 @@
 mod bench;
 mod chain;
 mod compose_file;
+mod content;
 mod context;
 mod control;
 mod copy;

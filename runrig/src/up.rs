@@ -20,7 +20,7 @@ use crate::context::Session;
 use crate::endpoint::endpoints;
 use crate::failure::{self, Failure, Result};
 use crate::rollout::{Goal, follow_until};
-use crate::{image, output, ps, units};
+use crate::{content, image, output, ps, units};
 
 #[derive(Args, Debug)]
 #[command(
@@ -50,15 +50,16 @@ pub struct Up {
     timeout: Duration,
 }
 
-/// Every image's digest as it is now.
+/// Every image's digest as it is now; files of the project are pushed.
 pub async fn pin(session: &Session, project: manifest::Project) -> Result<DeploymentSpec> {
     let mut images: BTreeMap<String, ImageRef> = BTreeMap::new();
     for reference in project.images() {
         let pinned = image::resolve(session, &reference).await?;
         images.insert(reference, pinned);
     }
+    let files = content::resolve(session, &project).await?;
     project
-        .pin(&images)
+        .pin(&images, &files)
         .map_err(|problems| wrong_file(Path::new("compose file"), &problems.0))
 }
 

@@ -66,12 +66,25 @@ pub(crate) fn references(
             reader.wrong_at(
                 &at,
                 format!(
-                    "{} has no healthcheck, so it never becomes healthy",
+                    "the healthcheck of {} is off, so it never becomes healthy",
                     shown(name)
                 ),
-                "an image's own check is not used",
-                "add a healthcheck to it, or wait for service_started",
+                "disable: true and test: [NONE] take the image's own check away too",
+                "give it a healthcheck, or wait for service_started",
             );
+        }
+    }
+}
+
+/// No two mounts at one place.
+pub(crate) fn doubled_mounts(reader: &mut Reader, field: &Field<'_>, draft: &ServiceDraft) {
+    let mut seen = BTreeSet::new();
+    let mounts = draft.spec.mounts.iter().map(|m| &m.target);
+    for target in mounts.chain(draft.files.iter().map(|f| &f.target)) {
+        let parts = target.split('/').filter(|p| !matches!(*p, "" | "."));
+        if !seen.insert(parts.collect::<Vec<_>>()) {
+            let what = format!("two volumes are mounted at {}", shown(target));
+            reader.wrong_at(field, what, "", "remove one");
         }
     }
 }

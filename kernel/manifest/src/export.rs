@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use types::{
-    DependencyCondition, DeploymentSpec, HealthCheck, HostFeature, MountSource, NamesSpec,
-    PlacementSpec, ProcessSpec, Protocol, RestartPolicy, ServiceSpec, UpdateFailure, UpdateOrder,
-    UpdatePolicy,
+    DependencyCondition, DeploymentSpec, HealthCheck, HostFeature, ImageRef, MountSource,
+    NamesSpec, PlacementSpec, ProcessSpec, Protocol, RestartPolicy, ServiceSpec, UpdateFailure,
+    UpdateOrder, UpdatePolicy,
 };
 
 /// The compose file of a deployment. Reading it again, with its images pinned to the digests
@@ -125,13 +125,15 @@ fn escaped(text: &str, double_dollars: bool) -> String {
     out
 }
 
+fn pinned(image: &ImageRef) -> String {
+    match image.reference.contains('@') {
+        true => image.reference.clone(),
+        false => format!("{}@{}", image.reference, image.digest),
+    }
+}
+
 fn write_service(out: &mut Text, service: &ServiceSpec) {
-    let reference = &service.image.reference;
-    let image = match reference.contains('@') {
-        true => reference.clone(),
-        false => format!("{reference}@{}", service.image.digest),
-    };
-    out.line(2, "image", &quoted(&image));
+    out.line(2, "image", &quoted(&pinned(&service.image)));
     for (key, words) in [
         ("entrypoint", &service.entrypoint),
         ("command", &service.command),
@@ -348,6 +350,7 @@ fn write_mounts(out: &mut Text, service: &ServiceSpec) {
         let kind = match mount.source {
             MountSource::Tmpfs(_) => "tmpfs",
             MountSource::Volume(_) | MountSource::Anonymous => "volume",
+            MountSource::Image(_) => "image",
         };
         out.0.push_str("      - type: ");
         out.0.push_str(kind);
@@ -357,6 +360,13 @@ fn write_mounts(out: &mut Text, service: &ServiceSpec) {
             MountSource::Tmpfs(size) if *size > 0 => {
                 out.open(4, "tmpfs");
                 out.line(5, "size", &size.to_string());
+            }
+            MountSource::Image(mount) => {
+                out.line(4, "source", &quoted(&pinned(&mount.image)));
+                if !mount.path.is_empty() {
+                    out.open(4, "image");
+                    out.line(5, "subpath", &quoted(&mount.path));
+                }
             }
             MountSource::Tmpfs(_) | MountSource::Anonymous => {}
         }

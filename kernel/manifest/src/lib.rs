@@ -15,6 +15,7 @@ mod dotenv;
 mod environment;
 mod export;
 mod field;
+mod files;
 mod fixed;
 mod health;
 mod load;
@@ -48,7 +49,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use dotenv::{parse_env_file, parse_env_file_with};
 pub use export::to_compose;
 pub use problem::{Problem, Problems};
-pub use project::{Project, ServiceDraft};
+pub use project::{CONTENT, Content, FileMount, FileOwner, FileSource, Project, ServiceDraft};
 pub use top::read;
 
 /// A file's name, for messages, and its text.
@@ -62,6 +63,20 @@ pub struct Source<'a> {
 pub trait Folder {
     /// The text of a file; `None` if there is none. Errors: why it cannot be read.
     fn text(&self, path: &str) -> Result<Option<String>, String>;
+    /// What is there; symbolic links are followed.
+    fn kind(&self, path: &str) -> Kind;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Missing,
+    File,
+    /// With something in it.
+    Folder,
+    /// A folder with nothing in it.
+    Empty,
+    /// Or it cannot be looked at.
+    Other,
 }
 
 /// All that a project depends on.

@@ -1,39 +1,40 @@
 //! `volumes` and `tmpfs` of a service.
 
-use types::{MountSource, MountSpec};
+use std::collections::BTreeSet;
 
+use types::{ImageMount, ImageRef, MountSource, MountSpec};
+
+use crate::Inputs;
 use crate::field::{Field, is_name};
+use crate::files::Bind;
 use crate::problem::shown;
+use crate::project::FileMount;
 use crate::reader::Reader;
 use crate::value;
 
+/// What `volumes` of a service comes to.
+#[derive(Default)]
+pub(crate) struct Mounts {
+    pub mounts: Vec<MountSpec>,
+    pub files: Vec<FileMount>,
+    /// Volumes for folders of the project that are still empty.
+    pub folders: BTreeSet<String>,
+}
+
 impl Reader {
-    pub fn mounts(&mut self, field: &Field<'_>) -> Vec<MountSpec> {
-        let items = self.list(field);
-        items
-            .iter()
-            .filter_map(|item| match item.is_map() {
-                true => self.long_mount(item),
-                false => self.short_mount(item),
-            })
-            .collect()
+    pub fn mounts(&mut self, field: &Field<'_>, inputs: &Inputs<'_>) -> Mounts {
+        let mut mounts = Mounts::default();
+        for item in self.list(field) {
+            let mount = match item.is_map() {
+                true => self.long_mount(&item, inputs, &mut mounts),
+                false => self.short_mount(&item, inputs, &mut mounts),
+            };
+            mounts.mounts.extend(mount);
+        }
+        mounts
     }
 
-    fn host_path(&mut self, item: &Field<'_>, source: &str) {
-        let next = if source.ends_with("docker.sock") {
-            "remove it: there is no Docker engine behind it, and no container may steer its host"
-        } else {
-            "use a named volume, or put the files into the image"
-        };
-        self.wrong_at(
-            item,
-            format!("mounting the path {} is not supported yet", shown(source)),
-            "the service runs on a machine that does not have your files",
-            next,
-        );
-    }
-
-    fn target(&mut self, item: &Field<'_>, target: &str) -> Option<String> {
+    pub fn target(&mut self, item: &Field<'_>, target: &str) -> Option<String> {
         let mut parts = target
             .split('/')
             .filter(|p| !matches!(*p, "" | "."))
@@ -54,7 +55,12 @@ impl Reader {
         good.then(|| target.to_string())
     }
 
-    fn short_mount(&mut self, item: &Field<'_>) -> Option<MountSpec> {
+    fn short_mount(
+        &mut self,
+        item: &Field<'_>,
+        inputs: &Inputs<'_>,
+        mounts: &mut Mounts,
+    ) -> Option<MountSpec> {
         let text = self.text(item)?;
         let mut parts = text.split(':');
         let first = parts.next().unwrap_or_default();
@@ -65,18 +71,17 @@ impl Reader {
                 read_only: false,
             });
         };
-        if first.starts_with(['/', '.', '~', '\\'])
+        // C:\\folder is a path too.
+        let is_path = first.starts_with(['/', '.', '~', '\\'])
             || first.contains('/')
-            || target.starts_with('\\')
-        {
-            self.host_path(item, first);
-            return None;
-        }
+            || target.starts_with('\\');
         let mut read_only = false;
         for option in parts.next().unwrap_or_default().split(',') {
             match option {
                 "" | "rw" => {}
                 "ro" => read_only = true,
+                // Of files shared with other programs of a machine; nobody shares these.
+                "z" | "Z" | "cached" | "delegated" | "consistent" if is_path => {}
                 "z" | "Z" | "nocopy" | "cached" | "delegated" | "consistent" => self.warn_at(
                     item,
                     format!("the option {option} has no effect"),
@@ -90,6 +95,23 @@ impl Reader {
                     "correct or remove it",
                 ),
             }
+        }
+        if is_path {
+            let (source, target) = match target.starts_with('\\') {
+                true => (text.as_str(), "/"),
+                false => (first, target),
+            };
+            let bind = Bind {
+                source,
+                target: match source == text {
+                    true => target.to_string(),
+                    false => self.target(item, target)?,
+                },
+                read_only,
+                create: true,
+            };
+            self.bind(item, bind, inputs, mounts);
+            return None;
         }
         if parts.next().is_some() || !is_name(first) {
             self.wrong_at(
@@ -107,15 +129,24 @@ impl Reader {
         })
     }
 
-    fn long_mount(&mut self, item: &Field<'_>) -> Option<MountSpec> {
+    fn long_mount(
+        &mut self,
+        item: &Field<'_>,
+        inputs: &Inputs<'_>,
+        mounts: &mut Mounts,
+    ) -> Option<MountSpec> {
         let (mut kind, mut source, mut target) = (None, None, None);
-        let (mut read_only, mut size) = (false, 0);
+        let (mut read_only, mut said, mut size, mut create) = (false, None, 0, true);
+        let mut part = String::new();
         for (key, inner) in self.map(item) {
             match key {
                 "type" => kind = self.text(&inner),
                 "source" => source = self.text(&inner),
                 "target" => target = self.text(&inner),
-                "read_only" => read_only = self.boolean(&inner).unwrap_or_default(),
+                "read_only" => {
+                    said = self.boolean(&inner);
+                    read_only = said.unwrap_or_default();
+                }
                 "tmpfs" => {
                     for (key, inner) in self.map_or_null(&inner) {
                         match key {
@@ -142,19 +173,48 @@ impl Reader {
                     }
                 }
                 "consistency" => self.no_effect(&inner),
-                "bind" | "image" => {} // told by its type
+                "bind" => {
+                    for (key, inner) in self.map_or_null(&inner) {
+                        match key {
+                            "create_host_path" => {
+                                create = self.boolean(&inner).unwrap_or(true);
+                            }
+                            "propagation" | "recursive" | "selinux" => self.no_effect(&inner),
+                            _ => self.unknown(&inner, key, "create_host_path"),
+                        }
+                    }
+                }
+                "image" => {
+                    for (key, inner) in self.map_or_null(&inner) {
+                        match key {
+                            "subpath" => {
+                                let inside = |t: &str| {
+                                    let parts = t.split('/').all(|p| p != "..");
+                                    (parts && t.len() <= 512).then(|| t.trim_matches('/').into())
+                                };
+                                part = self.parsed(&inner, inside, "etc/app").unwrap_or_default();
+                            }
+                            _ => self.unknown(&inner, key, "subpath"),
+                        }
+                    }
+                }
                 _ if key.starts_with("x-") => {}
                 _ => self.unknown(
                     &inner,
                     key,
-                    "type, source, target, read_only, volume, tmpfs, consistency",
+                    "type, source, target, read_only, bind, volume, tmpfs, image, consistency",
                 ),
             }
         }
         let source = match (kind.as_deref(), source) {
             (Some("volume"), Some(name)) => {
                 if !is_name(&name) {
-                    self.host_path(item, &name);
+                    self.wrong_at(
+                        item,
+                        format!("\"{}\" is no name of a volume", shown(&name)),
+                        "",
+                        "write type: bind for a path",
+                    );
                     return None;
                 }
                 MountSource::Volume(name)
@@ -165,9 +225,29 @@ impl Reader {
                 self.wrong_at(item, "a tmpfs has no source", "", "remove source");
                 return None;
             }
-            (Some("bind"), source) => {
-                self.host_path(item, source.as_deref().unwrap_or("(none)"));
+            (Some("bind"), Some(source)) => {
+                let Some(target) = target else {
+                    let next = "add the path in the container";
+                    self.wrong_at(item, "target is missing", "", next);
+                    return None;
+                };
+                let bind = Bind {
+                    source: &source,
+                    target: self.target(item, &target)?,
+                    read_only,
+                    create,
+                };
+                self.bind(item, bind, inputs, mounts);
                 return None;
+            }
+            (Some("image"), Some(reference)) => {
+                let image = ImageRef {
+                    reference,
+                    ..ImageRef::default()
+                };
+                // Its content is the image's own, unless a copy is asked for.
+                read_only = said.unwrap_or(true);
+                MountSource::Image(ImageMount { image, path: part })
             }
             (kind, _) => {
                 self.wrong_at(
@@ -176,7 +256,7 @@ impl Reader {
                         "the type \"{}\" is not supported",
                         shown(kind.unwrap_or(""))
                     ),
-                    "supported are volume and tmpfs",
+                    "supported are volume, bind, tmpfs and image, and bind and image need a source",
                     "use a named volume",
                 );
                 return None;

@@ -1,15 +1,20 @@
-//! What a compose file says, before the images' digests are known.
+//! What compose files say, before the digests of images and files are known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{DeploymentSpec, ImageRef, NetworkSpec, ServiceSpec, VolumeSpec};
+use types::{
+    DeploymentSpec, ImageMount, ImageRef, MountSource, MountSpec, NetworkSpec, ServiceSpec,
+    VolumeSpec,
+};
 
 use crate::problem::{Problem, Problems};
 
-/// A compose file understood: everything but the digests of its images.
+/// Compose files understood: everything but the digests of images and files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Project {
     pub name: String,
+    /// Path of the project's folder, as it was given.
+    pub folder: String,
     pub services: BTreeMap<String, ServiceDraft>,
     pub networks: BTreeMap<String, NetworkSpec>,
     pub volumes: BTreeMap<String, VolumeSpec>,
@@ -18,45 +23,124 @@ pub struct Project {
     pub(crate) file: String,
 }
 
-/// A service whose image is not pinned yet: `spec.image` has the reference as written, and
-/// no digest.
+/// A service whose images are not pinned yet: `spec.image`, and the image of each mount, has
+/// the reference as written, and no digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceDraft {
     pub spec: ServiceSpec,
     /// It has a `build:`; the image is what that makes.
     pub built: bool,
+    /// Files of the project, which become mounts of an image.
+    pub files: Vec<FileMount>,
 }
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMount {
+    pub source: FileSource,
+    /// Absolute path in the container.
+    pub target: String,
+    /// Else each replica has a copy of its own.
+    pub read_only: bool,
+}
+
+/// A file, or a folder with all in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileSource {
+    pub content: Content,
+    /// As they are if not said: root's, and readable by all.
+    pub owner: Option<FileOwner>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Content {
+    /// From the project's folder.
+    Path(String),
+    /// A file of this text.
+    Text(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileOwner {
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+}
+
+/// Where in their image the files are.
+pub const CONTENT: &str = "content";
 
 impl Project {
     /// References to resolve, as written.
     pub fn images(&self) -> BTreeSet<String> {
-        let services = self.services.values();
-        services.map(|s| s.spec.image.reference.clone()).collect()
+        let specs = self.services.values().map(|s| &s.spec);
+        let mounted = |spec: &ServiceSpec| -> Vec<String> {
+            let mounts = spec.mounts.iter().filter_map(|m| match &m.source {
+                MountSource::Image(mount) => Some(mount.image.reference.clone()),
+                _ => None,
+            });
+            mounts.chain([spec.image.reference.clone()]).collect()
+        };
+        specs.flat_map(mounted).collect()
     }
 
-    /// The deployment, once each reference (as written) has its digest.
+    /// Files that must be put into images, each once.
+    pub fn files(&self) -> BTreeSet<FileSource> {
+        let files = self.services.values().flat_map(|s| &s.files);
+        files.map(|file| file.source.clone()).collect()
+    }
+
+    /// The deployment, once each reference (as written) and each file has its digest. The
+    /// image of a file has it at [`CONTENT`].
     ///
-    /// Errors: one per reference that `images` lacks.
-    pub fn pin(self, images: &BTreeMap<String, ImageRef>) -> Result<DeploymentSpec, Problems> {
+    /// Errors: one per reference that `images` lacks, and per file that `files` does.
+    pub fn pin(
+        self,
+        images: &BTreeMap<String, ImageRef>,
+        files: &BTreeMap<FileSource, ImageRef>,
+    ) -> Result<DeploymentSpec, Problems> {
         let mut problems = Vec::new();
         let mut services = BTreeMap::new();
+        let mut unknown = |service: &str, what: String| {
+            problems.push(Problem {
+                file: self.file.clone(),
+                line: 0,
+                column: 0,
+                key: format!("services.{service}"),
+                what,
+                why: "a deployment names each image by its digest".into(),
+                next: "resolve it at its registry, or load it with `runrig image load`".into(),
+            });
+        };
         for (name, draft) in self.services {
             let mut spec = draft.spec;
-            match images.get(&spec.image.reference) {
-                Some(image) => {
-                    spec.image = image.clone();
-                    services.insert(name, spec);
+            let mounted = spec.mounts.iter_mut().filter_map(|m| match &mut m.source {
+                MountSource::Image(mount) => Some(&mut mount.image),
+                _ => None,
+            });
+            for image in std::iter::once(&mut spec.image).chain(mounted) {
+                match images.get(&image.reference) {
+                    Some(known) => *image = known.clone(),
+                    None => unknown(&name, format!("no digest is known for {}", image.reference)),
                 }
-                None => problems.push(Problem {
-                    file: self.file.clone(),
-                    line: 0,
-                    column: 0,
-                    key: format!("services.{name}.image"),
-                    what: format!("no digest is known for {}", spec.image.reference),
-                    why: "a deployment names each image by its digest".into(),
-                    next: "resolve it at its registry, or load it with `runrig image load`".into(),
-                }),
             }
+            for file in draft.files {
+                let Some(image) = files.get(&file.source) else {
+                    unknown(
+                        &name,
+                        format!("the files at {} are not packed", file.target),
+                    );
+                    continue;
+                };
+                spec.mounts.push(MountSpec {
+                    source: MountSource::Image(ImageMount {
+                        image: image.clone(),
+                        path: CONTENT.into(),
+                    }),
+                    target: file.target,
+                    read_only: file.read_only,
+                });
+            }
+            services.insert(name, spec);
         }
         if !problems.is_empty() {
             return Err(Problems(problems));

@@ -8,9 +8,9 @@ pub(crate) fn service_key(key: &str) -> Option<(&'static str, &'static str)> {
     const FOREIGN: &str =
         "remove it; a program that needs it cannot run on other people's machines";
     Some(match key {
-        "secrets" | "configs" => (
-            LATER,
-            "pass settings by environment: (public on the ledger), or put the file into the image or a volume",
+        "secrets" => (
+            "what a release says is public: a secret would be too",
+            "let the program fetch it, or make it inside a volume with `runrig exec`",
         ),
         "device_cgroup_rules" | "userns_mode" | "cgroup_parent" | "credential_spec" => {
             (FIXED, FOREIGN)
@@ -46,9 +46,9 @@ pub(crate) fn service_key(key: &str) -> Option<(&'static str, &'static str)> {
 /// The same for keys at the top of the file.
 pub(crate) fn top_key(key: &str) -> Option<(&'static str, &'static str)> {
     Some(match key {
-        "secrets" | "configs" => (
-            "not supported yet",
-            "pass settings by environment: (public on the ledger), or put the file into the image or a volume",
+        "secrets" => (
+            "what a release says is public: a secret would be too",
+            "let the program fetch it, or make it inside a volume with `runrig exec`",
         ),
         "models" => ("not supported yet", "run the model's server as a service"),
         _ => return None,

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use types::{HostFeature, PlacementConstraint};
 
 use crate::field::Field;
+use crate::files::ConfigMount;
+use crate::mount::Mounts;
 use crate::peers::{Dependency, Link};
 use crate::problem::shown;
 use crate::project::ServiceDraft;
 use crate::reader::Reader;
 use crate::sizing::Sizing;
-use crate::{Folder, refused, value};
+use crate::{Inputs, refused, value};
 
 const GRACE_MS_MAX: u32 = 600_000;
 const PROFILES_MAX: usize = 64;
@@ -22,15 +24,19 @@ pub(crate) struct Read {
     pub profiles: BTreeSet<String>,
     pub depends_on: BTreeMap<String, Dependency>,
     pub links: Vec<Link>,
+    pub configs: Vec<ConfigMount>,
+    /// Volumes for folders of the project that are still empty.
+    pub folders: BTreeSet<String>,
 }
 
 impl Reader {
-    pub fn service(&mut self, field: &Field<'_>, folder: &dyn Folder) -> Read {
+    pub fn service(&mut self, field: &Field<'_>, inputs: &Inputs<'_>) -> Read {
+        let folder = inputs.folder;
         let mut read = Read::default();
         let spec = &mut read.draft.spec;
         let mut sizing = Sizing::default();
         let (mut environment, mut labels) = (BTreeMap::new(), BTreeMap::new());
-        let (mut mounts, mut tmpfs, mut platform) = (Vec::new(), Vec::new(), None);
+        let (mut mounts, mut tmpfs, mut platform) = (Mounts::default(), Vec::new(), None);
         for (key, inner) in self.map(field) {
             if self.sizing(key, &inner, &mut sizing)
                 || self.process(key, &inner, &mut spec.process)
@@ -50,7 +56,8 @@ impl Reader {
                 "env_file" => spec.environment = self.env_file(&inner, folder),
                 "ports" => spec.ports = self.ports(&inner),
                 "expose" => spec.expose = self.expose(&inner),
-                "volumes" => mounts = self.mounts(&inner),
+                "volumes" => mounts = self.mounts(&inner, inputs),
+                "configs" => read.configs = self.config_mounts(&inner),
                 "tmpfs" => tmpfs = self.tmpfs(&inner),
                 "networks" => spec.networks = self.service_networks(&inner),
                 "depends_on" => read.depends_on = self.depends_on(&inner),
@@ -85,8 +92,10 @@ impl Reader {
         }
         spec.environment.extend(environment);
         spec.labels.extend(labels);
-        spec.mounts = mounts;
+        spec.mounts = mounts.mounts;
         spec.mounts.extend(tmpfs);
+        read.draft.files = mounts.files;
+        read.folders = mounts.folders;
         if spec.image.reference.is_empty() && self.lacks(field, "image") {
             let why = "a service is made of an image";
             self.wrong_at(field, "image is missing", why, "add image: NAME");
@@ -94,7 +103,6 @@ impl Reader {
         self.sizing_done(field, &mut sizing);
         sizing.give(spec);
         spec.placement.constraints.extend(platform);
-        self.doubled_mounts(field, &read.draft);
         read
     }
 
@@ -146,21 +154,6 @@ impl Reader {
             }
         }
         profiles
-    }
-
-    fn doubled_mounts(&mut self, field: &Field<'_>, draft: &ServiceDraft) {
-        let mut seen = BTreeSet::new();
-        for mount in &draft.spec.mounts {
-            let parts: Vec<&str> = mount
-                .target
-                .split('/')
-                .filter(|p| !matches!(*p, "" | "."))
-                .collect();
-            if !seen.insert(parts) {
-                let what = format!("two volumes are mounted at {}", shown(&mount.target));
-                self.wrong_at(field, what, "", "remove one");
-            }
-        }
     }
 
     fn image(&mut self, field: &Field<'_>) -> Option<String> {

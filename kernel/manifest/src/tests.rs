@@ -33,6 +33,17 @@ impl Folder for Files<'_> {
         let found = self.0.iter().find(|(name, _)| *name == path);
         Ok(found.map(|(_, text)| text.to_string()))
     }
+
+    fn kind(&self, path: &str) -> Kind {
+        let below = |name: &str| path.is_empty() || name.starts_with(&format!("{path}/"));
+        match path {
+            "empty" => Kind::Empty,
+            "socket" => Kind::Other,
+            _ if self.0.iter().any(|(name, _)| *name == path) => Kind::File,
+            _ if self.0.iter().any(|(name, _)| below(name)) => Kind::Folder,
+            _ => Kind::Missing,
+        }
+    }
 }
 
 const FOLDER: &[(&str, &str)] = &[
@@ -453,28 +464,65 @@ fn each_refusal_names_its_line_and_key() {
             "target is missing",
         ),
         (
-            "volumes:\n- data:/d\n- ./src:/src",
+            "volumes:\n- data:/d\n- ./gone:/src:ro",
             6,
             "services.web.volumes[1]",
-            "not supported yet",
+            "does not exist",
+        ),
+        (
+            "volumes: ['/srv/files:/x']",
+            4,
+            "services.web.volumes[0]",
+            "cannot be mounted",
+        ),
+        (
+            "volumes: ['~/files:/x']",
+            4,
+            "services.web.volumes[0]",
+            "cannot be mounted",
+        ),
+        (
+            "volumes: ['./socket:/x']",
+            4,
+            "services.web.volumes[0]",
+            "neither a file",
+        ),
+        (
+            "volumes:\n- { type: bind, source: ./gone, target: /x, bind: { create_host_path: false } }",
+            5,
+            "services.web.volumes[0]",
+            "does not exist",
+        ),
+        (
+            "volumes: ['./web.env:/x', '/x']",
+            2,
+            "services.web",
+            "two volumes",
+        ),
+        ("configs: [gone]", 4, "services.web.configs", "not declared"),
+        (
+            "configs: [{ source: a, mode: 999 }]",
+            4,
+            "services.web.configs[0].mode",
+            "cannot be read",
         ),
         (
             "volumes: ['/var/run/docker.sock:/x']",
             4,
             "services.web.volumes[0]",
-            "not supported yet",
+            "cannot be mounted",
         ),
         (
             "volumes: ['C:\\a:/x']",
             4,
             "services.web.volumes[0]",
-            "not supported yet",
+            "cannot be mounted",
         ),
         (
-            "volumes:\n- { type: bind, source: ., target: /x }",
+            "volumes:\n- { type: bind, source: /, target: /x }",
             5,
             "services.web.volumes[0]",
-            "not supported yet",
+            "cannot be mounted",
         ),
         (
             "volumes: ['gone:/d']",
@@ -1048,6 +1096,12 @@ fn who_names_the_project() {
 }
 
 fn pinned(project: Project) -> DeploymentSpec {
+    let files = project.files().into_iter().map(|source| {
+        let digest = Digest::of(format!("{source:?}").as_bytes());
+        let reference = "registry.runrig/me/files:x".to_string();
+        (source, ImageRef { reference, digest })
+    });
+    let files = files.collect();
     let images = project
         .images()
         .into_iter()
@@ -1059,14 +1113,96 @@ fn pinned(project: Project) -> DeploymentSpec {
             (written, ImageRef { reference, digest })
         })
         .collect();
-    project.pin(&images).unwrap()
+    project.pin(&images, &files).unwrap()
 }
 
 #[test]
 fn an_image_without_digest_is_not_pinned() {
     let project = try_read("services: { web: { image: nginx } }").unwrap();
-    let problems = project.pin(&BTreeMap::new()).unwrap_err();
-    assert_eq!(problems.0[0].key, "services.web.image");
+    let problems = project.pin(&BTreeMap::new(), &BTreeMap::new()).unwrap_err();
+    assert_eq!(problems.0[0].key, "services.web");
+}
+
+#[test]
+fn files_of_the_project_are_mounted() {
+    let text = "services:
+  web:
+    image: nginx
+    volumes:
+      - ./web.env:/a:ro
+      - ${PWD}/web.env:/b:ro,z
+      - { type: bind, source: conf, target: /c, read_only: true }
+      - ./conf:/d
+      - ./data/db:/e
+      - ./empty:/f
+      - /etc/localtime:/etc/localtime:ro
+      - { type: image, source: alpine, target: /g, image: { subpath: /etc/ } }
+    configs:
+      - app
+      - { source: text, target: /etc/text, uid: '5', gid: 6, mode: 0440 }
+configs:
+  app: { file: ./conf/app.conf }
+  text: { content: \"port=${SET} $$x\" }
+";
+    let folder = [("web.env", ""), ("conf/app.conf", "a"), ("conf/b", "b")];
+    let mut environment = environment();
+    environment.insert("PWD".into(), "/home/me/My Project".into());
+    let inputs = Inputs {
+        files: vec![Source {
+            name: "compose.yaml",
+            text,
+        }],
+        environment,
+        project: None,
+        profiles: BTreeSet::new(),
+        directory: "/home/me/My Project",
+        folder: &Files(&folder),
+    };
+    let project = read(inputs).unwrap_or_else(|e| panic!("{e}"));
+    let web = &project.services["web"];
+    let files: Vec<(&str, &Content, bool)> = web
+        .files
+        .iter()
+        .map(|f| (f.target.as_str(), &f.source.content, f.read_only))
+        .collect();
+    let path = |p: &str| Content::Path(p.into());
+    assert_eq!(
+        files,
+        [
+            ("/a", &path("web.env"), true),
+            ("/b", &path("web.env"), true),
+            ("/c", &path("conf"), true),
+            ("/d", &path("conf"), false),
+            ("/app", &path("conf/app.conf"), true),
+            ("/etc/text", &Content::Text("port=value $x".into()), true),
+        ]
+    );
+    let owner = web.files[5].source.owner.unwrap();
+    assert_eq!((owner.uid, owner.gid, owner.mode), (5, 6, 0o440));
+    assert_eq!(project.files().len(), 4, "the same file is packed once");
+    assert_eq!(project.images().len(), 2);
+    assert!(
+        project
+            .volumes
+            .contains_key("path.data/db".replace('/', ".").as_str())
+    );
+    assert!(project.volumes.contains_key("path.empty"));
+    let told = |what: &str| project.warnings.iter().any(|w| w.what.contains(what));
+    assert!(told("copied for each replica") && told("localtime is not mounted"));
+    assert!(told("becomes the volume") && told("looks like a secret"));
+    let spec = pinned(project);
+    let web = &spec.services["web"];
+    assert_eq!(web.mounts.len(), 9);
+    let image = |m: &types::MountSpec| match &m.source {
+        MountSource::Image(mount) => Some(mount.path.clone()),
+        _ => None,
+    };
+    assert_eq!(
+        web.mounts.iter().filter_map(image).collect::<Vec<_>>()[..2],
+        ["etc", "content"]
+    );
+    let again = try_read(&to_compose(&spec)).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(pinned(again), spec);
 }
 
 #[test]

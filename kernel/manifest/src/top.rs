@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::field::Field;
 use crate::problem::{Problems, shown};
-use crate::project::Project;
+use crate::project::{Content, FileMount, FileSource, Project};
 use crate::reader::Reader;
 use crate::sections::{networks, volumes};
 use crate::service::Read;
@@ -45,8 +45,10 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
     };
     let mut file_name = None;
     let (mut found, mut places) = (BTreeMap::new(), BTreeMap::new());
+    let mut configs = BTreeMap::new();
     let mut project = Project {
         name: String::new(),
+        folder: inputs.directory.to_string(),
         services: BTreeMap::new(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
@@ -65,6 +67,7 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
             "services" => services(reader, &field, inputs, &mut found, &mut places),
             "networks" => networks(reader, &field, &mut project.networks),
             "volumes" => volumes(reader, &field, &mut project.volumes),
+            "configs" => configs = reader.configs(&field, inputs),
             _ if key.starts_with("x-") => {}
             _ => match refused::top_key(key) {
                 Some((why, next)) => {
@@ -79,6 +82,9 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
         reader.wrong_at(&top, "there are no services", nothing, "add one");
     }
     project.name = project_name(reader, inputs, file_name)?;
+    for (name, read) in &mut found {
+        mount_configs(reader, &places[name.as_str()], read, &configs);
+    }
     choose(reader, inputs, &mut project, found, &places);
     let mut defaulted = false;
     for draft in project.services.values_mut() {
@@ -93,6 +99,7 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
     }
     for (name, draft) in &project.services {
         check::references(reader, &places[name.as_str()], draft, &project);
+        check::doubled_mounts(reader, &places[name.as_str()], draft);
     }
     check::published_once(reader, &places, &project.services);
     check::circles(reader, &places, &project.services);
@@ -117,6 +124,31 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
         );
     }
     Some(project)
+}
+
+fn mount_configs(
+    reader: &mut Reader,
+    field: &Field<'_>,
+    read: &mut Read,
+    configs: &BTreeMap<String, Content>,
+) {
+    for mount in read.configs.drain(..) {
+        let Some(content) = configs.get(&mount.config) else {
+            let at = check::place(reader, field, "configs");
+            let what = format!("the config {} is not declared", shown(&mount.config));
+            let why = "configs stand under configs: at the top of the file";
+            reader.wrong_at(&at, what, why, "add it there");
+            continue;
+        };
+        read.draft.files.push(FileMount {
+            source: FileSource {
+                content: content.clone(),
+                owner: Some(mount.owner),
+            },
+            target: mount.target,
+            read_only: true,
+        });
+    }
 }
 
 /// The services whose profiles are asked for, with what they say of one another.
@@ -185,6 +217,9 @@ fn choose(
             if let Some(alias) = link.alias {
                 aliases.push((name.clone(), link.service, alias));
             }
+        }
+        for folder in read.folders {
+            project.volumes.entry(folder).or_default();
         }
         project.services.insert(name, draft);
     }
@@ -278,7 +313,7 @@ fn services<'n>(
     }
     for (name, inner) in all {
         reader.is_name(&inner, name);
-        let read = reader.service(&inner, inputs.folder);
+        let read = reader.service(&inner, inputs);
         found.insert(name.to_string(), read);
         places.insert(name, inner);
     }

@@ -267,6 +267,16 @@ pub enum MountSource {
     Anonymous,
     /// In memory; size in bytes, 0 for half of the memory reservation.
     Tmpfs(u64),
+    /// What an image has at a path: another service's, or one that was made of the project's
+    /// files. Read-only, or a copy of the replica's own that goes with it.
+    Image(ImageMount),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct ImageMount {
+    pub image: ImageRef,
+    /// In the image, without a slash in front; empty for all of it.
+    pub path: String,
 }
 
 #[derive(

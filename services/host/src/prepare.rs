@@ -103,6 +103,7 @@ pub fn container(
     planned: &PlannedAllocation,
     id: String,
     image: &ReadyImage,
+    mounted: &BTreeMap<Digest, ReadyImage>,
     attachment: &Attachment,
 ) -> Result<ContainerSpec> {
     let spec = &planned.spec;
@@ -126,6 +127,17 @@ pub fn container(
                 volume::make(&path, image, &mount.target, shared.config.uid_base)?;
                 MountFrom::Directory(path)
             }
+            MountSource::Image(wanted) => {
+                let content = mounted
+                    .get(&wanted.image.digest)
+                    .with_context(|| format!("{} was not fetched", wanted.image.reference))?;
+                let copy = upper.join(format!("copy-{index}"));
+                let base = shared.config.uid_base;
+                let owner = (!mount.read_only).then(|| (base + user.uid, base + user.gid));
+                let path = volume::content(&copy, content, &wanted.path, owner, base)
+                    .with_context(|| format!("what is mounted at {}", mount.target))?;
+                MountFrom::Directory(path)
+            }
             MountSource::Anonymous => {
                 let path = upper.join(format!("volume-{index}"));
                 volume::make(&path, image, &mount.target, shared.config.uid_base)?;
@@ -138,6 +150,8 @@ pub fn container(
             read_only: mount.read_only,
         });
     }
+    // What is mounted inside of another mount comes after it.
+    mounts.sort_by_key(|m| m.target.split('/').filter(|p| !p.is_empty()).count());
     let address = attachment.interfaces.first().map(|i| i.address);
     let hosts = hosts(&spec.names, address, &hostname);
     Ok(ContainerSpec {

@@ -36,7 +36,61 @@ pub fn make(path: &Path, image: &ReadyImage, target: &str, uid_base: u32) -> Res
     std::fs::rename(&fresh, path).with_context(|| format!("make {}", path.display()))
 }
 
-/// `target` under `layer`, unless a symbolic link lies on the way.
+/// What `image` has at `path`: where it lies, or a copy at `copy`, which is made once.
+///
+/// `owner`: it may be written to, so it is a copy, and theirs.
+/// Errors: the image has nothing there, or only behind a symbolic link.
+pub fn content(
+    copy: &Path,
+    image: &ReadyImage,
+    path: &str,
+    owner: Option<(u32, u32)>,
+    uid_base: u32,
+) -> Result<PathBuf> {
+    let mut found = image.layers.iter().filter_map(|l| inside(l, path));
+    let top = found
+        .next()
+        .with_context(|| format!("the image has nothing at /{path}"))?;
+    if owner.is_none() && (image.layers.len() == 1 || top.is_file()) {
+        return Ok(top);
+    }
+    if copy.exists() {
+        return Ok(copy.to_path_buf());
+    }
+    let fresh = copy.with_extension("copying");
+    remove(&fresh)?;
+    if top.is_dir() {
+        make(&fresh, image, path, uid_base)?;
+    } else {
+        let parent = copy.parent().context("a copy has a parent")?;
+        std::fs::create_dir_all(parent)?;
+        std::fs::copy(&top, &fresh)?;
+    }
+    if let Some(owner) = owner {
+        give(&fresh, owner)?;
+    }
+    std::fs::rename(&fresh, copy).with_context(|| format!("make {}", copy.display()))?;
+    Ok(copy.to_path_buf())
+}
+
+/// Makes a file, or a folder and all in it, somebody's own to write to.
+fn give(path: &Path, owner: (u32, u32)) -> Result<()> {
+    let meta = path.symlink_metadata()?;
+    lchown(path, Some(owner.0), Some(owner.1))?;
+    if meta.is_symlink() {
+        return Ok(());
+    }
+    let mode = std::fs::Permissions::from_mode((meta.mode() & 0o7777) | 0o600);
+    std::fs::set_permissions(path, mode)?;
+    if meta.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            give(&entry?.path(), owner)?;
+        }
+    }
+    Ok(())
+}
+
+/// `target` under `layer`, if it is there and no symbolic link lies on the way.
 fn inside(layer: &Path, target: &str) -> Option<PathBuf> {
     let mut at = layer.to_path_buf();
     for part in target.split('/').filter(|p| !p.is_empty()) {
@@ -133,5 +187,44 @@ mod tests {
         make(&volume, &image, "/data", me).expect("already there");
         assert_eq!(read(), "mine");
         assert!(inside(dir.path(), "/../etc").is_none());
+    }
+
+    #[test]
+    fn content_lies_where_it_is_or_is_copied_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let layer = dir.path().join("layer");
+        std::fs::create_dir_all(layer.join("content/sub")).expect("made");
+        std::fs::write(layer.join("content/sub/a"), "first").expect("written");
+        std::fs::write(layer.join("one"), "file").expect("written");
+        symlink("/etc", layer.join("out")).expect("linked");
+        let image = ReadyImage {
+            manifest: types::Digest::default(),
+            config: images::ImageConfig::default(),
+            layers: vec![layer.clone()],
+        };
+        let copy = dir.path().join("upper/copy-0");
+        let get = |path: &str, owner| content(&copy, &image, path, owner, 5_000);
+        assert_eq!(get("content", None).expect("there"), layer.join("content"));
+        assert_eq!(get("one", None).expect("there"), layer.join("one"));
+        assert!(get("none", None).is_err() && get("out/passwd", None).is_err());
+        assert!(get("out", None).is_err() && get("../layer", None).is_err());
+        assert!(!copy.exists());
+        let owner = Some((5_007, 5_008));
+        assert_eq!(get("content", owner).expect("copied"), copy);
+        let meta = copy.join("sub/a").metadata().expect("there");
+        assert_eq!((meta.uid(), meta.gid()), (5_007, 5_008));
+        std::fs::write(copy.join("sub/a"), "mine").expect("written");
+        get("content", owner).expect("still there");
+        assert_eq!(
+            std::fs::read_to_string(copy.join("sub/a")).expect("read"),
+            "mine"
+        );
+        let file = dir.path().join("upper/copy-1");
+        content(&file, &image, "one", owner, 5_000).expect("copied");
+        assert_eq!(std::fs::read_to_string(&file).expect("read"), "file");
+        assert_eq!(
+            std::fs::read_to_string(layer.join("one")).expect("read"),
+            "file"
+        );
     }
 }

@@ -197,8 +197,18 @@ impl Worker {
             self.say();
         }
         let shared = self.shared.clone();
-        let pull = async { shared.images.ensure(&planned.spec.image, |_, _| ()).await };
-        let image = tokio::select! {
+        let pull = async {
+            let image = shared.images.ensure(&planned.spec.image, |_, _| ()).await?;
+            let mut mounted = BTreeMap::new();
+            for mount in &planned.spec.mounts {
+                if let MountSource::Image(wanted) = &mount.source {
+                    let ready = shared.images.ensure(&wanted.image, |_, _| ()).await?;
+                    mounted.insert(wanted.image.digest, ready);
+                }
+            }
+            Ok::<_, images::ImageError>((image, mounted))
+        };
+        let (image, mounted) = tokio::select! {
             image = pull => image.map_err(|error| match error.is_temporary() {
                 true => StartError::Later(error.to_string()),
                 false => StartError::Never(error.to_string(), None),
@@ -228,7 +238,7 @@ impl Worker {
             let (shared, planned, image) = (self.shared.clone(), planned.clone(), image.clone());
             let (id, attachment) = (container.clone(), attachment.clone());
             tokio::task::spawn_blocking(move || {
-                prepare::container(&shared, &planned, id, &image, &attachment)
+                prepare::container(&shared, &planned, id, &image, &mounted, &attachment)
             })
             .await
             .map_err(|e| later(&e))?

@@ -97,6 +97,10 @@ fn is_signal(signal: &str) -> bool {
     named || signal.parse().is_ok_and(|n| (1..=64u8).contains(&n))
 }
 
+fn is_reference(image: &str) -> bool {
+    !image.is_empty() && image.len() <= 512 && image.bytes().all(|b| b.is_ascii_graphic())
+}
+
 pub(super) fn check(spec: &DeploymentSpec, params: &Params) -> Result<(), Rejection> {
     let project = Check {
         what: format!(
@@ -165,10 +169,9 @@ fn service_bounds(
     service: &ServiceSpec,
 ) -> Result<(), Rejection> {
     let image = &service.image.reference;
-    check.that(
-        !image.is_empty() && image.len() <= 512 && image.bytes().all(|b| b.is_ascii_graphic()),
-        || "its image reference is empty, too long or not plain text".into(),
-    )?;
+    check.that(is_reference(image), || {
+        "its image reference is empty, too long or not plain text".into()
+    })?;
     check.texts("entrypoint", service.entrypoint.iter().flatten())?;
     check.texts("command", service.command.iter().flatten())?;
     check.texts(
@@ -233,6 +236,16 @@ fn service_bounds(
             MountSource::Tmpfs(bytes) => check.that(*bytes <= MEMORY_MAX, || {
                 format!("the tmpfs at {target} is larger than any memory")
             })?,
+            MountSource::Image(mount) => {
+                check.that(is_reference(&mount.image.reference), || {
+                    format!("the image mounted at {target} has no plain reference")
+                })?;
+                let inside = mount.path.split('/').all(|part| part != "..");
+                let plain = mount.path.len() <= 512 && !mount.path.contains('\0');
+                check.that(inside && plain, || {
+                    format!("the path in the image mounted at {target} leaves it")
+                })?;
+            }
             MountSource::Anonymous => {}
         }
     }

@@ -195,7 +195,7 @@ pub(super) fn away_from_home(context: &Context, seat: (&str, u32), host: &HostId
 pub(super) fn volumes(service: &ServiceSpec) -> impl Iterator<Item = &String> {
     service.mounts.iter().filter_map(|m| match &m.source {
         MountSource::Volume(name) => Some(name),
-        MountSource::Anonymous | MountSource::Tmpfs(_) => None,
+        MountSource::Anonymous | MountSource::Tmpfs(_) | MountSource::Image(_) => None,
     })
 }
 
