@@ -132,7 +132,10 @@ impl Stage {
         for name in ["sh", "sleep"] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name))?;
         }
-        chown(&root, Some(UIDS), Some(UIDS))?;
+        // The container's root makes what is mounted over.
+        for name in ["", "bin", "etc", "proc", "sys", "dev", "said"] {
+            chown(root.join(name), Some(UIDS), Some(UIDS))?;
+        }
         std::fs::create_dir(at("said"))?;
         let word = at("said").join("word");
         nix::unistd::mkfifo(&word, nix::sys::stat::Mode::S_IRUSR)?;

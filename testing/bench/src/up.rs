@@ -222,7 +222,7 @@ pub async fn up_to_answer(program: &Path, rounds: usize) -> Result<Found> {
         for round in 0..=rounds {
             let name = format!("bench{}{round}", u8::from(healthcheck));
             let stages = up(&dev, &name, healthcheck).await?;
-            well("down", &dev.command(&["down", &name, "--yes"]).output()?)?;
+            well("down", &dev.command(&["down", &name]).output()?)?;
             // The first warms up and is not counted.
             if round > 0 {
                 all.push(stages);
@@ -260,7 +260,7 @@ async fn warm(dev: &Dev) -> Result<()> {
         .command(&["up", "-f", path, "--yes", "--wait"])
         .output()?;
     well("up", &up)?;
-    well("down", &dev.command(&["down", "warm", "--yes"]).output()?)
+    well("down", &dev.command(&["down", "warm"]).output()?)
 }
 
 /// CPU and memory of a `dev` on which nothing runs.
