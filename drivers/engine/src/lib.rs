@@ -146,7 +146,7 @@ pub struct Capabilities {
 }
 
 /// What is missing, why it is needed, what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{missing}: {why}. {next}")]
 pub struct Missing {
     pub missing: String,

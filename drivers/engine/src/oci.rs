@@ -16,6 +16,8 @@ use crate::{
     Exit, Missing, Phase, cgroup, exec, probe,
 };
 
+/// How long a probe's container may take.
+const PROBE: Duration = Duration::from_secs(30);
 /// In a container's folder: its shim was killed and could not tidy up.
 const ORPHANED: &str = "orphaned";
 
@@ -139,6 +141,39 @@ impl OciEngine {
         })
     }
 
+    /// Starts a tiny container; says what it takes and is not there.
+    async fn try_in(&self, folder: &Path) -> Result<(), EngineError> {
+        let output = self.shim().arg("probe").arg(folder).output().await;
+        let output = output.map_err(|e| failed("probe", "", e))?;
+        serde_json::from_slice::<Result<(), Missing>>(&output.stdout)
+            .unwrap_or_else(|_| {
+                Err(Missing {
+                    missing: "the shim did not answer".into(),
+                    why: String::from_utf8_lossy(&output.stderr).trim().into(),
+                    next: "Start the host by the program that `runrig` is".into(),
+                })
+            })
+            .map_err(EngineError::Missing)?;
+        let spec = probe::container(folder);
+        // One that a probe left which was killed.
+        let _ = self.remove(&spec.id).await;
+        let started = tokio::time::timeout(PROBE, async {
+            self.start(&spec).await?;
+            self.wait(&spec.id).await
+        });
+        let ended = started.await;
+        let said = self.remove(&spec.id).await;
+        let _ = std::fs::remove_file(self.log_path(&spec.id));
+        let why = match ended {
+            Ok(Ok(exit)) if exit.code == 0 => return said,
+            Ok(Ok(exit)) => format!("it ended with code {}", exit.code),
+            Ok(Err(EngineError::Failed { why, .. })) => why,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("nothing happened within {} s", PROBE.as_secs()),
+        };
+        Err(probe::not_started(self.config.runtime, &why))
+    }
+
     /// The shim has ended: with the word how its container did, or because somebody killed it.
     /// Then nobody keeps the log any more, so the container ends too.
     fn without_shim(&self, id: &str, state: &State) -> Exit {
@@ -220,23 +255,10 @@ impl Engine for OciEngine {
         };
         let folder = self.config.root.join("probe");
         std::fs::create_dir_all(&folder).map_err(|e| failed("probe", "", e))?;
-        let output = self
-            .shim()
-            .arg("probe")
-            .arg(&folder)
-            .output()
-            .await
-            .map_err(|e| failed("probe", "", e))?;
+        let tried = self.try_in(&folder).await;
         // Only what the probe itself made.
         let _ = std::fs::remove_dir_all(&folder);
-        if !output.status.success() {
-            return Err(EngineError::Missing(Missing {
-                missing: String::from_utf8_lossy(&output.stdout).trim().to_string(),
-                why: "containers run on overlay mounts in user namespaces".into(),
-                next: "Use a kernel with overlayfs and user namespaces, outside of a container"
-                    .into(),
-            }));
-        }
+        tried?;
         Ok(Capabilities {
             engine: runtime.name().into(),
             version,

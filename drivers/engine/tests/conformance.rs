@@ -74,7 +74,7 @@ async fn conform(runtime: Runtime) {
     assert!(volume.join("y").exists());
 
     // What a service asks for of its rights, and no more; beside its process too.
-    let asks = "busybox grep -E 'CapBnd|CapEff' /proc/self/status; ulimit -n; ulimit -Hc; \
+    let asks = "exec 2>&1; busybox grep -E 'CapBnd|CapEff' /proc/self/status; ulimit -n; ulimit -Hc; \
         cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax /proc/self/oom_score_adj; \
         busybox df -k /dev/shm | busybox tail -1; echo x > /proc/sys/net/core/somaxconn; id -G";
     let mut spec = bench.spec("rights", &format!("{asks}; echo end; sleep 60"));
