@@ -14,11 +14,16 @@ use crate::output;
 pub const VALIDATORS: usize = 4;
 /// A run that has just been ended may still hold its ports for so long.
 pub const LINGER: Duration = Duration::from_secs(8);
+/// From the gateway's port to that for TLS: 8743 beside 8700.
+const SECURE_STEP: u16 = 43;
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
     pub gateway: SocketAddr,
+    /// Where the gateway speaks TLS; chosen when it is missing.
+    #[serde(default)]
+    pub secure: Option<SocketAddr>,
     pub registry: SocketAddr,
     pub p2p: Vec<SocketAddr>,
     pub api: Vec<SocketAddr>,
@@ -72,6 +77,11 @@ impl Layout {
         format!("http://{}", SocketAddr::new(ip, self.gateway.port()))
     }
 
+    /// The URL of services' TLS on this machine.
+    pub fn secure_url(&self) -> Option<String> {
+        Some(format!("https://localhost:{}", self.secure?.port()))
+    }
+
     pub fn api_urls(&self) -> Vec<String> {
         self.api.iter().map(|a| format!("http://{a}")).collect()
     }
@@ -123,11 +133,20 @@ impl Layout {
         };
         let mut layout = Self {
             gateway,
+            secure: None,
             registry,
             api: many(VALIDATORS, |l| &l.api)?,
             p2p: many(VALIDATORS, |l| &l.p2p)?,
             hosts: many(hosts, |l| &l.hosts)?,
         };
+        let port = match before.and_then(|b| b.secure) {
+            Some(kept) => kept.port(),
+            None => gateway.port().saturating_add(SECURE_STEP),
+        };
+        let port = ports
+            .take(Some(&SocketAddr::new(gateway.ip(), port)))?
+            .port();
+        layout.secure = Some(SocketAddr::new(gateway.ip(), port));
         // Hosts left out this time find their old place another time.
         if let Some(before) = before {
             layout.hosts.extend(before.hosts.iter().skip(hosts));

@@ -39,6 +39,8 @@ const MEMORY_KEPT: u64 = 1 << 30;
 /// Blocks must come within this time, and hosts after them.
 const START_LIMIT: Duration = Duration::from_secs(120);
 const HOSTS_LIMIT: Duration = Duration::from_secs(60);
+/// The folder of the gateway's own authority.
+const AUTHORITY: &str = "authority";
 const POLL: Duration = Duration::from_millis(100);
 const UID_FIRST: u32 = 100_000;
 const UIDS: u32 = 65_536;
@@ -71,6 +73,9 @@ pub struct Dev {
 struct Ready {
     ready: bool,
     url: String,
+    /// Of services with TLS, and the file that their clients trust.
+    secure_url: Option<String>,
+    authority_file: PathBuf,
     validators: Vec<String>,
     hosts: Vec<ReadyHost>,
     account: AccountId,
@@ -207,6 +212,10 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
             layout.registry
         ));
         args.push(text(&network_file));
+        if let Some(secure) = layout.secure {
+            args.extend(["--tls-listen".into(), secure.to_string()]);
+            args.extend(["--tls-authority".into(), text(&data.join(AUTHORITY))]);
+        }
         role("gateway".into(), args, None)
     };
     let share = share(data, hosts as u64)?;
@@ -368,6 +377,8 @@ async fn until_ready(plan: &Plan, running: &Running, demo: bool, json: bool) -> 
     let ready = Ready {
         ready: true,
         url: plan.layout.url(),
+        secure_url: plan.layout.secure_url(),
+        authority_file: gateway::authority_file(&plan.data.join(AUTHORITY)),
         validators: plan.layout.api_urls(),
         hosts,
         account,
@@ -393,6 +404,12 @@ async fn say_ready(ready: &Ready, client: &Client, started: Instant) {
         ready.validators.len(),
         ready.hosts.len()
     ));
+    if let Some(secure_url) = &ready.secure_url {
+        output::say(format!(
+            "with TLS too: {secure_url}; clients trust {}",
+            ready.authority_file.display()
+        ));
+    }
     output::say(format!(
         "account {} with {} credits; context \"{}\" is current\ndata and logs in {}",
         ready.account,
