@@ -18,6 +18,7 @@
 mod limits;
 mod link;
 mod mesh;
+mod mirror;
 mod packet;
 mod relay;
 mod table;

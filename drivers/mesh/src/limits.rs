@@ -35,6 +35,8 @@ pub const LARGE_TIME: Duration = Duration::from_secs(5);
 pub const RELAYED_MAX: usize = 4_096;
 /// Strangers that a relay listens to before it knows who they are.
 pub const GREETINGS_MAX: usize = 256;
+/// Hosts that a relay tells how they are seen; strangers may ask as well.
+pub const MIRRORED_MAX: usize = 8_192;
 pub const GREETING_TIME: Duration = Duration::from_secs(10);
 /// After a connection could not be accepted.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

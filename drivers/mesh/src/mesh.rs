@@ -14,6 +14,7 @@ use iroh::{
     Endpoint, EndpointAddr, NetReportConfig, RelayConfig, RelayMap, RelayMode, RelayUrl,
     TransportAddr,
 };
+use iroh_relay::RelayQuicConfig;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use types::{AccountId, HostId, PublicKey, SecretKey};
@@ -23,6 +24,7 @@ use crate::limits::{
     MSS, MTU, PAUSE_MAX, PAUSE_MIN, PEERS_MAX, YIELD_TIME,
 };
 use crate::link::{Link, Peer};
+use crate::mirror::unproven;
 use crate::packet;
 use crate::table::{Label, Table};
 use crate::tun::Tun;
@@ -123,6 +125,8 @@ impl Mesh {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let endpoint = Endpoint::builder(presets::Empty)
             .crypto_provider(Arc::new(provider))
+            // Of relays, for the question how we are seen: the answer is only ever tried.
+            .ca_tls_config(unproven())
             .secret_key(iroh::SecretKey::from_bytes(&seed(&config.key)?))
             .alpns(vec![ALPN.to_vec()])
             .relay_mode(RelayMode::Custom(RelayMap::empty()))
@@ -191,8 +195,9 @@ impl Mesh {
             for url in std::mem::take(&mut *relays) {
                 let endpoint = shared.endpoint.clone();
                 tokio::spawn(async move {
-                    // No address discovery: it needs another port and a certificate there.
-                    let relay = RelayConfig::new(url.clone(), None);
+                    // It tells us on the same port how we are seen.
+                    let port = url.port_or_known_default().map(RelayQuicConfig::new);
+                    let relay = RelayConfig::new(url.clone(), port);
                     endpoint.insert_relay(url, Arc::new(relay)).await;
                 });
             }

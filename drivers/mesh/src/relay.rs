@@ -1,12 +1,14 @@
 //! A relay: passes on what hosts send each other where no direct way leads.
 //!
 //! It sees who sends to whom and how much; what is sent is encrypted from host to host. It
+//! tells hosts how they are seen, which helps them to a direct way ([`crate::mirror`]). It
 //! serves those that it is told to admit, each by the key that it proves to have. Clients,
 //! greetings at once, the rate of each client and what waits for each are bounded.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,13 +26,17 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use types::{AccountId, HostId, PublicKey};
 
+use crate::MeshError;
 use crate::limits::{ACCEPT_PAUSE, GREETING_TIME, GREETINGS_MAX, RELAYED_MAX};
+use crate::mirror::Mirror;
 
 /// Tells whether a host may be served.
 pub type Admit = dyn Fn(HostId) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync;
 
 pub struct Relay {
     service: RelayService,
+    mirror: Mirror,
+    listener: TcpListener,
 }
 
 struct Doorkeeper {
@@ -70,8 +76,17 @@ impl AccessControl for Doorkeeper {
 }
 
 impl Relay {
-    /// `bytes_per_second`: what one host may send through it.
-    pub fn new(bytes_per_second: NonZeroU32, admit: Box<Admit>) -> Self {
+    /// `listen`: TCP and UDP. `bytes_per_second`: what one host may send through it.
+    pub async fn open(
+        listen: SocketAddr,
+        bytes_per_second: NonZeroU32,
+        admit: Box<Admit>,
+    ) -> Result<Self, MeshError> {
+        let listener = TcpListener::bind(listen).await.map_err(|e| {
+            let next = "Choose another with --listen, or end what uses it";
+            MeshError::new(&format!("open {listen}"), e, next)
+        })?;
+        let mirror = Mirror::open(listener.local_addr().unwrap_or(listen))?;
         let mut handlers = Handlers::default();
         let probe = (Method::GET, iroh_relay::http::RELAY_PROBE_PATH);
         handlers.insert(
@@ -93,13 +108,25 @@ impl Relay {
             Arc::new(doorkeeper),
             Arc::new(Metrics::default()),
         );
-        Self { service }
+        Ok(Self {
+            service,
+            mirror,
+            listener,
+        })
     }
 
-    pub async fn serve(&self, listener: TcpListener) -> Infallible {
+    /// Until [`Relay::close`].
+    pub async fn serve(&self) {
+        tokio::select! {
+            () = self.mirror.serve() => {}
+            never = self.greet() => match never {},
+        }
+    }
+
+    async fn greet(&self) -> Infallible {
         let greetings = Arc::new(Semaphore::new(GREETINGS_MAX));
         loop {
-            let accepted = listener.accept().await;
+            let accepted = self.listener.accept().await;
             let Ok((stream, _)) = accepted else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -117,6 +144,7 @@ impl Relay {
 
     /// Sends everybody away.
     pub async fn close(&self) {
+        self.mirror.close();
         self.service.shutdown().await;
     }
 }

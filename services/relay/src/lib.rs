@@ -10,8 +10,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use tokio::net::TcpListener;
+use anyhow::Result;
 
 use guests::Guests;
 
@@ -20,7 +19,7 @@ use guests::Guests;
 pub struct Config {
     /// URLs of validators or a gateway of the network.
     pub network: Vec<String>,
-    /// TCP; hosts name it by the URL `http://ip:port`.
+    /// TCP and UDP; hosts name it by the URL `http://ip:port`.
     pub listen: SocketAddr,
     /// What one host may send through it.
     pub bytes_per_second: NonZeroU32,
@@ -30,24 +29,16 @@ pub struct Config {
 ///
 /// Errors: `listen` cannot be opened. A network that does not answer is no error.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
-    let listener = TcpListener::bind(config.listen).await.with_context(|| {
-        format!(
-            "open {}: choose another address, or end what uses it",
-            config.listen
-        )
-    })?;
     let guests = Arc::new(Guests::new(sdk::Client::new(config.network)?));
-    let relay = mesh::Relay::new(
-        config.bytes_per_second,
-        Box::new(move |host| {
-            let guests = guests.clone();
-            Box::pin(async move { guests.admits(host).await })
-        }),
-    );
+    let admit: Box<mesh::Admit> = Box::new(move |host| {
+        let guests = guests.clone();
+        Box::pin(async move { guests.admits(host).await })
+    });
+    let relay = mesh::Relay::open(config.listen, config.bytes_per_second, admit).await?;
     tracing::info!(listen = %config.listen, "passing on between hosts");
     tokio::select! {
         () = shutdown => {}
-        never = relay.serve(listener) => match never {},
+        () = relay.serve() => {}
     }
     relay.close().await;
     Ok(())

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mesh::{Config, Local, Mesh, NetworkId, Place, Relay, Table};
+use mesh::{Admit, Config, Local, Mesh, NetworkId, Place, Relay, Table};
 use net::{AttachRequest, Attachment, Directory, Network, NetworkConfig, NetworkKey};
 use nix::sched::{CloneFlags, setns};
 use tokio::runtime::Runtime;
@@ -95,6 +95,9 @@ impl Space {
              chain out {{\ntype nat hook postrouting priority 100\n\
              oifname \"{interface}\" masquerade\n}}\n\
              chain in {{\ntype filter hook forward priority 0\n\
+             iifname \"{interface}\" ct state established,related accept\n\
+             iifname \"{interface}\" drop\n}}\n\
+             chain self {{\ntype filter hook input priority 0\n\
              iifname \"{interface}\" ct state established,related accept\n\
              iifname \"{interface}\" drop\n}}\n}}"
         );
@@ -242,6 +245,7 @@ impl Agent {
             container: format!("a{number}-1"),
             networks: networks.iter().map(|n| (n.clone(), false)).collect(),
             bandwidth_kbps: 8_000_000,
+            former: vec![],
         };
         let attached = self.network().attach(&request);
         self.within(attached).expect("attached")
@@ -357,23 +361,19 @@ impl RelayHere {
     pub fn new(space: &Space, listen: &str) -> Self {
         let admitted: Arc<Mutex<BTreeSet<HostId>>> = Arc::default();
         let known = admitted.clone();
-        let relay = Arc::new(Relay::new(
-            NonZeroU32::new(100 << 20).expect("not zero"),
-            Box::new(move |host| {
-                let admitted = known.lock().expect("not poisoned").contains(&host);
-                Box::pin(std::future::ready(admitted))
-            }),
-        ));
+        let admit: Box<Admit> = Box::new(move |host| {
+            let admitted = known.lock().expect("not poisoned").contains(&host);
+            Box::pin(std::future::ready(admitted))
+        });
         let runtime = space.runtime();
+        let rate = NonZeroU32::new(100 << 20).expect("not zero");
+        let listen = listen.parse().expect("an address");
+        let relay = inside(&space.path(), || {
+            runtime.block_on(Relay::open(listen, rate, admit))
+        });
+        let relay = Arc::new(relay.expect("a relay"));
         let serving = relay.clone();
-        let listener = inside(&space.path(), || {
-            std::net::TcpListener::bind(listen).expect("bound")
-        });
-        listener.set_nonblocking(true).expect("set");
-        runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).expect("taken");
-            serving.serve(listener).await
-        });
+        runtime.spawn(async move { serving.serve().await });
         Self {
             runtime,
             relay,
