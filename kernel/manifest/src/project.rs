@@ -72,15 +72,8 @@ pub const CONTENT: &str = "content";
 impl Project {
     /// References to resolve, as written.
     pub fn images(&self) -> BTreeSet<String> {
-        let specs = self.services.values().map(|s| &s.spec);
-        let mounted = |spec: &ServiceSpec| -> Vec<String> {
-            let mounts = spec.mounts.iter().filter_map(|m| match &m.source {
-                MountSource::Image(mount) => Some(mount.image.reference.clone()),
-                _ => None,
-            });
-            mounts.chain([spec.image.reference.clone()]).collect()
-        };
-        specs.flat_map(mounted).collect()
+        let images = self.services.values().flat_map(|s| s.spec.images());
+        images.map(|image| image.reference.clone()).collect()
     }
 
     /// Files that must be put into images, each once.

@@ -126,6 +126,17 @@ impl Default for ServiceSpec {
     }
 }
 
+impl ServiceSpec {
+    /// Every image that its replicas need: what they run, then what is mounted.
+    pub fn images(&self) -> impl Iterator<Item = &ImageRef> {
+        let mounted = self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Image(mount) => Some(&mount.image),
+            _ => None,
+        });
+        std::iter::once(&self.image).chain(mounted)
+    }
+}
+
 /// Where replicas may be.
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
@@ -428,5 +439,37 @@ impl AllocationStatus {
     /// May traffic go there?
     pub fn is_ready(&self) -> bool {
         self.state == RunState::Running && matches!(self.health, Health::None | Health::Healthy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_needs_what_it_mounts_too() {
+        let image = |reference: &str| ImageRef {
+            reference: reference.into(),
+            digest: Digest::of(reference.as_bytes()),
+        };
+        let mount = |source| MountSpec {
+            source,
+            target: "/m".into(),
+            read_only: true,
+        };
+        let files = ImageMount {
+            image: image("files"),
+            path: "content".into(),
+        };
+        let service = ServiceSpec {
+            image: image("web"),
+            mounts: vec![
+                mount(MountSource::Anonymous),
+                mount(MountSource::Image(files)),
+            ],
+            ..ServiceSpec::default()
+        };
+        let names: Vec<&str> = service.images().map(|i| i.reference.as_str()).collect();
+        assert_eq!(names, ["web", "files"]);
     }
 }

@@ -13,9 +13,9 @@ use crate::shared::Shared;
 
 const EVERY: Duration = Duration::from_secs(300);
 
-/// Digests of the images that an allocation is started from.
+/// Digests of the images that an allocation is started from and has mounted.
 fn images_of(planned: &PlannedAllocation) -> Vec<Digest> {
-    vec![planned.spec.image.digest]
+    planned.spec.images().map(|image| image.digest).collect()
 }
 
 /// Looks again and again, first when the agent has run for longer than what was in use a
