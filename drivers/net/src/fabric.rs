@@ -117,6 +117,7 @@ impl Fabric {
             netlink: tokio::spawn(connection),
             places: watch::Sender::default(),
         };
+        link::close_off(&fabric.handle, range).await?;
         fabric.restore().await?;
         Ok(fabric)
     }
@@ -232,7 +233,11 @@ impl Fabric {
                 Some(net) => net,
                 None => {
                     fresh = true;
-                    inner.known.add_network(key, *internal)?
+                    let former = request.former.iter().map(Ipv4Addr::octets);
+                    let mut ours = former.filter(|o| o[..2] == self.range.octets()[..2]);
+                    inner
+                        .known
+                        .add_network(key, *internal, ours.next().map(|o| o[2]))?
                 }
             };
             nets.push((key.clone(), net));
@@ -465,6 +470,7 @@ impl Fabric {
         }
         let mut inner = self.inner.lock().await;
         self.clear(&mut inner).await?;
+        link::open_up(&self.handle, self.range).await?;
         pool::release(self.range);
         firewall::remove(&self.config.tag).await
     }
@@ -568,11 +574,19 @@ impl Known {
     }
 
     /// Takes not the number that was free last: others may still remember its addresses.
-    fn add_network(&mut self, key: &NetworkKey, internal: bool) -> Result<Net, NetError> {
+    /// With the number `wish`, if it is free.
+    fn add_network(
+        &mut self,
+        key: &NetworkKey,
+        internal: bool,
+        wish: Option<u8>,
+    ) -> Result<Net, NetError> {
         let taken: BTreeSet<u8> = self.networks.iter().map(|(_, n)| n.number).collect();
         let start = self.serial as u8;
-        let number = (0..=u8::MAX)
-            .map(|n| start.wrapping_add(n))
+        let all = (0..=u8::MAX).map(|n| start.wrapping_add(n));
+        let number = wish
+            .into_iter()
+            .chain(all)
             .find(|n| !taken.contains(n))
             .ok_or_else(|| {
                 NetError::new(

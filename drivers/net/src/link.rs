@@ -14,7 +14,9 @@ use rtnetlink::packet_core::{
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteScope};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
@@ -101,6 +103,28 @@ pub fn answer_for_others(bridge: &str) -> Result<(), NetError> {
         std::fs::write(&path, value).map_err(|e| failed(&format!("write {path}"), e))?;
     }
     Ok(())
+}
+
+/// Packets to addresses of `range` (a /16) that no bridge has end here: they never leave by the
+/// machine's default route, to whoever is there.
+pub async fn close_off(handle: &Handle, range: Ipv4Addr) -> Result<(), NetError> {
+    let added = handle.route().add(closed(range)).replace().execute().await;
+    added.map_err(|e| failed("close off the range of addresses", e))
+}
+
+/// A range that is not closed off is fine.
+pub async fn open_up(handle: &Handle, range: Ipv4Addr) -> Result<(), NetError> {
+    match handle.route().del(closed(range)).execute().await {
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
+        removed => removed.map_err(|e| failed("open up the range of addresses", e)),
+    }
+}
+
+fn closed(range: Ipv4Addr) -> RouteMessage {
+    RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(range, 16)
+        .kind(RouteType::Unreachable)
+        .build()
 }
 
 /// Packets to `address` leave by the interface `through`.

@@ -39,7 +39,9 @@ fn routed(table: &str, tag: &str, second: u8) -> bool {
         let common = mask & 0xffff_0000;
         let bridge = fields.first().and_then(|name| name.strip_prefix(&ours));
         let own = bridge.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
-        narrow && destination & common == range & common && !own
+        // A closed-off range that an agent left behind has no interface.
+        let left = fields.first() == Some(&"*");
+        narrow && destination & common == range & common && !own && !left
     })
 }
 

@@ -139,6 +139,17 @@ async fn a_successor_keeps_the_address_if_it_is_free() {
     network.detach("a1-1").await.expect("detached");
     let after = network.attach(&again("a1-2")).await.expect("attached");
     assert_eq!(after.interfaces[0].address, address);
+    // Also when its network had gone meanwhile; and nothing leaves the machine until then.
+    network.detach("a2-1").await.expect("detached");
+    network.detach("a1-2").await.expect("detached");
+    let refused = std::net::TcpStream::connect((address, 80)).expect_err("nobody is there");
+    let kinds = [
+        std::io::ErrorKind::HostUnreachable,
+        std::io::ErrorKind::NetworkUnreachable,
+    ];
+    assert!(kinds.contains(&refused.kind()), "{refused}");
+    let after = network.attach(&again("a1-3")).await.expect("attached");
+    assert_eq!(after.interfaces[0].address, address);
     network.close(true).await.expect("closed");
 }
 
