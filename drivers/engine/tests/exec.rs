@@ -213,8 +213,13 @@ async fn terminals(runtime: Runtime) {
     // Who leaves ends what he ran, with a terminal and without, what ignores him too.
     let stubborn = "trap '' HUP TERM INT; echo ready; while :; do sleep 0.1; done";
     let stays = async || {
-        let look = "busybox grep -l 'echo [r]eady' /proc/[0-9]*/cmdline";
-        bench.exec("host", look, false, b"").await.0 == 0
+        let look =
+            "for p in /proc/[0-9]*; do busybox grep -q 'echo [r]eady' $p/cmdline && echo $p; done";
+        bench
+            .exec("host", look, false, b"")
+            .await
+            .1
+            .contains("/proc/")
     };
     for terminal in [false, true] {
         let asked = ExecRequest {
