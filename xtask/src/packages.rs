@@ -48,6 +48,11 @@ const PACKAGES: &[Package] = &[
         purpose: "copy images between formats",
     },
     Package {
+        name: "docker-registry",
+        program: "docker-registry",
+        purpose: "pull from a private registry",
+    },
+    Package {
         name: "umoci",
         program: "umoci",
         purpose: "make images",

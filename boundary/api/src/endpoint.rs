@@ -446,10 +446,16 @@ fn of_registries() -> Vec<Endpoint> {
         )
         .signed(),
         get(
+            "/v2/token",
+            "A token for user and password, as `runrig image password` makes one.",
+            json(object),
+        ),
+        get(
             "/v2/{name}/tags/list",
             "Tags of a repository.",
             json(object),
         )
+        .query(&[("n", "So many at most."), ("last", "Only after this one.")])
         .signed(),
         get(
             "/v2/{name}/manifests/{reference}",
@@ -466,10 +472,16 @@ fn of_registries() -> Vec<Endpoint> {
         asked(
             Method::Delete,
             "/v2/{name}/manifests/{reference}",
-            "Take a tag away.",
+            "Take a tag away, or a manifest with its tags.",
         )
         .signed(),
         get("/v2/{name}/blobs/{digest}", "A blob.", BYTES),
+        asked(
+            Method::Delete,
+            "/v2/{name}/blobs/{digest}",
+            "Take a blob away from a repository.",
+        )
+        .signed(),
         asked(
             Method::Post,
             "/v2/{name}/blobs/uploads/",
@@ -489,6 +501,18 @@ fn of_registries() -> Vec<Endpoint> {
             "Finish a blob: its digest is checked.",
         )
         .query(&[("digest", "Of the whole blob.")])
+        .signed(),
+        get(
+            "/v2/{name}/blobs/uploads/{id}",
+            "How much of a blob has come, as a Range header.",
+            PLAIN,
+        )
+        .signed(),
+        asked(
+            Method::Delete,
+            "/v2/{name}/blobs/uploads/{id}",
+            "Give up writing a blob.",
+        )
         .signed(),
         get(
             "/v2/{name}/referrers/{digest}",

@@ -13,6 +13,7 @@
 //! its record; one without a record is fetched again.
 
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,6 +34,8 @@ const CONFIG_MAX: u64 = 8 << 20;
 const LAYERS_MAX: usize = 200;
 /// Indexes in indexes.
 const DEPTH_MAX: usize = 4;
+/// Of the disk, never taken by unpacking: what packs small may be large.
+const DISK_KEPT: u64 = 1 << 30;
 /// Layers fetched and unpacked at once, of all images.
 const LAYERS_AT_ONCE: usize = 4;
 const CONFIG_KINDS: [&str; 2] = [
@@ -298,7 +301,9 @@ impl Store {
             .blob(image, "a layer", &layer.blob, layer.bytes)
             .await?;
         let folder = self.fresh();
-        let (uid_base, most) = (self.config.uid_base, self.config.bytes_max);
+        let uid_base = self.config.uid_base;
+        let room = free_bytes(&self.config.dir).saturating_sub(DISK_KEPT);
+        let most = self.config.bytes_max.min(room);
         // It may go on after this future is dropped: what it works on goes with it.
         let unpacked = tokio::task::spawn_blocking(move || {
             std::fs::create_dir(&folder.0)?;
@@ -309,7 +314,18 @@ impl Store {
         let (folder, actual) = match unpacked.await.map_err(|e| failed(&e))? {
             Ok(unpacked) => unpacked,
             // The disk's fault, not the layer's.
-            Err(error) if is_full(&error) => return Err(failed(&error)),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+                ) =>
+            {
+                return Err(failed(&error));
+            }
+            Err(error) if error.kind() == ErrorKind::FileTooLarge && most == room => {
+                let why = "unpacked, a layer would leave less than 1 GiB of the disk";
+                return Err(failed(&why));
+            }
             Err(error) => {
                 return Err(ImageError::Unusable {
                     reference: image.reference.clone(),
@@ -397,13 +413,6 @@ impl Store {
         };
         Ok(whole)
     }
-}
-
-fn is_full(error: &std::io::Error) -> bool {
-    let text = error.to_string();
-    error.kind() == std::io::ErrorKind::StorageFull
-        || text.contains("No space left")
-        || text.contains("quota exceeded")
 }
 
 /// Bytes left on the disk of `path`.

@@ -4,7 +4,7 @@
 //! while it looks for the next one, the reader below it gives out only so much.
 
 use std::cell::Cell;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -41,8 +41,9 @@ impl Read for Tape {
         }
         self.hasher.update(&buffer[..read]);
         let less = |left: u64| left.checked_sub(read as u64);
-        self.room = less(self.room)
-            .ok_or_else(|| std::io::Error::other("it unpacks to more than it may"))?;
+        self.room = less(self.room).ok_or_else(|| {
+            std::io::Error::new(ErrorKind::FileTooLarge, "it unpacks to more than it may")
+        })?;
         let allowed = less(self.allowed.get())
             .ok_or_else(|| std::io::Error::other("the headers of a file are larger than 1 MiB"))?;
         self.allowed.set(allowed);
@@ -70,7 +71,8 @@ pub struct Bounds {
 /// Shows each entry of `file` (also gzipped, or with zstd) with its path; returns what its
 /// uncompressed bytes hash to.
 ///
-/// Errors: what `each` says, with the path before it; a tar beyond `bounds`; no tar at all.
+/// Errors: what `each` says, with the path before it; a tar beyond `bounds` (`FileTooLarge` if
+/// in bytes); no tar at all.
 pub fn read(
     file: std::fs::File,
     bounds: &Bounds,
@@ -108,7 +110,8 @@ pub fn read(
             ));
         }
         let shown: String = path.display().to_string().chars().take(200).collect();
-        each(&mut entry, path).map_err(|e| std::io::Error::other(format!("{shown}: {e}")))?;
+        each(&mut entry, path)
+            .map_err(|e| std::io::Error::new(e.kind(), format!("{shown}: {e}")))?;
         // Else the rest of it would be read as if it were headers.
         std::io::copy(&mut entry, &mut std::io::sink())?;
     }

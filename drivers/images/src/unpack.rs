@@ -146,9 +146,12 @@ fn one<R: Read>(
                 .create_new(true)
                 .open(&at)?;
             let written = std::io::copy(&mut entry.take(room.saturating_add(1)), &mut file)?;
-            *room = room
-                .checked_sub(written)
-                .ok_or_else(|| std::io::Error::other("the layer's files are too large"))?;
+            *room = room.checked_sub(written).ok_or_else(|| {
+                std::io::Error::new(
+                    std::io::ErrorKind::FileTooLarge,
+                    "the layer's files are too large",
+                )
+            })?;
         }
         EntryType::Symlink => {
             clear(&at)?;

@@ -112,14 +112,11 @@ impl Uploads {
         id: &str,
     ) -> Result<tokio::sync::OwnedMutexGuard<Upload>, Refused> {
         let unknown = || refused(404, "BLOB_UPLOAD_UNKNOWN", "there is no such upload");
-        let found = {
-            let all = self.all.lock().expect("not poisoned");
-            let entry = all.get(id).filter(|e| e.account == account);
-            entry.ok_or_else(unknown)?.upload.clone()
-        };
-        let upload = found
-            .try_lock_owned()
-            .map_err(|_| refused(409, "BLOB_UPLOAD_INVALID", "it is being written to"))?;
+        let all = self.all.lock().expect("not poisoned");
+        let entry = all.get(id).filter(|e| e.account == account);
+        let upload = entry.ok_or_else(unknown)?.upload.clone().try_lock_owned();
+        let upload =
+            upload.map_err(|_| refused(409, "BLOB_UPLOAD_INVALID", "it is being written to"))?;
         if upload.name == name {
             Ok(upload)
         } else {

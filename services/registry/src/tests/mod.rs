@@ -2,6 +2,7 @@
 
 mod clients;
 mod conformance;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
