@@ -35,6 +35,9 @@ pub use login::{LoginError, RegistryLogin};
 pub use openapi::openapi;
 pub use view::*;
 
+/// Of the body of a request to a validator: the largest transaction in base64, with room.
+pub const BODY_BYTES_MAX: usize = 512 << 10;
+
 /// Milliseconds since 1970 by this machine's clock; 0 before then.
 pub fn now_ms() -> u64 {
     std::time::SystemTime::now()

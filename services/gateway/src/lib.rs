@@ -29,6 +29,7 @@ mod limits;
 mod listen;
 mod load;
 mod outgoing;
+mod oversized;
 mod page;
 mod pool;
 mod proxy;

@@ -41,7 +41,7 @@ use crate::service::to_service;
 use crate::table::{Service, Table, Trust, authority, machine};
 use crate::tls::Tls;
 use crate::validators::Validators;
-use crate::{access, figures, page, status};
+use crate::{access, figures, oversized, page, status};
 
 pub struct Gateway {
     pub table: Arc<ArcSwap<Table>>,
@@ -411,8 +411,11 @@ async fn to_agent(
 async fn to_validators(
     gateway: &Gateway,
     from: From,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<Reply> {
+    if let Some(refusal) = oversized::refusal(&mut request).await {
+        return refusal;
+    }
     let holds = request.uri().query().is_some_and(|q| q.contains("wait_ms"));
     let limit = match holds {
         true => LONG_POLL_TIME,

@@ -9,8 +9,6 @@ use crate::answer::Refused;
 use crate::http::{self, App};
 use crate::{chain_api, metrics, money_api};
 
-const BODY_MAX: usize = 512 * 1024;
-
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
         ("/healthz", get(|| async { "ok\n" })),
@@ -55,7 +53,7 @@ pub fn router(app: App) -> Router {
             let why = "it is not asked for by this method";
             Refused::new(code, "invalid", "this path", why, "See /openapi.json.")
         })
-        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(DefaultBodyLimit::max(api::BODY_BYTES_MAX))
         .with_state(app)
 }
 

@@ -184,6 +184,27 @@ async fn bad_requests_are_refused_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn bodies_too_large_for_the_api_end_here() {
+    let chain = Chain::new(vec![]);
+    let validator = validator(chain.clone()).await;
+    let gateway = Running::start(&[&validator], None).await;
+    gateway.heard(&chain).await;
+    let large = 4 << 20;
+    let head = |length: &str| {
+        format!("POST /v1/transactions HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n")
+    };
+    let declared = head(&format!("Content-Length: {large}")) + &"y".repeat(large);
+    let chunk = format!("{large:x}\r\n{}\r\n0\r\n\r\n", "y".repeat(large));
+    let chunked = head("Transfer-Encoding: chunked") + &chunk;
+    for (text, status) in [(declared, " 413 "), (chunked, " 411 ")] {
+        let mut stream = gateway.raw(&text).await;
+        let answer = read_until(&mut stream, "\r\n\r\n").await;
+        assert!(answer.contains(status), "{answer}");
+    }
+    assert_eq!(gateway.get("localhost", "/v1/where").await.status, 200);
+}
+
+#[tokio::test]
 async fn clients_that_dawdle_are_let_go() {
     let router = replica_router("web").route(
         "/endless",
