@@ -33,6 +33,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let capabilities = engine.probe().await?;
     let net = Arc::new(net::Network::open(net_config(&config)).await?);
     net.probe().await?;
+    for hindrance in net::hindrances().await {
+        tracing::warn!("{hindrance}");
+    }
     tracing::info!(?capabilities, "this machine can run containers");
 
     let client = sdk::Client::new([config.network.clone()])?;
