@@ -48,6 +48,8 @@ pub const RETRY_SECOND: u32 = 10;
 /// Unused connections kept per upstream and worker, and for how long.
 pub const IDLE_MAX: usize = 128;
 pub const IDLE_TIME: Duration = Duration::from_secs(30);
+/// One unused for longer is not given a request that may not be sent twice.
+pub const FRESH_TIME: Duration = Duration::from_secs(1);
 pub const PROBE_EVERY: Duration = Duration::from_secs(1);
 pub const PROBE_TIME: Duration = Duration::from_secs(2);
 

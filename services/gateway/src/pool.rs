@@ -134,12 +134,15 @@ fn is_quiet(stream: &mut Stream) -> bool {
         .is_pending()
 }
 
-/// An idle connection, the last used one, that the replica has not ended.
-pub fn take(key: Key) -> Option<Stream> {
+/// An idle connection, the last used one, that the replica has not ended; used less than
+/// `within_ms` ago.
+pub fn take(key: Key, now_ms: u64, within_ms: u64) -> Option<Stream> {
     POOL.with(|pool| {
         let mut pool = pool.borrow_mut();
         let idle = pool.idle.get_mut(&key)?;
-        while let Some(mut kept) = idle.pop() {
+        while let Some(mut kept) =
+            idle.pop_if(|kept| now_ms.saturating_sub(kept.since_ms) < within_ms)
+        {
             if is_quiet(&mut kept.stream) {
                 return Some(kept.stream);
             }

@@ -29,7 +29,8 @@ use types::AllocationId;
 use crate::connect::{Stream, dial};
 use crate::http1::{self, Answer, Forward, Framing, Method, Parsed};
 use crate::limits::{
-    ANSWER_TIME, ATTEMPTS_MAX, HEAD_BYTES, HEADER_TIME, SMALL_BODY, SPARE_BYTES_MAX, WRITE_PAUSE,
+    ANSWER_TIME, ATTEMPTS_MAX, FRESH_TIME, HEAD_BYTES, HEADER_TIME, IDLE_TIME, SMALL_BODY,
+    SPARE_BYTES_MAX, WRITE_PAUSE,
 };
 use crate::load::Outcome;
 use crate::page;
@@ -327,7 +328,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         replica: &Replica,
         port: u16,
     ) -> Result<(Stream, Answer), Trouble> {
-        if let Some(kept) = pool::take((replica.allocation, port)) {
+        // What may not be sent twice must not meet a replica that is about to end an idle
+        // connection.
+        let within = match exchange.method.is_idempotent() {
+            true => IDLE_TIME,
+            false => FRESH_TIME,
+        };
+        let (key, now_ms) = ((replica.allocation, port), uptime_ms_at(self.now));
+        if let Some(kept) = pool::take(key, now_ms, within.as_millis() as u64) {
             match self.ask(exchange, kept).await {
                 // The replica may have ended it just then: that is no failure of its own.
                 Err(Trouble::Broken(_))

@@ -185,7 +185,10 @@ impl Table {
         for route in in_order {
             let mut replicas = Vec::with_capacity(route.replicas.len());
             let placed = route.replicas.len();
-            for upstream in route.replicas.into_iter().filter(|u| u.ready) {
+            // Better somebody who may not answer than nobody.
+            let any = route.replicas.iter().any(|u| u.ready);
+            let chosen = |u: &api::Upstream| u.ready || (!any && u.unheard);
+            for upstream in route.replicas.into_iter().filter(chosen) {
                 let load = before
                     .loads
                     .get(&upstream.allocation)

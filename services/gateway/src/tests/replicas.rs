@@ -138,6 +138,27 @@ async fn what_is_under_way_ends_while_new_requests_go_elsewhere() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("late"));
 }
 
+/// Hosts that the ledger does not hear may still be there.
+#[tokio::test]
+async fn without_a_ready_replica_those_on_silent_hosts_are_tried() {
+    let one = Process::start(loopback(2, 0), replica_router("unheard")).await;
+    let port = one.address.port();
+    let _two = Process::start(loopback(3, port), replica_router("ready")).await;
+    let (mut silent, ready) = (upstream(1, [127, 0, 0, 2]), upstream(2, [127, 0, 0, 3]));
+    (silent.ready, silent.unheard) = (false, true);
+    let both = vec![silent.clone(), ready];
+    let (chain, _validator, gateway) = gateway_of(vec![route("web.app", port, both)]).await;
+    for _ in 0..10 {
+        assert_eq!(gateway.get("web.app.localhost", "/").await.text(), "ready");
+    }
+    chain.set(vec![route("web.app", port, vec![silent])]);
+    gateway.heard(&chain).await;
+    assert_eq!(
+        gateway.get("web.app.localhost", "/").await.text(),
+        "unheard"
+    );
+}
+
 #[tokio::test]
 async fn what_changes_something_is_sent_once() {
     // Reads a request and closes.

@@ -226,6 +226,7 @@ pub fn upstream(number: u64, address: [u8; 4]) -> Upstream {
         machine: machine().unwrap(),
         address,
         ready: true,
+        unheard: false,
     }
 }
 
