@@ -296,6 +296,8 @@ impl Session {
             Some(text) => Some(text.parse().map_err(|e: types::IdError| {
                 Failure::usage("--account", e.to_string(), "See `runrig context show`.")
             })?),
+            // Who names a key asks as its account.
+            None if overrides.key.is_some() => None,
             None => project.account.or(context.account),
         };
         let key_path = overrides

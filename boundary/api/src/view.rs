@@ -444,6 +444,8 @@ pub struct Upstream {
     #[schema(value_type = Vec<u8>)]
     pub address: [u8; 4],
     pub ready: bool,
+    /// It was ready when its host was last heard, and may still serve: a last resort.
+    pub unheard: bool,
 }
 
 // --- money

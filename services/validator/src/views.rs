@@ -265,6 +265,9 @@ fn upstream(state: &State, number: AllocationId) -> Option<(&str, Upstream)> {
         machine: host.machine,
         address: *allocation.status.addresses.values().next()?,
         ready: takes_requests(allocation, Some(host)),
+        unheard: !host.online
+            && allocation.desired == Desired::Run
+            && allocation.status.is_ready(),
     };
     Some((&allocation.service, upstream))
 }
