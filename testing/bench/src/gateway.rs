@@ -175,6 +175,7 @@ fn routes(machine: Digest) -> Result<String> {
         machine,
         address: [10, 64, 0, 2],
         ready: true,
+        unheard: false,
     };
     let route = api::Route {
         deployment: DeploymentId(1),
