@@ -2,11 +2,11 @@
 //!
 //! Two digests are recorded when a layer is unpacked. `content` covers every byte, name, owner
 //! and mode; `seen` covers what one `lstat` per file tells, with inode and change time, which
-//! no writer can set back. Before each start `seen` is compared (some 2 µs a file); if it
-//! differs, and once in each run of the agent, `content` is read in full (as fast as the disk
-//! and SHA-256). So a write to a layer is noticed at the next start, a byte that the disk lost
-//! by itself at the first start after the agent's; a layer that was copied with its folder is
-//! not fetched again.
+//! no writer can set back. Before each start `seen` is compared (some 5 µs a file); if it
+//! differs, and once in each run of the agent, `content` is read in full (some 0.7 GB/s, or as
+//! fast as the disk). So a write to a layer is noticed at the next start, a byte that the disk
+//! lost by itself at the first start after the agent's; a layer that was copied with its folder
+//! is not fetched again.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
