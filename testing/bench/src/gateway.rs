@@ -176,7 +176,6 @@ fn routes(machine: Digest) -> Result<String> {
         address: [10, 64, 0, 2],
         ready: true,
         unheard: false,
-        unheard: false,
     };
     let route = api::Route {
         deployment: DeploymentId(1),
