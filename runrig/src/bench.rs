@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use bench::{Bound, Figure, Found};
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use crate::failure::Result;
 use crate::output;
@@ -33,10 +34,10 @@ enum Name {
     Start,
     /// `runrig up` to the first HTTP answer
     Up,
-    /// Requests a second and CPU a request, beside HAProxy and nginx
-    Gateway,
     /// What a cloud costs on which nothing runs
     Idle,
+    /// Requests a second and CPU a request, beside HAProxy and nginx
+    Gateway,
 }
 
 const EACH: [Name; 7] = [
@@ -45,11 +46,62 @@ const EACH: [Name; 7] = [
     Name::Scheduler,
     Name::Start,
     Name::Up,
-    Name::Gateway,
     Name::Idle,
+    Name::Gateway,
 ];
 
+/// Where it was measured: without it a figure says little.
+#[derive(Debug, Serialize)]
+struct Machine {
+    processor: String,
+    cores: usize,
+    /// Programs that ran or wanted to when it began; near 0 on a machine that is idle.
+    load: f64,
+    /// Built with optimisation.
+    release: bool,
+}
+
+impl Machine {
+    fn this() -> Self {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let processors = read("/proc/cpuinfo");
+        let name = processors
+            .lines()
+            .find_map(|l| l.strip_prefix("model name"));
+        let load = read("/proc/loadavg");
+        Self {
+            processor: name
+                .map(|n| n.trim_start_matches([' ', '\t', ':']).to_string())
+                .unwrap_or_default(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            load: load
+                .split_whitespace()
+                .next()
+                .and_then(|l| l.parse().ok())
+                .unwrap_or_default(),
+            release: !cfg!(debug_assertions),
+        }
+    }
+
+    fn words(&self) -> String {
+        let build = if self.release { "" } else { ", a debug build" };
+        format!(
+            "{} cores of {}, load {} when it began{build}",
+            self.cores, self.processor, self.load
+        )
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    machine: Machine,
+    #[serde(flatten)]
+    found: Found,
+}
+
 pub async fn run(args: &Bench, json: bool) -> Result {
+    let machine = Machine::this();
+    output::say(machine.words());
     let program = std::env::current_exe().context("find this program")?;
     let rounds = usize::from(args.rounds);
     let chosen = EACH
@@ -64,8 +116,8 @@ pub async fn run(args: &Bench, json: bool) -> Result {
             Name::Scheduler => bench::scheduler(rounds),
             Name::Start => bench::start(&program, rounds).await?,
             Name::Up => bench::up_to_answer(&program, rounds).await?,
-            Name::Gateway => bench::gateway(&program, rounds).await?,
             Name::Idle => bench::idle(&program, rounds).await?,
+            Name::Gateway => bench::gateway(&program, rounds).await?,
         };
         if !json {
             print(&found);
@@ -74,7 +126,10 @@ pub async fn run(args: &Bench, json: bool) -> Result {
         all.left_out.extend(found.left_out);
     }
     if json {
-        output::json(&all);
+        output::json(&Report {
+            machine,
+            found: all,
+        });
     }
     Ok(())
 }
