@@ -8,6 +8,7 @@ mod crates;
 mod packages;
 mod tests;
 mod tidy;
+mod unified;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,7 @@ const USAGE: &str = "\
 usage: cargo xtask <task>
 
   test [CRATE..]  install what the tests need, run them, sum up
+  unified         the engine's suite under cgroup v2, in a virtual machine (eight minutes)
   tidy            the direction of dependencies, pure kernel crates, documented folders, sizes
   ci              fmt --check, tidy, clippy, test: what CI runs";
 
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.split_first() {
         Some((task, crates)) if task == "test" => test(crates),
+        Some((task, [])) if task == "unified" => unified::run(),
         Some((task, [])) if task == "tidy" => tidy::check(),
         Some((task, [])) if task == "ci" => ci(),
         _ => {
