@@ -38,6 +38,8 @@ mod value;
 mod yaml;
 
 #[cfg(test)]
+mod collection_tests;
+#[cfg(test)]
 mod files_tests;
 #[cfg(test)]
 mod table_tests;
