@@ -171,17 +171,18 @@ pub mod tests {
 
     /// A deployment with one replica of each service, numbered from `first`.
     pub fn deployment(number: u64, project: &str, services: &[&str], first: u64) -> DeploymentView {
-        let spec = serde_json::json!({
-            "image": {"reference": "docker.io/library/nginx:1", "digest": types::Digest::default()},
-            "entrypoint": null, "command": null, "environment": {}, "user": null,
-            "working_dir": null, "hostname": null, "labels": {},
-            "ports": [{"target": 80, "published": 8080, "protocol": "tcp"}],
-            "expose": [], "mounts": [], "networks": {"default": []}, "depends_on": {},
-            "healthcheck": null, "restart": "no", "stop_signal": null, "stop_grace_ms": 10000,
-            "read_only": false, "tty": false, "replicas": 1,
-            "resources": types::Resources::default(), "pids": 100,
-        });
-        let spec: types::ServiceSpec = serde_json::from_value(spec).expect("a service");
+        let spec = types::ServiceSpec {
+            image: types::ImageRef {
+                reference: "docker.io/library/nginx:1".into(),
+                digest: types::Digest::default(),
+            },
+            ports: vec![types::PortSpec {
+                target: 80,
+                published: Some(8080),
+                protocol: types::Protocol::Tcp,
+            }],
+            ..types::ServiceSpec::default()
+        };
         let owner = AccountId([1; 20]);
         let allocations = services
             .iter()

@@ -313,12 +313,14 @@ pub async fn wallet(session: &Session, command: &Wallet, json: bool) -> Result {
         }
         Wallet::Topup => {
             let to = session.account()?;
-            paid(
-                session,
-                Call::Account(ledger::account::Call::Faucet { to }),
-                json,
-            )
-            .await
+            let call = Call::Account(ledger::account::Call::Faucet { to });
+            match paid(session, call, json).await {
+                Err(mut failure) if failure.exit == failure::CONFLICT => {
+                    failure.next = next_for_funds(session).await;
+                    Err(failure)
+                }
+                paid => paid,
+            }
         }
         Wallet::History => history(session, json).await,
     }

@@ -90,17 +90,17 @@ fn verdict(view: &DeploymentView, release: u32, goal: Goal) -> Verdict {
     let failed = view.setback.as_ref().filter(|s| s.release == release);
     if let Some(setback) = failed {
         let became = match view.release > release {
-            true => format!("it went back to what it was, as release {}", view.release),
-            false => "it was left as it is".into(),
+            true => format!("It went back to what it was, as release {}", view.release),
+            false => "It was left as it is".into(),
         };
         return Verdict::ReleaseFailed(setback.why.clone(), became);
     }
     if view.release > release {
-        let became = format!("release {} took its place", view.release);
+        let became = format!("Release {} took its place", view.release);
         return Verdict::ReleaseFailed("somebody deployed another".into(), became);
     }
     if let Some(why) = view.rollout.as_ref().and_then(|r| r.stuck.clone()) {
-        return Verdict::ReleaseFailed(why, "old and new replicas are left as they are".into());
+        return Verdict::ReleaseFailed(why, "Old and new replicas are left as they are".into());
     }
     let rolling = view.rollout.is_some();
     let mut waiting: Vec<String> = view
@@ -151,12 +151,20 @@ pub async fn follow_until(
         Verdict::ReplicaFailed(index, why) => {
             Err(failed_replica(session, &view, &view.allocations[index], why).await)
         }
-        Verdict::ReleaseFailed(why, became) => Err(Failure::new(
-            failure::FAILED,
-            format!("{} did not come good", view.project),
-            output::printable(&why),
-            format!("{became}. Correct it and run `runrig up` again."),
-        )),
+        Verdict::ReleaseFailed(why, became) => {
+            let bad = |a: &&AllocationView| a.status.restarts > 0 || a.status.exit_code > Some(0);
+            let lines = match view.allocations.iter().rev().find(bad) {
+                Some(allocation) => last_words(session, allocation).await,
+                None => Vec::new(),
+            };
+            let failure = Failure::new(
+                failure::FAILED,
+                format!("{} did not come good", view.project),
+                output::printable(&why),
+                format!("{became}. Correct it and run `runrig up` again."),
+            );
+            Err(failure.detailed(lines))
+        }
         Verdict::Reached | Verdict::OnTheWay(_) => Ok(view),
     }
 }
@@ -235,17 +243,21 @@ async fn watch(
     }
 }
 
+async fn last_words(session: &Session, a: &AllocationView) -> Vec<String> {
+    let lines = follow::last_lines(session, a.allocation, LAST_LINES).await;
+    lines
+        .iter()
+        .map(|line| format!("{}.{} | {line}", a.service, a.replica))
+        .collect()
+}
+
 async fn failed_replica(
     session: &Session,
     view: &DeploymentView,
     a: &AllocationView,
     why: String,
 ) -> Failure {
-    let lines = follow::last_lines(session, a.allocation, LAST_LINES).await;
-    let lines = lines
-        .iter()
-        .map(|line| format!("{}.{} | {line}", a.service, a.replica));
-    let lines = lines.collect();
+    let lines = last_words(session, a).await;
     let back = match view.good {
         good if good > 0 && good < view.release => {
             format!("Release {good} was good, and is gone back to by itself. ")

@@ -176,6 +176,8 @@ pub async fn run(session: &Session, args: &Run, json: bool) -> Result<u8> {
     let terms = Terms {
         yes: args.yes,
         max_price: args.max_price,
+        command: "run",
+        brief: true,
     };
     let id = agree(session, spec, &terms).await?;
     if args.detach {

@@ -67,7 +67,7 @@ pub async fn up(session: &Session, args: &Up, json: bool) -> Result {
     let project = read_project(&args.compose)?;
     let spec = pin(session, project).await?;
     if args.dry_run {
-        let quote = quote(session, &spec, args.terms().max_price).await?;
+        let quote = quote(session, &spec, &args.terms()).await?;
         if json {
             output::json(&quote);
         }
@@ -90,6 +90,10 @@ pub async fn up(session: &Session, args: &Up, json: bool) -> Result {
 pub struct Terms {
     pub yes: bool,
     pub max_price: Option<Amount>,
+    /// Who asks.
+    pub command: &'static str,
+    /// The price in one line instead of a table.
+    pub brief: bool,
 }
 
 impl Up {
@@ -97,26 +101,27 @@ impl Up {
         Terms {
             yes: self.yes,
             max_price: self.max_price,
+            command: "up",
+            brief: false,
         }
     }
 }
 
 /// Shows what it would cost and change; fails if the ledger would refuse it.
-pub async fn quote(
-    session: &Session,
-    spec: &DeploymentSpec,
-    max_price: Option<Amount>,
-) -> Result<Quote> {
+pub async fn quote(session: &Session, spec: &DeploymentSpec, terms: &Terms) -> Result<Quote> {
     let request = QuoteRequest {
         owner: session.account()?,
         spec: spec.clone(),
     };
     let mut quote = session.client.quote(&request).await?;
-    output::say(quote_words(spec, &quote));
+    if !terms.brief {
+        output::say(quote_table(spec, &quote));
+    }
+    output::say(price_words(&quote));
     if let Some(refusal) = quote.refusal.take() {
         return Err(SdkError::rejected(refusal).into());
     }
-    match max_price {
+    match terms.max_price {
         Some(max) if quote.total_hour > max => Err(Failure::new(
             failure::FUNDS,
             format!("{} credits per hour", quote.total_hour),
@@ -129,7 +134,7 @@ pub async fn quote(
 
 /// Shows the price, asks, deploys; or finds that there is nothing to change.
 pub async fn agree(session: &Session, spec: DeploymentSpec, terms: &Terms) -> Result<DeploymentId> {
-    let quote = quote(session, &spec, terms.max_price).await?;
+    let quote = quote(session, &spec, terms).await?;
     let unchanged = !quote.changes.is_empty() && quote.changes.values().all(|c| *c == Change::Kept);
     if unchanged {
         let own = session
@@ -149,7 +154,7 @@ pub async fn agree(session: &Session, spec: DeploymentSpec, terms: &Terms) -> Re
             "Deploy {} for at most {} credits per hour ({})?",
             spec.project, quote.total_hour, session.name
         );
-        output::confirm(&question, "up").await?;
+        output::confirm(&question, terms.command).await?;
     }
     let max = terms.max_price.unwrap_or(quote.total_hour);
     deploy(session, spec, max).await
@@ -204,7 +209,7 @@ async fn start_stopped(session: &Session, id: DeploymentId) -> Result {
     Ok(())
 }
 
-fn quote_words(spec: &DeploymentSpec, quote: &Quote) -> String {
+fn quote_table(spec: &DeploymentSpec, quote: &Quote) -> String {
     let rows: Vec<Vec<String>> = quote
         .lines
         .iter()
@@ -241,11 +246,14 @@ fn quote_words(spec: &DeploymentSpec, quote: &Quote) -> String {
     for (service, _) in quote.changes.iter().filter(|(_, c)| **c == Change::Removed) {
         text.push_str(&format!("\n{service} is removed"));
     }
-    text.push_str(&format!(
-        "\nat most {} credits per hour when fully used, transfer {} per GiB; {} held in escrow of {} you have",
-        quote.total_hour, quote.transfer_gib, quote.escrow, quote.balance
-    ));
     text
+}
+
+fn price_words(quote: &Quote) -> String {
+    format!(
+        "at most {} credits per hour when fully used, transfer {} per GiB; {} held in escrow of {} you have",
+        quote.total_hour, quote.transfer_gib, quote.escrow, quote.balance
+    )
 }
 
 pub fn report(session: &Session, view: &DeploymentView, json: bool) {
