@@ -186,6 +186,7 @@ impl Store {
         let config = self.config(image, &config_digest).await?;
         platform::fits(&config).map_err(unusable)?;
         blobs.push(config_digest);
+        let parts = image_config(&config["config"]).map_err(unusable)?;
         let layers = layers(&manifest, &config, self.config.bytes_max).map_err(unusable)?;
         // From here on nothing of it is pruned.
         let _shelved = self.shelf.begin(KeptImage::new(
@@ -209,7 +210,7 @@ impl Store {
             .await?;
         Ok(ReadyImage {
             manifest: digest,
-            config: image_config(&config["config"]),
+            config: parts,
             layers: layers
                 .iter()
                 .rev()
@@ -515,14 +516,22 @@ fn layers(manifest: &Value, config: &Value, bytes_max: u64) -> Result<Vec<Layer>
         .collect()
 }
 
-fn image_config(config: &Value) -> ImageConfig {
-    let list = |key: &str| -> Vec<String> {
-        config[key]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|v| v.as_str().map(str::to_string))
-            .collect()
+/// Errors: a command, variable or folder that no process can be given.
+fn image_config(config: &Value) -> Result<ImageConfig, String> {
+    let text = |key: &str, value: &Value| -> Result<String, String> {
+        match value {
+            Value::Null => Ok(String::new()),
+            Value::String(text) if !text.contains('\0') => Ok(text.clone()),
+            Value::String(_) => Err(format!("its {key} contains a zero byte")),
+            _ => Err(format!("its {key} is not text")),
+        }
+    };
+    let list = |key: &str| -> Result<Vec<String>, String> {
+        match &config[key] {
+            Value::Null => Ok(Vec::new()),
+            Value::Array(all) => all.iter().map(|value| text(key, value)).collect(),
+            _ => Err(format!("its {key} is not a list")),
+        }
     };
     let keys = |key: &str| -> Vec<String> {
         config[key]
@@ -531,16 +540,37 @@ fn image_config(config: &Value) -> ImageConfig {
             .flat_map(|o| o.keys().cloned())
             .collect()
     };
-    let text = |key: &str| config[key].as_str().unwrap_or_default().to_string();
-    ImageConfig {
-        entrypoint: list("Entrypoint"),
-        command: list("Cmd"),
-        env: list("Env"),
-        working_dir: text("WorkingDir"),
-        user: text("User"),
+    Ok(ImageConfig {
+        entrypoint: list("Entrypoint")?,
+        command: list("Cmd")?,
+        env: list("Env")?,
+        working_dir: text("WorkingDir", &config["WorkingDir"])?,
+        user: text("User", &config["User"])?,
         stop_signal: config["StopSignal"].as_str().map(str::to_string),
         exposed_ports: keys("ExposedPorts"),
         volumes: keys("Volumes"),
         healthcheck: health::check(config),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_process_can_be_given_is_refused() {
+        let good = serde_json::json!({ "Cmd": ["a", "b"], "Env": null, "User": "x" });
+        let config = image_config(&good).expect("read");
+        assert_eq!((config.command.len(), config.user.as_str()), (2, "x"));
+        assert!(config.entrypoint.is_empty() && config.env.is_empty());
+        for (bad, word) in [
+            (serde_json::json!({ "Cmd": { "a": 1 } }), "list"),
+            (serde_json::json!({ "Entrypoint": ["a", 7] }), "text"),
+            (serde_json::json!({ "Env": ["A=\u{0}"] }), "zero"),
+            (serde_json::json!({ "WorkingDir": ["/"] }), "text"),
+        ] {
+            let why = image_config(&bad).expect_err("refused");
+            assert!(why.contains(word), "{why}");
+        }
     }
 }
