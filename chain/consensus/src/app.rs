@@ -38,7 +38,7 @@ const BEHIND_LOOK: Duration = Duration::from_millis(50);
 /// A finalised block with the state after it.
 pub struct Finalized<S> {
     pub header: Header,
-    pub record: Record,
+    pub record: Arc<Record>,
     pub state: S,
 }
 

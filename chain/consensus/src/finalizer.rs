@@ -77,7 +77,7 @@ pub(crate) async fn run<M, C, F>(
         }
         core.head.send_replace(Arc::new(Finalized {
             header: (*block.header).clone(),
-            record,
+            record: Arc::new(record),
             state: node.executed.state.clone(),
         }));
         core.nodes

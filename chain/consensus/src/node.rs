@@ -307,7 +307,7 @@ pub(crate) fn open<M: Machine>(
     let id = node.header.digest();
     let head = Arc::new(Finalized {
         header: (*node.header).clone(),
-        record,
+        record: Arc::new(record),
         state: node.executed.state.clone(),
     });
     Ok(Core {

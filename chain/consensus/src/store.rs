@@ -21,6 +21,17 @@ pub struct Record {
     pub events: Vec<Vec<u8>>,
 }
 
+impl Record {
+    fn encode(&self) -> std::io::Result<Vec<u8>> {
+        let lists = [&self.transactions, &self.outcomes, &self.events];
+        let bytes = lists.into_iter().flatten().map(|item| item.len() + 4);
+        // A full block has megabytes: written once, not grown and moved again and again.
+        let mut encoded = Vec::with_capacity(1_024 + bytes.sum::<usize>());
+        self.serialize(&mut encoded)?;
+        Ok(encoded)
+    }
+}
+
 pub struct Store {
     database: Database,
 }
@@ -62,7 +73,7 @@ impl Store {
         let write = self.database.begin_write()?;
         {
             let mut blocks = write.open_table(BLOCKS)?;
-            blocks.insert(height, borsh::to_vec(record)?.as_slice())?;
+            blocks.insert(height, record.encode()?.as_slice())?;
             if let Some(state) = state {
                 let mut saved = write.open_table(SAVED)?;
                 saved.insert("state", borsh::to_vec(&(height, state))?.as_slice())?;

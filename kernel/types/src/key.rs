@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use ed25519_consensus as ed;
+use ed25519_zebra as ed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
@@ -46,7 +46,7 @@ impl SecretKey {
     }
 
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verification_key().to_bytes())
+        PublicKey(ed::VerificationKey::from(&self.0).into())
     }
 
     pub fn sign(&self, message: &[u8]) -> Signature {
@@ -89,29 +89,27 @@ pub fn verify_batch<'a>(
     batch.verify(Rng(rng)).is_ok()
 }
 
-/// `ed25519-consensus` asks for the traits of an older `rand_core`.
+/// `ed25519-zebra` asks for the traits of a newer `rand_core`.
 struct Rng<'a, R>(&'a mut R);
 
-impl<R: rand::RngCore> rand_core_06::RngCore for Rng<'_, R> {
-    fn next_u32(&mut self) -> u32 {
-        self.0.next_u32()
+impl<R: rand::RngCore> rand_core_10::TryRng for Rng<'_, R> {
+    type Error = std::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        Ok(self.0.next_u32())
     }
 
-    fn next_u64(&mut self) -> u64 {
-        self.0.next_u64()
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        Ok(self.0.next_u64())
     }
 
-    fn fill_bytes(&mut self, dest: &mut [u8]) {
-        self.0.fill_bytes(dest);
-    }
-
-    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), rand_core_06::Error> {
-        self.0.fill_bytes(dest);
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        self.0.fill_bytes(bytes);
         Ok(())
     }
 }
 
-impl<R: rand::CryptoRng> rand_core_06::CryptoRng for Rng<'_, R> {}
+impl<R: rand::CryptoRng> rand_core_10::TryCryptoRng for Rng<'_, R> {}
 
 macro_rules! as_hex {
     ($name:ident, $len:literal) => {

@@ -71,7 +71,7 @@ impl Validator {
         let handle = self.handle.clone();
         let read = move || {
             let record = handle.block(height)?;
-            record.map(ReadBlock::new).transpose()
+            record.map(|r| ReadBlock::new(Arc::new(r))).transpose()
         };
         let block = tokio::task::spawn_blocking(read)
             .await

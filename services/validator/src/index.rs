@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
 use anyhow::{Context, Result};
 use borsh::BorshDeserialize;
@@ -14,7 +14,7 @@ use consensus::Record;
 use consensus::open_database;
 use ledger::{Event, Outcome};
 use light::Header;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 use types::{AllocationId, Digest, ReceiptId};
 
 use crate::ledger_machine::LedgerMachine;
@@ -63,13 +63,13 @@ pub struct Index {
 /// A block, read.
 pub struct ReadBlock {
     pub header: Header,
-    pub record: Record,
+    pub record: Arc<Record>,
     pub outcomes: Vec<Outcome>,
     pub events: Vec<Event>,
 }
 
 impl ReadBlock {
-    pub fn new(record: Record) -> Result<Self> {
+    pub fn new(record: Arc<Record>) -> Result<Self> {
         Ok(Self {
             header: Header::from_bytes(&record.header)?,
             outcomes: record
@@ -169,7 +169,7 @@ impl Index {
                 head.record.clone()
             } else {
                 let record = handle.block(height)?;
-                record.with_context(|| format!("block {height} is missing"))?
+                Arc::new(record.with_context(|| format!("block {height} is missing"))?)
             };
             add(&write, &mut reached, &ReadBlock::new(record)?)?;
         }
@@ -261,11 +261,15 @@ fn note_leader(reached: &mut Reached, key: [u8; 32]) {
 fn add(write: &redb::WriteTransaction, reached: &mut Reached, block: &ReadBlock) -> Result<()> {
     let height = block.header.height;
     let mut transactions = write.open_table(TRANSACTIONS)?;
-    for (index, outcome) in block.outcomes.iter().enumerate() {
-        let id = outcome.transaction.0;
+    let ids = block.outcomes.iter().map(|outcome| outcome.transaction.0);
+    let mut ids: Vec<([u8; 32], u32)> = ids.zip(0..).collect();
+    // Neighbours lie on one page.
+    ids.sort_unstable();
+    for (id, index) in ids {
+        let before = transactions.insert(id, (height, index))?;
         // The first word stands: a replay is rejected and must not hide it.
-        if transactions.get(id)?.is_none() {
-            transactions.insert(id, (height, index as u32))?;
+        if let Some(before) = before.map(|before| before.value()) {
+            transactions.insert(id, before)?;
         }
     }
     let mut receipts = write.open_table(RECEIPTS)?;
