@@ -141,7 +141,21 @@ async fn check_net(scratch: &Scratch) -> Check {
         probed.and(closed)
     };
     match probe.await {
-        Ok(()) => Check::good(WHAT, "bridges, namespaces, nftables and rates work".into()),
+        Ok(()) => {
+            let mut check = Check::good(
+                WHAT,
+                "bridges, veth pairs, namespaces, nftables and rates work".into(),
+            );
+            // Containers run all the same: the machine is still a host.
+            for hindrance in net::hindrances().await {
+                check.found = format!(
+                    "{}, but {}: {}",
+                    check.found, hindrance.operation, hindrance.why
+                );
+                check.next = hindrance.next;
+            }
+            check
+        }
         Err(error) => Check::bad(
             WHAT,
             format!("{}: {}", error.operation, error.why),
