@@ -5,6 +5,7 @@
 
 mod command;
 mod crates;
+mod drill;
 mod packages;
 mod tests;
 mod tidy;
@@ -18,6 +19,7 @@ const USAGE: &str = "\
 usage: cargo xtask <task>
 
   test [CRATE..]  install what the tests need, run them, sum up
+  drill NAME|all  one failure, or all, at full length on a real cloud; prints figures
   unified         the engine's suite under cgroup v2, in a virtual machine (eight minutes)
   tidy            the direction of dependencies, pure kernel crates, documented folders, sizes
   ci              fmt --check, tidy, clippy, test: what CI runs";
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.split_first() {
         Some((task, crates)) if task == "test" => test(crates),
+        Some((task, [name])) if task == "drill" => drill(name),
         Some((task, [])) if task == "unified" => unified::run(),
         Some((task, [])) if task == "tidy" => tidy::check(),
         Some((task, [])) if task == "ci" => ci(),
@@ -41,6 +44,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn drill(name: &str) -> Result<()> {
+    packages::install()?;
+    drill::run(name)
 }
 
 fn test(crates: &[String]) -> Result<()> {
