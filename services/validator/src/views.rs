@@ -265,9 +265,7 @@ fn upstream(state: &State, number: AllocationId) -> Option<(&str, Upstream)> {
         machine: host.machine,
         address: *allocation.status.addresses.values().next()?,
         ready: takes_requests(allocation, Some(host)),
-        unheard: !host.online
-            && allocation.desired == Desired::Run
-            && allocation.status.is_ready(),
+        unheard: !host.online && allocation.desired == Desired::Run && allocation.status.is_ready(),
     };
     Some((&allocation.service, upstream))
 }

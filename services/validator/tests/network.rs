@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use api::{NetworkFile, ValidatorAddress};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::StreamExt;
 use ledger::lease::UsageLine;
 use ledger::{Call, Genesis, Params, account, deployment, host, lease};
@@ -525,6 +527,20 @@ async fn bad_requests_are_refused_in_the_apis_words() {
         .expect("a client");
     let big = format!("{{\"transaction\":\"{}\"}}", "A".repeat(600 * 1024));
     let quiet = "{\"transaction\":\"AAAA\"}".to_string();
+    let sent = |bytes: Vec<u8>| format!("{{\"transaction\":\"{}\"}}", BASE64.encode(bytes));
+    let body = ledger::TransactionBody {
+        network: running.client().status().await.expect("a head").network,
+        key: key(1).public(),
+        nonce: 1,
+        expires: 100,
+        call: transfer(id(2), 1),
+    };
+    // Of another key than the one it names; and in order, but for an old height.
+    let forged = ledger::Transaction::sign(body.clone(), &key(2));
+    let forged = sent(borsh::to_vec(&forged).expect("encodes"));
+    let late = ledger::TransactionBody { expires: 0, ..body };
+    let late = ledger::Transaction::sign(late, &key(1));
+    let late = sent(borsh::to_vec(&late).expect("encodes"));
     for (method, path, body, code, kind) in [
         ("GET", "/v1/nothing", None, 404, "not_found"),
         ("DELETE", "/v1/status", None, 405, "invalid"),
@@ -556,6 +572,8 @@ async fn bad_requests_are_refused_in_the_apis_words() {
         ),
         ("POST", "/v1/transactions", Some(big), 413, "invalid"),
         ("POST", "/v1/transactions", Some(quiet), 400, "invalid"),
+        ("POST", "/v1/transactions", Some(forged), 400, "signature"),
+        ("POST", "/v1/transactions", Some(late), 409, "stale"),
         ("POST", "/v1/quote", Some("{}".to_string()), 422, "invalid"),
     ] {
         let method = method.parse::<reqwest::Method>().expect("a method");

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::crates::Crate;
 
-/// What a crate in each folder may use of this workspace; crates of its own folder are
-/// allowed when the folder names itself.
+/// What a crate in each folder may use of this workspace: all of a folder, or one crate in it;
+/// crates of its own folder are allowed when the folder names itself.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("kernel", &["kernel"]),
     ("chain", &["kernel", "chain"]),
@@ -56,7 +56,10 @@ pub fn breaches(crates: &[Crate]) -> Vec<String> {
             let kind = needed.kind.as_deref().unwrap_or("normal");
             // Tests of any crate may set their stage with what is shared for that.
             let staged = kind == "dev" && used == "testing";
-            if !staged && !allowed.contains(&used) {
+            let named = folder
+                .to_str()
+                .is_some_and(|whole| allowed.contains(&whole));
+            if !staged && !named && !allowed.contains(&used) {
                 breaches.push(format!(
                     "{}: {space} must not use {used} ({}, a {kind} dependency): move what is \
                      shared down, or meet at a trait of the lower one",

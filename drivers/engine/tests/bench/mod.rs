@@ -1,5 +1,5 @@
 //! What the tests stand on: an engine over a root file system of one busybox. Runs as root.
-#![allow(dead_code)]
+#![allow(dead_code, unused_macros)]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
