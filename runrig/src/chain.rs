@@ -160,6 +160,10 @@ pub async fn host_ls(session: &Session, json: bool) -> Result {
         .iter()
         .map(|h| {
             let state = match (h.online, h.cordoned) {
+                (true, _) if h.draining => "online, is being drained".to_string(),
+                (true, false) if h.trusted_ms > units::now_ms() => {
+                    "online, gets new work later: it was silent".to_string()
+                }
                 (true, false) => "online".to_string(),
                 (true, true) => "online, takes no new work".to_string(),
                 (false, _) => {
