@@ -118,8 +118,25 @@ impl Fabric {
             places: watch::Sender::default(),
         };
         link::close_off(&fabric.handle, range).await?;
+        fabric.open_up_for_the_gone().await?;
         fabric.restore().await?;
         Ok(fabric)
+    }
+
+    /// An agent that was killed, and whose data was removed, opens nothing up itself.
+    async fn open_up_for_the_gone(&self) -> Result<(), NetError> {
+        let closed = link::closed_off(&self.handle).await?;
+        if closed.iter().all(|range| *range == self.range) {
+            return Ok(());
+        }
+        let claims = blocking(pool::Claims::open).await?;
+        for range in closed {
+            if claims.is_free(range) {
+                link::open_up(&self.handle, range).await?;
+                pool::release(range);
+            }
+        }
+        Ok(())
     }
 
     async fn restore(&self) -> Result<(), NetError> {

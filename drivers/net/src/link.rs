@@ -20,7 +20,7 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
-use crate::NetError;
+use crate::{NetError, pool};
 
 fn failed(operation: &str, why: impl ToString) -> NetError {
     let why = why.to_string();
@@ -118,6 +118,29 @@ pub async fn open_up(handle: &Handle, range: Ipv4Addr) -> Result<(), NetError> {
         Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
         removed => removed.map_err(|e| failed("open up the range of addresses", e)),
     }
+}
+
+/// The ranges that agents have closed off on this machine.
+pub async fn closed_off(handle: &Handle) -> Result<Vec<Ipv4Addr>, NetError> {
+    let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    let mut routes = handle.route().get(all).execute();
+    let mut ranges = Vec::new();
+    while let Some(route) = routes
+        .try_next()
+        .await
+        .map_err(|e| failed("list routes", e))?
+    {
+        let header = &route.header;
+        let ours = header.kind == RouteType::Unreachable
+            && header.protocol == RouteProtocol::Static
+            && header.destination_prefix_length == 16;
+        let range = route.attributes.iter().find_map(|a| match a {
+            RouteAttribute::Destination(RouteAddress::Inet(range)) => Some(*range),
+            _ => None,
+        });
+        ranges.extend(range.filter(|r| ours && pool::contains(*r)));
+    }
+    Ok(ranges)
 }
 
 fn closed(range: Ipv4Addr) -> RouteMessage {

@@ -45,6 +45,36 @@ fn routed(table: &str, tag: &str, second: u8) -> bool {
     })
 }
 
+/// Held while claims and what belongs to them are looked at and changed.
+pub struct Claims {
+    _lock: std::fs::File,
+}
+
+impl Claims {
+    pub fn open() -> Result<Self, NetError> {
+        let failed = |why: String| {
+            NetError::new(
+                "look at the ranges of addresses of this machine's agents",
+                why,
+                "Run the host agent as root: it writes to /run/runrig",
+            )
+        };
+        std::fs::create_dir_all(CLAIMS).map_err(|e| failed(format!("make {CLAIMS}: {e}")))?;
+        let lock = std::fs::File::create(Path::new(CLAIMS).join("lock"))
+            .and_then(|file| file.lock().map(|()| file))
+            .map_err(|e| failed(format!("lock {CLAIMS}: {e}")))?;
+        Ok(Self { _lock: lock })
+    }
+
+    /// Has no agent whose state is still on the disk claimed `range`?
+    pub fn is_free(&self, range: Ipv4Addr) -> bool {
+        match std::fs::read_to_string(claim_path(range.octets()[1])) {
+            Ok(state) => !Path::new(&state).exists(),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+}
+
 /// Claims a /16 for the agent whose state lies in `state`; the same one again after a
 /// restart. A claim whose agent is gone from the disk is taken over.
 pub fn claim(state: &Path, tag: &str) -> Result<Ipv4Addr, NetError> {
@@ -55,11 +85,8 @@ pub fn claim(state: &Path, tag: &str) -> Result<Ipv4Addr, NetError> {
             "Free a range in 10.64.0.0/10, or remove old claims in /run/runrig",
         )
     };
-    std::fs::create_dir_all(CLAIMS).map_err(|e| failed(format!("make {CLAIMS}: {e}")))?;
     // Agents that start at once choose one after the other.
-    let lock = std::fs::File::create(Path::new(CLAIMS).join("lock"))
-        .and_then(|file| file.lock().map(|()| file))
-        .map_err(|e| failed(format!("lock {CLAIMS}: {e}")))?;
+    let _claims = Claims::open()?;
     let mine = state.display().to_string();
     let start = tag
         .bytes()
@@ -88,7 +115,6 @@ pub fn claim(state: &Path, tag: &str) -> Result<Ipv4Addr, NetError> {
         if let Ok(mut file) = fresh {
             std::io::Write::write_all(&mut file, mine.as_bytes())
                 .map_err(|e| failed(e.to_string()))?;
-            drop(lock);
             return Ok(Ipv4Addr::new(10, second, 0, 0));
         }
     }

@@ -120,6 +120,46 @@ fn claim(state: &Path) -> PathBuf {
     mine.next().expect("a claim")
 }
 
+/// What `claim` is a claim on.
+fn range(claim: &Path) -> String {
+    let name = claim.file_name().expect("a name").to_string_lossy();
+    let second = name.strip_prefix("pool-").expect("a range");
+    format!("10.{second}.0.0/16")
+}
+
+/// Is the range of `claim` closed off, so that nothing for it leaves the machine?
+fn is_closed_off(claim: &Path) -> bool {
+    let show = Command::new("ip")
+        .args(["route", "show", "type", "unreachable"])
+        .output();
+    let routes = show.expect("ip is installed (iproute2)").stdout;
+    String::from_utf8_lossy(&routes).contains(&range(claim))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ranges_of_agents_that_are_gone_are_opened_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = |tag| Network::open(config(folder.path(), tag));
+    let (killed, stopped) = (open("u5").await.expect("opens"), open("u6"));
+    let stopped = stopped.await.expect("opens");
+    let state = folder.path().join("u5");
+    let (gone, kept) = (claim(&state), claim(&folder.path().join("u6")));
+    for agent in [killed, stopped] {
+        agent.close(false).await.expect("closed");
+    }
+    assert!(is_closed_off(&gone) && is_closed_off(&kept));
+    std::fs::remove_dir_all(state).expect("its data goes");
+
+    let next = open("u7").await.expect("opens");
+    assert!(!is_closed_off(&gone), "nobody's any more");
+    assert!(is_closed_off(&kept), "that agent comes again");
+    next.close(true).await.expect("closed");
+    let again = open("u6").await.expect("opens again");
+    again.close(true).await.expect("closed");
+    assert!(!is_closed_off(&kept) && !kept.exists());
+    assert_eq!(left_behind(folder.path(), &["u5", "u6", "u7"]), [""; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_restart_of_the_machine() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -130,13 +170,14 @@ async fn after_a_restart_of_the_machine() {
     let old = attach(&first, "a", &[(shop.clone(), false)]).await;
     first.close(false).await.expect("closed");
     drop(first);
-    // What a restart takes: interfaces, rules, namespaces, /run. What stays: the disk.
+    // What a restart takes: interfaces, routes, rules, namespaces, /run. What stays: the disk.
     let claimed = claim(&folder.path().join("u4"));
     nix::mount::umount2(&old.netns, nix::mount::MntFlags::MNT_DETACH).expect("gone");
     for link in left_behind(Path::new("/nowhere"), &["u4"]) {
         // One end goes with the other.
         let _ = Command::new("ip").args(["link", "del", &link]).output();
     }
+    assert!(ip(&["route", "del", "unreachable", &range(&claimed)]));
     let table = ["delete", "table", "inet", "runrig_u4"];
     assert!(
         Command::new("nft")
@@ -169,5 +210,6 @@ async fn after_a_restart_of_the_machine() {
     assert!(reaches(&a, (b.interfaces[0].address, 80).into()));
     again.close(true).await.expect("closed");
     std::fs::remove_file(&claimed).expect("ours to remove");
+    assert!(!is_closed_off(&claimed));
     assert_eq!(left_behind(folder.path(), &["u4"]), [""; 0]);
 }
