@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use engine::{Engine, EngineConfig, OciEngine, Runtime};
+use futures::FutureExt;
 use ledger::lease::Desired;
 use net::{Directory, DirectoryEntry, NetworkKey};
 use tokio::sync::{Notify, watch};
@@ -72,52 +73,20 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     fence::at_return(&shared).await;
     register(&shared.config, &link, address).await?;
     let neighbours = Neighbours::open(&shared.config, &tag(&shared.config), bound).await;
+    let neighbours = neighbours.map(Arc::new);
     if let Some(neighbours) = &neighbours {
         let call = ledger::host::Call::Announce(neighbours.point.clone());
         insist(&shared.config, &link, call).await?;
     }
 
     let mut background = tokio::task::JoinSet::new();
-    background.spawn(async move {
-        ledger_link::follow(link, plan_sender).await;
-    });
-    for task in [
-        tokio::spawn({
-            let shared = shared.clone();
-            async move {
-                reporter::meter(shared).await;
-            }
-        }),
-        tokio::spawn({
-            let shared = shared.clone();
-            async move {
-                reporter::statuses(shared).await;
-            }
-        }),
-        tokio::spawn({
-            let shared = shared.clone();
-            async move {
-                reporter::usage(shared).await;
-            }
-        }),
-        tokio::spawn({
-            let shared = shared.clone();
-            async move {
-                room::keep(shared).await;
-            }
-        }),
-        tokio::spawn({
-            let shared = shared.clone();
-            async move {
-                reporter::heartbeat(shared).await;
-            }
-        }),
-    ] {
-        background.spawn(async move {
-            let _ = task.await;
-        });
-    }
-    if let Some(neighbours) = neighbours {
+    background.spawn(ledger_link::follow(link, plan_sender).map(drop));
+    background.spawn(reporter::meter(shared.clone()).map(drop));
+    background.spawn(reporter::statuses(shared.clone()).map(drop));
+    background.spawn(reporter::usage(shared.clone()).map(drop));
+    background.spawn(reporter::heartbeat(shared.clone()).map(drop));
+    background.spawn(room::keep(shared.clone()));
+    if let Some(neighbours) = neighbours.clone() {
         let shared = shared.clone();
         background.spawn(async move { neighbours.follow(shared).await });
     }
@@ -129,36 +98,19 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     });
 
     let mut workers = Workers::default();
-    let mut seen = fence::seen(&shared);
-    let mut plans = shared.plans.clone();
-    tokio::pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            ended = background.join_next() => bail!("a part of the agent has stopped: {ended:?}"),
-            changed = plans.changed() => {
-                changed.context("the plan is not followed any more")?;
-                let Some(plan) = plans.borrow_and_update().clone() else { continue };
-                if plan.plan < seen {
-                    tracing::warn!(
-                        plan = plan.plan,
-                        seen,
-                        "an old plan is not followed; if the network was begun anew, join it with a new --data"
-                    );
-                    continue;
-                }
-                if plan.plan > seen {
-                    seen = plan.plan;
-                    fence::see(&shared, seen);
-                }
-                workers.follow(&shared, &plan).await?;
-                net.set_directory(directory(&plan)).await?;
-                net.refill().await?;
-            }
-        }
+    let ended = tokio::select! {
+        () = shutdown => Ok(()),
+        part = background.join_next() => Err(anyhow!("a part of the agent has stopped: {part:?}")),
+        ended = workers.follow_all(&shared) => ended,
+    };
+    if ended.is_ok() {
+        workers.end(&shared).await;
     }
-    workers.end(&shared).await;
-    background.abort_all();
+    background.shutdown().await;
+    if let Some(neighbours) = neighbours.and_then(Arc::into_inner) {
+        neighbours.close().await;
+    }
+    ended?;
     net.close(shared.config.stop_on_exit).await?;
     Ok(())
 }
@@ -244,6 +196,34 @@ struct Workers {
 }
 
 impl Workers {
+    /// Follows the plan, each newer one that comes, for as long as it is polled.
+    async fn follow_all(&mut self, shared: &Arc<Shared>) -> Result<()> {
+        let mut seen = fence::seen(shared);
+        let mut plans = shared.plans.clone();
+        loop {
+            let changed = plans.changed().await;
+            changed.context("the plan is not followed any more")?;
+            let Some(plan) = plans.borrow_and_update().clone() else {
+                continue;
+            };
+            if plan.plan < seen {
+                tracing::warn!(
+                    plan = plan.plan,
+                    seen,
+                    "an old plan is not followed; if the network was begun anew, join it with a new --data"
+                );
+                continue;
+            }
+            if plan.plan > seen {
+                seen = plan.plan;
+                fence::see(shared, seen);
+            }
+            self.follow(shared, &plan).await?;
+            shared.net.set_directory(directory(&plan)).await?;
+            shared.net.refill().await?;
+        }
+    }
+
     /// Tells workers what changed, ends those that have no place here any more, starts those
     /// that are new.
     async fn follow(&mut self, shared: &Arc<Shared>, plan: &api::HostPlan) -> Result<()> {

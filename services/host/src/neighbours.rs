@@ -83,6 +83,11 @@ impl Neighbours {
         })
     }
 
+    /// Says goodbye, so that other hosts need not wait for the silence.
+    pub async fn close(self) {
+        self.mesh.close().await;
+    }
+
     /// Follows the plan, the networks here and the links for as long as it is polled.
     pub async fn follow(&self, shared: Arc<Shared>) {
         let mut plans = shared.plans.clone();
