@@ -547,6 +547,19 @@ fn event_words(view: &EventView) -> String {
                 replica,
                 why,
             } => format!("{deployment} {service}.{replica} has no place yet: {why}"),
+            D::AllocationStays {
+                deployment,
+                allocation,
+                service,
+                replica,
+            } => format!("{deployment} {service}.{replica} ({allocation}) stays after all"),
+            D::Scaled {
+                deployment,
+                service,
+                from,
+                to,
+                why,
+            } => format!("{deployment} {service} from {from} to {to} replicas: {why}"),
             D::ReleaseGood {
                 deployment,
                 release,

@@ -238,6 +238,7 @@ pub mod tests {
             rollout: None,
             setback: None,
             unplaced: Vec::new(),
+            scales: BTreeMap::new(),
         }
     }
 

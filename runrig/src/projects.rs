@@ -38,7 +38,7 @@ struct Row {
 
 impl Row {
     fn of(d: &DeploymentView, now_ms: u64) -> Self {
-        let wanted: u32 = d.spec.services.values().map(|s| s.replicas).sum();
+        let wanted = d.wanted_all();
         let running = d.allocations.iter().filter(|a| {
             let status = &a.status;
             status.state == RunState::Running

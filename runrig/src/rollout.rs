@@ -122,7 +122,7 @@ fn verdict(view: &DeploymentView, release: u32, goal: Goal) -> Verdict {
             Standing::Failed(why) => return Verdict::ReplicaFailed(index, why),
         }
     }
-    let wanted: u32 = view.spec.services.values().map(|s| s.replicas).sum();
+    let wanted = view.wanted_all();
     if rolling && goal == Goal::Good && waiting.is_empty() {
         waiting.push("replicas that must stay up for a moment".into());
     }

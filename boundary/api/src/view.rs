@@ -339,7 +339,38 @@ pub struct DeploymentView {
     /// Replicas that are wanted and have no place, and why.
     #[schema(value_type = Object)]
     pub unplaced: Vec<Unplaced>,
+    /// Where its autoscaled services stand, by name.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub scales: BTreeMap<String, ScaleView>,
     pub allocations: Vec<AllocationView>,
+}
+
+impl DeploymentView {
+    /// Replicas that a service shall have now.
+    pub fn wanted(&self, name: &str, service: &ServiceSpec) -> u32 {
+        self.scales.get(name).map_or(service.replicas, |s| s.wanted)
+    }
+
+    /// Replicas that all services shall have now.
+    pub fn wanted_all(&self) -> u32 {
+        let services = self.spec.services.iter();
+        services
+            .map(|(name, service)| self.wanted(name, service))
+            .sum()
+    }
+}
+
+/// Where an autoscaled service stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScaleView {
+    /// Replicas that it shall have now, between `min` and `max` of its `autoscale`.
+    pub wanted: u32,
+    /// Since when, and why.
+    pub changed_ms: u64,
+    pub why: String,
+    /// Stopped on request: no request wakes it.
+    pub stopped: bool,
 }
 
 /// One release of a deployment.
@@ -426,7 +457,22 @@ pub struct Route {
     /// Port that HTTP requests for the domain go to: the first TCP one published or exposed.
     pub http_port: Option<u16>,
     pub frozen: bool,
+    /// Of an autoscaled service.
+    #[serde(default)]
+    pub scale: Option<RouteScale>,
     pub replicas: Vec<Upstream>,
+}
+
+/// What a gateway must know of an autoscaled service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RouteScale {
+    pub min: u32,
+    /// Replicas that it shall have now.
+    pub wanted: u32,
+    /// A request does not wake it.
+    pub stopped: bool,
+    /// Why nothing runs though it is wanted; empty if there is nothing to say.
+    pub why: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -446,6 +492,9 @@ pub struct Upstream {
     pub ready: bool,
     /// It was ready when its host was last heard, and may still serve: a last resort.
     pub unheard: bool,
+    /// It is on its way out: those who are connected may end what they do.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 // --- money

@@ -340,6 +340,7 @@ impl Context {
         state.deployments.changes(&mut changes);
         state.allocations.changes(&mut changes);
         state.releases.changes(&mut changes);
+        state.scales.changes(&mut changes);
         changes.sort_unstable();
         state.forget_changed();
         Ok(Executed {

@@ -64,6 +64,7 @@ impl Genesis {
             ("clock_skew_ms", p.clock_skew_ms, 0, DAY_MS),
             ("services_max", p.services_max.into(), 1, 10_000),
             ("replicas_max", p.replicas_max.into(), 1, 10_000),
+            ("gateways", p.gateways.len() as u64, 0, 64),
         ] {
             if !(least..=most).contains(&value) {
                 return Err(GenesisError::Param(name, least, most));

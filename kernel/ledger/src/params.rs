@@ -2,7 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{Amount, Resource};
+use types::{AccountId, Amount, Resource};
 
 /// Price of one quoted unit ([`Resource::unit`]) of each resource, in 10⁻¹² credit.
 #[derive(
@@ -57,6 +57,9 @@ pub struct Params {
     pub faucet: Amount,
     pub services_max: u32,
     pub replicas_max: u32,
+    /// Whose word counts on what is asked of services: autoscaling goes by it. At most 64.
+    #[serde(default)]
+    pub gateways: Vec<AccountId>,
 }
 
 impl Params {
@@ -73,6 +76,7 @@ impl Params {
             faucet: Amount::credits(1_000),
             services_max: 100,
             replicas_max: 1_000,
+            gateways: Vec::new(),
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 use types::{
-    AllocationId, AllocationStatus, Amount, DeploymentId, HostId, MountSource, MountSpec, Resource,
-    RunState, Usage, VolumeSpec,
+    AllocationId, AllocationStatus, Amount, AutoscaleSpec, DeploymentId, HostId, MountSource,
+    MountSpec, Resource, RunState, ScaleTarget, Usage, VolumeSpec,
 };
 
-use crate::deployment::{Call as Deploy, Funding};
+use crate::deployment::{Call as Deploy, DemandLine, Funding};
 use crate::lease::{Call as Lease, Desired};
-use crate::world::{World, deploy, id, line, project, registration, report, service};
+use crate::world::{GATEWAY, World, deploy, id, line, project, registration, report, service};
 use crate::{BlockEnv, Call, Params, State, Tariff, account, host};
 
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ enum Step {
     Cordon(u8, bool),
     Drain(u8, bool),
     Rollback(u8, u64),
+    /// A gateway says how much is asked of a deployment's services.
+    Demand(u64, u32, u32),
     Wait(u64),
     /// So many seconds with all hosts heard but one.
     Silence(u8, u64),
@@ -53,6 +55,8 @@ fn step() -> impl Strategy<Value = Step> {
         (1u64..20, 0u64..4000, any::<bool>()).prop_map(|(a, u, l)| Step::Usage(a, u, l)),
         (1u8..5, 1u64..8).prop_map(|(u, d)| Step::Restart(u, d)),
         (10u8..14, any::<bool>()).prop_map(|(h, c)| Step::Cordon(h, c)),
+        (1u64..8, prop_oneof![Just(0u32), 0u32..9], 0u32..2)
+            .prop_map(|(d, n, w)| Step::Demand(d, n, w)),
         (1u64..40_000).prop_map(Step::Wait),
     ]
 }
@@ -80,7 +84,16 @@ fn call(state: &State, step: &Step) -> Option<(u8, Call)> {
             }),
         ),
         Step::Deploy(u, p, c, r) => {
-            let services = [("s", service(*c, *r)), ("t", service(10, c % 3))];
+            let mut services = [("s", service(*c, *r)), ("t", service(10, c % 3))];
+            for (at, (_, service)) in services.iter_mut().enumerate() {
+                service.expose = vec![80];
+                service.autoscale = (c.wrapping_add(at as u32) % 3 == 0).then_some(AutoscaleSpec {
+                    min: c % 2,
+                    max: 1 + r,
+                    target: ScaleTarget::Requests(2),
+                    idle_ms: 3_000,
+                });
+            }
             let count = 1 + (*c % 2) as usize;
             let name = ["a", "b", "c"][*p as usize];
             (*u, deploy(project(name, &services[..count])))
@@ -147,6 +160,24 @@ fn call(state: &State, step: &Step) -> Option<(u8, Call)> {
             one.last = *last;
             (who, report(interval, vec![one]))
         }
+        Step::Demand(d, under_way, waiting) => {
+            let known = state.deployments.get(&deployment(d))?;
+            let open: Vec<_> = known
+                .allocations
+                .iter()
+                .map(|a| (*a, under_way % 3))
+                .collect();
+            let lines = ["s", "t"].map(|service| DemandLine {
+                deployment: deployment(d),
+                service: service.into(),
+                under_way_milli: under_way * 1_000,
+                per_second_milli: 0,
+                waiting: *waiting,
+                open: open.clone(),
+            });
+            let lines = lines.to_vec();
+            (GATEWAY, Call::Deployment(Deploy::ReportDemand { lines }))
+        }
         Step::Wait(_) | Step::Silence(..) => return None,
     })
 }
@@ -203,7 +234,14 @@ fn check_seats(state: &State) {
             continue;
         }
         for (name, service) in &deployment.spec.services {
-            for replica in 1..=service.replicas {
+            let wanted = state.wanted(id, name, service);
+            if let Some(spec) = service.autoscale {
+                assert!(
+                    (spec.min..=spec.max).contains(&wanted),
+                    "{id} {name}: {wanted}"
+                );
+            }
+            for replica in 1..=wanted {
                 let live = deployment
                     .allocations
                     .iter()
@@ -220,7 +258,8 @@ fn check_seats(state: &State) {
                 );
             }
         }
-        let wanted: u32 = deployment.spec.services.values().map(|s| s.replicas).sum();
+        let services = deployment.spec.services.iter();
+        let wanted: u32 = services.map(|(n, s)| state.wanted(id, n, s)).sum();
         assert!(deployment.allocations.len() as u32 <= wanted, "{id}");
         let done = deployment.unplaced.is_empty();
         assert!(
@@ -248,7 +287,7 @@ proptest! {
             params.tariff = Tariff { cpu: Amount::credits(1), ..Tariff::FIXED };
             params.escrow_target_ms = 20_000;
         }
-        let mut world = World::new(params);
+        let mut world = World::with_gateway(params);
         for step in steps.chunks(together) {
             let mut transactions = Vec::new();
             for step in step {

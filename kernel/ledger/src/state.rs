@@ -1,5 +1,6 @@
 //! All that validators agree on, and the indexes that follow from it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -10,7 +11,7 @@ use types::{
 };
 
 use crate::account::Account;
-use crate::deployment::{Deployment, Funding, Release};
+use crate::deployment::{Deployment, Funding, Release, Scale};
 use crate::host::Host;
 use crate::lease::Allocation;
 use crate::table::{Table, state_key};
@@ -36,6 +37,8 @@ pub struct Globals {
     /// are meant to run, ready and where, published ports, hosts. Routes need not be read
     /// again while it stands still.
     pub routes_height: u64,
+    /// When each of the network's gateways last told what is asked of services.
+    pub gateways: BTreeMap<AccountId, u64>,
 }
 
 /// Cheap to clone: one is kept per unfinished block.
@@ -47,6 +50,8 @@ pub struct State {
     pub deployments: Table<DeploymentId, Deployment>,
     pub allocations: Table<AllocationId, Allocation>,
     pub releases: Table<(DeploymentId, u32), Release>,
+    /// Where autoscaled services stand, by name.
+    pub scales: Table<(DeploymentId, String), Scale>,
     pub(crate) index: Index,
 }
 
@@ -106,6 +111,7 @@ impl State {
             receipts: 0,
             awake_ms: genesis.time_ms,
             routes_height: 0,
+            gateways: BTreeMap::new(),
         };
         let mut state = Self {
             globals,
@@ -114,6 +120,7 @@ impl State {
             deployments: Table::new("deployments"),
             allocations: Table::new("allocations"),
             releases: Table::new("releases"),
+            scales: Table::new("scales"),
             index: Index::empty(0),
         };
         state.forget_changed();
@@ -129,6 +136,7 @@ impl State {
         self.deployments.forget_changed();
         self.allocations.forget_changed();
         self.releases.forget_changed();
+        self.scales.forget_changed();
     }
 
     /// Canonical bytes of everything that is not an index.
@@ -139,6 +147,7 @@ impl State {
         self.deployments.save(&mut out);
         self.allocations.save(&mut out);
         self.releases.save(&mut out);
+        self.scales.save(&mut out);
         out
     }
 
@@ -152,6 +161,7 @@ impl State {
             deployments: Table::load("deployments", input)?,
             allocations: Table::load("allocations", input)?,
             releases: Table::load("releases", input)?,
+            scales: Table::load("scales", input)?,
             index: Index::empty(0),
         };
         if !input.is_empty() {
@@ -218,6 +228,7 @@ impl State {
         self.deployments.records(&mut all);
         self.allocations.records(&mut all);
         self.releases.records(&mut all);
+        self.scales.records(&mut all);
         all.sort_unstable();
         all
     }

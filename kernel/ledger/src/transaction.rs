@@ -23,6 +23,10 @@ impl Call {
         match self {
             Self::Host(call) => !matches!(call, host::Call::Heartbeat),
             Self::Lease(lease::Call::ReportUsage { lines, .. }) => lines.iter().any(|l| l.last),
+            // A gateway's figures, unless a request waits.
+            Self::Deployment(deployment::Call::ReportDemand { lines }) => {
+                lines.iter().any(|l| l.waiting > 0)
+            }
             Self::Account(_) | Self::Deployment(_) | Self::Lease(_) => true,
         }
     }

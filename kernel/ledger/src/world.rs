@@ -23,6 +23,7 @@ pub fn id(n: u8) -> AccountId {
 }
 
 const FAUCET: u8 = 200;
+pub const GATEWAY: u8 = 100;
 
 pub struct World {
     pub state: State,
@@ -31,6 +32,12 @@ pub struct World {
 }
 
 impl World {
+    /// With account 100 as the network's gateway.
+    pub fn with_gateway(mut params: Params) -> Self {
+        params.gateways.push(id(GATEWAY));
+        Self::new(params)
+    }
+
     pub fn new(params: Params) -> Self {
         let genesis = Genesis {
             name: "test".into(),

@@ -5,6 +5,7 @@
 //! readable in `serde` (what people and programs see).
 
 mod amount;
+mod autoscale;
 mod container;
 mod digest;
 mod id;
@@ -14,6 +15,7 @@ mod spec;
 mod usage;
 
 pub use amount::{Amount, AmountError, CREDIT};
+pub use autoscale::{AutoscaleSpec, ScaleTarget};
 pub use container::*;
 pub use digest::{Digest, DigestError, merkle_path, merkle_root, merkle_verify};
 pub use id::{AccountId, AllocationId, DeploymentId, HostId, IdError, ReceiptId};

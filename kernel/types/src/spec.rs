@@ -9,7 +9,7 @@ use std::fmt;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, NamesSpec, ProcessSpec, Resources};
+use crate::{AutoscaleSpec, Digest, NamesSpec, ProcessSpec, Resources};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct DeploymentSpec {
@@ -73,7 +73,9 @@ pub struct ServiceSpec {
     pub stop_grace_ms: u32,
     pub read_only: bool,
     pub tty: bool,
+    /// How many there are; with `autoscale`, how many it begins with.
     pub replicas: u32,
+    pub autoscale: Option<AutoscaleSpec>,
     /// Reserved for each replica, paid for, and its limit.
     pub resources: Resources,
     pub pids: u32,
@@ -110,6 +112,7 @@ impl Default for ServiceSpec {
             read_only: false,
             tty: false,
             replicas: 1,
+            autoscale: None,
             resources: Resources {
                 cpu_millis: 500,
                 memory_bytes: 256 << 20,
@@ -127,6 +130,11 @@ impl Default for ServiceSpec {
 }
 
 impl ServiceSpec {
+    /// As many replicas as there may ever be.
+    pub fn replicas_max(&self) -> u32 {
+        self.autoscale.map_or(self.replicas, |a| a.max)
+    }
+
     /// Every image that its replicas need: what they run, then what is mounted.
     pub fn images(&self) -> impl Iterator<Item = &ImageRef> {
         let mounted = self.mounts.iter().filter_map(|mount| match &mount.source {

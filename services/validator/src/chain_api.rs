@@ -325,6 +325,8 @@ fn deployment_of(event: &Event) -> Option<DeploymentId> {
             | D::Restarted { deployment, .. }
             | D::AllocationPlaced { deployment, .. }
             | D::AllocationLeaves { deployment, .. }
+            | D::AllocationStays { deployment, .. }
+            | D::Scaled { deployment, .. }
             | D::Unplaced { deployment, .. }
             | D::ReleaseGood { deployment, .. }
             | D::ReleaseStuck { deployment, .. }

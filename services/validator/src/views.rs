@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::{
     AllocationView, DeploymentView, HostPlan, HostView, Peer, PlannedAllocation, ReleaseView,
-    Route, Routes, Upstream, WhyView,
+    Route, RouteScale, Routes, ScaleView, Upstream, WhyView,
 };
-use ledger::deployment::Funding;
+use ledger::deployment::{Deployment, Funding, Scale};
 use ledger::lease::{Allocation, Desired};
 use ledger::{Params, State};
 use types::{AllocationId, Amount, DeploymentId, HostId, Protocol, ServiceSpec};
@@ -83,6 +83,7 @@ pub fn deployment(state: &State, id: DeploymentId) -> Option<DeploymentView> {
         rollout: deployment.rollout.clone(),
         setback: deployment.setback.clone(),
         unplaced: deployment.unplaced.clone(),
+        scales: scales(state, id),
         allocations: deployment
             .allocations
             .iter()
@@ -90,6 +91,18 @@ pub fn deployment(state: &State, id: DeploymentId) -> Option<DeploymentView> {
             .filter_map(|a| allocation(state, *a))
             .collect(),
     })
+}
+
+fn scales(state: &State, id: DeploymentId) -> BTreeMap<String, ScaleView> {
+    let view = |scale: &Scale| ScaleView {
+        wanted: scale.wanted,
+        changed_ms: scale.changed_ms,
+        why: scale.why.clone(),
+        stopped: scale.stopped,
+    };
+    let all = state.scales_of(id);
+    all.map(|(name, scale)| (name.clone(), view(scale)))
+        .collect()
 }
 
 /// The releases of a deployment that are kept, latest first.
@@ -168,7 +181,7 @@ pub fn plan(state: &State, id: HostId) -> Option<HostPlan> {
 fn planned(
     number: AllocationId,
     placed: &Allocation,
-    deployment: &ledger::deployment::Deployment,
+    deployment: &Deployment,
     spec: &ServiceSpec,
 ) -> PlannedAllocation {
     let networks: BTreeMap<String, bool> = deployment
@@ -238,6 +251,7 @@ pub fn routes(state: &State) -> Routes {
                 ports: service.ports.clone(),
                 http_port: tcp.map(|p| p.target).or(service.expose.first().copied()),
                 frozen: deployment.funding == Funding::Frozen,
+                scale: route_scale(state, id, deployment, name, service),
                 replicas: replicas.remove(name.as_str()).unwrap_or_default(),
             });
         }
@@ -246,6 +260,27 @@ pub fn routes(state: &State) -> Routes {
         height: state.height(),
         routes,
     }
+}
+
+fn route_scale(
+    state: &State,
+    id: DeploymentId,
+    deployment: &Deployment,
+    name: &str,
+    service: &ServiceSpec,
+) -> Option<RouteScale> {
+    let scale = state.scales.get(&(id, name.to_string()))?;
+    let unplaced = deployment.unplaced.iter().find(|u| u.service == name);
+    Some(RouteScale {
+        min: service.autoscale?.min,
+        wanted: scale.wanted,
+        stopped: scale.stopped,
+        why: match unplaced {
+            Some(unplaced) => unplaced.why.clone(),
+            None if scale.wanted == 0 => scale.why.clone(),
+            None => String::new(),
+        },
+    })
 }
 
 /// Wanted there, ready, and its host is heard.
@@ -265,6 +300,7 @@ fn upstream(state: &State, number: AllocationId) -> Option<(&str, Upstream)> {
         machine: host.machine,
         address: *allocation.status.addresses.values().next()?,
         ready: takes_requests(allocation, Some(host)),
+        leaving: allocation.desired == Desired::Drain,
         unheard: !host.online && allocation.desired == Desired::Run && allocation.status.is_ready(),
     };
     Some((&allocation.service, upstream))

@@ -176,6 +176,7 @@ fn routes(machine: Digest) -> Result<String> {
         address: [10, 64, 0, 2],
         ready: true,
         unheard: false,
+        leaving: false,
     };
     let route = api::Route {
         deployment: DeploymentId(1),
@@ -185,6 +186,7 @@ fn routes(machine: Digest) -> Result<String> {
         ports: Vec::new(),
         http_port: Some(8080),
         frozen: false,
+        scale: None,
         replicas: vec![upstream],
     };
     let routes = api::Routes {

@@ -8,7 +8,7 @@ use types::{
 
 use super::check::check;
 use super::quote::{quote_lines, total_hour};
-use super::{Call, Cause, Deployment, Event, Funding, Release, Rollout, release, seats};
+use super::{Call, Cause, Deployment, Event, Funding, Release, Rollout, demand, release, seats};
 use crate::execute::Context;
 use crate::funds::{START_MS, worst};
 use crate::lease::{self, Desired};
@@ -44,6 +44,7 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             deployment,
             service,
         } => restart(context, sender, deployment, service),
+        Call::ReportDemand { lines } => demand::report(context, sender, lines),
     }
 }
 
@@ -131,6 +132,13 @@ fn deploy(
         release,
         changed: changed.into_iter().collect(),
     }));
+    set_out(context, id)
+}
+
+/// Begins to bring the latest release about.
+///
+/// Errors: `NoHost`, as [`seats::fill`].
+fn set_out(context: &mut Context, id: DeploymentId) -> Result<(), Rejection> {
     wake(context, &id);
     seats::fill(context, &id)?;
     context.fund(&id);
@@ -152,8 +160,8 @@ pub(super) fn begin_release(
     if deployment.release > 0 {
         context.state.index.unclaim(&deployment);
     }
+    let old = std::mem::replace(&mut deployment.spec, spec.clone());
     let back = matches!(&cause, Cause::RolledBack { why, .. } if !why.is_empty());
-    deployment.spec = spec.clone();
     deployment.release = deployment.release.saturating_add(1);
     deployment.updated_ms = now;
     deployment.rollout = Some(Rollout {
@@ -171,6 +179,7 @@ pub(super) fn begin_release(
     };
     context.state.releases.insert((*id, number), release);
     release::prune(context, id);
+    demand::begin(context, id, &old);
     number
 }
 
@@ -243,11 +252,7 @@ fn roll_back(
         release: number,
         why: String::new(),
     }));
-    wake(context, &id);
-    seats::fill(context, &id)?;
-    context.fund(&id);
-    context.touch(id);
-    Ok(())
+    set_out(context, id)
 }
 
 /// Before anything is placed: who cannot pay is told so at once.
@@ -333,6 +338,7 @@ pub(super) fn same_service(old: &DeploymentSpec, new: &DeploymentSpec, name: &st
     };
     let b_like_a = ServiceSpec {
         replicas: a.replicas,
+        autoscale: a.autoscale,
         update: a.update,
         ..b.clone()
     };
@@ -434,6 +440,7 @@ fn remove(
         context.state.index.unclaim(&deployment);
     }
     seats::look_no_more(context, &id);
+    demand::end(context, &id);
     if let Some(deployment) = context.state.deployments.get_mut(&id) {
         deployment.removed = true;
         deployment.unplaced.clear();
@@ -489,6 +496,7 @@ fn set_running(
             allocation.desired = wanted;
         }
     }
+    demand::hold(context, &id, service.as_ref(), !running);
     context.emit(crate::Event::Deployment(Event::SetRunning {
         deployment: id,
         service,
@@ -528,6 +536,7 @@ fn restart(
             allocation.generation = allocation.generation.saturating_add(1);
         }
     }
+    demand::hold(context, &id, service.as_ref(), false);
     context.emit(crate::Event::Deployment(Event::Restarted {
         deployment: id,
         service,

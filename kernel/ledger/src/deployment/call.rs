@@ -1,6 +1,6 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{Amount, DeploymentId, DeploymentSpec};
+use types::{AllocationId, Amount, DeploymentId, DeploymentSpec};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,4 +36,24 @@ pub enum Call {
         deployment: DeploymentId,
         service: Option<String>,
     },
+    /// What a gateway of the network sees asked of autoscaled services; signed by it.
+    ReportDemand {
+        /// At most 1000.
+        lines: Vec<DemandLine>,
+    },
+}
+
+/// What is asked of one service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct DemandLine {
+    pub deployment: DeploymentId,
+    pub service: String,
+    /// Requests and connections under way, the mean since the report before, in thousandths.
+    pub under_way_milli: u32,
+    /// Requests answered per second since then, in thousandths.
+    pub per_second_milli: u32,
+    /// Requests that wait for a first replica: above 0, one is started.
+    pub waiting: u32,
+    /// Under way at this moment, per replica that has any.
+    pub open: Vec<(AllocationId, u32)>,
 }

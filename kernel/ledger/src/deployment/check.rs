@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
-    CAPABILITIES, DeploymentSpec, MountSource, NamesSpec, ProcessSpec, ServiceSpec, ULIMITS,
-    is_sysctl, is_sysctl_value,
+    CAPABILITIES, DeploymentSpec, MountSource, NamesSpec, PortSpec, ProcessSpec, Protocol,
+    ServiceSpec, ULIMITS, is_sysctl, is_sysctl_value,
 };
 
 use crate::host::is_name;
@@ -138,7 +138,11 @@ pub(super) fn check(spec: &DeploymentSpec, params: &Params) -> Result<(), Reject
             volume.labels.iter().flat_map(|(k, v)| [k, v]),
         )?;
     }
-    let replicas: u64 = spec.services.values().map(|s| u64::from(s.replicas)).sum();
+    let replicas: u64 = spec
+        .services
+        .values()
+        .map(|s| u64::from(s.replicas_max()))
+        .sum();
     project.that(replicas <= u64::from(params.replicas_max), || {
         format!(
             "{replicas} replicas; at most {} are taken",
@@ -309,8 +313,23 @@ fn service_bounds(
     let constraints = &service.placement.constraints;
     check.items("placement", constraints.len())?;
     check.texts("placement", constraints.iter().map(|c| &c.value))?;
+    autoscale_bounds(check, service)?;
     process_bounds(check, &service.process)?;
     names_bounds(check, &service.names)
+}
+
+fn autoscale_bounds(check: &Check, service: &ServiceSpec) -> Result<(), Rejection> {
+    let Some(autoscale) = service.autoscale else {
+        return Ok(());
+    };
+    if let Some(fault) = autoscale.fault() {
+        return check.that(false, || format!("its autoscaling makes no sense: {fault}"));
+    }
+    let tcp = |p: &PortSpec| p.protocol == Protocol::Tcp;
+    let asked = service.ports.iter().any(tcp) || !service.expose.is_empty();
+    check.that(autoscale.min > 0 || asked, || {
+        "with no replicas nobody could wake it: it has no TCP port that requests come to, so autoscale.min must be at least 1".into()
+    })
 }
 
 fn process_bounds(check: &Check, process: &ProcessSpec) -> Result<(), Rejection> {

@@ -50,6 +50,21 @@ pub enum Event {
         replica: u32,
         why: String,
     },
+    /// It is wanted again before it was gone.
+    AllocationStays {
+        deployment: DeploymentId,
+        allocation: AllocationId,
+        service: String,
+        replica: u32,
+    },
+    /// An autoscaled service shall have another number of replicas, and why.
+    Scaled {
+        deployment: DeploymentId,
+        service: String,
+        from: u32,
+        to: u32,
+        why: String,
+    },
     /// Every replica of the release has come good.
     ReleaseGood {
         deployment: DeploymentId,

@@ -3,18 +3,22 @@
 mod apply;
 mod call;
 mod check;
+mod demand;
 mod event;
 mod place;
 mod quote;
 mod release;
+mod scale;
 mod seats;
 mod state;
 
 pub(crate) use apply::{apply, close_if_ended};
-pub use call::Call;
+pub use call::{Call, DemandLine};
+pub(crate) use demand::weigh;
 pub use event::Event;
 pub use quote::{Change, QuoteLine, QuoteOutcome};
 pub use release::{Cause, Release};
+pub use scale::{Calm, Demand, Scale};
 pub(crate) use seats::tend;
 pub use state::{Deployment, Funding, Rollout, Setback, Unplaced};
 

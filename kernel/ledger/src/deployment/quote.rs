@@ -26,6 +26,7 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuoteLine {
     pub service: String,
+    /// As many as there may be.
     pub replicas: u32,
     pub resource: Resource,
     /// Counted units an hour.
@@ -55,11 +56,11 @@ pub(super) fn quote_lines(spec: &DeploymentSpec, tariff: &Tariff) -> Vec<QuoteLi
                 continue;
             }
             let one = counted_max(&service.resources, resource, HOUR_MS);
-            let counted = one.saturating_mul(service.replicas.into());
+            let counted = one.saturating_mul(service.replicas_max().into());
             let rate = tariff.rate(resource);
             lines.push(QuoteLine {
                 service: name.clone(),
-                replicas: service.replicas,
+                replicas: service.replicas_max(),
                 resource,
                 counted,
                 rate,

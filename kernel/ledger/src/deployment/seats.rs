@@ -12,6 +12,8 @@
 //! - **One writer per volume**: a replica with named volumes ends before its successor
 //!   begins, on the same host. While that host is silent the replica waits for it: no data is
 //!   ever left behind without a word.
+//! - **What leaves and is wanted again stays**, as when load comes back to an autoscaled service;
+//!   such a one is left to those who are connected to it, see [`demand::is_in_use`].
 //! - **At most `parallelism` seats of a service are between two replicas**, so a release that
 //!   does not come good stops at the first. By the service's policy the deployment then goes
 //!   back to its last good release, stops, or goes on.
@@ -26,7 +28,7 @@ use types::{
 
 use super::apply::{begin_release, ports_are_free, retire_one, same_service};
 use super::place::{Homes, Spread, away_from_home, place, volumes};
-use super::{Cause, Deployment, Event, Funding, Setback, Unplaced, release};
+use super::{Cause, Deployment, Event, Funding, Setback, Unplaced, demand, release};
 use crate::Rejection;
 use crate::execute::Context;
 use crate::lease::{Allocation, Desired};
@@ -119,6 +121,8 @@ enum Verdict {
 #[derive(Default)]
 struct Seat {
     live: Vec<Member>,
+    /// Drains, and would do.
+    back: Option<Member>,
     /// Allocations on their way out that have not ended yet.
     ending: u32,
     /// Stopped by the owner.
@@ -143,9 +147,12 @@ struct Tending {
 impl Tending {
     /// `None` where there is nothing to look after.
     fn begin(context: &mut Context, id: &DeploymentId) -> Option<Self> {
-        let deployment = context.state.deployments.get(id)?.clone();
+        let mut deployment = context.state.deployments.get(id)?.clone();
         if deployment.removed || deployment.funding == Funding::Frozen {
             return None;
+        }
+        for (name, service) in &mut deployment.spec.services {
+            service.replicas = context.state.wanted(*id, name, service);
         }
         let mut tending = Self {
             id: *id,
@@ -183,7 +190,15 @@ impl Tending {
         let heard = host.is_some_and(|h| h.online);
         let leaving = host.is_some_and(|h| h.draining);
         let key = (allocation.service.clone(), allocation.replica);
-        let drained = allocation.desired == Desired::Drain && allocation.leave_ms <= now;
+        let mut allocation = allocation;
+        let drains = allocation.desired == Desired::Drain;
+        if drains && allocation.leave_ms <= now && demand::is_in_use(&context.state, id, now) {
+            allocation.leave_ms = now + DRAIN_MS;
+            if let Some(kept) = context.state.allocations.get_mut(&id) {
+                kept.leave_ms = allocation.leave_ms;
+            }
+        }
+        let drained = drains && allocation.leave_ms <= now;
         if drained || (allocation.desired == Desired::Stop && !fresh) {
             self.end(context, id);
             self.seats.entry(key).or_default().ending += u32::from(heard);
@@ -197,19 +212,23 @@ impl Tending {
             None => 0,
         };
         let seat = self.seats.entry(key).or_default();
+        let member = Member {
+            id,
+            release: allocation.release,
+            host: allocation.host,
+            fresh,
+            heard,
+            leaving,
+            verdict: verdict(&allocation, monitor_ms, now),
+        };
         match allocation.desired {
-            Desired::Run => seat.live.push(Member {
-                id,
-                release: allocation.release,
-                host: allocation.host,
-                fresh,
-                heard,
-                leaving,
-                verdict: verdict(&allocation, monitor_ms, now),
-            }),
+            Desired::Run => seat.live.push(member),
             Desired::Stop | Desired::Freeze => seat.held = true,
             Desired::Drain => {
                 seat.ending += 1;
+                if member.fits() {
+                    seat.back = Some(member);
+                }
                 self.look(allocation.leave_ms);
             }
             Desired::Remove => seat.ending += 1,
@@ -266,10 +285,15 @@ impl Tending {
         let mut moving = 0u32;
         let mut good_ms = 0u64;
         for replica in 1..=service.replicas {
-            let seat = self
+            let mut seat = self
                 .seats
                 .remove(&(name.to_string(), replica))
                 .unwrap_or_default();
+            if let (true, false, Some(back)) = (seat.live.is_empty(), seat.held, seat.back.take()) {
+                self.keep(context, back.id);
+                seat.ending = seat.ending.saturating_sub(1);
+                seat.live.push(back);
+            }
             for member in &seat.live {
                 spread.avoid(&context.state.index.fleet, member.host);
             }
@@ -466,10 +490,27 @@ impl Tending {
             Some(allocation) if serves(allocation) => {
                 allocation.desired = Desired::Drain;
                 allocation.leave_ms = now + DRAIN_MS;
+                allocation.drain_ms = now;
                 self.look(now + DRAIN_MS);
                 self.say_it_leaves(context, member.id);
             }
             _ => self.end(context, member.id),
+        }
+    }
+
+    /// What drains serves again.
+    fn keep(&mut self, context: &mut Context, id: AllocationId) {
+        self.changed = true;
+        if let Some(allocation) = context.state.allocations.get_mut(&id) {
+            allocation.desired = Desired::Run;
+            (allocation.leave_ms, allocation.drain_ms) = (0, 0);
+            let event = Event::AllocationStays {
+                deployment: self.id,
+                allocation: id,
+                service: allocation.service.clone(),
+                replica: allocation.replica,
+            };
+            context.emit(crate::Event::Deployment(event));
         }
     }
 

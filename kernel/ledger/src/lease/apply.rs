@@ -9,7 +9,7 @@ use types::{
 };
 
 use super::{Allocation, Call, Charge, Desired, Event, Receipt, UsageLine};
-use crate::deployment::close_if_ended;
+use crate::deployment::{close_if_ended, weigh};
 use crate::execute::Context;
 use crate::funds::{counted_max, dues};
 use crate::{RejectKind, Rejection};
@@ -228,6 +228,7 @@ fn report_usage(
     }
     for deployment in deployments {
         context.fund(&deployment);
+        weigh(context, &deployment);
     }
     Ok(())
 }
@@ -316,8 +317,11 @@ fn settle(
     if let Some(deployment) = context.state.deployments.get_mut(&id) {
         deployment.charged = Amount(deployment.charged.0 + paid.0);
     }
+    let cpu = cpu_millis(&known, &line);
     if let Some(allocation) = context.state.allocations.get_mut(&line.allocation) {
         allocation.charged = charged;
+        (allocation.cpu_millis, allocation.cpu_ms) =
+            cpu.map_or((0, 0), |n| (n, context.env.time_ms));
         allocation.usage = line.total;
         allocation.sequence = line.sequence;
         allocation.settled_ms = line.until_ms;
@@ -343,6 +347,20 @@ fn settle(
     };
     context.emit(crate::Event::Lease(Event::Settled(receipt)));
     Some(id)
+}
+
+/// Cores in use since the settlement before, in thousandths, if it was ready all the time: what
+/// it takes to start is no load.
+fn cpu_millis(known: &Allocation, line: &UsageLine) -> Option<u32> {
+    /// Counters are read once a second.
+    const SPAN_MIN_MS: u64 = 1_000;
+    let span_ms = line.until_ms.saturating_sub(known.settled_ms);
+    let was_ready = known.status.is_ready() && known.status_ms <= known.settled_ms;
+    if span_ms < SPAN_MIN_MS || !was_ready {
+        return None;
+    }
+    let used_ns = line.total.cpu_ns.saturating_sub(known.usage.cpu_ns);
+    u32::try_from(used_ns / 1_000 / span_ms).ok()
 }
 
 /// Ends a lease: the reservation is free again, nothing more is charged.

@@ -14,6 +14,8 @@ pub struct Allocation {
     pub desired: Desired,
     /// When a draining replica is removed; 0 if it does not drain.
     pub leave_ms: u64,
+    /// Since when it drains; 0 if it does not.
+    pub drain_ms: u64,
     /// Grows when the container must be started anew on request.
     pub generation: u32,
     pub reserved: Resources,
@@ -26,6 +28,10 @@ pub struct Allocation {
     pub settled_ms: u64,
     pub sequence: u64,
     pub usage: Usage,
+    /// Cores in use between its last two reports, in thousandths, and when that was; 0 if it is
+    /// not known: it was not ready all the time.
+    pub cpu_millis: u32,
+    pub cpu_ms: u64,
     /// Charged so far, per resource in the order of [`types::Resource::ALL`].
     pub charged: [Amount; 5],
     pub closed: bool,

@@ -227,6 +227,7 @@ pub fn upstream(number: u64, address: [u8; 4]) -> Upstream {
         address,
         ready: true,
         unheard: false,
+        leaving: false,
     }
 }
 
@@ -247,6 +248,7 @@ pub fn route(domain: &str, http_port: u16, replicas: Vec<Upstream>) -> Route {
         ports: Vec::new(),
         http_port: Some(http_port),
         frozen: false,
+        scale: None,
         replicas,
     }
 }
