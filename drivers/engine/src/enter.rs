@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::fault::{Failure, StartFault};
 use crate::shim::{Order, State};
-use crate::{ExecRequest, UserSpec, cgroup, payload, rights, runtime, seccomp, terminal};
+use crate::{ExecRequest, UserSpec, cgroup, handover, payload, rights, runtime, seccomp, terminal};
 
 /// The command once it runs; 0 before.
 static COMMAND: AtomicI32 = AtomicI32::new(0);
@@ -216,7 +216,7 @@ fn bare(
         let (master, slave) = terminal::open_here().map_err(failed)?;
         terminal::own(&slave, user.uid, user.gid).map_err(failed)?;
         terminal::resize(&master, request.rows, request.columns);
-        terminal::send(&std::io::stdin(), &master).map_err(failed)?;
+        handover::send(&std::io::stdin(), b"t", &master).map_err(failed)?;
         terminal::enter(&slave);
     }
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));

@@ -10,6 +10,7 @@ mod enter;
 mod exec;
 mod fault;
 mod folder;
+mod handover;
 mod log;
 mod oci;
 mod payload;
@@ -20,6 +21,7 @@ mod seccomp;
 mod shim;
 mod terminal;
 mod users;
+mod zygote;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! The engine over OCI bundles: orders to shims, and the files that they leave.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +10,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 
 use crate::fault::Failure;
-use crate::shim::{Order, Process, State, read_line, write_file};
+use crate::shim::{Order, Process, State, write_file};
+use crate::zygote::Zygote;
 use crate::{
     Capabilities, ContainerSpec, ContainerStatus, Engine, EngineError, ExecRequest, ExecSession,
     Exit, Missing, Phase, cgroup, exec, probe,
@@ -60,6 +61,7 @@ pub struct EngineConfig {
 
 pub struct OciEngine {
     config: EngineConfig,
+    zygote: Arc<Zygote>,
 }
 
 impl Drop for OciEngine {
@@ -82,7 +84,8 @@ fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Option<T> {
 
 impl OciEngine {
     pub fn open(config: EngineConfig) -> Result<Self, EngineError> {
-        let engine = Self { config };
+        let zygote = Arc::new(Zygote::new(&config.shim, &config.root));
+        let engine = Self { config, zygote };
         for folder in ["containers", "logs", "runtime"] {
             let path = engine.config.root.join(folder);
             std::fs::create_dir_all(&path).map_err(|e| failed("open", folder, e))?;
@@ -273,6 +276,7 @@ impl Engine for OciEngine {
         if self.state(id).is_ok() {
             return self.status_now(id);
         }
+        drop(tokio::task::spawn_blocking(cgroup::announce_move));
         let folder = self.folder(id);
         std::fs::create_dir_all(&folder).map_err(|e| failed("start", id, e))?;
         let order = Order {
@@ -285,24 +289,11 @@ impl Engine for OciEngine {
         };
         let path = folder.join("order.json");
         write_file(&path, &order).map_err(|e| failed("start", id, e))?;
-        let mut child = self
-            .shim()
-            .arg("start")
-            .arg(&path)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|e| failed("start", id, e))?;
-        let stdout = child.stdout.take().and_then(|s| s.into_owned_fd().ok());
-        let answer = tokio::task::spawn_blocking(move || {
-            stdout
-                .map(|fd| read_line(std::fs::File::from(fd)))
-                .unwrap_or_default()
-        })
-        .await
-        .unwrap_or_default();
-        let _ = child.wait().await;
+        let zygote = self.zygote.clone();
+        let answer = tokio::task::spawn_blocking(move || zygote.follow(&path)).await;
+        let answer = answer
+            .unwrap_or_else(|e| Err(std::io::Error::other(e)))
+            .map_err(|e| failed("start", id, format!("make a shim: {e}")))?;
         let started = serde_json::from_str::<Result<State, Failure>>(&answer)
             .unwrap_or_else(|_| Err("the shim ended without an answer".to_string().into()));
         if let Err(failure) = started {

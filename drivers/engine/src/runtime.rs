@@ -89,7 +89,7 @@ pub fn start(
     }
     let (said, say) = std::io::pipe().map_err(|e| format!("make a pipe: {e}"))?;
     let builder = ContainerBuilder::new(spec.id.clone(), SyscallType::default())
-        .with_root_path(states)
+        .with_root_path(Path::new(BASE).join("state"))
         .map_err(|e| failed(&e))?
         .with_executor(Payload {
             report: Arc::new(say),

@@ -3,8 +3,9 @@
 //! Single-threaded, no runtime. It outlives the agent; what it knows lies in files beside
 //! it: `state.json` once the container runs, `exit.json` when it has ended.
 
-use std::io::Read;
+use std::ffi::CString;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,7 @@ use crate::fault::Failure;
 use crate::log::{Log, Output};
 use crate::runtime::{self, Ends};
 use crate::terminal::{self, ConsoleSocket};
-use crate::{ContainerSpec, Exit, Runtime, bundle, cgroup, enter, folder, payload, probe};
+use crate::{ContainerSpec, Exit, Runtime, bundle, cgroup, enter, folder, payload, probe, zygote};
 
 /// How long output is waited for after the container has ended.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -23,7 +24,7 @@ const DRAIN: Duration = Duration::from_millis(500);
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 80;
 
-/// What `shim start` is told.
+/// What a shim is told.
 #[derive(Serialize, Deserialize)]
 pub struct Order {
     pub spec: ContainerSpec,
@@ -99,7 +100,7 @@ pub fn write_file<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
 /// Whoever writes to a closed pipe, and whoever leads a session whose terminal goes, gets a
 /// signal. The shim survives both by a handler that does nothing: unlike a signal that is
 /// ignored, it does not outlive `execve`.
-fn fresh_signals() {
+pub fn fresh_signals() {
     extern "C" fn nothing(_: libc::c_int) {}
     // The kernel's own form: the C library keeps two signals back from its callers.
     let default = [0u64; 4];
@@ -124,7 +125,7 @@ fn fresh_signals() {
 pub fn shim_main(args: &[String]) -> ! {
     fresh_signals();
     let code = match args {
-        [verb, order] if verb == "start" => start(Path::new(order)),
+        [verb, _] if verb == "zygote" => zygote::run(),
         [verb, root, id, request] if verb == "exec" => enter::run(Path::new(root), id, request),
         [verb, cgroup] if verb == "release" => release(cgroup),
         [verb, folder] if verb == "probe" => probe::shim(Path::new(folder)),
@@ -136,13 +137,13 @@ pub fn shim_main(args: &[String]) -> ! {
     std::process::exit(code)
 }
 
-fn start(order: &Path) -> i32 {
-    // The agent waits for the one it started; the one that stays is its child.
-    // SAFETY: this process has one thread.
-    match unsafe { libc::fork() } {
-        -1 => return 1,
-        0 => {}
-        _ => return 0,
+/// Follows the order at `order` until its container has ended.
+pub fn start(order: &Path) -> i32 {
+    // In a list of processes by name: whose shim it is.
+    if let Some(id) = order.parent().and_then(Path::file_name) {
+        let id = CString::new(id.as_bytes()).unwrap_or_default();
+        // SAFETY: reads a string that lives through the call.
+        unsafe { libc::prctl(libc::PR_SET_NAME, id.as_ptr()) };
     }
     // SAFETY: plain requests about this process.
     unsafe {
@@ -378,14 +379,4 @@ fn reap(pid: i32) -> i32 {
             found = runtime::code(status);
         }
     }
-}
-
-/// All of a small stream.
-pub fn read_line(mut from: impl Read) -> String {
-    let mut text = String::new();
-    let mut byte = [0u8; 1];
-    while matches!(from.read(&mut byte), Ok(1)) && byte[0] != b'\n' && text.len() < 64 << 10 {
-        text.push(char::from(byte[0]));
-    }
-    text
 }

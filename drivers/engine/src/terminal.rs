@@ -1,13 +1,13 @@
 //! Pseudo terminals of a container: made in its own `/dev/pts`, so that it knows their names.
 
-use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::pty::Winsize;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+
+use crate::handover;
 
 /// What the container's `/dev/pts` is mounted as.
 const PTMX: &str = "/dev/pts/ptmx";
@@ -83,37 +83,9 @@ pub fn enter(slave: &OwnedFd) {
     }
 }
 
-/// Hands a descriptor over.
-pub fn send(to: &impl AsRawFd, fd: &OwnedFd) -> std::io::Result<()> {
-    let fds = [fd.as_raw_fd()];
-    let data = [std::io::IoSlice::new(b"t")];
-    let rights = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<UnixAddr>(to.as_raw_fd(), &data, &rights, MsgFlags::MSG_NOSIGNAL, None)?;
-    Ok(())
-}
-
-/// Waits for a descriptor; `None` if the other side closes without one.
+/// Waits for a terminal; `None` if the other side closes without one.
 pub fn receive(from: &UnixStream) -> std::io::Result<Option<OwnedFd>> {
-    let mut byte = [0u8; 64];
-    let mut data = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = loop {
-        match recvmsg::<UnixAddr>(from.as_raw_fd(), &mut data, Some(&mut space), flags) {
-            Err(nix::errno::Errno::EINTR) => {}
-            other => break other?,
-        }
-    };
-    let mut found = None;
-    for rights in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = rights {
-            for fd in fds {
-                // SAFETY: the kernel has just made it for us; each is taken once.
-                found = Some(unsafe { OwnedFd::from_raw_fd(fd) });
-            }
-        }
-    }
-    Ok(found)
+    Ok(handover::receive(from, &mut [0; 64])?.1)
 }
 
 /// Where a runtime hands the terminal over that it made inside of the container.

@@ -74,6 +74,53 @@ async fn a_killed_shim(runtime: Runtime) {
     }
 }
 
+/// The process from which `bench`'s shims are made, as a list of processes tells it.
+fn zygotes(bench: &Bench) -> Vec<i32> {
+    let root = bench.folder.path().join("engine").display().to_string();
+    let all = std::fs::read_dir("/proc").expect("lists").flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let zygote = |pid: &i32| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        line.ends_with(&format!("zygote\0{root}\0")) && name.trim() == "engine-shim"
+    };
+    pids.filter(zygote).collect()
+}
+
+/// Killed, it is made anew; it ends with its engine, and the shims stay.
+async fn a_zygote(runtime: Runtime) {
+    let mut bench = Bench::new(runtime);
+    let wait = "while :; do sleep 0.1; done";
+    assert_eq!(zygotes(&bench), [0; 0], "none before it is needed");
+    bench
+        .engine
+        .start(&bench.spec("first", wait))
+        .await
+        .expect("starts");
+    let first = zygotes(&bench);
+    assert_eq!(first.len(), 1);
+    // SAFETY: sends a signal to a process that this test started.
+    unsafe { libc::kill(first[0], libc::SIGKILL) };
+    bench
+        .engine
+        .start(&bench.spec("second", wait))
+        .await
+        .expect("starts");
+    let second = zygotes(&bench);
+    assert_eq!(second.len(), 1);
+    assert_ne!(first, second);
+
+    let next = Bench::open(bench.folder.path(), runtime, &bench.parent);
+    drop(std::mem::replace(&mut bench.engine, next));
+    assert!(!alive(second[0] as u32));
+    let all = bench.engine.list().await.expect("lists");
+    assert_eq!(all.len(), 2);
+    for container in all {
+        assert_eq!(container.phase, Phase::Running);
+        bench.engine.remove(&container.id).await.expect("removed");
+    }
+}
+
 /// An engine takes its own cgroups away.
 async fn no_cgroup_is_left(runtime: Runtime) {
     let bench = Bench::new(runtime);
@@ -239,6 +286,7 @@ async fn first_process(runtime: Runtime) {
 
 each!(
     a_killed_shim,
+    a_zygote,
     no_cgroup_is_left,
     what_cannot_start,
     a_log_turns,

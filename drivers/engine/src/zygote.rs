@@ -1,0 +1,131 @@
+//! A process that has loaded the shim's program and waits to become shims.
+//!
+//! Loading the whole of it anew, and writing its addresses into memory of its own, takes a
+//! sixth of a container's start and some megabytes of each shim. A fork of one that is ready
+//! takes neither. It holds nothing, follows one agent and ends with it; the shims stay.
+
+use std::io::{BufRead, BufReader, PipeReader, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+use crate::{handover, payload, shim};
+
+/// Longest path of an order: what Linux takes for a path.
+const PATH_BYTES_MAX: usize = 4096;
+/// Longest answer of a shim.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+
+/// The agent's side: starts the zygote when it is needed first, and anew if somebody ends it.
+pub struct Zygote {
+    /// Program and arguments of the zygote.
+    program: Vec<String>,
+    ready: Mutex<Option<Ready>>,
+}
+
+struct Ready {
+    /// Closed, it tells the zygote to end.
+    socket: Option<OwnedFd>,
+    process: Child,
+}
+
+impl Ready {
+    fn start(program: &[String]) -> std::io::Result<Self> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        let process = Command::new(&program[0])
+            .args(&program[1..])
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self {
+            socket: Some(ours),
+            process,
+        })
+    }
+
+    fn order(&self, path: &Path) -> std::io::Result<PipeReader> {
+        let (answer, tell) = std::io::pipe()?;
+        let socket = self.socket.as_ref();
+        let socket = socket.ok_or(std::io::ErrorKind::NotConnected)?;
+        handover::send(socket, path.as_os_str().as_bytes(), &tell)?;
+        Ok(answer)
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        self.socket = None;
+        let _ = self.process.wait();
+    }
+}
+
+impl Zygote {
+    /// `shim`: program and first arguments that reach [`crate::shim_main`], not empty. `root`:
+    /// the engine's, by which its shims are known in a list of processes.
+    pub fn new(shim: &[String], root: &Path) -> Self {
+        let more = ["zygote".into(), root.display().to_string()];
+        Self {
+            program: shim.iter().cloned().chain(more).collect(),
+            ready: Mutex::new(None),
+        }
+    }
+
+    /// Makes a shim that follows the order at `path`; gives its answer's line, empty if it
+    /// ended without one. Blocks until then.
+    ///
+    /// Errors: no process can be made.
+    pub fn follow(&self, path: &Path) -> std::io::Result<String> {
+        let mut line = String::new();
+        BufReader::new(self.order(path)?.take(ANSWER_BYTES_MAX)).read_line(&mut line)?;
+        Ok(line)
+    }
+
+    fn order(&self, path: &Path) -> std::io::Result<PipeReader> {
+        let mut ready = self.ready.lock().unwrap_or_else(|p| p.into_inner());
+        if let Some(zygote) = &*ready
+            && let Ok(answer) = zygote.order(path)
+        {
+            return Ok(answer);
+        }
+        // None yet, or it has ended.
+        *ready = None;
+        ready.insert(Ready::start(&self.program)?).order(path)
+    }
+}
+
+/// `shim zygote ROOT`: standard input is the agent's socket.
+pub fn run() -> i32 {
+    // Nobody waits for the shims: the kernel is not to keep their ends.
+    // SAFETY: sets how a signal is taken, runs no code of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    let agent = std::io::stdin();
+    let mut path = [0; PATH_BYTES_MAX];
+    loop {
+        let (length, answer) = match handover::receive(&agent, &mut path) {
+            Ok((0, _)) => return 0,
+            Ok((length, Some(answer))) => (length, answer),
+            Ok((_, None)) => continue,
+            Err(_) => return 1,
+        };
+        // SAFETY: this process has one thread.
+        if unsafe { libc::fork() } == 0 {
+            // SAFETY: open descriptors of ours; takes the agent's socket out of the shim.
+            unsafe { libc::dup2(answer.as_raw_fd(), 1) };
+            drop(answer);
+            payload::let_go(std::iter::once(0));
+            shim::fresh_signals();
+            let order = Path::new(std::ffi::OsStr::from_bytes(&path[..length]));
+            return shim::start(order);
+        }
+    }
+}
