@@ -194,6 +194,7 @@ pub async fn host_ls(session: &Session, json: bool) -> Result {
                     units::bytes(free.disk_bytes),
                     units::bytes(all.disk_bytes)
                 ),
+                if h.offer.builds { "yes" } else { "" }.into(),
                 h.offer.region.clone(),
                 h.earned.to_string(),
             ]
@@ -207,10 +208,11 @@ pub async fn host_ls(session: &Session, json: bool) -> Result {
         "FREE CORES",
         "FREE MEMORY",
         "FREE DISK",
+        "BUILDS",
         "REGION",
         "EARNED",
     ];
-    output::data(output::table(&headers, &rows, &[3, 4, 5, 6, 8]));
+    output::data(output::table(&headers, &rows, &[3, 4, 5, 6, 9]));
     Ok(())
 }
 

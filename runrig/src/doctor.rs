@@ -164,6 +164,26 @@ async fn check_net(scratch: &Scratch) -> Check {
     }
 }
 
+/// A host without a builder is a host all the same.
+fn check_builds() -> Check {
+    const WHAT: &str = "building";
+    match host::builder() {
+        Ok(builder) => Check::good(
+            WHAT,
+            format!(
+                "buildah {} ({})",
+                builder.version,
+                builder.program.display()
+            ),
+        ),
+        Err(missing) => Check::bad(
+            WHAT,
+            format!("{}: {}", missing.missing, missing.why),
+            missing.next,
+        ),
+    }
+}
+
 async fn check_network(session: Result<Session>) -> Check {
     const WHAT: &str = "ledger";
     let session = match session {
@@ -196,6 +216,7 @@ pub async fn run(args: &Doctor, session: Result<Session>, json: bool) -> Result 
     let checks = vec![
         check_engine(args.engine, &scratch).await?,
         check_net(&scratch).await,
+        check_builds(),
         check_network(session).await,
     ];
     drop(scratch);

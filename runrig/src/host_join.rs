@@ -67,6 +67,9 @@ pub struct Join {
     /// Stop the containers when the agent ends, instead of leaving them running
     #[arg(long)]
     stop_on_exit: bool,
+    /// Do not offer building, though a builder (buildah) is installed
+    #[arg(long)]
+    no_builds: bool,
 }
 
 pub fn run(args: &Join) -> Result {
@@ -99,6 +102,7 @@ pub fn run(args: &Join) -> Result {
         shim: doctor::shim()?,
         uid_base: args.uid_base,
         stop_on_exit: args.stop_on_exit,
+        builds: !args.no_builds,
         key,
     };
     output::say(format!(

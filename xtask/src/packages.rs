@@ -62,6 +62,11 @@ const PACKAGES: &[Package] = &[
         program: "mmdebstrap",
         purpose: "make images of Debian packages",
     },
+    Package {
+        name: "buildah",
+        program: "buildah",
+        purpose: "build images",
+    },
 ];
 
 /// Makes sure that all of [`PACKAGES`] are there.

@@ -179,7 +179,10 @@ fn config(
     let limits = &spec.limits;
     let root = spec.user.uid == 0;
     let none: [&str; 0] = [];
-    let all = rights::names(&spec.process);
+    let mut all = rights::names(&spec.process);
+    if spec.nests {
+        all.push("CAP_SYS_ADMIN".into());
+    }
     let active = if root { json!(all) } else { json!(none) };
     let mut memory = json!({ "limit": limits.memory_bytes });
     if crate::cgroup::version() == 2
@@ -281,7 +284,7 @@ fn config(
         config["process"]["oomScoreAdj"] = json!(spec.process.oom_score_adj);
     }
     if runtime_filters {
-        config["linux"]["seccomp"] = seccomp::oci();
+        config["linux"]["seccomp"] = seccomp::oci(spec.nests);
     }
     config
 }

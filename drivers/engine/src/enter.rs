@@ -263,7 +263,7 @@ fn bare(
         0
     };
     step("set capabilities", keep(kept))?;
-    seccomp::apply()?;
+    seccomp::apply(false)?;
     hold_back(false);
     Ok(())
 }

@@ -81,6 +81,10 @@ pub struct ContainerSpec {
     /// Groups are resolved already: they are in [`ContainerSpec::user`].
     #[serde(default)]
     pub process: types::ProcessSpec,
+    /// It makes namespaces and mounts of its own, as a builder does: inside of its user
+    /// namespace, in which it has `SYS_ADMIN` for that.
+    #[serde(default)]
+    pub nests: bool,
 }
 
 /// As in the image or compose file, names resolved in the container's own /etc/passwd.

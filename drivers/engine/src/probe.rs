@@ -190,6 +190,7 @@ pub fn container(folder: &Path) -> ContainerSpec {
         stop_signal: libc::SIGTERM,
         labels: Default::default(),
         process: Default::default(),
+        nests: false,
     }
 }
 

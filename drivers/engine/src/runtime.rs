@@ -31,11 +31,12 @@ pub enum Ends {
 struct Payload {
     /// Open until the payload runs.
     report: Arc<PipeWriter>,
+    nests: bool,
 }
 
 impl Payload {
     fn run(&self, spec: &Spec) -> Failure {
-        if let Err(why) = seccomp::apply() {
+        if let Err(why) = seccomp::apply(self.nests) {
             return Failure::Other(why);
         }
         let process = spec.process().as_ref();
@@ -93,6 +94,7 @@ pub fn start(
         .map_err(|e| failed(&e))?
         .with_executor(Payload {
             report: Arc::new(say),
+            nests: spec.nests,
         });
     let builder = match ends {
         Ends::Pipes {

@@ -67,6 +67,19 @@ denied!(
     SYS_vhangup,
 );
 
+/// Of these, what a container that nests needs: they end at its own user namespace.
+const NESTING: &[libc::c_long] = &[
+    libc::SYS_mount,
+    libc::SYS_pivot_root,
+    libc::SYS_setdomainname,
+    libc::SYS_sethostname,
+    libc::SYS_umount2,
+    libc::SYS_unshare,
+];
+
+/// The one namespace that it cannot make either.
+const NO_NESTING: u64 = libc::CLONE_NEWUSER as u64;
+
 /// Flags of `clone` that make namespaces: a user namespace would give back every capability.
 const NAMESPACES: [u64; 7] = [
     libc::CLONE_NEWNS as u64,
@@ -78,9 +91,26 @@ const NAMESPACES: [u64; 7] = [
     libc::CLONE_NEWNET as u64,
 ];
 
+fn of(nests: bool) -> impl Iterator<Item = (&'static str, libc::c_long)> {
+    let given = move |number: &libc::c_long| nests && NESTING.contains(number);
+    let all = DENIED.iter().copied();
+    all.filter(move |(_, number)| !given(number))
+}
+
+/// Calls that are denied with a flag as their first argument.
+fn flags(nests: bool) -> Vec<(libc::c_long, u64)> {
+    match nests {
+        true => vec![
+            (libc::SYS_clone, NO_NESTING),
+            (libc::SYS_unshare, NO_NESTING),
+        ],
+        false => NAMESPACES.map(|flag| (libc::SYS_clone, flag)).to_vec(),
+    }
+}
+
 /// Programs in the order in which they are applied. `clone3` is answered with ENOSYS, so
 /// that C libraries fall back to `clone`, whose flags a filter can see.
-fn programs() -> Result<Vec<BpfProgram>, String> {
+fn programs(nests: bool) -> Result<Vec<BpfProgram>, String> {
     let arch = std::env::consts::ARCH
         .try_into()
         .map_err(|e: seccompiler::BackendError| e.to_string())?;
@@ -96,21 +126,18 @@ fn programs() -> Result<Vec<BpfProgram>, String> {
             .map_err(|e| e.to_string())
         };
     let mut denied: BTreeMap<i64, Vec<SeccompRule>> =
-        DENIED.iter().map(|(_, n)| (*n, Vec::new())).collect();
-    let mut flags = Vec::new();
-    for flag in NAMESPACES {
+        of(nests).map(|(_, number)| (number, Vec::new())).collect();
+    for (call, flag) in flags(nests) {
         let set = SeccompCondition::new(
             0,
             SeccompCmpArgLen::Qword,
             SeccompCmpOp::MaskedEq(flag),
             flag,
         );
-        flags.push(
-            set.and_then(|set| SeccompRule::new(vec![set]))
-                .map_err(|e| e.to_string())?,
-        );
+        let rule = set.and_then(|set| SeccompRule::new(vec![set]));
+        let rules = denied.entry(call).or_default();
+        rules.push(rule.map_err(|e| e.to_string())?);
     }
-    denied.insert(libc::SYS_clone, flags);
     Ok(vec![
         filter(denied, libc::EPERM)?,
         filter(
@@ -121,26 +148,30 @@ fn programs() -> Result<Vec<BpfProgram>, String> {
 }
 
 /// Filters what this process and its children may ask of the kernel, for good.
-pub fn apply() -> Result<(), String> {
-    for program in programs()? {
+pub fn apply(nests: bool) -> Result<(), String> {
+    for program in programs(nests)? {
         seccompiler::apply_filter(&program).map_err(|e| format!("filter system calls: {e}"))?;
     }
     Ok(())
 }
 
 /// The same as `linux.seccomp` of an OCI config, for runtimes that read it.
-pub fn oci() -> Value {
-    let names: Vec<&str> = DENIED
-        .iter()
+pub fn oci(nests: bool) -> Value {
+    let names: Vec<&str> = of(nests)
         .map(|(name, _)| name.trim_start_matches("SYS_"))
         .collect();
     let mut syscalls = vec![
         json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EPERM }),
         json!({ "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS }),
     ];
-    for flag in NAMESPACES {
+    for (call, flag) in flags(nests) {
+        let name = if call == libc::SYS_clone {
+            "clone"
+        } else {
+            "unshare"
+        };
         syscalls.push(
-            json!({ "names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EPERM,
+            json!({ "names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EPERM,
             "args": [{ "index": 0, "value": flag, "valueTwo": flag, "op": "SCMP_CMP_MASKED_EQ" }] }),
         );
     }
@@ -154,7 +185,7 @@ mod tests {
     #[test]
     fn clone_makes_no_namespace_but_threads() {
         let tried = std::thread::spawn(|| {
-            for program in programs().expect("compiles") {
+            for program in programs(false).expect("compiles") {
                 seccompiler::apply_filter(&program).expect("applies");
             }
             for flag in NAMESPACES {
@@ -170,5 +201,28 @@ mod tests {
             std::thread::spawn(|| 5).join().expect("threads go on")
         });
         assert_eq!(tried.join().expect("no panic"), 5);
+    }
+
+    #[test]
+    fn who_nests_makes_every_namespace_but_that_of_users() {
+        let tried = std::thread::spawn(|| {
+            for program in programs(true).expect("compiles") {
+                seccompiler::apply_filter(&program).expect("applies");
+            }
+            // SAFETY: asks for namespaces of this thread, or is refused.
+            let unshare = |flags: i32| match unsafe { libc::unshare(flags) } {
+                0 => None,
+                _ => std::io::Error::last_os_error().raw_os_error(),
+            };
+            assert_eq!(unshare(libc::CLONE_NEWUSER), Some(libc::EPERM));
+            let both = libc::CLONE_NEWUSER | libc::CLONE_NEWNS;
+            assert_eq!(unshare(both), Some(libc::EPERM));
+            // SAFETY: asks for nothing.
+            let setns = unsafe { libc::syscall(libc::SYS_setns, -1, 0) };
+            let error = std::io::Error::last_os_error().raw_os_error();
+            assert_eq!((setns, error), (-1, Some(libc::EPERM)));
+            assert_eq!(unshare(libc::CLONE_NEWUTS), None, "the tests run as root");
+        });
+        tried.join().expect("no panic");
     }
 }

@@ -39,6 +39,15 @@ pub struct LocalImages {
     _unpacked: tempfile::TempDir,
 }
 
+impl LocalImages {
+    pub(crate) fn of(image: LocalImage, unpacked: tempfile::TempDir) -> Self {
+        Self {
+            images: vec![image],
+            _unpacked: unpacked,
+        }
+    }
+}
+
 pub fn unusable(path: &Path, why: impl ToString) -> ImageError {
     ImageError::Unusable {
         reference: path.display().to_string(),
@@ -187,7 +196,7 @@ fn layout(path: &Path, folder: &Path) -> Result<Vec<LocalImage>, ImageError> {
     Ok(images)
 }
 
-fn hash_file(path: &Path) -> std::io::Result<(Digest, u64)> {
+pub fn hash_file(path: &Path) -> std::io::Result<(Digest, u64)> {
     let mut file = std::fs::File::open(path)?;
     let mut hasher = Sha256::new();
     let bytes = std::io::copy(&mut file, &mut hasher)?;

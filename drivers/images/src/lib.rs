@@ -5,6 +5,7 @@ mod client;
 mod credentials;
 mod demo;
 mod fetch;
+mod folder;
 mod health;
 mod pack;
 mod platform;
@@ -25,7 +26,11 @@ pub use client::{Access, Signer};
 pub use credentials::Credentials;
 pub use demo::demo_image;
 pub use fetch::resolve;
-pub use pack::{PACK_BYTES_MAX, PACK_ENTRIES_MAX, Pack, PackOwner, pack, pack_text};
+pub use folder::take_folder;
+pub use pack::{
+    CONTEXT_BYTES_MAX, CONTEXT_ENTRIES_MAX, Ignored, PACK_BYTES_MAX, PACK_ENTRIES_MAX, Pack,
+    PackOwner, pack, pack_context, pack_text,
+};
 pub use platform::architecture;
 pub use push::{copy, push};
 pub use reference::{NETWORK_REGISTRY, normalise};

@@ -16,6 +16,33 @@ use crate::{ImageError, LocalImage};
 
 pub const PACK_BYTES_MAX: u64 = 64 << 20;
 pub const PACK_ENTRIES_MAX: usize = 20_000;
+/// Of a folder that an image is built from.
+pub const CONTEXT_BYTES_MAX: u64 = 256 << 20;
+pub const CONTEXT_ENTRIES_MAX: usize = 100_000;
+
+/// What may be packed at once.
+#[derive(Clone, Copy)]
+struct Bounds {
+    bytes: u64,
+    entries: usize,
+    /// What is packed, and what to do when it is too much.
+    what: &'static str,
+    next: &'static str,
+}
+
+const MOUNTED: Bounds = Bounds {
+    bytes: PACK_BYTES_MAX,
+    entries: PACK_ENTRIES_MAX,
+    what: "what is mounted with it",
+    next: "put it into the image or a volume, or mount a smaller folder",
+};
+
+const BUILT: Bounds = Bounds {
+    bytes: CONTEXT_BYTES_MAX,
+    entries: CONTEXT_ENTRIES_MAX,
+    what: "the build context",
+    next: "name in .dockerignore what the build does not need",
+};
 
 /// Owner and rights of a file that is packed; else root's, and readable by all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +60,7 @@ pub struct Pack {
 }
 
 struct Packer {
+    bounds: Bounds,
     tar: tar::Builder<Vec<u8>>,
     hasher: Sha256,
     bytes: u64,
@@ -44,14 +72,36 @@ struct Packer {
 /// Errors: it is larger than [`PACK_BYTES_MAX`], has more entries than [`PACK_ENTRIES_MAX`],
 /// or holds what is neither file, folder nor link.
 pub fn pack(path: &Path, name: &str, owner: Option<PackOwner>) -> Result<Pack, ImageError> {
-    let mut packer = Packer::new();
+    let mut packer = Packer::new(MOUNTED);
     packer.top(path, name, owner)?;
     packer.end(path)
 }
 
+/// What of a build context is left out.
+pub trait Ignored {
+    /// `path`: below the context, with slashes.
+    fn is_ignored(&self, path: &str) -> bool;
+    /// Whether something in an ignored folder may be wanted all the same.
+    fn may_return(&self) -> bool;
+}
+
+/// Packs the folder at `path`, less what is ignored, under `name`. Symbolic links stay links;
+/// what is neither file, folder nor link is left out.
+///
+/// Errors: it is larger than [`CONTEXT_BYTES_MAX`] or has more entries than
+/// [`CONTEXT_ENTRIES_MAX`].
+pub fn pack_context(path: &Path, name: &str, ignored: &dyn Ignored) -> Result<Pack, ImageError> {
+    let path = path.canonicalize().map_err(|e| unusable(path, e))?;
+    let mut packer = Packer::new(BUILT);
+    let mut left = BUILT.entries;
+    packer.entry(&path, name, None)?;
+    packer.context(&path, name, "", ignored, false, &mut left)?;
+    packer.end(&path)
+}
+
 /// Packs a file of these bytes under `name`.
 pub fn pack_text(text: &[u8], name: &str, owner: Option<PackOwner>) -> Result<Pack, ImageError> {
-    let mut packer = Packer::new();
+    let mut packer = Packer::new(MOUNTED);
     let at = Path::new(name);
     packer.file(at, name, text, owner.unwrap_or(own(0o644)), 0)?;
     packer.end(at)
@@ -66,13 +116,88 @@ fn own(mode: u32) -> PackOwner {
 }
 
 impl Packer {
-    fn new() -> Self {
+    fn new(bounds: Bounds) -> Self {
         Self {
+            bounds,
             tar: tar::Builder::new(Vec::new()),
             hasher: Sha256::new(),
             bytes: 0,
             entries: 0,
         }
+    }
+
+    /// What is in `folder`, which is `below` the context. In an ignored one folders are made
+    /// only when something in them is taken.
+    fn context(
+        &mut self,
+        folder: &Path,
+        name: &str,
+        below: &str,
+        ignored: &dyn Ignored,
+        mut absent: bool,
+        left: &mut usize,
+    ) -> Result<bool, ImageError> {
+        let mut inside = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(|e| unusable(folder, e))? {
+            inside.push(entry.map_err(|e| unusable(folder, e))?.path());
+            *left = left.checked_sub(1).ok_or_else(|| self.too_many(folder))?;
+        }
+        inside.sort();
+        let mut taken = false;
+        for path in inside {
+            let Some(last) = path.file_name().and_then(|n| n.to_str()) else {
+                return Err(unusable(&path, "its name is not UTF-8; rename it"));
+            };
+            let below = match below {
+                "" => last.to_string(),
+                below => format!("{below}/{last}"),
+            };
+            let meta = path.symlink_metadata().map_err(|e| unusable(&path, e))?;
+            let out = ignored.is_ignored(&below);
+            let plain = meta.is_dir() || meta.is_file() || meta.is_symlink();
+            if !plain || (out && !(meta.is_dir() && ignored.may_return())) {
+                continue;
+            }
+            let at = format!("{name}/{below}");
+            if meta.is_dir() && out {
+                if self.context(&path, name, &below, ignored, true, left)? {
+                    taken = true;
+                }
+                continue;
+            }
+            if absent {
+                let (parent, _) = at.rsplit_once('/').unwrap_or_default();
+                self.entry(folder, parent, None)?;
+                absent = false;
+            }
+            taken = true;
+            self.entry(&path, &at, None)?;
+            if meta.is_dir() {
+                self.context(&path, name, &below, ignored, false, left)?;
+            }
+        }
+        Ok(taken)
+    }
+
+    fn too_many(&self, path: &Path) -> ImageError {
+        let Bounds {
+            entries,
+            what,
+            next,
+            ..
+        } = self.bounds;
+        unusable(
+            path,
+            format!("{what} has more than {entries} files; {next}"),
+        )
+    }
+
+    fn too_large(&self, path: &Path) -> ImageError {
+        let Bounds {
+            bytes, what, next, ..
+        } = self.bounds;
+        let most = bytes >> 20;
+        unusable(path, format!("{what} is larger than {most} MiB; {next}"))
     }
 
     fn top(&mut self, path: &Path, name: &str, owner: Option<PackOwner>) -> Result<(), ImageError> {
@@ -110,13 +235,10 @@ impl Packer {
     }
 
     fn bounded(&self, path: &Path, more: usize) -> Result<(), ImageError> {
-        if self.entries + more > PACK_ENTRIES_MAX {
-            let why = format!(
-                "more than {PACK_ENTRIES_MAX} files are mounted with it; put them into the image, or mount a smaller folder"
-            );
-            return Err(unusable(path, why));
+        match self.entries + more > self.bounds.entries {
+            true => Err(self.too_many(path)),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn entry(
@@ -157,13 +279,13 @@ impl Packer {
                 "it is neither a file, a folder nor a link; mount a folder without it",
             ));
         }
-        if self.bytes.saturating_add(meta.len()) > PACK_BYTES_MAX {
-            return Err(too_large(path));
+        if self.bytes.saturating_add(meta.len()) > self.bounds.bytes {
+            return Err(self.too_large(path));
         }
         let mut bytes = Vec::new();
         let file = std::fs::File::open(path).map_err(io)?;
         // It may grow meanwhile.
-        let most = PACK_BYTES_MAX - self.bytes + 1;
+        let most = self.bounds.bytes - self.bytes + 1;
         std::io::Read::read_to_end(&mut std::io::Read::take(file, most), &mut bytes).map_err(io)?;
         self.file(path, name, &bytes, owner.unwrap_or(own(mode)), time)
     }
@@ -177,8 +299,8 @@ impl Packer {
         time: u64,
     ) -> Result<(), ImageError> {
         self.bytes += bytes.len() as u64;
-        if self.bytes > PACK_BYTES_MAX {
-            return Err(too_large(path));
+        if self.bytes > self.bounds.bytes {
+            return Err(self.too_large(path));
         }
         self.say(b"file", name, owner, bytes);
         let mut header = header(tar::EntryType::Regular, owner, time, bytes.len() as u64);
@@ -204,14 +326,6 @@ impl Packer {
             layer: self.tar.into_inner().map_err(|e| unusable(path, e))?,
         })
     }
-}
-
-fn too_large(path: &Path) -> ImageError {
-    let most = PACK_BYTES_MAX >> 20;
-    let why = format!(
-        "what is mounted with it is larger than {most} MiB; put it into the image or a volume, or mount a smaller folder"
-    );
-    unusable(path, why)
 }
 
 fn header(kind: tar::EntryType, owner: PackOwner, time: u64, size: u64) -> tar::Header {
@@ -324,5 +438,60 @@ mod tests {
             .map(|_| ())
             .expect_err("a socket");
         assert!(error.to_string().contains("neither a file"), "{error}");
+    }
+
+    struct Patterns(&'static [&'static str], &'static [&'static str]);
+
+    impl Ignored for Patterns {
+        fn is_ignored(&self, path: &str) -> bool {
+            let begins = |p: &&str| path == *p || path.starts_with(&format!("{p}/"));
+            self.0.iter().any(begins) && !self.1.contains(&path)
+        }
+
+        fn may_return(&self) -> bool {
+            !self.1.is_empty()
+        }
+    }
+
+    #[test]
+    fn a_context_is_without_what_is_ignored() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = folder.path().join("app");
+        std::fs::create_dir_all(at.join("deps/deep/er")).expect("made");
+        std::fs::create_dir_all(at.join("none/at/all")).expect("made");
+        std::fs::create_dir_all(at.join("src")).expect("made");
+        for file in ["deps/a", "deps/deep/er/keep", "src/main", "none/at/all/x"] {
+            std::fs::write(at.join(file), file).expect("written");
+        }
+        symlink("/etc/passwd", at.join("src/out")).expect("linked");
+        let _socket = std::os::unix::net::UnixListener::bind(at.join("socket")).expect("made");
+        let names = |ignored: &Patterns| -> Vec<String> {
+            let pack = pack_context(&at, "content", ignored).expect("packed");
+            let mut archive = tar::Archive::new(&pack.layer[..]);
+            let entries = archive.entries().expect("a tar");
+            let name = |e: std::io::Result<tar::Entry<'_, _>>| {
+                let entry = e.expect("an entry");
+                let path = entry.path().expect("a path");
+                path.to_string_lossy().trim_end_matches('/').to_string()
+            };
+            entries.map(name).collect()
+        };
+        let all = [
+            "content",
+            "content/src",
+            "content/src/main",
+            "content/src/out",
+        ];
+        assert_eq!(names(&Patterns(&["deps", "none"], &[])), all);
+        let kept = names(&Patterns(&["deps", "none"], &["deps/deep/er/keep"]));
+        let expected = [
+            "content",
+            "content/deps/deep/er",
+            "content/deps/deep/er/keep",
+            "content/src",
+            "content/src/main",
+            "content/src/out",
+        ];
+        assert_eq!(kept, expected);
     }
 }

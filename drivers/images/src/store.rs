@@ -219,6 +219,16 @@ impl Store {
         })
     }
 
+    /// Fetches an image as a builder reads it: see [`crate::folder::fetch_folder`].
+    pub async fn fetch_folder(
+        &self,
+        image: &ImageRef,
+        into: &Path,
+        bytes_max: u64,
+    ) -> Result<(), ImageError> {
+        crate::folder::fetch_folder(&self.source, image, into, bytes_max).await
+    }
+
     fn kept(&self, digest: &Digest) -> Option<Vec<u8>> {
         std::fs::read(self.path("blobs", digest))
             .ok()

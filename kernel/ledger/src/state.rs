@@ -438,6 +438,7 @@ fn entry(host: &Host, available: bool) -> HostEntry {
         machine: host.machine,
         architecture: host.offer.architecture.clone(),
         region: host.offer.region.clone(),
+        builds: host.offer.builds,
         capacity: host.offer.capacity,
         free: host.free,
         price_multiplier_milli: host.offer.price_multiplier_milli,

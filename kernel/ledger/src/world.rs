@@ -216,6 +216,7 @@ pub fn registration(who: u8, cpu_millis: u32) -> host::Call {
             architecture: "amd64".into(),
             region: String::new(),
             price_multiplier_milli: 1000,
+            builds: false,
         },
         owner: id(who),
         machine: Digest::default(),

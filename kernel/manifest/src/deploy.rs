@@ -263,6 +263,7 @@ impl Reader {
             "node.labels.region" => HostFeature::Region,
             "node.platform.arch" => HostFeature::Architecture,
             "node.id" => HostFeature::Host,
+            "node.labels.builds" => HostFeature::Builds,
             "node.role" if short => {
                 self.warn_at(
                     item,

@@ -331,6 +331,7 @@ fn write_deploy(out: &mut Text, service: &ServiceSpec) {
                 HostFeature::Region => "node.labels.region",
                 HostFeature::Architecture => "node.platform.arch",
                 HostFeature::Host => "node.id",
+                HostFeature::Builds => "node.labels.builds",
             };
             let sign = if c.equal { "==" } else { "!=" };
             quoted(&format!("{of} {sign} {}", c.value))

@@ -17,6 +17,8 @@ pub struct HostEntry {
     /// As in images: `amd64`, `arm64`.
     pub architecture: String,
     pub region: String,
+    /// Takes services that build images.
+    pub builds: bool,
     pub capacity: Resources,
     /// At most the capacity.
     pub free: Resources,

@@ -77,6 +77,7 @@ pub fn fulfils(id: &HostId, entry: &HostEntry, constraints: &[PlacementConstrain
             HostFeature::Region => entry.region == constraint.value,
             HostFeature::Architecture => entry.architecture == constraint.value,
             HostFeature::Host => id.to_string() == constraint.value,
+            HostFeature::Builds => entry.builds.to_string() == constraint.value,
         };
         same == constraint.equal
     })

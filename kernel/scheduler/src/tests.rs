@@ -24,6 +24,7 @@ fn entry(owner: u16, capacity: u64, free: u64, available: bool) -> HostEntry {
         machine: Digest::default(),
         architecture: "amd64".into(),
         region: String::new(),
+        builds: false,
         capacity: resources(capacity),
         free: resources(free.min(capacity)),
         price_multiplier_milli: 1000,

@@ -6,6 +6,7 @@
 
 mod amount;
 mod autoscale;
+mod build;
 mod container;
 mod digest;
 mod id;
@@ -16,6 +17,7 @@ mod usage;
 
 pub use amount::{Amount, AmountError, CREDIT};
 pub use autoscale::{AutoscaleSpec, ScaleTarget};
+pub use build::*;
 pub use container::*;
 pub use digest::{Digest, DigestError, merkle_path, merkle_root, merkle_verify};
 pub use id::{AccountId, AllocationId, DeploymentId, HostId, IdError, ReceiptId};

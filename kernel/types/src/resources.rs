@@ -64,4 +64,6 @@ pub struct Offer {
     pub region: String,
     /// Times the base rate, in thousandths: 500 to 2000. Fixed-rate mode counts it as 1000.
     pub price_multiplier_milli: u32,
+    /// It takes services that build images.
+    pub builds: bool,
 }

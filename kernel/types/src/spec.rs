@@ -9,7 +9,7 @@ use std::fmt;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::{AutoscaleSpec, Digest, NamesSpec, ProcessSpec, Resources};
+use crate::{AutoscaleSpec, BuildSpec, Digest, NamesSpec, ProcessSpec, Resources};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct DeploymentSpec {
@@ -86,6 +86,8 @@ pub struct ServiceSpec {
     pub process: ProcessSpec,
     pub names: NamesSpec,
     pub placement: PlacementSpec,
+    /// It makes an image: `image` is then only what its recipe is packed in.
+    pub build: Option<BuildSpec>,
 }
 
 /// Half a core, 256 MiB, 1 GiB of disk, 10 Mbit/s: what a replica gets when nothing is said.
@@ -125,6 +127,7 @@ impl Default for ServiceSpec {
             process: ProcessSpec::default(),
             names: NamesSpec::default(),
             placement: PlacementSpec::default(),
+            build: None,
         }
     }
 }
@@ -175,6 +178,8 @@ pub enum HostFeature {
     Architecture,
     /// The host's id.
     Host,
+    /// Whether it builds images: `true` or `false`.
+    Builds,
 }
 
 /// How replicas are replaced by those of a new release: Compose's `deploy.update_config`.

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use types::{AccountId, AllocationId, Offer};
 
 use crate::book::Book;
+use crate::builds::{self, Builds};
 use crate::config::Config;
 use crate::ledger_link::{self, LedgerLink};
 use crate::machine::{machine_digest, machine_resources, now_ms};
@@ -47,6 +48,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         network_registry: Some(config.network.clone()),
         ..Default::default()
     })?);
+    let builds = open_builds(&config)?;
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("listen on {}; choose another with --listen", config.listen))?;
@@ -62,6 +64,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         engine,
         net: net.clone(),
         images,
+        builds,
         plans,
         books: Mutex::new(BTreeMap::new()),
         statuses: Mutex::new(BTreeMap::new()),
@@ -71,7 +74,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     });
     // What others run by now ends here before the ledger counts on this host again.
     fence::at_return(&shared).await;
-    register(&shared.config, &link, address).await?;
+    register(&shared.config, &link, address, shared.builds.is_some()).await?;
     let neighbours = Neighbours::open(&shared.config, &tag(&shared.config), bound).await;
     let neighbours = neighbours.map(Arc::new);
     if let Some(neighbours) = &neighbours {
@@ -143,7 +146,24 @@ fn net_config(config: &Config) -> net::NetworkConfig {
     }
 }
 
-async fn register(config: &Config, link: &LedgerLink, address: String) -> Result<()> {
+/// `None`: building is not offered.
+fn open_builds(config: &Config) -> Result<Option<Builds>> {
+    if !config.builds {
+        return Ok(None);
+    }
+    match builds::builder() {
+        Ok(builder) => {
+            tracing::info!(version = builder.version, "this machine can build images");
+            Builds::open(&config.data, config.uid_base, builder).map(Some)
+        }
+        Err(missing) => {
+            tracing::info!("building is not offered: {missing}");
+            Ok(None)
+        }
+    }
+}
+
+async fn register(config: &Config, link: &LedgerLink, address: String, builds: bool) -> Result<()> {
     let mut capacity = machine_resources(&config.data)?;
     if let Some(cpus) = config.cpus_millis {
         capacity.cpu_millis = cpus;
@@ -165,6 +185,7 @@ async fn register(config: &Config, link: &LedgerLink, address: String) -> Result
             architecture: images::architecture().into(),
             region: config.region.clone(),
             price_multiplier_milli: 1000,
+            builds,
         },
         owner: config.owner.unwrap_or(link.host),
         machine: machine_digest()?,

@@ -38,4 +38,6 @@ pub struct Config {
     pub uid_base: u32,
     /// Stop containers when the agent ends (`dev`), instead of leaving them to be found again.
     pub stop_on_exit: bool,
+    /// Offer building, if a builder is installed.
+    pub builds: bool,
 }

@@ -16,6 +16,7 @@
 
 mod agent;
 mod book;
+mod builds;
 mod config;
 mod durable;
 mod exec;
@@ -35,5 +36,6 @@ mod volume;
 mod worker;
 
 pub use agent::run;
+pub use builds::{Builder, builder};
 pub use config::Config;
 pub use machine::{machine_digest, machine_resources};

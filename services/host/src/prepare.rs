@@ -11,6 +11,7 @@ use images::ReadyImage;
 use net::{Attachment, NetworkKey};
 use types::{Digest, HealthCheck, MountSource, NamesSpec};
 
+use crate::builds::{self, Ready};
 use crate::shared::Shared;
 use crate::volume;
 
@@ -89,6 +90,11 @@ pub fn hostname(planned: &PlannedAllocation) -> String {
 /// Directories that are billed as this allocation's storage.
 pub fn storage(shared: &Shared, planned: &PlannedAllocation) -> Vec<PathBuf> {
     let mut all = vec![shared.upper(planned.allocation)];
+    if planned.spec.build.is_some()
+        && let Some(builds) = &shared.builds
+    {
+        all.push(builds.cache(planned.owner));
+    }
     for mount in &planned.spec.mounts {
         if let MountSource::Volume(name) = &mount.source {
             all.push(shared.volume(planned.deployment, name));
@@ -97,7 +103,7 @@ pub fn storage(shared: &Shared, planned: &PlannedAllocation) -> Vec<PathBuf> {
     all
 }
 
-/// Blocking: may copy image content into a fresh volume.
+/// Blocking: may copy image content into a fresh volume. `build`: it builds, with this.
 pub fn container(
     shared: &Shared,
     planned: &PlannedAllocation,
@@ -105,6 +111,7 @@ pub fn container(
     image: &ReadyImage,
     mounted: &BTreeMap<Digest, ReadyImage>,
     attachment: &Attachment,
+    build: Option<&Ready>,
 ) -> Result<ContainerSpec> {
     let spec = &planned.spec;
     let hostname = hostname(planned);
@@ -154,9 +161,12 @@ pub fn container(
     mounts.sort_by_key(|m| m.target.split('/').filter(|p| !p.is_empty()).count());
     let address = attachment.interfaces.first().map(|i| i.address);
     let hosts = hosts(&spec.names, address, &hostname);
-    Ok(ContainerSpec {
+    let container = ContainerSpec {
         id,
-        args: args(planned, image)?,
+        args: match build {
+            Some(_) => Vec::new(),
+            None => args(planned, image)?,
+        },
         env: environment(planned, image, &hostname),
         cwd: spec
             .working_dir
@@ -190,7 +200,12 @@ pub fn container(
         ]
         .into(),
         process: spec.process.clone(),
-    })
+        nests: false,
+    };
+    match build {
+        Some(ready) => builds::wrap(container, spec, ready),
+        None => Ok(container),
+    }
 }
 
 /// /etc/hosts: the container itself, then what its service names.

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use types::{AllocationId, AllocationStatus};
 
 use crate::book::Book;
+use crate::builds::Builds;
 use crate::config::Config;
 use crate::ledger_link::LedgerLink;
 
@@ -18,6 +19,8 @@ pub struct Shared {
     pub engine: Arc<dyn Engine>,
     pub net: Arc<net::Network>,
     pub images: Arc<images::Store>,
+    /// If this host offers building.
+    pub builds: Option<Builds>,
     pub plans: watch::Receiver<Option<Arc<api::HostPlan>>>,
     pub books: Mutex<BTreeMap<AllocationId, Arc<Mutex<Book>>>>,
     /// What is to be reported, newest word per allocation.

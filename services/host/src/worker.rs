@@ -19,9 +19,10 @@ use ledger::lease::Desired;
 use net::Attachment;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use types::{AllocationId, DependencyCondition, Health, MountSource, RunState};
+use types::{AllocationId, BuildSpec, DependencyCondition, Health, MountSource, RunState};
 
 use crate::book::Book;
+use crate::builds::{self, Ready};
 use crate::durable::{self, Memory, Watch, container_id};
 use crate::machine::now_ms;
 use crate::policy::{self, Pauses};
@@ -41,6 +42,8 @@ pub struct Worker {
     pauses: Pauses,
     /// How many bytes more than its limit it holds on disk.
     over_disk: watch::Receiver<Option<u64>>,
+    /// While it builds: what it builds with, and the account's turn.
+    build: Option<Arc<Ready>>,
 }
 
 struct Running {
@@ -85,6 +88,7 @@ impl Worker {
             planned,
             memory,
             over_disk,
+            build: None,
             book,
             running: None,
             pauses: Pauses::default(),
@@ -167,7 +171,12 @@ impl Worker {
         if self.memory.ended {
             return self.changed().await;
         }
-        match self.start(planned).await {
+        let started = self.start(planned).await;
+        if started.is_err() {
+            // Others of the account need not wait for it.
+            self.build = None;
+        }
+        match started {
             Ok(()) => {}
             Err(StartError::Interrupted) => {}
             Err(StartError::Never(why, code)) => {
@@ -216,6 +225,8 @@ impl Worker {
             () = self.changed() => return Err(StartError::Interrupted),
         };
         self.wait_for_dependencies(planned).await?;
+        let build = self.prepare_build(planned).await?;
+        self.build.clone_from(&build);
 
         self.set(RunState::Creating, "");
         self.memory.instance += 1;
@@ -238,7 +249,8 @@ impl Worker {
             let (shared, planned, image) = (self.shared.clone(), planned.clone(), image.clone());
             let (id, attachment) = (container.clone(), attachment.clone());
             tokio::task::spawn_blocking(move || {
-                prepare::container(&shared, &planned, id, &image, &mounted, &attachment)
+                let build = build.as_deref();
+                prepare::container(&shared, &planned, id, &image, &mounted, &attachment, build)
             })
             .await
             .map_err(|e| later(&e))?
@@ -291,6 +303,39 @@ impl Worker {
                     other => later(&other),
                 })
             }
+        }
+    }
+
+    /// Waits for the account's turn, then gets what a build needs; nothing for what is no
+    /// build.
+    async fn prepare_build(
+        &mut self,
+        planned: &Arc<PlannedAllocation>,
+    ) -> Result<Option<Arc<Ready>>, StartError> {
+        let Some(build) = &planned.spec.build else {
+            return Ok(None);
+        };
+        let shared = self.shared.clone();
+        let Some(builds) = &shared.builds else {
+            let why = "this host does not build any more: `runrig host ls` shows which do";
+            return Err(StartError::Never(why.into(), None));
+        };
+        self.set(RunState::Waiting, "waits for another build of yours here");
+        self.say();
+        let turn = tokio::select! {
+            turn = builds.turn(planned.owner) => turn,
+            () = self.changed() => return Err(StartError::Interrupted),
+        };
+        self.set(RunState::Pulling, "");
+        self.say();
+        let ready = tokio::select! {
+            ready = builds.ready(&shared.images, planned.owner, build, turn) => ready,
+            () = self.changed() => return Err(StartError::Interrupted),
+        };
+        match ready {
+            Ok(ready) => Ok(Some(Arc::new(ready))),
+            Err(error) if error.is_temporary() => Err(StartError::Later(error.to_string())),
+            Err(error) => Err(StartError::Never(error.to_string(), None)),
         }
     }
 
@@ -369,7 +414,9 @@ impl Worker {
         let mut health = running.health.clone();
         let checked = running.check.is_some();
         let mut disk = self.over_disk.clone();
+        let since = running.since;
         tokio::select! {
+            seconds = out_of_time(planned, since) => self.cut_off(planned, &too_long(seconds)).await,
             exit = engine.wait(&container) => {
                 let exit = exit.unwrap_or_else(|error| {
                     tracing::error!(%container, %error, "lost sight of a container");
@@ -377,7 +424,10 @@ impl Worker {
                 });
                 self.exited(planned, exit).await;
             }
-            more = over_disk(&mut disk) => self.out_of_disk(planned, more).await,
+            more = over_disk(&mut disk) => {
+                let why = too_much(planned.spec.resources.disk_bytes, more);
+                self.cut_off(planned, &why).await;
+            }
             changed = health.changed(), if checked => {
                 if changed.is_ok() {
                     let now = *health.borrow_and_update();
@@ -406,6 +456,23 @@ impl Worker {
         self.memory.status.exit_code = Some(exit.code);
         self.memory.status.oom_killed = exit.oom_killed;
         let how = how_it_ended(&exit, planned);
+        if let Some(build) = &planned.spec.build {
+            let cut_off = exit.oom_killed || exit.lost || exit.code > 128;
+            let made = match exit.code {
+                0 => self.publish(planned, build).await,
+                _ => Ok(how),
+            };
+            self.settle_build(planned, cut_off).await;
+            self.memory.ended = true;
+            match made {
+                Ok(said) => self.set(RunState::Exited, &said),
+                Err(why) => self.set(RunState::Failed, &why),
+            }
+            self.save();
+            self.say();
+            self.shared.usage_due.notify_one();
+            return;
+        }
         if !policy::again(planned.spec.restart, &exit, self.memory.restarts) {
             self.memory.ended = true;
             self.set(RunState::Exited, &how);
@@ -429,14 +496,43 @@ impl Worker {
         }
     }
 
+    /// What was built goes into the registry; its digest.
+    async fn publish(
+        &self,
+        planned: &PlannedAllocation,
+        build: &BuildSpec,
+    ) -> Result<String, String> {
+        let pushed = tokio::select! {
+            pushed = builds::publish(&self.shared, planned, build) => pushed,
+            () = self.changed() => return Err("something else was wanted meanwhile".into()),
+        };
+        match pushed {
+            Ok(digest) => Ok(digest.to_string()),
+            Err(error) => Err(format!("what was built cannot be kept: {error:#}")),
+        }
+    }
+
+    /// The account's next build may begin, with what this one left if that is sound.
+    async fn settle_build(&mut self, planned: &PlannedAllocation, cut_off: bool) {
+        if planned.spec.build.is_none() {
+            return;
+        }
+        let (shared, owner) = (self.shared.clone(), planned.owner);
+        let settled = tokio::task::spawn_blocking(move || match &shared.builds {
+            Some(builds) => builds.settle(owner, cut_off),
+            None => Ok(()),
+        });
+        if let Ok(Err(error)) = settled.await {
+            tracing::warn!(%error, %owner, "what a build left");
+        }
+        self.build = None;
+    }
+
     /// It rests until somebody asks for it again, or gives it more.
-    async fn out_of_disk(&mut self, planned: &PlannedAllocation, more: u64) {
+    async fn cut_off(&mut self, planned: &PlannedAllocation, why: &str) {
         self.stop(planned).await;
         self.memory.ended = true;
-        self.set(
-            RunState::Failed,
-            &too_much(planned.spec.resources.disk_bytes, more),
-        );
+        self.set(RunState::Failed, why);
         self.save();
         self.say();
         self.shared.usage_due.notify_one();
@@ -482,6 +578,7 @@ impl Worker {
             }
         };
         self.clean(&running.container, ended_ms).await;
+        self.settle_build(planned, true).await;
         self.memory.status.pid = 0;
         self.memory.status.health = Health::None;
         self.memory.status.addresses = BTreeMap::new();
@@ -614,6 +711,20 @@ async fn over_disk(disk: &mut watch::Receiver<Option<u64>>) -> u64 {
         // The book is closed.
         None => std::future::pending().await,
     }
+}
+
+/// Resolves when a build has taken all its time, with how many seconds that is.
+async fn out_of_time(planned: &PlannedAllocation, since: std::time::Instant) -> u32 {
+    let Some(build) = &planned.spec.build else {
+        return std::future::pending().await;
+    };
+    let most = Duration::from_secs(build.seconds_max.into());
+    tokio::time::sleep(most.saturating_sub(since.elapsed())).await;
+    build.seconds_max
+}
+
+fn too_long(seconds: u32) -> String {
+    format!("out of time: stopped after {seconds} s; give the build more with --timeout")
 }
 
 fn too_much(limit: u64, more: u64) -> String {

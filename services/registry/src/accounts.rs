@@ -6,12 +6,19 @@ use std::sync::Mutex;
 use types::AccountId;
 
 use crate::answer::{Refused, refused};
+use crate::builders::Builders;
 use crate::limits::{ACCOUNTS_REMEMBERED_MAX, LEDGER_TIME};
 
 pub struct Accounts {
     ledger: Option<sdk::Client>,
     /// An account never goes away.
     known: Mutex<BTreeSet<AccountId>>,
+    builders: Builders,
+}
+
+fn unavailable(why: String) -> Refused {
+    tracing::warn!(why, "the ledger cannot be asked for an account");
+    refused(503, "UNKNOWN", "the ledger does not answer").with("retry-after", "5")
 }
 
 impl Accounts {
@@ -24,7 +31,27 @@ impl Accounts {
         Ok(Self {
             ledger,
             known: Mutex::default(),
+            builders: Builders::default(),
         })
+    }
+
+    /// Does the ledger let `host` write this for `owner`? See [`Builders`].
+    ///
+    /// Errors: the ledger does not answer (the client may try again).
+    pub async fn builds(
+        &self,
+        host: AccountId,
+        owner: AccountId,
+        repository: &str,
+        tag: Option<&str>,
+    ) -> Result<bool, Refused> {
+        let Some(ledger) = &self.ledger else {
+            return Ok(false);
+        };
+        self.builders
+            .may_write(ledger, host, owner, repository, tag)
+            .await
+            .map_err(unavailable)
     }
 
     /// The account has had credits or done something.
@@ -37,10 +64,6 @@ impl Accounts {
         if self.known.lock().expect("not poisoned").contains(&account) {
             return Ok(());
         }
-        let unavailable = |why: String| {
-            tracing::warn!(why, "the ledger cannot be asked for an account");
-            refused(503, "UNKNOWN", "the ledger does not answer").with("retry-after", "5")
-        };
         let view = tokio::time::timeout(LEDGER_TIME, ledger.account(account))
             .await
             .map_err(|_| unavailable("no answer in time".into()))?

@@ -5,6 +5,7 @@
 //! | a blob, a manifest by digest, what refers to one | all |
 //! | a manifest by tag, tags, repositories | the account in front of the name |
 //! | anything that changes something | that account, if it exists on the ledger |
+//! | an upload, a manifest of an image that a host builds for it | that host too |
 
 use std::sync::Arc;
 
@@ -178,6 +179,24 @@ impl Caller<'_> {
         Err(refused(403, "DENIED", why))
     }
 
+    /// The account in front of a repository's name: it asks, or a host that builds this for it.
+    async fn adder(&self, name: &str, tag: Option<&str>) -> Result<AccountId, Refused> {
+        let account = self.account()?;
+        let owner = name.split_once('/');
+        let owner = owner.and_then(|(owner, name)| Some((owner.parse::<AccountId>().ok()?, name)));
+        if let Some((owner, repository)) = owner
+            && owner != account
+            && self
+                .registry
+                .accounts
+                .builds(account, owner, repository, tag)
+                .await?
+        {
+            return Ok(owner);
+        }
+        self.writer(name).await
+    }
+
     /// Also exists on the ledger.
     async fn writer(&self, name: &str) -> Result<AccountId, Refused> {
         let account = self.owner(name)?;
@@ -234,25 +253,25 @@ impl Registry {
                 self.delete_blob(name, digest).await
             }
             (Asked::Uploads(name), "POST") => {
-                let account = caller.writer(name).await?;
+                let account = caller.adder(name, None).await?;
                 self.begin_upload(account, name, &query, headers, body)
                     .await
             }
             (Asked::Upload(name, id), "GET") => {
-                let account = caller.owner(name)?;
+                let account = caller.adder(name, None).await?;
                 self.upload_status(account, name, id).await
             }
             (Asked::Upload(name, id), "PATCH") => {
-                let account = caller.writer(name).await?;
+                let account = caller.adder(name, None).await?;
                 self.go_on(account, name, id, headers, body).await
             }
             (Asked::Upload(name, id), "PUT") => {
-                let account = caller.writer(name).await?;
+                let account = caller.adder(name, None).await?;
                 self.complete(account, name, id, &query, headers, body)
                     .await
             }
             (Asked::Upload(name, id), "DELETE") => {
-                let account = caller.owner(name)?;
+                let account = caller.adder(name, None).await?;
                 self.cancel(account, name, id)
             }
             (Asked::Manifest(name, at), "GET" | "HEAD") => {
@@ -262,7 +281,8 @@ impl Registry {
                 self.read_manifest(name, at, head).await
             }
             (Asked::Manifest(name, at), "PUT") => {
-                let account = caller.writer(name).await?;
+                let tag = crate::route::digest(at).is_none().then_some(*at);
+                let account = caller.adder(name, tag).await?;
                 self.put_manifest(account, name, at, headers, body).await
             }
             (Asked::Manifest(name, at), "DELETE") => {

@@ -8,6 +8,7 @@
 mod accounts;
 mod answer;
 mod blobs;
+mod builders;
 mod config;
 mod http;
 mod keep;

@@ -41,3 +41,6 @@ pub const PAGE_MAX: usize = 1_000;
 pub const ACCOUNTS_REMEMBERED_MAX: usize = 100_000;
 pub const LEDGER_TIME: Duration = Duration::from_secs(5);
 pub const TOKEN_SECONDS: u64 = 300;
+/// What hosts build is asked of the ledger again after a while.
+pub const BUILDERS_REMEMBERED_MAX: usize = 1_000;
+pub const BUILDERS_TIME: Duration = Duration::from_secs(10);

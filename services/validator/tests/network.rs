@@ -143,6 +143,7 @@ fn register(name: &str, owner: AccountId) -> Call {
             price_multiplier_milli: 1000,
             architecture: "amd64".into(),
             region: String::new(),
+            builds: false,
         },
         owner,
         machine: Digest::of(name.as_bytes()),

@@ -70,6 +70,7 @@ fn host(hosts: usize, lot: &mut Lot) -> HostEntry {
         machine: Digest::default(),
         architecture: lot.of(&["amd64", "amd64", "amd64", "arm64"]).into(),
         region: String::new(),
+        builds: false,
         capacity,
         free: background(capacity, hosts as u64, lot),
         price_multiplier_milli: lot.of(&[800, 1000, 1000, 1200, 1500]),

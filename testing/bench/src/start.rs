@@ -195,6 +195,7 @@ impl Stage {
             stop_signal: libc::SIGTERM,
             labels: Default::default(),
             process: Default::default(),
+            nests: false,
         }
     }
 

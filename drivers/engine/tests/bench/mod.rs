@@ -125,6 +125,7 @@ impl Bench {
             stop_signal: libc::SIGTERM,
             labels: Default::default(),
             process: Default::default(),
+            nests: false,
         }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
-    CAPABILITIES, DeploymentSpec, MountSource, NamesSpec, PortSpec, ProcessSpec, Protocol,
-    ServiceSpec, ULIMITS, is_sysctl, is_sysctl_value,
+    BuildSpec, CAPABILITIES, DeploymentSpec, MountSource, NamesSpec, PortSpec, ProcessSpec,
+    Protocol, RestartPolicy, ServiceSpec, ULIMITS, is_sysctl, is_sysctl_value,
 };
 
 use crate::host::is_name;
@@ -315,6 +315,13 @@ fn service_bounds(
     check.texts("placement", constraints.iter().map(|c| &c.value))?;
     autoscale_bounds(check, service)?;
     process_bounds(check, &service.process)?;
+    if let Some(build) = &service.build {
+        check.that(
+            service.replicas == 1 && service.restart == RestartPolicy::No,
+            || "what builds an image has one replica, and is not started again".into(),
+        )?;
+        build_bounds(check, build)?;
+    }
     names_bounds(check, &service.names)
 }
 
@@ -330,6 +337,59 @@ fn autoscale_bounds(check: &Check, service: &ServiceSpec) -> Result<(), Rejectio
     check.that(autoscale.min > 0 || asked, || {
         "with no replicas nobody could wake it: it has no TCP port that requests come to, so autoscale.min must be at least 1".into()
     })
+}
+
+fn build_bounds(check: &Check, build: &BuildSpec) -> Result<(), Rejection> {
+    check.texts("outputs", &build.outputs)?;
+    check.that(
+        !build.outputs.is_empty() && build.outputs.iter().all(|o| is_output(o)),
+        || "an image that it makes is not named name:tag in lower case".into(),
+    )?;
+    check.texts("bases", build.bases.keys())?;
+    check.that(
+        build.bases.values().all(|b| is_reference(&b.reference)),
+        || "an image that it begins with has no plain reference".into(),
+    )?;
+    check.texts("contexts", &build.contexts)?;
+    check.texts("secrets", &build.secrets)?;
+    let names = build.contexts.iter().chain(&build.secrets);
+    check.that(names.into_iter().all(|n| is_compose_name(n)), || {
+        "a context or a secret of its build is no name".into()
+    })?;
+    check.texts("target", &build.target)?;
+    let pairs = build.args.iter().chain(&build.labels);
+    check.texts("args and labels", pairs.flat_map(|(k, v)| [k, v]))?;
+    let named = |k: &String| !k.is_empty() && !k.contains('=');
+    check.that(
+        build.args.keys().chain(build.labels.keys()).all(named),
+        || "a name among its args or labels is empty or contains =".into(),
+    )?;
+    check.that(
+        (1..=BuildSpec::SECONDS_MAX).contains(&build.seconds_max),
+        || {
+            let hours = BuildSpec::SECONDS_MAX / 3600;
+            format!("a build takes 1 second to {hours} hours")
+        },
+    )
+}
+
+/// `acme/web:1.2`: parts in lower case between slashes, and a tag.
+fn is_output(output: &str) -> bool {
+    let Some((name, tag)) = output.split_once(':') else {
+        return false;
+    };
+    let part = |part: &str| {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let bytes = part.as_bytes();
+        bytes.first().is_some_and(|b| plain(*b))
+            && bytes.iter().all(|b| plain(*b) || b"._-".contains(b))
+    };
+    let tagged = (1..=128).contains(&tag.len())
+        && !tag.starts_with(['.', '-'])
+        && tag
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    name.len() <= 200 && name.split('/').all(part) && tagged
 }
 
 fn process_bounds(check: &Check, process: &ProcessSpec) -> Result<(), Rejection> {

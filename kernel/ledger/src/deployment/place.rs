@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use scheduler::{Fleet, Placement, Reason, Request};
 use types::{
-    AllocationId, AllocationStatus, Amount, DeploymentId, HostId, MountSource, ServiceSpec, Usage,
+    AllocationId, AllocationStatus, Amount, DeploymentId, HostFeature, HostId, MountSource,
+    PlacementConstraint, ServiceSpec, Usage,
 };
 
 use super::{Deployment, Event};
@@ -30,10 +31,18 @@ pub(super) struct Spread {
 
 impl Spread {
     pub fn new(service: &ServiceSpec) -> Self {
+        let mut constraints = service.placement.constraints.clone();
+        if service.build.is_some() {
+            constraints.push(PlacementConstraint {
+                of: HostFeature::Builds,
+                equal: true,
+                value: true.to_string(),
+            });
+        }
         Self {
             request: Request {
                 resources: service.resources,
-                constraints: service.placement.constraints.clone(),
+                constraints,
                 ..Request::default()
             },
             most: service.placement.replicas_per_host_max,
@@ -275,12 +284,15 @@ fn no_host((name, replica): (&str, u32), service: &ServiceSpec, reason: &Reason)
             counts.join(", ")
         },
     );
-    Rejection::new(
-        RejectKind::NoHost,
-        format!("service {name}"),
-        why,
-        "Ask for less under deploy.resources, free something with `runrig down`, or let a host join.",
-    )
+    let next = match service.build {
+        Some(_) => {
+            "Only hosts with a builder can build (`runrig host ls` shows them; `apt install buildah` makes one): let one join, or ask for less under build.x-runrig."
+        }
+        None => {
+            "Ask for less under deploy.resources, free something with `runrig down`, or let a host join."
+        }
+    };
+    Rejection::new(RejectKind::NoHost, format!("service {name}"), why, next)
 }
 
 /// Thousandths as a decimal number.
