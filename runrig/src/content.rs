@@ -28,7 +28,11 @@ pub async fn resolve(
         let packed = tokio::task::spawn_blocking(move || pack(&folder, &wanted))
             .await
             .map_err(anyhow::Error::from)??;
-        let image = kept(session, &source, packed).await?;
+        let what = match &source.content {
+            Content::Path(path) => Some(path.as_str()),
+            Content::Text(_) => None,
+        };
+        let image = kept(session, what, packed).await?;
         images.insert(source, image);
     }
     Ok(images)
@@ -46,8 +50,8 @@ fn pack(folder: &std::path::Path, source: &FileSource) -> std::result::Result<Pa
     }
 }
 
-/// The image in the registry, pushed if it is not there yet.
-async fn kept(session: &Session, source: &FileSource, packed: Pack) -> Result<ImageRef> {
+/// The image in the registry, pushed if it is not there yet, and said if it has a name.
+pub async fn kept(session: &Session, what: Option<&str>, packed: Pack) -> Result<ImageRef> {
     let account = session.account()?;
     let signer = image::signer(session.key()?);
     let tag = packed.content.hex()[..32].to_string();
@@ -62,8 +66,8 @@ async fn kept(session: &Session, source: &FileSource, packed: Pack) -> Result<Im
         Err(ImageError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    if let Content::Path(path) = &source.content {
-        output::say(format!("pushing {}", output::printable(path)));
+    if let Some(what) = what {
+        output::say(format!("pushing {}", output::printable(what)));
     }
     let layout = tempfile::tempdir().map_err(anyhow::Error::from)?;
     let image = packed.write(layout.path())?;

@@ -282,6 +282,15 @@ pub async fn print(session: &Session, id: AllocationId, json: bool, shown: &Atom
     Ok(())
 }
 
+/// All that one replica wrote; empty if its host does not answer.
+pub async fn past(session: &Session, id: AllocationId) -> Vec<LogLine> {
+    let Ok(key) = session.key() else {
+        return Vec::new();
+    };
+    let (_, lines) = read_past(&session.client, &key, id, LogQuery::default()).await;
+    lines.unwrap_or_default()
+}
+
 /// What came after the first `shown` lines.
 pub async fn print_rest(session: &Session, id: AllocationId, json: bool, shown: usize) {
     let Ok(key) = session.key() else { return };

@@ -125,6 +125,15 @@ fn by_name(url: &str, reference: &str) -> Option<String> {
     Some(format!("{NETWORK_REGISTRY}/{rest}"))
 }
 
+/// One of the account's own images, if it is there.
+pub async fn own(session: &Session, reference: &str) -> Result<Option<ImageRef>> {
+    match images::resolve(reference, &access(session, Credentials::default())).await {
+        Ok(found) => Ok(Some(found)),
+        Err(ImageError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The digest behind a reference now.
 pub async fn resolve(session: &Session, reference: &str) -> Result<ImageRef> {
     let named = by_name(session.client.url(), reference);
@@ -188,7 +197,7 @@ fn loaded(image: &ImageRef, json: bool) {
 }
 
 /// (`acme/web`, `1`) of a name as a user says it; registries are left out.
-fn target(name: &str) -> Result<(String, String)> {
+pub fn target(name: &str) -> Result<(String, String)> {
     let normalised = images::normalise(name)?;
     let (_, path, tag) = parts(&normalised);
     let path = path.trim_start_matches("library/");

@@ -5,6 +5,7 @@
 //! words to stderr; [`failure`] says what the exit codes mean.
 
 mod bench;
+mod build;
 mod chain;
 mod compose_file;
 mod content;
@@ -133,6 +134,8 @@ enum Command {
     Dev(dev::Dev),
     /// Deploy a compose file
     Up(up::Up),
+    /// Build the images of a compose file
+    Build(build::Build),
     /// Run one container of an image
     Run(Box<run::Run>),
     /// Remove a project
@@ -365,6 +368,7 @@ fn run(cli: Cli) -> Result<u8> {
     match &cli.command {
         Command::Dev(args) => done(block_on(dev::run(args, json))),
         Command::Up(args) => done(ask(globals, async |s| up::up(s, args, json).await)),
+        Command::Build(args) => done(ask(globals, async |s| build::build(s, args, json).await)),
         Command::Run(args) => ask(globals, async |s| run::run(s, args, json).await),
         Command::Down(args) => done(ask(globals, async |s| control::down(s, args, json).await)),
         Command::Ls(args) => done(ask(globals, async |s| projects::ls(s, args, json).await)),

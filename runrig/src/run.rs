@@ -3,6 +3,7 @@
 //! What the flags say is written as a compose file and deployed as any other, so everything
 //! else (`ps`, `logs`, `exec`, `bill`, `rm`) knows it too.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
@@ -172,7 +173,7 @@ pub async fn run(session: &Session, args: &Run, json: bool) -> Result<u8> {
         ));
     }
     let project = compose_file::read_made(&compose(args, &name))?;
-    let spec = pin(session, project).await?;
+    let spec = pin(session, project, BTreeMap::new()).await?;
     let terms = Terms {
         yes: args.yes,
         max_price: args.max_price,
@@ -228,7 +229,11 @@ async fn attached(
     Ok(code)
 }
 
-async fn placed(session: &Session, id: DeploymentId, timeout: Duration) -> Result<AllocationId> {
+pub async fn placed(
+    session: &Session,
+    id: DeploymentId,
+    timeout: Duration,
+) -> Result<AllocationId> {
     let started = Instant::now();
     loop {
         let view = session.client.deployment(id).await?;

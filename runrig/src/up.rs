@@ -3,7 +3,7 @@
 //! Read the file, pin its images, show the price, ask, deploy, follow until it runs. A file
 //! that is wrong, an image that is missing or a "no" changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use ledger::{Call, Event};
 use sdk::SdkError;
 use types::{Amount, DeploymentId, DeploymentSpec, ImageRef};
 
+use crate::build::{self, How, When};
 use crate::compose_file::{ComposeFiles, read_project, wrong_file};
 use crate::context::Session;
 use crate::endpoint::endpoints;
@@ -36,6 +37,12 @@ pub struct Up {
     /// check, up for 3 s (deploy.update_config.monitor); fail when it is not
     #[arg(long)]
     wait: bool,
+    /// Build what has build:, also where nothing of it has changed
+    #[arg(long, conflicts_with = "no_build")]
+    build: bool,
+    /// Build nothing: take the newest images that there are
+    #[arg(long)]
+    no_build: bool,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -50,9 +57,14 @@ pub struct Up {
     timeout: Duration,
 }
 
-/// Every image's digest as it is now; files of the project are pushed.
-pub async fn pin(session: &Session, project: manifest::Project) -> Result<DeploymentSpec> {
-    let mut images: BTreeMap<String, ImageRef> = BTreeMap::new();
+/// Every image's digest as it is now, beside those that are `built`; files of the project are
+/// pushed.
+pub async fn pin(
+    session: &Session,
+    project: manifest::Project,
+    built: BTreeMap<String, ImageRef>,
+) -> Result<DeploymentSpec> {
+    let mut images = built;
     for reference in project.images() {
         let pinned = image::resolve(session, &reference).await?;
         images.insert(reference, pinned);
@@ -65,7 +77,24 @@ pub async fn pin(session: &Session, project: manifest::Project) -> Result<Deploy
 
 pub async fn up(session: &Session, args: &Up, json: bool) -> Result {
     let project = read_project(&args.compose)?;
-    let spec = pin(session, project).await?;
+    let how = How {
+        when: match (args.dry_run, args.build, args.no_build) {
+            (_, _, true) => When::Never,
+            (true, ..) => When::Pretended,
+            (_, true, _) => When::Always,
+            _ => When::Missing,
+        },
+        no_cache: false,
+        args: BTreeMap::new(),
+        terms: Terms {
+            max_price: None,
+            brief: true,
+            ..args.terms()
+        },
+        only: BTreeSet::new(),
+    };
+    let built = build::built(session, &project, &how).await?;
+    let spec = pin(session, project, built).await?;
     if args.dry_run {
         let quote = quote(session, &spec, &args.terms()).await?;
         if json {

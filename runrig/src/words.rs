@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::failure::Failure;
 
 /// Word → why it is none here, and what to say instead.
-const ELSEWHERE: [(&str, &str, &str); 20] = [
+const ELSEWHERE: [(&str, &str, &str); 19] = [
     (
         "kill",
         "a container is stopped, with its own signal and grace first",
@@ -26,11 +26,6 @@ const ELSEWHERE: [(&str, &str, &str); 20] = [
         "attach",
         "a container's input is not kept open",
         "Run `runrig logs -f JOB`, or `runrig exec -it JOB -- sh`.",
-    ),
-    (
-        "build",
-        "images are built elsewhere",
-        "Build with docker, podman or buildah, then `docker save NAME | runrig image load -`.",
     ),
     (
         "pull",

@@ -157,3 +157,43 @@ pub(crate) fn circles(
         "remove one of the dependencies",
     );
 }
+
+/// What is built out of another service's image names one that is built, and not in a circle.
+pub(crate) fn built_after(
+    reader: &mut Reader,
+    places: &BTreeMap<&str, Field<'_>>,
+    services: &BTreeMap<String, ServiceDraft>,
+) {
+    let builds = services.iter();
+    let builds = builds.filter_map(|(name, draft)| Some((name.as_str(), draft.build.as_ref()?)));
+    let mut left: BTreeMap<&str, BTreeSet<&str>> = builds
+        .map(|(name, build)| (name, build.services().collect()))
+        .collect();
+    let built: BTreeSet<&str> = left.keys().copied().collect();
+    for (name, needs) in &left {
+        for missing in needs.iter().filter(|n| !built.contains(*n)) {
+            let at = place(reader, &places[name], "build");
+            let what = format!("nothing is built for a service {}", shown(missing));
+            let why = "additional_contexts names it";
+            reader.wrong_at(&at, what, why, "name a service with build:");
+            return;
+        }
+    }
+    while let Some(name) = left
+        .iter()
+        .find(|(_, needs)| needs.is_empty())
+        .map(|(name, _)| *name)
+    {
+        left.remove(name);
+        for needs in left.values_mut() {
+            needs.remove(name);
+        }
+    }
+    if let Some(first) = left.keys().next() {
+        let at = place(reader, &places[first], "build");
+        let names: Vec<&str> = left.keys().copied().collect();
+        let what = format!("builds go in a circle: {}", shown(&names.join(", ")));
+        let why = "none of them could be built first";
+        reader.wrong_at(&at, what, why, "remove one of the additional_contexts");
+    }
+}

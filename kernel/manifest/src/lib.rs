@@ -48,6 +48,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use build::{BuildContext, BuildDraft, Recipe};
 pub use dotenv::{parse_env_file, parse_env_file_with};
 pub use export::to_compose;
 pub use problem::{Problem, Problems};

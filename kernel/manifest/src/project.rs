@@ -7,6 +7,7 @@ use types::{
     VolumeSpec,
 };
 
+use crate::build::BuildDraft;
 use crate::problem::{Problem, Problems};
 
 /// Compose files understood: everything but the digests of images and files.
@@ -28,8 +29,8 @@ pub struct Project {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceDraft {
     pub spec: ServiceSpec,
-    /// It has a `build:`; the image is what that makes.
-    pub built: bool,
+    /// Its image is made by this; the reference says what it is called.
+    pub build: Option<BuildDraft>,
     /// Files of the project, which become mounts of an image.
     pub files: Vec<FileMount>,
 }
@@ -70,10 +71,25 @@ pub struct FileOwner {
 pub const CONTENT: &str = "content";
 
 impl Project {
-    /// References to resolve, as written.
+    /// References to resolve, as written; those that are built are not among them.
     pub fn images(&self) -> BTreeSet<String> {
         let images = self.services.values().flat_map(|s| s.spec.images());
-        images.map(|image| image.reference.clone()).collect()
+        let mut images: BTreeSet<String> = images.map(|image| image.reference.clone()).collect();
+        for (reference, _) in self.builds().values() {
+            images.remove(*reference);
+        }
+        images
+    }
+
+    /// Services whose image is built: its name, and what it is made of.
+    pub fn builds(&self) -> BTreeMap<&str, (&str, &BuildDraft)> {
+        let services = self.services.iter();
+        services
+            .filter_map(|(name, service)| {
+                let image = service.spec.image.reference.as_str();
+                Some((name.as_str(), (image, service.build.as_ref()?)))
+            })
+            .collect()
     }
 
     /// Files that must be put into images, each once.

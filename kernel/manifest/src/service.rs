@@ -46,10 +46,7 @@ impl Reader {
             }
             match key {
                 "image" => spec.image.reference = self.image(&inner).unwrap_or_default(),
-                "build" => {
-                    self.build(&inner);
-                    read.draft.built = true;
-                }
+                "build" => read.draft.build = Some(self.build(&inner)),
                 "entrypoint" => spec.entrypoint = self.command_line(&inner),
                 "command" => spec.command = self.command_line(&inner),
                 "environment" => environment = self.own_environment(&inner),
@@ -127,7 +124,7 @@ impl Reader {
     }
 
     /// `linux/amd64`.
-    fn platform(&mut self, field: &Field<'_>) -> Option<PlacementConstraint> {
+    pub fn platform(&mut self, field: &Field<'_>) -> Option<PlacementConstraint> {
         let parse = |text: &str| {
             let mut parts = text.split('/');
             let architecture = match (parts.next(), parts.next()) {

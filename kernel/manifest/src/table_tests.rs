@@ -17,7 +17,7 @@ const FOLDER: &[(&str, &str)] = &[
 ];
 
 /// All keys of the specification, per section of the document.
-const KEYS: [(&str, &str); 5] = [
+const KEYS: [(&str, &str); 6] = [
     (
         "Top",
         "configs include models name networks secrets services version volumes",
@@ -45,6 +45,12 @@ const KEYS: [(&str, &str); 5] = [
         "Deploy",
         "endpoint_mode labels mode placement replicas resources restart_policy rollback_config \
          update_config",
+    ),
+    (
+        "Build",
+        "additional_contexts args cache_from cache_to context dockerfile dockerfile_inline \
+         entitlements extra_hosts isolation labels network no_cache no_cache_filter platforms \
+         privileged provenance pull sbom secrets shm_size ssh tags target ulimits",
     ),
 ];
 
@@ -96,13 +102,14 @@ fn file(row: &Row<'_>) -> (String, String) {
             format!("{web}\nvolumes: {{ data: {{ {example} }} }}\n"),
             format!("volumes.data.{key}"),
         ),
-        "Services" | "Deploy" => {
+        "Services" | "Deploy" | "Build" => {
             let image = match key {
                 "image" | "build" | "extends" => "",
                 _ => "image: nginx",
             };
             let (open, close, path) = match row.section {
                 "Deploy" => ("deploy: { ", " }", "deploy."),
+                "Build" => ("build: { ", " }", "build."),
                 _ => ("", "", ""),
             };
             let text = format!(

@@ -104,25 +104,13 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
     check::published_once(reader, &places, &project.services);
     check::circles(reader, &places, &project.services);
     for (name, draft) in &mut project.services {
-        if !draft.built {
-            continue;
-        }
         let image = &mut draft.spec.image.reference;
-        if image.is_empty() {
+        if draft.build.is_some() && image.is_empty() {
             // As Compose calls what it builds.
             *image = format!("{}-{name}", project.name);
         }
-        let at = check::place(reader, &places[name.as_str()], "build");
-        let next = format!(
-            "build it where Docker is: docker compose build {name} && docker save {image} | runrig image load -"
-        );
-        reader.warn_at(
-            &at,
-            format!("{image} is taken as it is"),
-            "nothing is built on the network yet",
-            &next,
-        );
     }
+    check::built_after(reader, &places, &project.services);
     Some(project)
 }
 

@@ -39,7 +39,7 @@ pub async fn deploy(session: &Session, data: &Path) -> Result<String> {
         files: vec![path],
         ..ComposeFiles::default()
     })?;
-    let spec = up::pin(session, project).await?;
+    let spec = up::pin(session, project, std::collections::BTreeMap::new()).await?;
     let id = up::deploy(session, spec, Amount::credits(1)).await?;
     let view = follow_until(session, id, Goal::Good, READY_LIMIT).await?;
     let endpoints = endpoint::endpoints(&view, session.client.url());
