@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use api::{NetworkFile, ValidatorAddress};
 use clap::{Args, Subcommand};
+use ledger::lots::Founder;
 use ledger::{Genesis, Params};
 use rand::RngCore as _;
-use types::{AccountId, Amount, SecretKey};
+use types::{AccountId, Amount, PublicKey, SecretKey};
 
 use crate::context::{create_private_dir, write_key, write_private};
 use crate::failure::{self, Failure, Result};
@@ -52,6 +53,9 @@ pub struct Init {
     /// No gifts to newcomers: a network for real money
     #[arg(long)]
     no_faucet: bool,
+    /// Blocks of an epoch, after which the network's key is handed to the next committee
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
+    epoch_blocks: u64,
 }
 
 /// One address each: given as such, or counted up from the first.
@@ -125,6 +129,14 @@ pub fn found(founding: Founding) -> anyhow::Result<Founded> {
                 (account(&faucet), Amount::credits(SUPPLY - FOUNDERS_SHARE)),
             ],
             faucet: account(&faucet),
+            validators: seats
+                .iter()
+                .zip(&founding.p2p)
+                .map(|(seat, at)| Founder {
+                    key: PublicKey(seat.key()),
+                    address: at.to_string(),
+                })
+                .collect(),
         },
         committee: hex::encode(committee.to_bytes()),
         network_key: hex::encode(committee.network_key()),
@@ -204,6 +216,7 @@ pub fn run(command: &Network, json: bool) -> Result {
     if init.no_faucet {
         params.faucet = Amount::ZERO;
     }
+    params.epoch_blocks = init.epoch_blocks;
     let founded = found(Founding {
         name: init.name.clone(),
         p2p: addresses("--p2p-base", &init.p2p_base, init.validators)?,

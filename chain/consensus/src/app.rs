@@ -8,17 +8,21 @@ use bytes::Bytes;
 use commonware_consensus::Application;
 use commonware_consensus::marshal::ancestry::Ancestry;
 use commonware_consensus::simplex::types::Context;
+use commonware_cryptography::bls12381::primitives::variant::MinSig;
 use commonware_cryptography::{Digested, ed25519, sha256};
+use commonware_glue::dkg::reshare;
+use commonware_glue::dkg::types::Payload as PayloadOf;
 use commonware_parallel::Sequential;
 use commonware_runtime::Clock;
 use futures::StreamExt;
-use light::{Header, Scheme};
+use light::{BEACON_BYTES, Duty, Header, Scheme};
 use tokio::sync::{Notify, watch};
 use types::{Digest, merkle_root};
 
-use crate::block::{Block, payload_root};
-use crate::committee::key_bytes;
-use crate::machine::{Executed, Machine};
+use crate::block::{Block, Directory, Payload, payload_bytes, payload_root};
+use crate::committee::{Committee, key_bytes};
+use crate::epochs::{Seated, first_info};
+use crate::machine::{Env, Executed, Machine};
 use crate::mempool::Mempool;
 use crate::store::{Record, Store};
 
@@ -52,6 +56,12 @@ pub(crate) struct Node<S> {
 pub(crate) struct Core<M: Machine> {
     pub machine: Arc<M>,
     pub network: Digest,
+    /// Group key, encoded: checks beacons.
+    pub network_key: Vec<u8>,
+    pub epoch_blocks: u64,
+    /// The newest beacon heard, with its epoch.
+    pub beacon: Mutex<Option<(u64, [u8; BEACON_BYTES])>>,
+    pub seated: Arc<Seated>,
     pub store: Arc<Store>,
     pub mempool: Mutex<Mempool>,
     /// A transaction has come.
@@ -80,26 +90,61 @@ fn now_ms(clock: &impl Clock) -> u64 {
         .map_or(0, |d| d.as_millis() as u64)
 }
 
-/// The block at height 0: made by everyone alike from the genesis.
+/// The block at height 0: made by everyone alike from the genesis and the first deal.
 pub(crate) fn genesis<M: Machine>(
     machine: &M,
+    committee: &Committee,
     network: Digest,
     time_ms: u64,
-) -> (Block, Executed<M::State>) {
+) -> anyhow::Result<(Block, Executed<M::State>)> {
     let executed = machine.genesis();
+    let info = first_info(machine, &executed.state, committee)?;
+    let duty = Duty {
+        ceremony: Some(payload_bytes(&PayloadOf::EpochInfo(info))),
+        candidates: executed.candidates,
+        ..Duty::default()
+    };
     let header = Header {
         network,
+        epoch: 0,
         height: 0,
         view: 0,
+        parent_view: 0,
         time_ms,
         parent: Digest::default(),
-        proposer: [0; 32],
+        proposer: committee.members().next().unwrap_or_default(),
         payload_root: payload_root(&[]),
+        duty: duty.digest(),
         outcomes_root: merkle_root(&executed.outcomes),
         events_root: merkle_root(&executed.events),
         state_root: light::state_root(&Digest::default(), &executed.changes),
     };
-    (Block::new(header, Vec::new()), executed)
+    let block = Block::new(header, duty, Vec::new()).map_err(|why| anyhow::anyhow!(why))?;
+    Ok((block, executed))
+}
+
+/// What every validator adds to a block's duty by itself: the candidates it freezes, and the
+/// name of the whole state at an epoch's end.
+pub(crate) fn completed<M: Machine>(
+    machine: &M,
+    epoch_blocks: u64,
+    height: u64,
+    told: &Duty,
+    executed: &Executed<M::State>,
+) -> Duty {
+    let epoch = light::epoch_of(height, epoch_blocks);
+    let ends = height == light::epoch_end(epoch, epoch_blocks);
+    Duty {
+        ceremony: told.ceremony.clone(),
+        beacon: told.beacon,
+        candidates: executed.candidates,
+        snapshot: ends.then(|| light::snapshot_root(&machine.save(&executed.state))),
+    }
+}
+
+/// What a beacon's signature comes to.
+pub(crate) fn chance(beacon: Option<&[u8; BEACON_BYTES]>) -> Option<Digest> {
+    beacon.map(|signature| light::beacon_digest(signature))
 }
 
 impl<M: Machine> Core<M> {
@@ -115,18 +160,20 @@ impl<M: Machine> Core<M> {
     fn execute(
         &self,
         parent: &Node<M::State>,
-        height: u64,
-        time_ms: u64,
+        env: Env,
         transactions: &[Bytes],
     ) -> Executed<M::State> {
         let known = |id: &Digest| self.mempool.lock().expect("not poisoned").contains(id);
-        self.machine.execute(
-            &parent.executed.state,
-            height,
-            time_ms,
-            transactions,
-            &known,
-        )
+        self.machine
+            .execute(&parent.executed.state, env, transactions, &known)
+    }
+
+    /// Whether a block on `parent` may say what `duty` says of the beacon.
+    fn is_beacon(&self, parent: &Node<M::State>, epoch: u64, duty: &Duty) -> bool {
+        duty.beacon.is_none_or(|signature| {
+            self.machine.wants_beacon(&parent.executed.state)
+                && light::verify_beacon(&self.network_key, epoch, &signature).is_ok()
+        })
     }
 
     /// Executes `block` on `parent` and keeps the result, if its header says the truth.
@@ -140,7 +187,9 @@ impl<M: Machine> Core<M> {
             && header.height == before.height + 1
             && header.parent == before.digest()
             && header.time_ms > before.time_ms
-            && header.view > before.view;
+            && header.epoch == light::epoch_of(header.height, self.epoch_blocks)
+            && (header.epoch, header.view) > (before.epoch, before.view)
+            && self.is_beacon(parent, header.epoch, &block.duty);
         if !follows {
             tracing::warn!(
                 height = header.height,
@@ -148,8 +197,15 @@ impl<M: Machine> Core<M> {
             );
             return None;
         }
-        let executed = self.execute(parent, header.height, header.time_ms, &block.transactions);
-        let truth = header.outcomes_root == merkle_root(&executed.outcomes)
+        let env = Env {
+            height: header.height,
+            time_ms: header.time_ms,
+            beacon: chance(block.duty.beacon.as_ref()),
+        };
+        let executed = self.execute(parent, env, &block.transactions);
+        let duty = self.completed(header.height, &block.duty, &executed);
+        let truth = header.duty == duty.digest()
+            && header.outcomes_root == merkle_root(&executed.outcomes)
             && header.events_root == merkle_root(&executed.events)
             && header.state_root == light::state_root(&before.state_root, &executed.changes);
         if !truth {
@@ -160,6 +216,16 @@ impl<M: Machine> Core<M> {
             return None;
         }
         Some(self.keep(block, executed))
+    }
+
+    fn completed(&self, height: u64, told: &Duty, executed: &Executed<M::State>) -> Duty {
+        completed(
+            self.machine.as_ref(),
+            self.epoch_blocks,
+            height,
+            told,
+            executed,
+        )
     }
 
     fn keep(&self, block: &Block, executed: Executed<M::State>) -> Arc<Node<M::State>> {
@@ -285,13 +351,13 @@ impl<M: Machine, E: Clock> Application<E> for App<M> {
     type SigningScheme = Scheme;
     type Context = Consensus;
     type Block = Block;
-    type Input = ();
+    type Input = reshare::Input<(), MinSig, ed25519::PrivateKey, Directory>;
 
     async fn propose(
         &mut self,
         context: (E, Consensus),
         ancestry: impl Ancestry<Block>,
-        (): (),
+        input: Self::Input,
     ) -> Option<Digested<Block>> {
         let core = &self.core;
         let (clock, context) = context;
@@ -303,20 +369,38 @@ impl<M: Machine, E: Clock> Application<E> for App<M> {
         let before = &parent.header;
         let time_ms = now_ms(&clock).max(before.time_ms + 1);
         let height = before.height + 1;
-        let executed = core.execute(&parent, height, time_ms, &transactions);
+        let epoch = context.round.epoch().get();
+        let heard = *core.beacon.lock().expect("not poisoned");
+        let told = Duty {
+            ceremony: input.payload.as_ref().map(|p: &Payload| payload_bytes(p)),
+            beacon: heard
+                .filter(|(of, _)| *of == epoch && core.machine.wants_beacon(&parent.executed.state))
+                .map(|(_, signature)| signature),
+            ..Duty::default()
+        };
+        let env = Env {
+            height,
+            time_ms,
+            beacon: chance(told.beacon.as_ref()),
+        };
+        let executed = core.execute(&parent, env, &transactions);
+        let duty = core.completed(height, &told, &executed);
         let header = Header {
             network: core.network,
+            epoch,
             height,
             view: context.round.view().get(),
+            parent_view: context.parent.0.get(),
             time_ms,
             parent: before.digest(),
             proposer: key_bytes(&context.leader),
             payload_root: payload_root(&transactions),
+            duty: duty.digest(),
             outcomes_root: merkle_root(&executed.outcomes),
             events_root: merkle_root(&executed.events),
             state_root: light::state_root(&before.state_root, &executed.changes),
         };
-        let block = Block::new(header, transactions);
+        let block = Block::new(header, duty, transactions).ok()?;
         core.keep(&block, executed);
         Some(Digested::compute(block, &Sequential).await)
     }
@@ -332,7 +416,9 @@ impl<M: Machine, E: Clock> Application<E> for App<M> {
             return std::future::pending().await;
         };
         let header = &block.header;
-        if header.view != context.round.view().get()
+        if header.epoch != context.round.epoch().get()
+            || header.view != context.round.view().get()
+            || header.parent_view != context.parent.0.get()
             || header.proposer != key_bytes(&context.leader)
         {
             return false;

@@ -1,42 +1,85 @@
-//! A header and its transactions, as validators pass them around.
+//! A header, its duty and its transactions, as validators pass them around.
 
 use std::sync::Arc;
 
+use ::types::{Digest, merkle_root};
 use bytes::Bytes;
-use commonware_codec::{Buf, EncodeSize, Error as CodecError, RangeCfg, Read, Write};
-use commonware_consensus::types::Height;
-use commonware_consensus::{Block as ConsensusBlock, BoundedBlock, Heightable};
-use commonware_cryptography::{Digestible, sha256};
+use commonware_codec::{
+    Buf, Copying, Decode as _, Encode as _, EncodeSize, Error as CodecError, RangeCfg, Read, Write,
+};
+use commonware_consensus::simplex::types::Context;
+use commonware_consensus::types::{Epoch, Height, Round, View};
+use commonware_consensus::{Block as ConsensusBlock, BoundedBlock, CertifiableBlock, Heightable};
+use commonware_cryptography::bls12381::primitives::variant::MinSig;
+use commonware_cryptography::{Digestible, ed25519, sha256};
+use commonware_glue::dkg::ReshareBlock;
+use commonware_glue::dkg::network::Addresses;
+use commonware_glue::dkg::types;
 use commonware_runtime::BufMut;
-use light::Header;
-use types::{Digest, merkle_root};
+use commonware_utils::NZU32;
+use light::{Duty, Header};
+
+use crate::committee::{MEMBERS_MAX, MODE_NEWEST, read_key};
 
 pub const TRANSACTION_BYTES_MAX: usize = 256 * 1024;
 pub const TRANSACTIONS_MAX: usize = 10_000;
 /// Of all transactions together.
 pub const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
-/// The digest is the header's; the header commits to the transactions, which is checked when
-/// a block is read, so equal digests mean equal blocks.
-#[derive(Clone, Debug)]
+pub type Directory = Addresses<ed25519::PublicKey>;
+/// What a block may carry of the handing over of the key.
+pub type Payload = types::Payload<MinSig, ed25519::PublicKey, Directory>;
+/// Who holds shares in an epoch, who receives them, who is next, and where all are.
+pub type EpochInfo = types::EpochInfo<MinSig, ed25519::PublicKey, Directory>;
+
+fn duty_bytes_max() -> usize {
+    // Four options, a length, a beacon and two digests.
+    Payload::max_encode_size(NZU32!(MEMBERS_MAX)) + 256
+}
+
+/// The digest is the header's; the header commits to duty and transactions, which is checked
+/// when a block is read, so equal digests mean equal blocks.
+#[derive(Clone)]
 pub struct Block {
     pub header: Arc<Header>,
+    pub duty: Arc<Duty>,
     pub transactions: Arc<Vec<Bytes>>,
+    payload: Option<Arc<Payload>>,
     digest: Digest,
 }
 
 impl Block {
-    pub fn new(header: Header, transactions: Vec<Bytes>) -> Self {
-        Self {
+    /// Errors: the duty is not the header's, or its ceremony cannot be read.
+    pub fn new(header: Header, duty: Duty, transactions: Vec<Bytes>) -> Result<Self, &'static str> {
+        if duty.digest() != header.duty {
+            return Err("duty");
+        }
+        let payload = match &duty.ceremony {
+            None => None,
+            Some(bytes) => Some(Arc::new(read_payload(bytes).ok_or("ceremony")?)),
+        };
+        Ok(Self {
             digest: header.digest(),
             header: Arc::new(header),
+            duty: Arc::new(duty),
             transactions: Arc::new(transactions),
-        }
+            payload,
+        })
     }
 
     pub fn id(&self) -> Digest {
         self.digest
     }
+}
+
+pub(crate) fn payload_bytes(payload: &Payload) -> Vec<u8> {
+    payload.encode().to_vec()
+}
+
+/// `None` also if `bytes` are not in canonical form.
+pub(crate) fn read_payload(bytes: &[u8]) -> Option<Payload> {
+    let payload = Payload::decode_cfg(Copying(bytes), &(NZU32!(MEMBERS_MAX), MODE_NEWEST)).ok()?;
+    (payload_bytes(&payload) == bytes).then_some(payload)
 }
 
 pub fn payload_root(transactions: &[Bytes]) -> Digest {
@@ -46,13 +89,16 @@ pub fn payload_root(transactions: &[Bytes]) -> Digest {
 impl Write for Block {
     fn write(&self, buf: &mut impl BufMut) {
         buf.put_slice(&self.header.to_bytes());
+        Bytes::from(self.duty.to_bytes()).write(buf);
         self.transactions.write(buf);
     }
 }
 
 impl EncodeSize for Block {
     fn encode_size(&self) -> usize {
-        Header::BYTES + self.transactions.encode_size()
+        Header::BYTES
+            + Bytes::from(self.duty.to_bytes()).encode_size()
+            + self.transactions.encode_size()
     }
 }
 
@@ -63,6 +109,9 @@ impl Read for Block {
         let header = <[u8; Header::BYTES]>::read_cfg(buf, &())?;
         let bad = |why| CodecError::Invalid("block", why);
         let header = Header::from_bytes(&header).map_err(|_| bad("header"))?;
+        let duty = Bytes::read_cfg(buf, &RangeCfg::from(0..=duty_bytes_max()))?;
+        let duty = Duty::from_bytes(&header, &duty).map_err(|_| bad("duty"))?;
+        read_key(&header.proposer).map_err(|_| bad("proposer"))?;
         let transactions = Vec::<Bytes>::read_cfg(
             buf,
             &(
@@ -76,14 +125,14 @@ impl Read for Block {
         if payload_root(&transactions) != header.payload_root {
             return Err(bad("payload root"));
         }
-        Ok(Self::new(header, transactions))
+        Self::new(header, duty, transactions).map_err(bad)
     }
 }
 
 impl BoundedBlock for Block {
     fn max_encode_size((): &()) -> usize {
         // Each length takes at most five bytes.
-        Header::BYTES + PAYLOAD_BYTES_MAX + 5 * (TRANSACTIONS_MAX + 1)
+        Header::BYTES + duty_bytes_max() + PAYLOAD_BYTES_MAX + 5 * (TRANSACTIONS_MAX + 2)
     }
 }
 
@@ -104,5 +153,28 @@ impl Heightable for Block {
 impl ConsensusBlock for Block {
     fn parent(&self) -> sha256::Digest {
         sha256::Digest::from(self.header.parent.0)
+    }
+}
+
+impl CertifiableBlock for Block {
+    type Context = Context<sha256::Digest, ed25519::PublicKey>;
+
+    fn context(&self) -> Self::Context {
+        let header = &self.header;
+        Context {
+            round: Round::new(Epoch::new(header.epoch), View::new(header.view)),
+            leader: read_key(&header.proposer).expect("checked when the block was read"),
+            parent: (View::new(header.parent_view), self.parent()),
+        }
+    }
+}
+
+impl ReshareBlock for Block {
+    type Variant = MinSig;
+    type PublicKey = ed25519::PublicKey;
+    type Directory = Directory;
+
+    fn payload(&self) -> Option<Payload> {
+        self.payload.as_deref().cloned()
     }
 }

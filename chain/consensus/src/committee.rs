@@ -1,10 +1,12 @@
 //! Who votes: identities, the dealt threshold key, one seat each.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context, Result, ensure};
 use commonware_codec::{Copying, Decode, DecodeExt, Encode, ReadExt};
-use commonware_cryptography::bls12381::dkg::feldman_desmedt;
+use commonware_cryptography::bls12381::dkg::feldman_desmedt::{self, Output};
 use commonware_cryptography::bls12381::primitives::group::Share;
-use commonware_cryptography::bls12381::primitives::sharing::{Mode, ModeVersion, Sharing};
+use commonware_cryptography::bls12381::primitives::sharing::{Mode, ModeVersion};
 use commonware_cryptography::bls12381::primitives::variant::MinSig;
 use commonware_cryptography::{Signer as _, ed25519};
 use commonware_utils::ordered::Set;
@@ -12,25 +14,36 @@ use commonware_utils::{N3f1, NZU32};
 use rand_010::SeedableRng;
 use rand_010::rngs::StdRng;
 
-/// Largest committee whose bytes are read.
-const MEMBERS_MAX: u32 = 128;
+/// Largest committee.
+pub const MEMBERS_MAX: u32 = 128;
+pub(crate) const MODE: Mode = Mode::NonZeroCounter;
+/// Newest form of a dealt key that is read.
+pub(crate) const MODE_NEWEST: ModeVersion = ModeVersion::v0();
 
-/// The public part: same on every validator.
-#[derive(Clone, Debug)]
-pub struct Committee {
-    pub(crate) members: Set<ed25519::PublicKey>,
-    pub(crate) sharing: Sharing<MinSig>,
+/// One who sits, or is about to: where its votes come from, and where they are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Identity key.
+    pub key: [u8; 32],
+    pub address: SocketAddr,
 }
 
-/// One validator's secrets.
+/// The public part of the first deal: same on every validator.
+#[derive(Clone, Debug)]
+pub struct Committee {
+    pub(crate) output: Output<MinSig, ed25519::PublicKey>,
+}
+
+/// One validator's secrets: its identity for good, and its share of the first deal until the
+/// validator has put that into its vault.
 #[derive(Clone)]
 pub struct Seat {
     pub(crate) identity: ed25519::PrivateKey,
-    pub(crate) share: Share,
+    pub(crate) share: Option<Share>,
 }
 
-/// A trusted deal: whoever runs it knows all shares. Fit for a founder's own machines; an
-/// open network makes its key by a ceremony.
+/// A trusted deal: whoever runs it knows all shares of the first committee. Fit for a
+/// founder's own machines; the first handing over to others makes what he knew worthless.
 pub fn deal(validators: u32, seed: [u8; 32]) -> Result<(Committee, Vec<Seat>)> {
     ensure!(
         (1..=MEMBERS_MAX).contains(&validators),
@@ -41,9 +54,8 @@ pub fn deal(validators: u32, seed: [u8; 32]) -> Result<(Committee, Vec<Seat>)> {
         .map(|_| <ed25519::PrivateKey as commonware_math::algebra::Random>::random(&mut rng))
         .collect();
     let members = Set::from_iter_dedup(identities.iter().map(|i| i.public_key()));
-    let (output, shares) =
-        feldman_desmedt::deal::<MinSig, _, N3f1>(&mut rng, Mode::NonZeroCounter, members.clone())
-            .context("deal the network key")?;
+    let (output, shares) = feldman_desmedt::deal::<MinSig, _, N3f1>(&mut rng, MODE, members)
+        .context("deal the network key")?;
     let seats = identities
         .into_iter()
         .map(|identity| {
@@ -51,62 +63,93 @@ pub fn deal(validators: u32, seed: [u8; 32]) -> Result<(Committee, Vec<Seat>)> {
                 .get_value(&identity.public_key())
                 .context("every member gets a share")?
                 .clone();
-            Ok(Seat { identity, share })
+            Ok(Seat {
+                identity,
+                share: Some(share),
+            })
         })
         .collect::<Result<_>>()?;
-    let committee = Committee {
-        members,
-        sharing: output.public().clone(),
-    };
-    Ok((committee, seats))
+    Ok((Committee { output }, seats))
 }
 
 impl Committee {
     /// Members in voting order: identity keys.
     pub fn members(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
-        self.members.iter().map(key_bytes)
+        self.output.players().iter().map(key_bytes)
     }
 
     /// Certifies every block; never changes.
     pub fn network_key(&self) -> Vec<u8> {
-        self.sharing.public().encode().to_vec()
+        self.output.public().public().encode().to_vec()
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = self.members.encode().to_vec();
-        out.extend_from_slice(&self.sharing.encode());
-        out
+        self.output.encode().to_vec()
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let bound = (0..=MEMBERS_MAX as usize).into();
-        let (members, sharing): (Set<ed25519::PublicKey>, Sharing<MinSig>) = Decode::decode_cfg(
-            Copying(bytes),
-            &((bound, ()), (NZU32!(MEMBERS_MAX), ModeVersion::v0())),
-        )
-        .context("the committee cannot be read")?;
+        let output: Output<MinSig, ed25519::PublicKey> =
+            Decode::decode_cfg(Copying(bytes), &(NZU32!(MEMBERS_MAX), MODE_NEWEST))
+                .context("the committee cannot be read: the network was made by another version of runrig; make it anew")?;
         ensure!(
-            sharing.total().get() as usize == members.len(),
+            output.public().total().get() as usize == output.players().len(),
             "the committee's key was dealt to another number of members"
         );
-        Ok(Self { members, sharing })
+        Ok(Self { output })
     }
 }
 
 impl Seat {
+    /// A new identity, which nobody has dealt anything to.
+    pub fn from_secret(secret: [u8; 32]) -> Self {
+        let mut rng = StdRng::from_seed(secret);
+        Self {
+            identity: <ed25519::PrivateKey as commonware_math::algebra::Random>::random(&mut rng),
+            share: None,
+        }
+    }
+
     pub fn key(&self) -> [u8; 32] {
         key_bytes(&self.identity.public_key())
     }
 
+    /// The identity's seed: what an ed25519 key is made from, anywhere.
+    pub fn secret(&self) -> [u8; 32] {
+        let bytes = self.identity.encode();
+        bytes[..]
+            .try_into()
+            .expect("an ed25519 secret has 32 bytes")
+    }
+
+    /// Without the share of the first deal.
+    pub fn spent(&self) -> Self {
+        Self {
+            identity: self.identity.clone(),
+            share: None,
+        }
+    }
+
+    pub fn holds_share(&self) -> bool {
+        self.share.is_some()
+    }
+
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = self.identity.encode().to_vec();
-        out.extend_from_slice(&self.share.encode());
+        if let Some(share) = &self.share {
+            out.extend_from_slice(&share.encode());
+        }
         out
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (identity, share) = <(ed25519::PrivateKey, Share)>::decode(Copying(bytes))
-            .context("the seat cannot be read")?;
+        let (identity, share) = if bytes.len() == 32 {
+            let identity = ed25519::PrivateKey::decode(Copying(bytes));
+            (identity.context("the seat cannot be read")?, None)
+        } else {
+            let (identity, share) = <(ed25519::PrivateKey, Share)>::decode(Copying(bytes))
+                .context("the seat cannot be read")?;
+            (identity, Some(share))
+        };
         Ok(Self { identity, share })
     }
 }

@@ -60,6 +60,7 @@ pub(crate) async fn run<M, C, F>(
         let record = Record {
             header: block.header.to_bytes(),
             certificate: certificate(height).await,
+            duty: block.duty.to_bytes(),
             transactions: block.transactions.iter().map(|t| t.to_vec()).collect(),
             outcomes: node.executed.outcomes.clone(),
             events: node.executed.events.clone(),

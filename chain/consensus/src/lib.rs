@@ -1,7 +1,8 @@
 //! Order and finalise blocks (Commonware).
 //!
 //! The state machine stands behind [`Machine`] and knows nothing of the engine; the engine
-//! knows nothing of accounts or containers. A committee is dealt once ([`deal`]); each
+//! knows nothing of accounts or containers. The first committee is dealt ([`deal`]); in each
+//! epoch the key is handed on to whom the machine seats ([`Machine::committee`]). Each
 //! validator runs [`start`] on its seat and is spoken to through a [`Handle`].
 //!
 //! Deviations from the engine's own layers: state is executed in memory and saved by us, not
@@ -10,6 +11,7 @@
 mod app;
 mod block;
 mod committee;
+mod epochs;
 mod finalizer;
 mod machine;
 mod mempool;
@@ -17,14 +19,15 @@ mod node;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod store;
+mod vault;
 mod wiring;
 
 pub use app::Finalized;
 pub use block::Block;
-pub use committee::{Committee, Seat, deal};
-pub use machine::{Admitted, Executed, Machine};
+pub use committee::{Committee, MEMBERS_MAX, Member, Seat, deal};
+pub use machine::{Admitted, Env, Executed, Machine};
 pub use mempool::SubmitError;
-pub use node::{Config, Handle, Peer, damaged, start};
+pub use node::{Config, Handle, damaged, start};
 pub use store::{Record, open_database};
 
 #[cfg(test)]

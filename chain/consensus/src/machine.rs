@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use types::Digest;
 
+use crate::committee::Member;
+
 /// A deterministic state machine over opaque transactions.
 ///
 /// Same state, same block, same result, on every validator, always. Nothing here may panic
@@ -29,11 +31,19 @@ pub trait Machine: Send + Sync + 'static {
     fn execute(
         &self,
         parent: &Self::State,
-        height: u64,
-        time_ms: u64,
+        env: Env,
         transactions: &[Bytes],
         verified: &dyn Fn(&Digest) -> bool,
     ) -> Executed<Self::State>;
+
+    /// Who is to sit in `epoch`, in any order; `None` while that is not decided, and when it
+    /// is forgotten. Once said it never changes. Those of epochs 0 to 2 are decided by the
+    /// genesis; those of epoch e by the middle of epoch e − 3 at the latest: an epoch for
+    /// them to learn of it, one to receive their shares.
+    fn committee(&self, state: &Self::State, epoch: u64) -> Option<Vec<Member>>;
+
+    /// Whether the next block after `state` may tell the beacon of its epoch.
+    fn wants_beacon(&self, state: &Self::State) -> bool;
 
     /// All of `state` in canonical bytes, and back: for restart.
     fn save(&self, state: &Self::State) -> Vec<u8>;
@@ -52,6 +62,16 @@ pub struct Admitted {
     pub urgent: bool,
 }
 
+/// What surrounds a block's transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Env {
+    pub height: u64,
+    /// Milliseconds since 1970; greater than the parent's.
+    pub time_ms: u64,
+    /// Chance: digest of the beacon's signature, when this block tells it.
+    pub beacon: Option<Digest>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Executed<S> {
     pub state: S,
@@ -60,6 +80,8 @@ pub struct Executed<S> {
     /// What changed: key and value digest (`None`: deleted), each key once, sorted.
     /// Goes into the authenticated store, whose root is the header's state root.
     pub changes: Vec<(Digest, Option<Digest>)>,
+    /// Root of the candidates that this block freezes, if it does.
+    pub candidates: Option<Digest>,
     /// Canonical bytes of each event, in order: leaves of the header's events root.
     pub events: Vec<Vec<u8>>,
     /// Canonical bytes of each transaction's outcome, in block order.

@@ -1,34 +1,29 @@
 //! Start a validator from its folder; and the handle to it.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use commonware_runtime::Runner as _;
-use light::Header;
+use light::{Duty, Header};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use types::{Digest, merkle_root};
 
-use crate::app::{Core, Finalized, Node, genesis};
+use crate::app::{Core, Finalized, Node, chance, completed, genesis};
 use crate::block::TRANSACTION_BYTES_MAX;
 use crate::committee::{Committee, Seat};
-use crate::machine::Machine;
+use crate::machine::{Env, Machine};
 use crate::mempool::{Mempool, SubmitError};
 use crate::store::{Record, Store};
+use crate::vault::Vault;
 use crate::wiring::on_tokio;
 
 const WORKERS: usize = 2;
 /// Transactions on their way to the network task.
 const FORWARDED_MAX: usize = 8_000;
-
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// Identity key.
-    pub key: [u8; 32],
-    pub address: SocketAddr,
-}
 
 pub struct Config {
     /// All of the node's state.
@@ -36,8 +31,8 @@ pub struct Config {
     pub committee: Committee,
     pub seat: Seat,
     pub listen: SocketAddr,
-    /// The whole committee's addresses; our own is ignored.
-    pub peers: Vec<Peer>,
+    /// Blocks of an epoch: the same on every validator.
+    pub epoch_blocks: NonZeroU64,
     /// Digest of the genesis.
     pub network: Digest,
     pub genesis_ms: u64,
@@ -188,13 +183,10 @@ pub fn damaged(data: &Path) -> String {
 pub fn start<M: Machine>(config: Config, machine: Arc<M>) -> Result<Handle<M>> {
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("make {}", config.data.display()))?;
-    ensure!(
-        config.committee.members().any(|m| m == config.seat.key()),
-        "this seat does not belong to the network's committee"
-    );
     let core = Store::open(&config.data.join("blocks.redb"))
         .and_then(|store| open(&config, machine, Arc::new(store)))
         .with_context(|| damaged(&config.data))?;
+    let vault = Vault::open(config.data.join("vault"), &config.seat)?;
     let core = Arc::new(core);
     let (handle, ends, ended) = handle(core.clone());
     let runtime = commonware_runtime::tokio::Config::new()
@@ -207,7 +199,7 @@ pub fn start<M: Machine>(config: Config, machine: Arc<M>) -> Result<Handle<M>> {
         .spawn(move || {
             let run = || {
                 commonware_runtime::tokio::Runner::new(runtime)
-                    .start(|context| on_tokio(context, config, core, ends));
+                    .start(|context| on_tokio(context, config, core, vault, ends));
             };
             // What is damaged on disk ends the engine by a panic. Nothing of it is used after.
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
@@ -245,7 +237,13 @@ pub(crate) fn open<M: Machine>(
     machine: Arc<M>,
     store: Arc<Store>,
 ) -> Result<Core<M>> {
-    let (first, executed) = genesis(machine.as_ref(), config.network, config.genesis_ms);
+    let (first, executed) = genesis(
+        machine.as_ref(),
+        &config.committee,
+        config.network,
+        config.genesis_ms,
+    )?;
+    let epoch_blocks = config.epoch_blocks.get();
     let mut node = Node {
         header: first.header.clone(),
         executed,
@@ -253,6 +251,7 @@ pub(crate) fn open<M: Machine>(
     let mut record = Record {
         header: node.header.to_bytes(),
         certificate: None,
+        duty: first.duty.to_bytes(),
         transactions: Vec::new(),
         outcomes: node.executed.outcomes.clone(),
         events: node.executed.events.clone(),
@@ -277,15 +276,22 @@ pub(crate) fn open<M: Machine>(
             .cloned()
             .map(Bytes::from)
             .collect();
+        let told = Duty::from_bytes(&header, &record.duty)?;
+        let env = Env {
+            height,
+            time_ms: header.time_ms,
+            beacon: chance(told.beacon.as_ref()),
+        };
         let executed = machine.execute(
             &node.executed.state,
-            height,
-            header.time_ms,
+            env,
             &transactions,
             // A leader may have put a wrong signature into a block: it is no more valid now.
             &|_| false,
         );
+        let duty = completed(machine.as_ref(), epoch_blocks, height, &told, &executed);
         let same = header.parent == node.header.digest()
+            && header.duty == duty.digest()
             && header.outcomes_root == merkle_root(&executed.outcomes)
             && header.events_root == merkle_root(&executed.events)
             && header.state_root == light::state_root(&node.header.state_root, &executed.changes);
@@ -313,6 +319,10 @@ pub(crate) fn open<M: Machine>(
     Ok(Core {
         machine,
         network: config.network,
+        network_key: config.committee.network_key(),
+        epoch_blocks,
+        beacon: Mutex::new(None),
+        seated: Arc::default(),
         store,
         mempool: Mutex::new(Mempool::default()),
         wake: Notify::new(),

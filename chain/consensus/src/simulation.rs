@@ -6,48 +6,54 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use commonware_cryptography::ed25519;
+use commonware_cryptography::{Signer as _, ed25519};
 use commonware_p2p::simulated::{self, Oracle};
 use commonware_runtime::deterministic::Context;
 use commonware_runtime::{Handle as Task, Spawner as _};
 use commonware_utils::NZUsize;
 
-use crate::committee::{Committee, read_key};
+use crate::committee::Seat;
 use crate::machine::Machine;
 use crate::node::{Config, Handle, handle, open};
 use crate::store::Store;
-use crate::wiring::{message_bytes_max, on_simulated};
+use crate::vault::{Sealed, Vault};
+use crate::wiring::{PEER_SETS, message_bytes_max, on_simulated};
 
 /// How the simulated network names a validator.
 pub type Key = ed25519::PublicKey;
 pub type Network = Oracle<Key, Context>;
 
-/// A validator's blocks and saved state: outlives the node.
+/// A validator's blocks, saved state and sealed shares: outlives the node.
 #[derive(Clone)]
-pub struct Disk(Arc<Store>);
+pub struct Disk {
+    store: Arc<Store>,
+    sealed: Sealed,
+}
 
 impl Disk {
     pub fn new() -> Result<Self> {
-        Ok(Self(Arc::new(Store::memory()?)))
+        Ok(Self {
+            store: Arc::new(Store::memory()?),
+            sealed: Sealed::default(),
+        })
     }
 }
 
-/// Identity keys of a committee, in voting order.
-pub fn keys(committee: &Committee) -> Result<Vec<Key>> {
-    committee.members().map(|key| read_key(&key)).collect()
+/// How the network names the validator that sits on `seat`.
+pub fn key(seat: &Seat) -> Key {
+    seat.identity.public_key()
 }
 
-/// A network of the committee's members, not linked yet. It ends with the task.
-pub async fn network(context: Context, committee: &Committee) -> Result<(Task<()>, Network)> {
-    let members = keys(committee)?;
+/// A network that `validators` may join, not linked yet. It ends with the task.
+pub async fn network(context: Context, validators: Vec<Key>) -> (Task<()>, Network) {
     let config = simulated::Config {
-        max_size: message_bytes_max(members.len()),
-        max_peers_per_set: NZUsize!(128),
+        max_size: message_bytes_max(),
+        max_peers_per_set: NZUsize!(384),
         disconnect_on_block: true,
-        tracked_peer_sets: NZUsize!(1),
+        tracked_peer_sets: PEER_SETS,
     };
-    let (network, oracle) = simulated::Network::new_with_peers(context, config, members).await;
-    Ok((network.start(), oracle))
+    let (network, oracle) = simulated::Network::new_with_peers(context, config, validators).await;
+    (network.start(), oracle)
 }
 
 /// Starts a node. `config.data` is not used; `config.listen`'s port names its part of the
@@ -59,10 +65,11 @@ pub fn start<M: Machine>(
     network: Network,
     machine: Arc<M>,
 ) -> Result<(Handle<M>, Task<()>)> {
-    let core = Arc::new(open(&config, machine, disk.0.clone())?);
+    let core = Arc::new(open(&config, machine, disk.store.clone())?);
+    let vault = Vault::memory(disk.sealed.clone(), &config.seat)?;
     let (handle, ends, ended) = handle(core.clone());
     let task = context.spawn(move |context| async move {
-        on_simulated(context, config, core, ends, network).await;
+        on_simulated(context, config, core, vault, ends, network).await;
         drop(ended);
     });
     Ok((handle, task))

@@ -4,10 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use borsh::{BorshDeserialize, BorshSerialize};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata as _, TableDefinition,
+};
 
 const BLOCKS: TableDefinition<u64, &[u8]> = TableDefinition::new("blocks");
 const SAVED: TableDefinition<&str, &[u8]> = TableDefinition::new("saved");
+/// How blocks are written; another number when that changes.
+const FORM: &[u8] = &[2];
 
 /// A finalised block and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -16,6 +20,8 @@ pub struct Record {
     pub header: Vec<u8>,
     /// `None` if only a descendant's certificate was seen.
     pub certificate: Option<Vec<u8>>,
+    /// Canonical bytes of the [`light::Duty`].
+    pub duty: Vec<u8>,
     pub transactions: Vec<Vec<u8>>,
     pub outcomes: Vec<Vec<u8>>,
     pub events: Vec<Vec<u8>>,
@@ -62,8 +68,20 @@ impl Store {
 
     fn with(database: Database) -> Result<Self> {
         let write = database.begin_write()?;
-        write.open_table(BLOCKS)?;
-        write.open_table(SAVED)?;
+        {
+            let blocks = write.open_table(BLOCKS)?;
+            let mut saved = write.open_table(SAVED)?;
+            let form = saved.get("form")?.map(|form| form.value().to_vec());
+            match form {
+                Some(form) if form == FORM => {}
+                None if blocks.is_empty()? => {
+                    saved.insert("form", FORM)?;
+                }
+                _ => bail!(
+                    "it was written by another version of runrig, whose blocks this one cannot read: run that version, or make the network anew in an empty folder"
+                ),
+            }
+        }
         write.commit()?;
         Ok(Self { database })
     }

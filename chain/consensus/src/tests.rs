@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bytes::Bytes;
-use light::Header;
+use light::{Duty, Header};
 use types::{Digest, merkle_root};
 
 use crate::app::{Core, Node};
@@ -16,15 +17,17 @@ use crate::block::{TRANSACTION_BYTES_MAX, payload_root};
 use crate::node::{open, queue};
 use crate::store::Store;
 use crate::{
-    Admitted, Block, Committee, Config, Executed, Handle, Machine, Peer, Record, Seat, SubmitError,
-    deal, start,
+    Admitted, Block, Committee, Config, Env, Executed, Handle, Machine, Member, Record, Seat,
+    SubmitError, deal, start,
 };
 
 /// What a wrongly signed transaction begins with: never counted.
 const FORGED: &[u8] = b"forged";
 
-/// Each transaction counts its own bytes.
-struct Counter;
+/// Each transaction counts its own bytes. From the third epoch on, the committees of the rota
+/// take turns.
+#[derive(Clone, Default)]
+struct Counter(Vec<Vec<Member>>);
 
 type Counts = BTreeMap<Vec<u8>, u64>;
 
@@ -62,8 +65,7 @@ impl Machine for Counter {
     fn execute(
         &self,
         parent: &Counts,
-        _: u64,
-        _: u64,
+        _: Env,
         transactions: &[Bytes],
         verified: &dyn Fn(&Digest) -> bool,
     ) -> Executed<Counts> {
@@ -75,6 +77,15 @@ impl Machine for Counter {
             *state.entry(transaction.to_vec()).or_default() += 1;
         }
         executed(state, transactions)
+    }
+
+    fn committee(&self, _: &Counts, epoch: u64) -> Option<Vec<Member>> {
+        let turn = if epoch < 3 { 0 } else { epoch as usize };
+        self.0.get(turn % self.0.len().max(1)).cloned()
+    }
+
+    fn wants_beacon(&self, _: &Counts) -> bool {
+        false
     }
 
     fn save(&self, state: &Counts) -> Vec<u8> {
@@ -101,6 +112,7 @@ fn executed(state: Counts, transactions: &[Bytes]) -> Executed<Counts> {
     Executed {
         ids: transactions.iter().map(|t| Digest::of(t)).collect(),
         changes,
+        candidates: None,
         events: transactions.iter().map(|t| t.to_vec()).collect(),
         outcomes: transactions.iter().map(|_| vec![1]).collect(),
         state,
@@ -110,7 +122,9 @@ fn executed(state: Counts, transactions: &[Bytes]) -> Executed<Counts> {
 struct Net {
     committee: Committee,
     seats: Vec<Seat>,
-    peers: Vec<Peer>,
+    members: Vec<Member>,
+    machine: Counter,
+    epoch_blocks: NonZeroU64,
     folder: tempfile::TempDir,
 }
 
@@ -121,16 +135,25 @@ fn free_address() -> SocketAddr {
 }
 
 impl Net {
+    /// Four for good.
     fn new() -> Self {
+        Self::with(0, 1 << 20)
+    }
+
+    /// Four that were dealt the key, and as many as `newcomers`. Committees of four that have
+    /// nobody in common take turns.
+    fn with(newcomers: u8, epoch_blocks: u64) -> Self {
         let (committee, seats) = deal(4, [7; 32]).expect("dealt");
         let committee = Committee::from_bytes(&committee.to_bytes()).expect("reads back");
+        let newcomers = (0..newcomers).map(|n| Seat::from_secret([100 + n; 32]));
         let seats: Vec<Seat> = seats
-            .iter()
+            .into_iter()
+            .chain(newcomers)
             .map(|s| Seat::from_bytes(&s.to_bytes()).expect("reads back"))
             .collect();
-        let peers = seats
+        let members: Vec<Member> = seats
             .iter()
-            .map(|seat| Peer {
+            .map(|seat| Member {
                 key: seat.key(),
                 address: free_address(),
             })
@@ -138,13 +161,15 @@ impl Net {
         Self {
             committee,
             seats,
-            peers,
+            machine: Counter(members.chunks(4).map(<[_]>::to_vec).collect()),
+            members,
+            epoch_blocks: NonZeroU64::new(epoch_blocks).expect("not zero"),
             folder: tempfile::tempdir().expect("a folder"),
         }
     }
 
     fn start(&self, at: usize) -> Handle<Counter> {
-        start(self.config(at), Arc::new(Counter)).expect("starts")
+        start(self.config(at), Arc::new(self.machine.clone())).expect("starts")
     }
 
     fn config(&self, at: usize) -> Config {
@@ -152,8 +177,8 @@ impl Net {
             data: Path::join(self.folder.path(), at.to_string()),
             committee: self.committee.clone(),
             seat: self.seats[at].clone(),
-            listen: self.peers[at].address,
-            peers: self.peers.clone(),
+            listen: self.members[at].address,
+            epoch_blocks: self.epoch_blocks,
             network: Digest::of(b"test"),
             genesis_ms: 1,
         }
@@ -288,9 +313,73 @@ fn agree_restart_and_catch_up() {
     nodes.iter().for_each(stop);
 }
 
+/// Feeds `nodes` until all that run have come to `height`.
+fn feed(nodes: &[Option<Handle<Counter>>], height: u64, turn: &mut u64) {
+    let started = Instant::now();
+    let running = || nodes.iter().flatten();
+    while running().any(|n| n.head().header.height < height) {
+        let heights: Vec<_> = running().map(|n| n.head().header.height).collect();
+        assert!(
+            started.elapsed() < Duration::from_secs(90),
+            "height {height}: only {heights:?} in time"
+        );
+        *turn += 1;
+        for node in running() {
+            // Full or raced: the next one is as good.
+            let _ = node.submit(Bytes::from(turn.to_le_bytes().repeat(5)));
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+#[test]
+fn the_key_goes_from_hand_to_hand() {
+    const BLOCKS: u64 = 16;
+    let net = Net::with(4, BLOCKS);
+    let mut nodes: Vec<_> = (0..8).map(|n| Some(net.start(n))).collect();
+    let mut turn = 0;
+    let epochs = 7;
+    // One of each four dies in the midst of a handing over, and comes back in the next.
+    for epoch in 1..=epochs {
+        feed(&nodes, epoch * BLOCKS - 5, &mut turn);
+        let dies = (epoch as usize * 3) % 8;
+        stop(&nodes[dies].take().expect("runs"));
+        feed(&nodes, epoch * BLOCKS + 2, &mut turn);
+        nodes[dies] = Some(net.start(dies));
+    }
+    feed(&nodes, epochs * BLOCKS + 4, &mut turn);
+    let key = net.committee.network_key();
+    let mut led = std::collections::BTreeMap::<u64, std::collections::BTreeSet<usize>>::new();
+    let first = nodes[0].as_ref().expect("runs");
+    for height in 1..epochs * BLOCKS {
+        let record = first.block(height).expect("reads").expect("kept");
+        let header = Header::from_bytes(&record.header).expect("reads");
+        assert_eq!(header.epoch, height / BLOCKS);
+        let duty = Duty::from_bytes(&header, &record.duty).expect("its own");
+        assert_eq!(duty.snapshot.is_some(), height % BLOCKS == BLOCKS - 1);
+        let leader = net.seats.iter().position(|s| s.key() == header.proposer);
+        led.entry(header.epoch)
+            .or_default()
+            .insert(leader.expect("one of us"));
+        if let Some(certificate) = &record.certificate {
+            light::verify_block(&key, &record.header, &[], certificate).expect("one key");
+        }
+    }
+    println!("leaders by epoch: {led:?}");
+    // Nobody leads who does not sit, and both fours have sat.
+    for (epoch, leaders) in &led {
+        assert!(
+            leaders.iter().all(|l| *l < 4) || leaders.iter().all(|l| *l >= 4),
+            "epoch {epoch}: {leaders:?}"
+        );
+    }
+    assert!(led.values().flatten().any(|l| *l >= 4), "{led:?}");
+    nodes.iter().flatten().for_each(stop);
+}
+
 /// One validator's state, without a network.
 fn opened(net: &Net, store: &Arc<Store>) -> Result<Core<Counter>> {
-    open(&net.config(0), Arc::new(Counter), store.clone())
+    open(&net.config(0), Arc::new(net.machine.clone()), store.clone())
 }
 
 fn store(net: &Net) -> Arc<Store> {
@@ -306,20 +395,29 @@ fn head(core: &Core<Counter>) -> Arc<Node<Counts>> {
 fn block_on(parent: &Node<Counts>, transactions: Vec<Bytes>) -> (Block, Executed<Counts>) {
     let height = parent.header.height + 1;
     let state = &parent.executed.state;
-    let executed = Counter.execute(state, height, height, &transactions, &|_| false);
+    let env = Env {
+        height,
+        time_ms: height,
+        beacon: None,
+    };
+    let executed = Counter::default().execute(state, env, &transactions, &|_| false);
     let header = Header {
         network: Digest::of(b"test"),
+        epoch: 0,
         height,
         view: height,
+        parent_view: height - 1,
         time_ms: parent.header.time_ms + 1,
         parent: parent.header.digest(),
         proposer: [0; 32],
         payload_root: payload_root(&transactions),
+        duty: Digest::default(),
         outcomes_root: merkle_root(&executed.outcomes),
         events_root: merkle_root(&executed.events),
         state_root: light::state_root(&parent.header.state_root, &executed.changes),
     };
-    (Block::new(header, transactions), executed)
+    let block = Block::new(header, Duty::default(), transactions).expect("no duty");
+    (block, executed)
 }
 
 #[test]
@@ -332,6 +430,7 @@ fn a_wrong_signature_in_a_block_is_wrong_on_replay_too() {
     let record = Record {
         header: block.header.to_bytes(),
         certificate: None,
+        duty: block.duty.to_bytes(),
         transactions: block.transactions.iter().map(|t| t.to_vec()).collect(),
         outcomes: executed.outcomes.clone(),
         events: executed.events.clone(),
@@ -356,7 +455,8 @@ fn blocks_that_lie_are_refused() {
     let core = opened(&net, &store(&net)).expect("empty");
     let parent = head(&core);
     let (good, _) = block_on(&parent, vec![Bytes::from_static(b"a")]);
-    let lies: [fn(&mut Header); 8] = [
+    let lies: [fn(&mut Header); 9] = [
+        |h| h.epoch += 1,
         |h| h.network = Digest::of(b"other"),
         |h| h.height += 1,
         |h| h.parent = Digest::of(b"other"),
@@ -369,7 +469,8 @@ fn blocks_that_lie_are_refused() {
     for (at, lie) in lies.iter().enumerate() {
         let mut header = (*good.header).clone();
         lie(&mut header);
-        let block = Block::new(header, good.transactions.to_vec());
+        let block = Block::new(header, Duty::default(), good.transactions.to_vec());
+        let block = block.expect("no duty");
         assert!(core.check(&parent, &block).is_none(), "lie {at}");
     }
     assert!(core.check(&parent, &good).is_some());

@@ -10,36 +10,43 @@ use std::time::Duration;
 use borsh::BorshDeserialize as _;
 use bytes::Bytes;
 use commonware_broadcast::buffered;
+use commonware_consensus::Reporters;
 use commonware_consensus::marshal::core::Actor as MarshalActor;
 use commonware_consensus::marshal::resolver::p2p as marshal_resolver;
 use commonware_consensus::marshal::standard::{Inline, Standard};
 use commonware_consensus::marshal::{self, Start};
-use commonware_consensus::simplex::config::{Floor, ForwardPolicy, SkipPolicy};
+use commonware_consensus::simplex::SkipBudget;
+use commonware_consensus::simplex::config::{ForwardPolicy, SkipPolicy};
 use commonware_consensus::simplex::elector::RoundRobin;
-use commonware_consensus::simplex::{self, Engine, SkipBudget};
-use commonware_consensus::types::{Epoch, FixedEpocher, Height, ViewDelta};
-use commonware_cryptography::certificate::ConstantProvider;
+use commonware_consensus::types::{FixedEpocher, Height, ViewDelta};
+use commonware_cryptography::bls12381::dkg::feldman_desmedt::Reveal;
+use commonware_cryptography::bls12381::primitives::variant::MinSig;
 use commonware_cryptography::sha256::Sha256;
 use commonware_cryptography::{ChaCha20Poly1305, Digested, Signer as _, ed25519, sha256};
+use commonware_glue::dkg::fence::Fence;
+use commonware_glue::dkg::network::AddressableManager;
+use commonware_glue::dkg::state_sync::{Config as SyncConfig, Plan as SyncPlan};
+use commonware_glue::dkg::{self, orchestrator, reshare};
 use commonware_p2p::authenticated::lookup;
-use commonware_p2p::{Address, AddressableManager as _, Receiver as _, Recipients, Sender as _};
+use commonware_p2p::{Receiver as _, Recipients, Sender as _};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
 use commonware_runtime::{Clock as _, Handle, Quota, Spawner as _, Supervisor as _};
 use commonware_storage::archive::immutable;
 use commonware_stream::cups::{self, Cups};
 use commonware_stream::sake::{self, Sake};
-use commonware_utils::ordered::Map;
 use commonware_utils::{NZDuration, NZU32, NZUsize};
 use light::{NAMESPACE, Scheme};
 use tokio::sync::mpsc;
 
 use crate::app::{App, Core, genesis};
 use crate::block::{Block, TRANSACTION_BYTES_MAX};
-use crate::committee::read_key;
+use crate::committee::{MEMBERS_MAX, MODE, MODE_NEWEST};
+use crate::epochs::{Drawn, Ears, Schemes};
 use crate::finalizer::{self, Inbox};
 use crate::machine::Machine;
 use crate::node::{Config, Ends, queue};
+use crate::vault::Vault;
 
 const VOTES: u64 = 0;
 const CERTIFICATES: u64 = 1;
@@ -47,6 +54,7 @@ const RESOLVER: u64 = 2;
 const BACKFILL: u64 = 3;
 const BROADCAST: u64 = 4;
 const TRANSACTIONS: u64 = 5;
+const CEREMONY: u64 = 6;
 
 const MAILBOX: NonZeroUsize = NZUsize!(1_024);
 /// The network reserves inbound room for this many messages per peer and channel.
@@ -58,8 +66,11 @@ const SECTION: NonZeroU64 = NonZeroU64::new(1_024).expect("not zero");
 /// Slots that a new archive's index on disk begins with; it grows. (An index in memory would
 /// take gigabytes a year.)
 const TABLE: u32 = 1 << 14;
-/// One epoch for ever: the committee is fixed (RFD 1).
-const EPOCH_BLOCKS: NonZeroU64 = NonZeroU64::new(u64::MAX / 4).expect("not zero");
+/// Holders of the key, those who receive it and those who are next.
+const PEERS_MAX: usize = 3 * MEMBERS_MAX as usize;
+/// Peers of so many epochs are kept linked: who is behind still reaches who went on.
+#[cfg(feature = "simulation")]
+pub(crate) const PEER_SETS: NonZeroUsize = NZUsize!(4);
 /// A transaction goes to the leaders of so many coming views.
 const LEADERS: u64 = 3;
 /// Transactions travel in batches of at most this many bytes.
@@ -91,34 +102,43 @@ fn packed(transactions: impl Iterator<Item = Bytes>) -> Vec<Vec<u8>> {
 }
 
 /// Largest message of any channel.
-pub fn message_bytes_max(members: usize) -> u32 {
-    let members = members as u32;
+pub fn message_bytes_max() -> u32 {
     commonware_p2p::max_message_size(&[
-        simplex::max_payload_size::<Scheme, sha256::Digest>(members),
-        marshal::max_payload_size::<Standard<Block>, Scheme>(members, &()),
+        orchestrator::max_payload_size::<Scheme, sha256::Digest>(MEMBERS_MAX),
+        marshal::max_payload_size::<Standard<Block>, Scheme>(MEMBERS_MAX, &()),
+        dkg::max_payload_size::<MinSig, ed25519::PublicKey>(NZU32!(MEMBERS_MAX)),
         BATCH_BYTES_MAX,
     ])
 }
 
-fn scheme(config: &Config) -> Option<Scheme> {
-    let scheme = Scheme::signer(
-        NAMESPACE,
-        config.committee.members.clone(),
-        config.committee.sharing.clone(),
-        config.seat.share.clone(),
-    );
-    if scheme.is_none() {
-        tracing::error!("this seat's share does not belong to the committee's key");
-    }
-    scheme
+/// Who leads the views that come.
+fn next_leaders<M: Machine>(core: &Core<M>) -> Vec<ed25519::PublicKey> {
+    let (epoch, height, view) = {
+        let head = core.head.borrow();
+        (head.header.epoch, head.header.height, head.header.view)
+    };
+    // After an epoch's last block, views are counted from 1 again.
+    let (epoch, view) = if height == light::epoch_end(epoch, core.epoch_blocks) {
+        (epoch + 1, 0)
+    } else {
+        (epoch, view)
+    };
+    let order = core.seated.of(epoch);
+    let many = order.len().max(1) as u64;
+    // As the elector does: it counts the epoch in.
+    let at = |ahead| ((epoch + view + ahead) % many) as usize;
+    let ahead = 1..=LEADERS.min(many);
+    ahead.filter_map(|a| order.get(at(a)).cloned()).collect()
 }
 
 /// Starts all that is above the network; evaluates to the handles of its tasks.
 /// `$prefix` keeps nodes apart that share one storage.
 macro_rules! start_parts {
-    ($context:ident, $config:ident, $core:ident, $scheme:ident, $forwarded:expr,
+    ($context:ident, $config:ident, $core:ident, $vault:ident, $forwarded:expr,
      $blocker:ident, $provider:ident, $prefix:expr, $channels:expr) => {{
-        let (context, config, core, scheme) = (&$context, &$config, $core, $scheme);
+        let (context, config, core) = (&$context, &$config, $core);
+        let blocks_per_epoch = config.epoch_blocks;
+        let schemes = Schemes::new(&config.committee, core.seated.clone());
         let [
             votes,
             certificates,
@@ -126,6 +146,7 @@ macro_rules! start_parts {
             backfill,
             broadcast,
             transactions,
+            ceremony,
         ] = $channels;
         let (mut sender, mut receiver) = transactions;
         let prefix: &str = $prefix;
@@ -185,16 +206,21 @@ macro_rules! start_parts {
         let blocks = immutable::Archive::init(context.child("blocks"), archive("blocks"))
             .await
             .expect("the archive of blocks opens");
-        let (first, _) = genesis(core.machine.as_ref(), config.network, config.genesis_ms);
+        let (first, _) = genesis(
+            core.machine.as_ref(),
+            &config.committee,
+            config.network,
+            config.genesis_ms,
+        )
+        .expect("the genesis was read when the node was opened");
         let first = Digested::compute(first, &Sequential).await;
-        let first_digest = sha256::Digest::from(first.inner().id().0);
-        let epocher = FixedEpocher::new(EPOCH_BLOCKS);
+        let epocher = FixedEpocher::new(blocks_per_epoch);
         let (marshal_actor, marshal, _) = MarshalActor::init(
             context.child("marshal"),
             finalizations,
             blocks,
             marshal::Config {
-                provider: ConstantProvider::<Scheme, Epoch>::new(scheme.clone()),
+                provider: schemes.clone(),
                 epocher: epocher.clone(),
                 start: Start::Genesis(first),
                 partition_prefix: format!("{prefix}marshal"),
@@ -212,47 +238,98 @@ macro_rules! start_parts {
             },
         )
         .await;
+        let synced = SyncPlan::init(
+            context.child("synced"),
+            SyncConfig {
+                partition_prefix: format!("{prefix}epochs"),
+                max_participants: NZU32!(MEMBERS_MAX),
+                max_supported_mode: MODE_NEWEST,
+            },
+            None,
+        )
+        .await;
+        let (fence, gate) = Fence::new();
+        let (reshare, reshare_mailbox) = reshare::Actor::new(
+            context.child("reshare"),
+            reshare::Config {
+                signer: config.seat.identity.clone(),
+                manager: $provider.clone(),
+                blocker: $blocker.clone(),
+                participants_provider: Drawn(core.clone()),
+                secret_store: $vault,
+                strategy: Sequential,
+                registrar: schemes.clone(),
+                marshal: marshal.clone(),
+                state_sync: synced.clone(),
+                fence,
+                namespace: NAMESPACE,
+                sharing_mode: MODE,
+                reveal: Reveal::V1,
+                mailbox_size: MAILBOX,
+                partition_prefix: format!("{prefix}reshare"),
+                page_cache: cache.clone(),
+                write_buffer: BUFFER,
+                replay_buffer: BUFFER,
+                max_participants: NZU32!(MEMBERS_MAX),
+                blocks_per_epoch,
+            },
+        );
+        let reshare = reshare.start(ceremony);
         let app = Inline::new(
             context.child("app"),
-            App { core: core.clone() },
+            reshare::Application::new(
+                App { core: core.clone() },
+                reshare_mailbox.clone(),
+                blocks_per_epoch,
+            ),
             marshal.clone(),
             epocher,
         );
-        let (inbox, finalised) = mpsc::unbounded_channel();
-        let marshal_handle = marshal_actor.start(Inbox(inbox), buffer, resolver_engine);
-
-        let engine = Engine::new(
-            context.child("simplex"),
-            simplex::config::Config {
-                scheme,
-                elector: RoundRobin::<Sha256>::default(),
-                blocker: $blocker.clone(),
-                automaton: app.clone(),
-                relay: app.clone(),
-                reporter: app,
-                track_historical_votes: false,
-                strategy: Sequential,
-                partition: format!("{prefix}simplex"),
-                mailbox_size: MAILBOX,
-                epoch: Epoch::zero(),
-                floor: Floor::Genesis(first_digest),
-                replay_buffer: BUFFER,
-                write_buffer: BUFFER,
-                page_cache: cache,
-                leader_timeout: Duration::from_millis(1_400),
-                certification_timeout: Duration::from_millis(2_500),
-                timeout_retry: Duration::from_millis(500),
-                view_retention: ViewDelta::new(64),
-                skip: SkipPolicy::Enabled {
-                    timeout: Duration::from_secs(3),
-                    budget: SkipBudget::Participants,
+        let (orchestrator, orchestrator_mailbox) = orchestrator::Actor::new(
+            context.child("orchestrator"),
+            orchestrator::Config {
+                oracle: $blocker.clone(),
+                manager: $provider.clone(),
+                provider: schemes,
+                marshal: marshal.clone(),
+                application: Ears {
+                    inner: app,
+                    core: core.clone(),
                 },
-                fetch_timeout: NZDuration!(Duration::from_secs(2)),
-                fetch_retry_delay: Duration::from_millis(100),
-                forward: ForwardPolicy::Disabled,
+                strategy: Sequential,
+                simplex: orchestrator::SimplexConfig {
+                    elector: RoundRobin::<Sha256>::default(),
+                    mailbox_size: MAILBOX,
+                    replay_buffer: BUFFER,
+                    write_buffer: BUFFER,
+                    page_cache: cache,
+                    leader_timeout: Duration::from_millis(1_400),
+                    certification_timeout: Duration::from_millis(2_500),
+                    timeout_retry: Duration::from_millis(500),
+                    fetch_timeout: NZDuration!(Duration::from_secs(2)),
+                    fetch_retry_delay: Duration::from_millis(100),
+                    view_retention: ViewDelta::new(64),
+                    skip: SkipPolicy::Enabled {
+                        timeout: Duration::from_secs(3),
+                        budget: SkipBudget::Participants,
+                    },
+                    track_historical_votes: false,
+                    forward: ForwardPolicy::Disabled,
+                },
+                gate,
+                state_sync: synced,
+                blocks_per_epoch,
+                mailbox_size: MAILBOX,
+                partition_prefix: format!("{prefix}simplex"),
             },
         );
-        let engine = engine.start(votes, certificates, resolver);
+        let engine = orchestrator.start(votes, certificates, resolver);
+        let (inbox, finalised) = mpsc::unbounded_channel();
+        let reporters = Reporters::from((
+            Inbox(inbox),
+            Reporters::from((orchestrator_mailbox, reshare_mailbox)),
+        ));
+        let marshal_handle = marshal_actor.start(reporters, buffer, resolver_engine);
 
         let finalizer = {
             let core = core.clone();
@@ -285,7 +362,6 @@ macro_rules! start_parts {
         };
         let sending = {
             let core = core.clone();
-            let order: Vec<ed25519::PublicKey> = config.committee.members.iter().cloned().collect();
             let mut forwarded = $forwarded;
             context.child("forward").spawn(move |clock| async move {
                 let mut heads = core.head.subscribe();
@@ -304,9 +380,8 @@ macro_rules! start_parts {
                             batch = core.mempool.lock().expect("not poisoned").own(height);
                         }
                     }
-                    let view = core.head.borrow().header.view;
-                    let leaders: Vec<ed25519::PublicKey> = (1..=LEADERS)
-                        .map(|ahead| order[((view + ahead) % order.len() as u64) as usize].clone())
+                    let leaders: Vec<ed25519::PublicKey> = next_leaders(&core)
+                        .into_iter()
                         .filter(|leader| *leader != me)
                         .collect();
                     for message in packed(batch.drain(..)) {
@@ -319,6 +394,7 @@ macro_rules! start_parts {
         [
             broadcaster,
             marshal_handle,
+            reshare,
             engine,
             finalizer,
             receiving,
@@ -332,12 +408,9 @@ pub async fn on_tokio<M: Machine>(
     context: commonware_runtime::tokio::Context,
     config: Config,
     core: Arc<Core<M>>,
+    vault: Vault,
     ends: Ends,
 ) {
-    let Some(scheme) = scheme(&config) else {
-        return;
-    };
-    let members = config.committee.members.clone();
     let mut p2p = lookup::Config::local(
         Cups::<_, ChaCha20Poly1305>::new(
             Sake {
@@ -350,27 +423,22 @@ pub async fn on_tokio<M: Machine>(
         ),
         &[NAMESPACE, b"_P2P"].concat(),
         config.listen,
-        NonZeroUsize::new(members.len()).expect("a committee is not empty"),
-        message_bytes_max(members.len()),
+        NZUsize!(PEERS_MAX),
+        message_bytes_max(),
         MAILBOX,
     );
     // Validators may share an address (`dev`): their number bounds handshakes, not their hosts.
     p2p.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(256));
     p2p.allowed_handshake_rate_per_subnet = Quota::per_second(NZU32!(256));
     p2p.peer_connection_cooldown = Duration::from_millis(200);
-    let (mut network, mut oracle) = lookup::Network::new(context.child("network"), p2p);
+    let (mut network, oracle) = lookup::Network::new(context.child("network"), p2p);
     let votes = network.register(VOTES, RATE);
     let certificates = network.register(CERTIFICATES, RATE);
     let resolver = network.register(RESOLVER, RATE);
     let backfill = network.register(BACKFILL, RATE);
     let broadcast = network.register(BROADCAST, RATE);
     let transactions = network.register(TRANSACTIONS, RATE);
-    let peers = config.peers.iter().filter_map(|peer| {
-        let key = read_key(&peer.key).ok()?;
-        members.position(&key)?;
-        Some((key, Address::Symmetric(peer.address)))
-    });
-    oracle.track(0, Map::from_iter_dedup(peers));
+    let ceremony = network.register(CEREMONY, RATE);
     let network = network.start();
     let channels = [
         votes,
@@ -379,15 +447,17 @@ pub async fn on_tokio<M: Machine>(
         backfill,
         broadcast,
         transactions,
+        ceremony,
     ];
+    let manager = AddressableManager::new(oracle.clone());
     let parts = start_parts!(
         context,
         config,
         core,
-        scheme,
+        vault,
         ends.forwarded,
         oracle,
-        oracle,
+        manager,
         "",
         channels
     );
@@ -405,14 +475,12 @@ pub async fn on_simulated<M: Machine>(
     context: commonware_runtime::deterministic::Context,
     config: Config,
     core: Arc<Core<M>>,
+    vault: Vault,
     ends: Ends,
     oracle: crate::simulation::Network,
 ) {
-    let Some(scheme) = scheme(&config) else {
-        return;
-    };
     let control = oracle.control(config.seat.identity.public_key());
-    let provider = oracle.manager();
+    let provider = AddressableManager::new(oracle.socket_manager());
     let mut channels = Vec::new();
     for channel in [
         VOTES,
@@ -421,6 +489,7 @@ pub async fn on_simulated<M: Machine>(
         BACKFILL,
         BROADCAST,
         TRANSACTIONS,
+        CEREMONY,
     ] {
         match control.register(channel, RATE).await {
             Ok(ends) => channels.push(ends),
@@ -430,7 +499,7 @@ pub async fn on_simulated<M: Machine>(
             }
         }
     }
-    let Ok(channels) = <[_; 6]>::try_from(channels) else {
+    let Ok(channels) = <[_; 7]>::try_from(channels) else {
         return;
     };
     let prefix = format!("{}-", config.listen.port());
@@ -438,7 +507,7 @@ pub async fn on_simulated<M: Machine>(
         context,
         config,
         core,
-        scheme,
+        vault,
         ends.forwarded,
         control,
         provider,

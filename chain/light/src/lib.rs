@@ -9,6 +9,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use commonware_codec::{Copying, DecodeExt, Encode};
 use commonware_consensus::simplex::scheme::bls12381_threshold::vrf;
 use commonware_consensus::simplex::types::Finalization;
+use commonware_consensus::types::{Epoch, Round, View};
 use commonware_cryptography::bls12381::primitives::variant::{MinSig, Variant};
 use commonware_cryptography::{ed25519, sha256};
 use commonware_parallel::Sequential;
@@ -27,9 +28,13 @@ pub type Certificate = Finalization<Scheme, sha256::Digest>;
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Header {
     pub network: Digest,
+    /// Run of blocks with one committee; [`epoch_of`] the height.
+    pub epoch: u64,
     pub height: u64,
-    /// Consensus view in which it was proposed; at least its height.
+    /// Consensus view in which it was proposed; views are counted anew in each epoch.
     pub view: u64,
+    /// View of the parent; 0 in an epoch's first block.
+    pub parent_view: u64,
     /// Milliseconds since 1970; greater than the parent's.
     pub time_ms: u64,
     pub parent: Digest,
@@ -37,6 +42,8 @@ pub struct Header {
     pub proposer: [u8; 32],
     /// Merkle root over the transactions' bytes.
     pub payload_root: Digest,
+    /// Names the block's [`Duty`].
+    pub duty: Digest,
     /// Merkle root over the outcomes' canonical bytes, one per transaction.
     pub outcomes_root: Digest,
     /// Merkle root over the events' canonical bytes.
@@ -47,7 +54,7 @@ pub struct Header {
 
 impl Header {
     /// Canonical bytes are always so many.
-    pub const BYTES: usize = 8 * 3 + 32 * 7;
+    pub const BYTES: usize = 8 * 5 + 32 * 8;
 
     pub fn to_bytes(&self) -> Vec<u8> {
         borsh::to_vec(self).expect("writing to memory does not fail")
@@ -60,6 +67,98 @@ impl Header {
     /// Names the block; what certificates sign.
     pub fn digest(&self) -> Digest {
         Digest::of_value("runrig-header", self)
+    }
+}
+
+/// What a block does for its epoch, beside its transactions. In most blocks, nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Duty {
+    /// Of the handing over of the key: a dealer's log, or, in an epoch's last block, who sits
+    /// in the next one.
+    pub ceremony: Option<Vec<u8>>,
+    /// The epoch's beacon: the threshold signature over its view [`BEACON_VIEW`].
+    pub beacon: Option<[u8; BEACON_BYTES]>,
+    /// Root of the candidates that are frozen with this block.
+    pub candidates: Option<Digest>,
+    /// [`snapshot_root`] of the whole state after this block; in an epoch's last block.
+    pub snapshot: Option<Digest>,
+}
+
+impl Duty {
+    /// What the header says of it; all zeros when there is nothing.
+    pub fn digest(&self) -> Digest {
+        if *self == Self::default() {
+            return Digest::default();
+        }
+        Digest::of_value("runrig-duty", self)
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        borsh::to_vec(self).expect("writing to memory does not fail")
+    }
+
+    /// The duty that `header` names.
+    pub fn from_bytes(header: &Header, bytes: &[u8]) -> Result<Self, LightError> {
+        let duty = Self::try_from_slice(bytes).map_err(|_| LightError::Duty)?;
+        if duty.digest() == header.duty {
+            Ok(duty)
+        } else {
+            Err(LightError::Duty)
+        }
+    }
+}
+
+/// A compressed signature.
+pub const BEACON_BYTES: usize = 48;
+
+/// The view of each epoch whose threshold signature is the epoch's beacon. Fixed, so that no
+/// leader chooses it: a view ends with a certificate whether its leader speaks or not.
+pub const BEACON_VIEW: u64 = 2;
+
+/// The epoch of a height, where epochs have `blocks` blocks.
+pub fn epoch_of(height: u64, blocks: u64) -> u64 {
+    height / blocks.max(1)
+}
+
+/// Height of an epoch's last block.
+pub fn epoch_end(epoch: u64, blocks: u64) -> u64 {
+    epoch
+        .saturating_add(1)
+        .saturating_mul(blocks.max(1))
+        .saturating_sub(1)
+}
+
+/// Bytes of a snapshot that are proved together.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 64 << 10;
+
+/// Names a whole state: Merkle root over its canonical bytes in chunks.
+pub fn snapshot_root(state: &[u8]) -> Digest {
+    let chunks: Vec<&[u8]> = state.chunks(SNAPSHOT_CHUNK_BYTES).collect();
+    types::merkle_root(&chunks)
+}
+
+/// The chance that a beacon gives.
+pub fn beacon_digest(signature: &[u8; BEACON_BYTES]) -> Digest {
+    Digest::of_value("runrig-beacon", signature)
+}
+
+/// Whether `seed` is the beacon of `epoch`: signed by the network's committee over the one
+/// fixed view.
+pub fn verify_beacon(
+    network_key: &[u8],
+    epoch: u64,
+    seed: &[u8; BEACON_BYTES],
+) -> Result<(), LightError> {
+    let key =
+        <MinSig as Variant>::Public::decode(Copying(network_key)).map_err(|_| LightError::Key)?;
+    let signature = <MinSig as Variant>::Signature::decode(Copying(&seed[..]))
+        .map_err(|_| LightError::Beacon(epoch))?;
+    let round = Round::new(Epoch::new(epoch), View::new(BEACON_VIEW));
+    let scheme = Scheme::certificate_verifier(NAMESPACE, key);
+    if vrf::Seed::<MinSig>::new(round, signature).verify(&scheme) {
+        Ok(())
+    } else {
+        Err(LightError::Beacon(epoch))
     }
 }
 
@@ -88,6 +187,10 @@ pub enum LightError {
     Chain(u64),
     #[error("the event is not in that block")]
     Event,
+    #[error("this is not the duty that the header names")]
+    Duty,
+    #[error("the beacon of epoch {0} was not made by this network's committee")]
+    Beacon(u64),
 }
 
 /// The header, if the network's committee finalised it.

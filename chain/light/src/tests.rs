@@ -66,12 +66,15 @@ impl Network {
 fn header(height: u64, parent: Digest, events: &[Vec<u8>]) -> Header {
     Header {
         network: Digest::of(b"network"),
+        epoch: 0,
         height,
         view: height + 3,
+        parent_view: height + 2,
         time_ms: height * 1_000,
         parent,
         proposer: [7; 32],
         payload_root: Digest::of(b"payload"),
+        duty: Digest::default(),
         outcomes_root: Digest::of(b"outcomes"),
         events_root: types::merkle_root(events),
         state_root: Digest::of(b"state"),
@@ -210,4 +213,54 @@ fn a_state_root_depends_on_each_change_and_their_parent() {
         state_root(&parent, &[(changes[0].0, None), changes[1]]),
     ];
     assert!(others.iter().all(|other| *other != root));
+}
+
+#[test]
+fn a_duty_is_the_one_that_the_header_names() {
+    let mut header = header(5, Digest::of(b"parent"), &[]);
+    let none = Duty::default();
+    assert_eq!(Duty::from_bytes(&header, &none.to_bytes()), Ok(none));
+    let duty = Duty {
+        ceremony: Some(vec![1, 2, 3]),
+        beacon: Some([4; BEACON_BYTES]),
+        candidates: None,
+        snapshot: Some(snapshot_root(b"state")),
+    };
+    let bytes = duty.to_bytes();
+    assert_eq!(Duty::from_bytes(&header, &bytes), Err(LightError::Duty));
+    header.duty = duty.digest();
+    assert_eq!(Duty::from_bytes(&header, &bytes), Ok(duty));
+    for bad in flips(&bytes) {
+        assert_eq!(Duty::from_bytes(&header, &bad), Err(LightError::Duty));
+    }
+}
+
+#[test]
+fn a_beacon_is_of_one_epoch_and_one_network() {
+    use commonware_consensus::simplex::scheme::bls12381_threshold::vrf::Seedable as _;
+    let (network, other) = (Network::new(1, 4), Network::new(2, 4));
+    let round = Round::new(Epoch::new(7), View::new(BEACON_VIEW));
+    let proposal = Proposal::new(round, View::new(1), sha256::Digest::from([1; 32]));
+    let votes: Vec<_> = network
+        .signers
+        .iter()
+        .map(|s| Finalize::sign(s, proposal.clone()).expect("signs"))
+        .collect();
+    let certificate =
+        Certificate::from_finalizes(&network.signers[0], non_empty![@votes.iter()], &Sequential)
+            .expect("a quorum");
+    let seed = certificate.seed().signature.encode();
+    let seed: [u8; BEACON_BYTES] = seed[..].try_into().expect("its size");
+    assert_eq!(verify_beacon(&network.key, 7, &seed), Ok(()));
+    assert_eq!(
+        verify_beacon(&network.key, 8, &seed),
+        Err(LightError::Beacon(8))
+    );
+    assert_eq!(
+        verify_beacon(&other.key, 7, &seed),
+        Err(LightError::Beacon(7))
+    );
+    for bad in flips(&seed).step_by(7) {
+        assert!(verify_beacon(&network.key, 7, &bad.try_into().expect("its size")).is_err());
+    }
 }

@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{Amount, Digest};
 
-use crate::{Rejection, account, deployment, host, lease};
+use crate::{Rejection, account, deployment, host, lease, lots};
 
 /// Circumstances of a block, agreed by consensus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct BlockEnv {
     pub height: u64,
     /// Ledger time, milliseconds since 1970. Strictly greater than the parent's.
     pub time_ms: u64,
+    /// Chance: the epoch's beacon, in the block that tells it.
+    pub beacon: Option<Digest>,
 }
 
 /// What became of one transaction of a block, in block order.
@@ -35,4 +37,5 @@ pub enum Event {
     Host(host::Event),
     Deployment(deployment::Event),
     Lease(lease::Event),
+    Lots(lots::Event),
 }

@@ -12,7 +12,7 @@ use crate::state::State;
 use crate::table::state_key;
 use crate::{
     BlockEnv, Call, Event, Outcome, RejectKind, Rejection, Transaction, TransactionBody, account,
-    deployment, host, lease,
+    deployment, host, lease, lots,
 };
 
 /// The state after a block and what came of it.
@@ -22,6 +22,8 @@ pub struct Executed {
     /// Key and value digest of each changed record (`None`: deleted), sorted by key.
     pub changes: Vec<(Digest, Option<Digest>)>,
     pub events: Vec<Event>,
+    /// Root of the candidates that the block froze, if it did.
+    pub candidates: Option<Digest>,
     /// One per transaction, in block order.
     pub outcomes: Vec<Outcome>,
 }
@@ -37,6 +39,8 @@ pub(crate) struct Context {
     /// all their hosts.
     touched: BTreeSet<DeploymentId>,
     routes_changed: bool,
+    /// Root of the candidates frozen by this block.
+    pub frozen: Option<Digest>,
 }
 
 /// Reads canonical bytes, bounded.
@@ -222,6 +226,7 @@ impl Context {
             touched_hosts: BTreeSet::new(),
             touched: BTreeSet::new(),
             routes_changed: false,
+            frozen: None,
         }
     }
 
@@ -237,6 +242,7 @@ impl Context {
             touched_hosts: self.touched_hosts.clone(),
             touched: self.touched.clone(),
             routes_changed: self.routes_changed,
+            frozen: self.frozen,
         };
         let events = self.events.len();
         let result = act(self);
@@ -316,6 +322,7 @@ impl Context {
     }
 
     fn pass_time(&mut self, before_ms: u64) {
+        lots::pass_time(self);
         host::pass_time(self, before_ms);
         self.turn_wheel();
     }
@@ -328,7 +335,10 @@ impl Context {
         self.tend_seats();
         self.number_plans();
         let Self {
-            mut state, events, ..
+            mut state,
+            events,
+            frozen,
+            ..
         } = self;
         invariant::check(before, &state)?;
         let mut changes = vec![(
@@ -341,12 +351,15 @@ impl Context {
         state.allocations.changes(&mut changes);
         state.releases.changes(&mut changes);
         state.scales.changes(&mut changes);
+        state.candidates.changes(&mut changes);
+        state.drawings.changes(&mut changes);
         changes.sort_unstable();
         state.forget_changed();
         Ok(Executed {
             state,
             changes,
             events,
+            candidates: frozen,
             outcomes,
         })
     }
@@ -421,6 +434,7 @@ impl State {
         let env = BlockEnv {
             height: self.globals.height.saturating_add(1),
             time_ms: self.globals.time_ms.saturating_add(1),
+            beacon: None,
         };
         let mut context = Context::new(self.clone(), env);
         let result = deployment::apply(&mut context, sender, call);

@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, Amount, Digest, Resource};
 
-use crate::Params;
+use crate::{Params, lots};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -20,6 +20,8 @@ pub struct Genesis {
     pub balances: Vec<(AccountId, Amount)>,
     /// Pays the faucet's gifts.
     pub faucet: AccountId,
+    /// Those whom the network's key is dealt to: they sit first.
+    pub validators: Vec<lots::Founder>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +67,8 @@ impl Genesis {
             ("services_max", p.services_max.into(), 1, 10_000),
             ("replicas_max", p.replicas_max.into(), 1, 10_000),
             ("gateways", p.gateways.len() as u64, 0, 64),
+            ("epoch_blocks", p.epoch_blocks, 16, 1 << 20),
+            ("seats_max", p.seats_max.into(), 1, 128),
         ] {
             if !(least..=most).contains(&value) {
                 return Err(GenesisError::Param(name, least, most));

@@ -10,6 +10,7 @@ pub mod account;
 pub mod deployment;
 pub mod host;
 pub mod lease;
+pub mod lots;
 
 mod block;
 mod execute;

@@ -60,6 +60,10 @@ pub struct Params {
     /// Whose word counts on what is asked of services: autoscaling goes by it. At most 64.
     #[serde(default)]
     pub gateways: Vec<AccountId>,
+    /// Blocks of an epoch: the run that one committee makes.
+    pub epoch_blocks: u64,
+    /// All candidates sit while there are no more; above, so many are drawn.
+    pub seats_max: u32,
 }
 
 impl Params {
@@ -77,6 +81,8 @@ impl Params {
             services_max: 100,
             replicas_max: 1_000,
             gateways: Vec::new(),
+            epoch_blocks: 256,
+            seats_max: 100,
         }
     }
 }

@@ -47,6 +47,7 @@ fn transfers() {
         params: Params::dev(),
         balances,
         faucet: id(1),
+        validators: Vec::new(),
     };
     let state = State::genesis(&genesis);
     let transactions: Vec<Vec<u8>> = (0..PAYERS)
@@ -68,6 +69,7 @@ fn transfers() {
     let env = BlockEnv {
         height: 1,
         time_ms: 2,
+        beacon: None,
     };
     each("transfers, signatures known", PAYERS, || {
         let executed = state.execute(env, &transactions, &|_| true).expect("holds");
@@ -102,6 +104,7 @@ fn a_thousand_replicas() {
         let env = BlockEnv {
             height: world.state.height() + 1,
             time_ms: world.state.time_ms() + 1000,
+            beacon: None,
         };
         let mut executed = None;
         each(what, count, || {

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ::lots::Candidate;
 use borsh::{BorshDeserialize, BorshSerialize};
 use imbl::{OrdMap, OrdSet};
 use scheduler::{Fleet, HostEntry};
 use types::{
-    AccountId, AllocationId, Amount, DeploymentId, Digest, HostId, Protocol, ReceiptId, ServiceSpec,
+    AccountId, AllocationId, Amount, DeploymentId, Digest, HostId, Protocol, PublicKey, ReceiptId,
+    ServiceSpec,
 };
 
 use crate::account::Account;
 use crate::deployment::{Deployment, Funding, Release, Scale};
 use crate::host::Host;
 use crate::lease::Allocation;
+use crate::lots::{self, Drawing};
 use crate::table::{Table, state_key};
 use crate::{Genesis, Params, invariant};
 
@@ -52,6 +55,9 @@ pub struct State {
     pub releases: Table<(DeploymentId, u32), Release>,
     /// Where autoscaled services stand, by name.
     pub scales: Table<(DeploymentId, String), Scale>,
+    pub candidates: Table<PublicKey, Candidate>,
+    /// By the epoch that they are for.
+    pub drawings: Table<u64, Drawing>,
     pub(crate) index: Index,
 }
 
@@ -121,8 +127,11 @@ impl State {
             allocations: Table::new("allocations"),
             releases: Table::new("releases"),
             scales: Table::new("scales"),
+            candidates: Table::new("candidates"),
+            drawings: Table::new("drawings"),
             index: Index::empty(0),
         };
+        lots::founding(&mut state, &genesis.validators);
         state.forget_changed();
         state.reindex();
         state
@@ -137,6 +146,8 @@ impl State {
         self.allocations.forget_changed();
         self.releases.forget_changed();
         self.scales.forget_changed();
+        self.candidates.forget_changed();
+        self.drawings.forget_changed();
     }
 
     /// Canonical bytes of everything that is not an index.
@@ -148,6 +159,8 @@ impl State {
         self.allocations.save(&mut out);
         self.releases.save(&mut out);
         self.scales.save(&mut out);
+        self.candidates.save(&mut out);
+        self.drawings.save(&mut out);
         out
     }
 
@@ -162,6 +175,8 @@ impl State {
             allocations: Table::load("allocations", input)?,
             releases: Table::load("releases", input)?,
             scales: Table::load("scales", input)?,
+            candidates: Table::load("candidates", input)?,
+            drawings: Table::load("drawings", input)?,
             index: Index::empty(0),
         };
         if !input.is_empty() {
@@ -229,6 +244,8 @@ impl State {
         self.allocations.records(&mut all);
         self.releases.records(&mut all);
         self.scales.records(&mut all);
+        self.candidates.records(&mut all);
+        self.drawings.records(&mut all);
         all.sort_unstable();
         all
     }

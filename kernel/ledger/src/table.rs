@@ -133,7 +133,8 @@ where
 /// `Digest::of_value(table, record)`.
 ///
 /// Tables: `globals` (key `()`), `accounts`, `hosts`, `deployments` and `allocations`, keyed
-/// by their ids, and `releases`, keyed by deployment and number.
+/// by their ids, `releases`, keyed by deployment and number, `candidates`, keyed by their keys,
+/// and `drawings`, keyed by the epoch.
 pub fn state_key<K: BorshSerialize>(table: &str, key: &K) -> Digest {
     Digest::of_value("runrig-state", &(table, key))
 }

@@ -275,6 +275,7 @@ fn what_is_refused_and_why() {
     let env = BlockEnv {
         height: world.state.height() + 1,
         time_ms: world.state.time_ms() + 1,
+        beacon: None,
     };
     let executed = world
         .state
@@ -543,6 +544,7 @@ fn a_genesis_is_checked_by_its_founder() {
         params: Params::dev(),
         balances: vec![(id(1), Amount(1)), (id(2), Amount(u128::MAX - 1))],
         faucet: id(1),
+        validators: Vec::new(),
     };
     assert_eq!(good.check(), Ok(()));
     let changes: [fn(&mut Genesis); 4] = [

@@ -49,6 +49,7 @@ impl World {
                 (id(2), Amount::credits(100)),
             ],
             faucet: id(FAUCET),
+            validators: Vec::new(),
         };
         Self {
             state: State::genesis(&genesis),
@@ -74,6 +75,7 @@ impl World {
         let env = BlockEnv {
             height: self.state.height() + 1,
             time_ms: self.state.time_ms() + after_ms,
+            beacon: None,
         };
         let before = self.state.clone();
         let executed = before

@@ -298,6 +298,7 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
             known.is_some_and(|host| host.owner == owner)
         }
         Event::Deployment(_) | Event::Lease(_) => about.is_some_and(owns),
+        Event::Lots(_) => false,
     }
 }
 
@@ -339,7 +340,7 @@ fn deployment_of(event: &Event) -> Option<DeploymentId> {
             L::StatusChanged { deployment, .. } | L::LeaseClosed { deployment, .. } => *deployment,
             L::Settled(receipt) => receipt.deployment,
         }),
-        Event::Account(_) | Event::Host(_) => None,
+        Event::Account(_) | Event::Host(_) | Event::Lots(_) => None,
     }
 }
 

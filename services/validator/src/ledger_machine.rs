@@ -1,10 +1,14 @@
 //! The ledger behind the trait that consensus asks for.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use consensus::{Admitted, Executed, Machine};
+use consensus::{Admitted, Env, Executed, Machine, Member};
 use ledger::{BlockEnv, Genesis, Rejection, State, decode};
 use types::Digest;
+
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 pub struct LedgerMachine {
     genesis: Genesis,
@@ -32,6 +36,10 @@ impl Machine for LedgerMachine {
                 ledger::state_key("globals", &()),
                 Some(Digest::of(&state.save())),
             )],
+            candidates: state
+                .drawings
+                .get(&3)
+                .map(|d| lots::candidates_root(&d.candidates)),
             events: Vec::new(),
             outcomes: Vec::new(),
             state,
@@ -69,12 +77,15 @@ impl Machine for LedgerMachine {
     fn execute(
         &self,
         parent: &State,
-        height: u64,
-        time_ms: u64,
+        env: Env,
         transactions: &[Bytes],
         verified: &dyn Fn(&Digest) -> bool,
     ) -> Executed<State> {
-        let env = BlockEnv { height, time_ms };
+        let env = BlockEnv {
+            height: env.height,
+            time_ms: env.time_ms,
+            beacon: env.beacon,
+        };
         let executed = match parent.execute(env, transactions, verified) {
             Ok(executed) => executed,
             Err(broken) => {
@@ -99,8 +110,27 @@ impl Machine for LedgerMachine {
                 .map(|o| encode(&|| borsh::to_vec(o)))
                 .collect(),
             changes: executed.changes,
+            candidates: executed.candidates,
             state: executed.state,
         }
+    }
+
+    fn committee(&self, state: &State, epoch: u64) -> Option<Vec<Member>> {
+        let seats = state.committee(epoch)?;
+        Some(
+            seats
+                .iter()
+                .map(|seat| Member {
+                    key: seat.key.0,
+                    // Read when it was registered; who wrote it otherwise is not reached.
+                    address: seat.address.parse().unwrap_or(NOWHERE),
+                })
+                .collect(),
+        )
+    }
+
+    fn wants_beacon(&self, state: &State) -> bool {
+        state.wants_beacon()
     }
 
     fn save(&self, state: &State) -> Vec<u8> {

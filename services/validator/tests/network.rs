@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::StreamExt;
 use ledger::lease::UsageLine;
+use ledger::lots::Founder;
 use ledger::{Call, Genesis, Params, account, deployment, host, lease};
 use sdk::Client;
 use tokio::net::TcpListener;
@@ -16,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use types::{
     AccountId, AllocationStatus, Amount, DeploymentSpec, Digest, ImageRef, Offer, PortSpec,
-    Protocol, Resource, Resources, RunState, SecretKey, ServiceSpec, Usage, UsageRecord,
+    Protocol, PublicKey, Resource, Resources, RunState, SecretKey, ServiceSpec, Usage, UsageRecord,
     merkle_path, merkle_root,
 };
 
@@ -66,12 +67,21 @@ fn free_address() -> SocketAddr {
 impl Network {
     fn new(validators: u32) -> Self {
         let (committee, seats) = consensus::deal(validators, [9; 32]).expect("dealt");
+        let addresses: Vec<SocketAddr> = seats.iter().map(|_| free_address()).collect();
         let genesis = Genesis {
             name: "test".into(),
             time_ms: 1_700_000_000_000,
             params: Params::dev(),
             balances: vec![(id(200), Amount::credits(1_000_000))],
             faucet: id(200),
+            validators: seats
+                .iter()
+                .zip(&addresses)
+                .map(|(seat, at)| Founder {
+                    key: PublicKey(seat.key()),
+                    address: at.to_string(),
+                })
+                .collect(),
         };
         let file = NetworkFile {
             genesis,
@@ -79,9 +89,10 @@ impl Network {
             network_key: hex::encode(committee.network_key()),
             validators: seats
                 .iter()
-                .map(|seat| ValidatorAddress {
+                .zip(&addresses)
+                .map(|(seat, at)| ValidatorAddress {
                     key: hex::encode(seat.key()),
-                    p2p: free_address().to_string(),
+                    p2p: at.to_string(),
                     api: String::new(),
                 })
                 .collect(),

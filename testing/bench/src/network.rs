@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use api::{NetworkFile, ValidatorAddress};
+use ledger::lots::Founder;
 use ledger::{Genesis, Params, Transaction, TransactionBody};
 use sdk::Client;
-use types::{AccountId, Amount, Digest, SecretKey};
+use types::{AccountId, Amount, Digest, PublicKey, SecretKey};
 
 use crate::process::{Cost, Process};
 
@@ -54,6 +55,14 @@ impl Network {
                 .map(|key| (AccountId::of(&key.public()), Amount::credits(1_000)))
                 .collect(),
             faucet: AccountId([0; 20]),
+            validators: seats
+                .iter()
+                .zip(ports.chunks(2))
+                .map(|(seat, ports)| Founder {
+                    key: PublicKey(seat.key()),
+                    address: ports[0].to_string(),
+                })
+                .collect(),
         };
         let id = genesis.digest();
         let file = NetworkFile {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use ledger::lots::Founder;
 use ledger::{Call, Genesis, Params, State, Transaction, TransactionBody};
 use types::{AccountId, Amount, Digest, SecretKey};
 
@@ -17,15 +18,19 @@ fn account(number: u8) -> AccountId {
     AccountId::of(&key(number).public())
 }
 
-pub fn genesis() -> Genesis {
+pub fn genesis(founders: Vec<Founder>, epoch_blocks: u64) -> Genesis {
     Genesis {
         name: "sim".into(),
         time_ms: GENESIS_MS,
-        params: Params::dev(),
+        params: Params {
+            epoch_blocks,
+            ..Params::dev()
+        },
         balances: (0..ACCOUNTS)
             .map(|n| (account(n), Amount::credits(1_000)))
             .collect(),
         faucet: account(0),
+        validators: founders,
     }
 }
 

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use commonware_p2p::simulated::Link;
 use commonware_runtime::deterministic::Context;
 use commonware_runtime::{Handle as Task, Supervisor as _};
 use consensus::simulation::{self, Disk, Key};
 use consensus::{Committee, Config, Handle, Seat, deal};
 use ledger::Genesis;
+use ledger::lots::Founder;
+use types::PublicKey;
 use validator::LedgerMachine;
 
-use crate::client::GENESIS_MS;
+use crate::client::{GENESIS_MS, genesis};
 
 const VALIDATORS: u32 = 4;
 
@@ -26,8 +29,14 @@ pub struct Site {
 }
 
 impl Site {
-    pub fn new(genesis: Genesis) -> Result<Self> {
+    pub fn new(epoch_blocks: u64) -> Result<Self> {
         let (committee, seats) = deal(VALIDATORS, [9; 32])?;
+        let founder = |(at, seat): (usize, &Seat)| Founder {
+            key: PublicKey(seat.key()),
+            address: address(at).to_string(),
+        };
+        let founders = seats.iter().enumerate().map(founder).collect();
+        let genesis = genesis(founders, epoch_blocks);
         Ok(Self {
             disks: seats.iter().map(|_| Disk::new()).collect::<Result<_>>()?,
             committee,
@@ -36,9 +45,18 @@ impl Site {
         })
     }
 
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
     pub fn validators(&self) -> usize {
         self.seats.len()
     }
+}
+
+/// Nobody listens there; it names the validator's part of the simulated disk.
+fn address(at: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1 + at as u16))
 }
 
 pub struct Network<'a> {
@@ -57,11 +75,12 @@ pub struct Network<'a> {
 impl<'a> Network<'a> {
     /// All linked, all running.
     pub async fn start(context: Context, site: &'a Site, link: Link) -> Result<Self> {
-        let (task, oracle) = simulation::network(context.child("network"), &site.committee).await?;
+        let keys: Vec<Key> = site.seats.iter().map(simulation::key).collect();
+        let (task, oracle) = simulation::network(context.child("network"), keys.clone()).await;
         let mut network = Self {
             context,
             oracle,
-            keys: simulation::keys(&site.committee)?,
+            keys,
             nodes: site.seats.iter().map(|_| None).collect(),
             links: BTreeSet::new(),
             link,
@@ -88,8 +107,9 @@ impl<'a> Network<'a> {
         let config = Config {
             data: "unused".into(),
             committee: site.committee.clone(),
-            listen: SocketAddr::from(([127, 0, 0, 1], 1 + at as u16)),
-            peers: Vec::new(),
+            listen: address(at),
+            epoch_blocks: NonZeroU64::new(site.genesis.params.epoch_blocks)
+                .context("an epoch has blocks")?,
             seat,
             network: site.genesis.digest(),
             genesis_ms: GENESIS_MS,

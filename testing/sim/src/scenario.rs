@@ -8,7 +8,7 @@ use commonware_runtime::deterministic::{self, Checkpoint, Context};
 use commonware_runtime::{Clock as _, Supervisor as _};
 use types::Digest;
 
-use crate::client::{GENESIS_MS, Payments, genesis};
+use crate::client::{GENESIS_MS, Payments};
 use crate::network::{Network, Site};
 use crate::witness::Witness;
 
@@ -37,6 +37,9 @@ pub struct Scenario {
     pub seed: u64,
     pub transfers: u32,
     pub link: Link,
+    pub epoch_blocks: u64,
+    /// The run goes on until so many epochs have ended.
+    pub epochs: u64,
     /// By time since the start, in order.
     pub faults: Vec<(Duration, Fault)>,
 }
@@ -55,9 +58,8 @@ pub struct Report {
 /// Runs until every transfer is applied on every validator and all faults have happened.
 /// Panics when a promise is broken, naming it.
 pub fn run(scenario: &Scenario) -> Result<Report> {
-    let genesis = genesis();
-    let site = Site::new(genesis.clone())?;
-    let payments = Payments::new(&genesis, scenario.transfers);
+    let site = Site::new(scenario.epoch_blocks)?;
+    let payments = Payments::new(site.genesis(), scenario.transfers);
     let mut act = Act {
         scenario,
         site: &site,
@@ -156,7 +158,11 @@ impl Act<'_> {
 
     fn is_done(&self, network: &Network<'_>) -> bool {
         let all = &self.payments.transactions;
+        let height = self.scenario.epochs * self.scenario.epoch_blocks;
         self.faults == self.scenario.faults.len()
+            && network
+                .nodes()
+                .all(|(_, n)| n.head().header.height >= height)
             && self.witness.applied().len() == all.len()
             && network.nodes().count() == self.site.validators()
             && network

@@ -13,6 +13,8 @@ fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
         seed,
         transfers: 200,
         link: link(probability!(1, 1)),
+        epoch_blocks: 64,
+        epochs: 0,
         faults: faults
             .iter()
             .map(|(ms, fault)| (Duration::from_millis(*ms), fault.clone()))

@@ -59,10 +59,19 @@ impl Witness {
 
     /// Views that brought no block.
     pub fn empty_views(&self) -> u64 {
-        self.chain.last().map_or(0, |last| {
-            let header = Header::from_bytes(&last.header).expect("a header");
-            header.view - header.height
-        })
+        let (mut empty, mut before) = (0, (0, 0));
+        for record in &self.chain {
+            let header = Header::from_bytes(&record.header).expect("a header");
+            // Views are counted anew in each epoch.
+            let view = if before.0 == header.epoch {
+                before.1
+            } else {
+                0
+            };
+            empty += header.view - view - 1;
+            before = (header.epoch, header.view);
+        }
+        empty
     }
 
     pub fn tip(&self) -> Digest {

@@ -1,0 +1,340 @@
+//! What the ceremonies ask of us: who sits next and where, and the schemes they make.
+//!
+//! The key is handed on in each epoch (`commonware-glue`): its holders deal in the first
+//! half, publish their logs in blocks of the second half, and the last block says who holds
+//! it next. Who shall hold it is the ledger's word alone ([`Machine::committee`]).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, Result, ensure};
+use commonware_actor::Feedback;
+use commonware_codec::Encode as _;
+use commonware_consensus::simplex::Plan;
+use commonware_consensus::simplex::scheme::bls12381_threshold::vrf::{Seed, Seedable};
+use commonware_consensus::simplex::types::{Activity, Context};
+use commonware_consensus::types::Epoch;
+use commonware_consensus::{
+    Automaton, CertifiableAutomaton, Epochable as _, Handoff, Relay, Reporter, Viewable as _,
+};
+use commonware_cryptography::bls12381::primitives::variant::MinSig;
+use commonware_cryptography::certificate::{Provider, Scoped};
+use commonware_cryptography::{ed25519, sha256};
+use commonware_glue::dkg::types::{EpochOutcome, SchemeInfo};
+use commonware_glue::dkg::{ParticipantsProvider, Registrar};
+use commonware_p2p::Address;
+use commonware_utils::channel::oneshot;
+use commonware_utils::ordered::Set;
+use light::{BEACON_BYTES, BEACON_VIEW, NAMESPACE, Scheme};
+
+use crate::app::Core;
+use crate::block::{Directory, EpochInfo};
+use crate::committee::{Committee, MEMBERS_MAX, Member, key_bytes, read_key};
+use crate::machine::Machine;
+
+/// Schemes of past epochs are kept for messages that come late.
+const KEPT: u64 = 2;
+
+/// Schemes by epoch; whoever needs one that is not there can still check certificates, since
+/// the key is the same in all.
+#[derive(Clone)]
+pub(crate) struct Schemes {
+    by_epoch: Arc<Mutex<BTreeMap<u64, Arc<Scheme>>>>,
+    any: Arc<Scheme>,
+    seated: Arc<Seated>,
+}
+
+/// Who votes in which epoch, in voting order.
+#[derive(Default)]
+pub(crate) struct Seated(Mutex<BTreeMap<u64, Vec<ed25519::PublicKey>>>);
+
+impl Seated {
+    pub fn of(&self, epoch: u64) -> Vec<ed25519::PublicKey> {
+        let seated = self.0.lock().expect("not poisoned");
+        seated.get(&epoch).cloned().unwrap_or_default()
+    }
+}
+
+impl Schemes {
+    pub fn new(committee: &Committee, seated: Arc<Seated>) -> Self {
+        let key = *committee.output.public().public();
+        Self {
+            by_epoch: Arc::default(),
+            any: Arc::new(Scheme::certificate_verifier(NAMESPACE, key)),
+            seated,
+        }
+    }
+}
+
+impl Provider for Schemes {
+    type Scope = Epoch;
+    type Scheme = Scheme;
+
+    fn scoped(&self, epoch: Epoch) -> Option<Scoped<Scheme>> {
+        let scheme = self.scheme(epoch).map(Scoped::scheme);
+        scheme.or_else(|| Some(Scoped::verifier(self.any.clone())))
+    }
+
+    fn scheme(&self, epoch: Epoch) -> Option<Arc<Scheme>> {
+        let schemes = self.by_epoch.lock().expect("not poisoned");
+        schemes.get(&epoch.get()).cloned()
+    }
+}
+
+impl Registrar for Schemes {
+    type Variant = MinSig;
+    type PublicKey = ed25519::PublicKey;
+
+    async fn register(&self, epoch: Epoch, info: SchemeInfo<MinSig, ed25519::PublicKey>) {
+        let (members, scheme) = match info {
+            SchemeInfo::Verifier {
+                participants: members,
+                sharing,
+            } => {
+                let scheme = Scheme::verifier(NAMESPACE, members.clone(), sharing);
+                (members, Some(scheme))
+            }
+            SchemeInfo::Member {
+                participants: members,
+                sharing,
+                public_key,
+            } => {
+                tracing::warn!(
+                    epoch = epoch.get(),
+                    "this validator sits, but has no share of the key: it will have one after the next ceremony"
+                );
+                let scheme = Scheme::member(NAMESPACE, members.clone(), sharing, &public_key);
+                (members, scheme)
+            }
+            SchemeInfo::Signer {
+                participants: members,
+                sharing,
+                share,
+            } => {
+                let signer = Scheme::signer(NAMESPACE, members.clone(), sharing.clone(), share);
+                let scheme = signer.unwrap_or_else(|| {
+                    tracing::error!(epoch = epoch.get(), "this validator's share does not belong to the committee's key: it only follows");
+                    Scheme::verifier(NAMESPACE, members.clone(), sharing)
+                });
+                (members, Some(scheme))
+            }
+        };
+        let Some(scheme) = scheme else { return };
+        let first = epoch.get().saturating_sub(KEPT);
+        let mut seated = self.seated.0.lock().expect("not poisoned");
+        seated.insert(epoch.get(), members.iter().cloned().collect());
+        seated.retain(|e, _| *e >= first);
+        let mut schemes = self.by_epoch.lock().expect("not poisoned");
+        schemes.insert(epoch.get(), Arc::new(scheme));
+        schemes.retain(|e, _| *e >= first);
+    }
+}
+
+/// Those whom the ledger seats.
+pub(crate) struct Drawn<M: Machine>(pub Arc<Core<M>>);
+
+impl<M: Machine> Drawn<M> {
+    /// Waits until the ledger has said who sits in `epoch`.
+    async fn committee(&self, epoch: u64) -> Vec<Member> {
+        let mut heads = self.0.head.subscribe();
+        loop {
+            let said = {
+                let head = heads.borrow_and_update();
+                self.0.machine.committee(&head.state, epoch)
+            };
+            if let Some(members) = said {
+                return members;
+            }
+            if heads.changed().await.is_err() {
+                // The node ends.
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+fn keys(members: &[Member]) -> Set<ed25519::PublicKey> {
+    let keys = members.iter().filter_map(|m| read_key(&m.key).ok());
+    Set::from_iter_dedup(keys.take(MEMBERS_MAX as usize))
+}
+
+/// Where `peers` are: what the ledger said last, up to those who sit in epoch `until`.
+fn directory<M: Machine>(
+    machine: &M,
+    state: &M::State,
+    until: u64,
+    peers: &Set<ed25519::PublicKey>,
+) -> Directory {
+    let mut found: BTreeMap<[u8; 32], SocketAddr> = BTreeMap::new();
+    let mut missing = peers.len();
+    for epoch in (0..=until).rev() {
+        let Some(members) = machine.committee(state, epoch) else {
+            break;
+        };
+        for member in members {
+            let wanted = read_key(&member.key).is_ok_and(|key| peers.position(&key).is_some());
+            if wanted && !found.contains_key(&member.key) {
+                found.insert(member.key, member.address);
+                missing -= 1;
+            }
+        }
+        if missing == 0 {
+            break;
+        }
+    }
+    let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+    peers
+        .iter()
+        .map(|key| {
+            let at = found.get(&key_bytes(key)).copied().unwrap_or(nowhere);
+            (key.clone(), Address::Symmetric(at))
+        })
+        .collect()
+}
+
+impl<M: Machine> ParticipantsProvider for Drawn<M> {
+    type PublicKey = ed25519::PublicKey;
+    type Directory = Directory;
+
+    /// Who receives shares in `epoch` sits in the next.
+    async fn participants(&mut self, epoch: Epoch) -> Set<ed25519::PublicKey> {
+        keys(&self.committee(epoch.get() + 1).await)
+    }
+
+    async fn directory(&mut self, epoch: Epoch, peers: Set<ed25519::PublicKey>) -> Directory {
+        let until = epoch.get() + 2;
+        self.committee(until).await;
+        let head = self.0.head.borrow().clone();
+        directory(self.0.machine.as_ref(), &head.state, until, &peers)
+    }
+}
+
+/// What everyone starts from.
+///
+/// Errors: the genesis does not say who sits, or says other members than were dealt to.
+pub(crate) fn first_info<M: Machine>(
+    machine: &M,
+    state: &M::State,
+    committee: &Committee,
+) -> Result<EpochInfo> {
+    let seated = |epoch| {
+        let members = machine.committee(state, epoch);
+        Ok::<_, anyhow::Error>(keys(&members.context("the genesis does not say who sits")?))
+    };
+    let output = committee.output.clone();
+    let (holders, players, next_players) = (seated(0)?, seated(1)?, seated(2)?);
+    ensure!(
+        holders == *output.players() && !players.is_empty() && !next_players.is_empty(),
+        "the genesis names other validators than the key was dealt to"
+    );
+    let all = [&holders, &players, &next_players];
+    let peers = Set::from_iter_dedup(all.into_iter().flat_map(|s| s.iter().cloned()));
+    Ok(EpochInfo {
+        outcome: EpochOutcome::Success,
+        epoch: Epoch::zero(),
+        output,
+        players,
+        next_players,
+        directory: directory(machine, state, 2, &peers),
+    })
+}
+
+/// Listens to what the engine reports for the beacon, beside `inner`.
+pub(crate) struct Ears<A, M: Machine> {
+    pub inner: A,
+    pub core: Arc<Core<M>>,
+}
+
+impl<A: Clone, M: Machine> Clone for Ears<A, M> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            core: self.core.clone(),
+        }
+    }
+}
+
+type Consensus = Context<sha256::Digest, ed25519::PublicKey>;
+
+impl<A, M: Machine> Automaton for Ears<A, M>
+where
+    A: Automaton<Context = Consensus, Digest = sha256::Digest>,
+{
+    type Context = Consensus;
+    type Digest = sha256::Digest;
+
+    async fn propose(&mut self, context: Consensus) -> oneshot::Receiver<sha256::Digest> {
+        self.inner.propose(context).await
+    }
+
+    async fn verify(
+        &mut self,
+        context: Consensus,
+        payload: sha256::Digest,
+    ) -> oneshot::Receiver<bool> {
+        self.inner.verify(context, payload).await
+    }
+}
+
+impl<A, M: Machine> CertifiableAutomaton for Ears<A, M>
+where
+    A: CertifiableAutomaton<Context = Consensus, Digest = sha256::Digest>,
+{
+    async fn prepare(&mut self, context: Consensus) -> oneshot::Receiver<Handoff<sha256::Digest>> {
+        self.inner.prepare(context).await
+    }
+
+    async fn certify(
+        &mut self,
+        round: commonware_consensus::types::Round,
+        payload: sha256::Digest,
+    ) -> oneshot::Receiver<bool> {
+        self.inner.certify(round, payload).await
+    }
+}
+
+impl<A, M: Machine> Relay for Ears<A, M>
+where
+    A: Relay<
+            Digest = sha256::Digest,
+            PublicKey = ed25519::PublicKey,
+            Plan = Plan<ed25519::PublicKey>,
+        >,
+{
+    type Digest = sha256::Digest;
+    type PublicKey = ed25519::PublicKey;
+    type Plan = Plan<ed25519::PublicKey>;
+
+    fn broadcast(&mut self, payload: sha256::Digest, plan: Self::Plan) -> Feedback {
+        self.inner.broadcast(payload, plan)
+    }
+}
+
+impl<A, M: Machine> Reporter for Ears<A, M>
+where
+    A: Reporter<Activity = Activity<Scheme, sha256::Digest>>,
+{
+    type Activity = Activity<Scheme, sha256::Digest>;
+
+    fn report(&mut self, activity: Self::Activity) -> Feedback {
+        if activity.view().get() == BEACON_VIEW {
+            let seed = match &activity {
+                Activity::Notarization(n) | Activity::Certification(n) => Some(n.seed()),
+                Activity::Nullification(n) => n
+                    .certificate
+                    .get()
+                    .map(|c| Seed::new(n.round, c.seed_signature)),
+                Activity::Finalization(f) => Some(f.seed()),
+                _ => None,
+            };
+            if let Some(seed) = seed
+                && let Ok(bytes) = <[u8; BEACON_BYTES]>::try_from(&seed.signature.encode()[..])
+            {
+                let mut heard = self.core.beacon.lock().expect("not poisoned");
+                *heard = Some((activity.epoch().get(), bytes));
+            }
+        }
+        self.inner.report(activity)
+    }
+}

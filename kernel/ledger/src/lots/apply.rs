@@ -1,0 +1,114 @@
+//! The three steps of a drawing, each at its height.
+
+use lots::{Candidate, candidates_root, draw};
+use types::Digest;
+
+use super::{Drawing, Event, Founder};
+use crate::execute::Context;
+use crate::state::State;
+
+/// A committee is drawn so many epochs before it sits: one to learn of it, one to be given
+/// its shares, and the one of the drawing.
+pub(crate) const AHEAD: u64 = 3;
+/// Drawings of so many past epochs are kept.
+const KEPT: u64 = 64;
+
+/// The first epochs are the founders'; the first drawing is from them too.
+pub(crate) fn founding(state: &mut State, founders: &[Founder]) {
+    for founder in founders {
+        let candidate = Candidate {
+            key: founder.key,
+            address: founder.address.clone(),
+            ticket: Digest::of_value("runrig-founder", &founder.key),
+        };
+        state.candidates.insert(founder.key, candidate);
+    }
+    let candidates = listed(state);
+    let rules = state.params().lots();
+    // Chance has no say: all founders sit.
+    let all = lots::Rules {
+        seats: candidates.len(),
+        ..rules
+    };
+    let lineup = draw(0, &candidates, &[], &Digest::default(), all);
+    for epoch in 0..AHEAD {
+        let drawing = Drawing {
+            candidates: candidates.clone(),
+            beacon: None,
+            lineup: Some(lineup.clone()),
+        };
+        state.drawings.insert(epoch, drawing);
+    }
+    freeze(state, AHEAD);
+}
+
+fn listed(state: &State) -> Vec<Candidate> {
+    state.candidates.iter().map(|(_, c)| c.clone()).collect()
+}
+
+fn freeze(state: &mut State, epoch: u64) -> Event {
+    let candidates = listed(state);
+    let event = Event::CandidatesFrozen {
+        epoch,
+        count: candidates.len() as u32,
+        root: candidates_root(&candidates),
+    };
+    let drawing = Drawing {
+        candidates,
+        beacon: None,
+        lineup: None,
+    };
+    state.drawings.insert(epoch, drawing);
+    event
+}
+
+/// Before the block's transactions.
+pub(crate) fn pass_time(context: &mut Context) {
+    let blocks = context.state.params().epoch_blocks.max(1);
+    let (epoch, at) = (context.env.height / blocks, context.env.height % blocks);
+    if at == 0 {
+        let event = freeze(&mut context.state, epoch + AHEAD);
+        if let Event::CandidatesFrozen { root, .. } = &event {
+            context.frozen = Some(*root);
+        }
+        context.emit(crate::Event::Lots(event));
+        if let Some(old) = epoch.checked_sub(KEPT) {
+            context.state.drawings.remove(&old);
+        }
+    }
+    if let Some(beacon) = context.env.beacon
+        && let Some(drawing) = context.state.drawings.get_mut(&(epoch + AHEAD))
+    {
+        drawing.beacon = Some(beacon);
+    }
+    if at == blocks / 2 {
+        fall(context, epoch + AHEAD);
+    }
+}
+
+/// The lot falls.
+fn fall(context: &mut Context, epoch: u64) {
+    let before = context.state.committee(epoch - 1).unwrap_or_default();
+    let Some(drawing) = context.state.drawings.get(&epoch) else {
+        return;
+    };
+    let lineup = match &drawing.beacon {
+        Some(beacon) => {
+            let rules = context.state.params().lots();
+            draw(epoch, &drawing.candidates, before, beacon, rules)
+        }
+        None => lots::Lineup {
+            committee: before.to_vec(),
+            payroll: Vec::new(),
+        },
+    };
+    let beacon = drawing.beacon;
+    if let Some(drawing) = context.state.drawings.get_mut(&epoch) {
+        drawing.lineup = Some(lineup.clone());
+    }
+    context.emit(crate::Event::Lots(Event::Drawn {
+        epoch,
+        beacon,
+        lineup,
+    }));
+}

@@ -1,0 +1,51 @@
+use borsh::{BorshDeserialize, BorshSerialize};
+use lots::{Candidate, Lineup, Rules};
+use serde::{Deserialize, Serialize};
+use types::{Digest, PublicKey};
+
+use crate::{Params, State};
+
+/// A validator of the first hour: sits from the genesis on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Founder {
+    pub key: PublicKey,
+    /// `ip:port` where other validators find it.
+    pub address: String,
+}
+
+/// The drawing of one epoch's committee.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct Drawing {
+    /// In the order of their keys.
+    pub candidates: Vec<Candidate>,
+    pub beacon: Option<Digest>,
+    /// `None` until the lot has fallen.
+    pub lineup: Option<Lineup>,
+}
+
+impl State {
+    /// Who sits in `epoch`; `None` while that is not decided, and when it is long past.
+    pub fn committee(&self, epoch: u64) -> Option<&[lots::Seat]> {
+        let drawing = self.drawings.get(&epoch)?;
+        Some(&drawing.lineup.as_ref()?.committee)
+    }
+
+    /// May the next block tell its epoch's beacon?
+    pub fn wants_beacon(&self) -> bool {
+        let blocks = self.params().epoch_blocks.max(1);
+        let next = self.height() + 1;
+        let drawing = self.drawings.get(&(next / blocks + super::apply::AHEAD));
+        next % blocks != 0
+            && next % blocks < blocks / 2
+            && drawing.is_some_and(|d| d.beacon.is_none() && d.lineup.is_none())
+    }
+}
+
+impl Params {
+    pub fn lots(&self) -> Rules {
+        Rules {
+            seats: self.seats_max as usize,
+            payroll: self.seats_max as usize,
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Draw by lot: candidates, committees, lineups.
+//!
+//! Invariants: a drawing is a function of the candidates, who sat before, and the beacon;
+//! integers and digests only. The order in which candidates are listed does not matter, nobody
+//! is drawn twice, and a candidate that none of the inputs names is never drawn.
+//!
+//! The candidates are frozen before the beacon is known that draws from them: nobody can choose
+//! a ticket for its place. Start at [`draw`]; whoever doubts one calls [`check`].
+
+mod ticket;
+
+use std::collections::BTreeSet;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+use types::{Digest, PublicKey, merkle_root};
+
+pub use ticket::{NONCE_MAX, find_ticket, is_ticket, ticket};
+
+/// One who may be drawn.
+#[derive(
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    BorshSerialize,
+    BorshDeserialize,
+)]
+pub struct Candidate {
+    /// Identity key: one bond, one ticket, one place.
+    pub key: PublicKey,
+    /// `ip:port` where other validators find it.
+    pub address: String,
+    pub ticket: Digest,
+}
+
+/// One who sits.
+#[derive(
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    BorshSerialize,
+    BorshDeserialize,
+)]
+pub struct Seat {
+    pub key: PublicKey,
+    pub address: String,
+    /// First epoch of the term.
+    pub since: u64,
+}
+
+/// What a drawing yields.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct Lineup {
+    /// Who votes, in the order drawn.
+    pub committee: Vec<Seat>,
+    /// Those drawn after them, in order: paid for other duties.
+    pub payroll: Vec<PublicKey>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// All sit while there are no more candidates than that; then so many are drawn.
+    pub seats: usize,
+    /// Most that are drawn for other duties.
+    pub payroll: usize,
+}
+
+/// Names a set of candidates; the order of `candidates` does not matter.
+pub fn candidates_root(candidates: &[Candidate]) -> Digest {
+    let mut leaves: Vec<Vec<u8>> = candidates
+        .iter()
+        .map(|c| borsh::to_vec(c).expect("writing to memory does not fail"))
+        .collect();
+    leaves.sort_unstable();
+    merkle_root(&leaves)
+}
+
+/// A candidate's place in the drawing: the lowest come first. `beacon` was not known when the
+/// ticket was.
+pub fn rank(beacon: &Digest, candidate: &Candidate) -> Digest {
+    Digest::of_value("runrig-lot", &(beacon, candidate.key, candidate.ticket))
+}
+
+/// Who sits in `epoch`, and who does other duties.
+///
+/// While all fit, all sit. Above, a third of the seats (rounded up) is drawn anew: those whose
+/// terms are the longest give way, and may be drawn again; so one bad draw replaces no majority.
+/// No candidates: those who sat before go on.
+pub fn draw(
+    epoch: u64,
+    candidates: &[Candidate],
+    before: &[Seat],
+    beacon: &Digest,
+    rules: Rules,
+) -> Lineup {
+    let mut seen = BTreeSet::new();
+    let mut order: Vec<(Digest, &Candidate)> = candidates
+        .iter()
+        .filter(|c| seen.insert(c.key))
+        .map(|c| (rank(beacon, c), c))
+        .collect();
+    order.sort_unstable();
+    if order.is_empty() {
+        return Lineup {
+            committee: before.to_vec(),
+            payroll: Vec::new(),
+        };
+    }
+    let staying = staying(&order, before, rules);
+    let term = |key: &PublicKey| {
+        let sat = before.iter().find(|s| s.key == *key);
+        sat.filter(|s| staying.contains(&s.key)).map(|s| s.since)
+    };
+    let free = rules.seats.max(1).saturating_sub(staying.len());
+    let mut lineup = Lineup::default();
+    let mut drawn = 0;
+    for (_, candidate) in &order {
+        let since = term(&candidate.key);
+        if since.is_none() {
+            if drawn == free {
+                if lineup.payroll.len() < rules.payroll {
+                    lineup.payroll.push(candidate.key);
+                }
+                continue;
+            }
+            drawn += 1;
+        }
+        lineup.committee.push(Seat {
+            key: candidate.key,
+            address: candidate.address.clone(),
+            since: since.unwrap_or(epoch),
+        });
+    }
+    lineup
+}
+
+/// Those who keep their seats: all, while there is room for everyone; else two thirds, those who
+/// sat down last.
+fn staying(order: &[(Digest, &Candidate)], before: &[Seat], rules: Rules) -> BTreeSet<PublicKey> {
+    let mut sitting: Vec<(u64, &Digest, PublicKey)> = order
+        .iter()
+        .filter_map(|(rank, candidate)| {
+            let seat = before.iter().find(|s| s.key == candidate.key)?;
+            Some((u64::MAX - seat.since, rank, seat.key))
+        })
+        .collect();
+    let kept = if order.len() <= rules.seats {
+        sitting.len()
+    } else {
+        rules.seats - rules.seats.div_ceil(3)
+    };
+    sitting.sort_unstable();
+    sitting.truncate(kept);
+    sitting.into_iter().map(|(_, _, key)| key).collect()
+}
+
+/// Why a drawing is not what it is said to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    #[error(
+        "the {count} candidates have the root {have}, but {frozen} was frozen: one was added, left out or changed (a key, an address or a ticket)"
+    )]
+    Candidates {
+        count: usize,
+        have: Digest,
+        frozen: Digest,
+    },
+    #[error(
+        "drawn from these candidates with this beacon, {drawn} comes where {said} is said to sit (place {place} of the lineup)"
+    )]
+    Lineup {
+        place: usize,
+        drawn: String,
+        said: String,
+    },
+}
+
+/// Recomputes a drawing. `frozen`: the root that a certified header named.
+pub fn check(
+    epoch: u64,
+    candidates: &[Candidate],
+    frozen: &Digest,
+    before: &[Seat],
+    beacon: &Digest,
+    rules: Rules,
+    said: &Lineup,
+) -> Result<(), Doubt> {
+    let have = candidates_root(candidates);
+    if have != *frozen {
+        return Err(Doubt::Candidates {
+            count: candidates.len(),
+            have,
+            frozen: *frozen,
+        });
+    }
+    let drawn = draw(epoch, candidates, before, beacon, rules);
+    let names = |lineup: &Lineup| -> Vec<String> {
+        let seats = lineup.committee.iter();
+        let seats = seats.map(|s| format!("{} at {} since epoch {}", s.key, s.address, s.since));
+        let payroll = lineup
+            .payroll
+            .iter()
+            .map(|key| format!("{key}, not seated"));
+        seats.chain(payroll).collect()
+    };
+    let (drawn, said) = (names(&drawn), names(said));
+    let differs = (0..drawn.len().max(said.len())).find(|at| drawn.get(*at) != said.get(*at));
+    differs.map_or(Ok(()), |at| {
+        let name = |all: &[String]| all.get(at).cloned().unwrap_or_else(|| "nobody".into());
+        Err(Doubt::Lineup {
+            place: at + 1,
+            drawn: name(&drawn),
+            said: name(&said),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn candidate(n: u16) -> Candidate {
+    let mut key = [0; 32];
+    key[..2].copy_from_slice(&n.to_le_bytes());
+    Candidate {
+        key: PublicKey(key),
+        address: format!("10.0.{}.{}:9000", n >> 8, n & 0xff),
+        ticket: Digest::of(&n.to_le_bytes()),
+    }
+}
+
+fn candidates(count: u16) -> Vec<Candidate> {
+    (0..count).map(candidate).collect()
+}
+
+const FEW: Rules = Rules {
+    seats: 9,
+    payroll: 5,
+};
+
+#[test]
+fn all_sit_while_there_is_room() {
+    let all = candidates(9);
+    let lineup = draw(3, &all, &[], &Digest::of(b"chance"), FEW);
+    assert_eq!(lineup.committee.len(), 9);
+    assert!(lineup.payroll.is_empty());
+    // One leaves, one comes: the others keep their terms.
+    let next: Vec<_> = all[1..].iter().cloned().chain([candidate(50)]).collect();
+    let after = draw(4, &next, &lineup.committee, &Digest::of(b"other"), FEW);
+    assert_eq!(after.committee.iter().filter(|s| s.since == 3).count(), 8);
+    assert!(after.committee.iter().all(|s| s.key != candidate(0).key));
+    // Nobody wants to: the committee goes on.
+    let none = draw(5, &[], &after.committee, &Digest::of(b"third"), FEW);
+    assert_eq!(none.committee, after.committee);
+}
+
+#[test]
+fn above_that_a_third_changes() {
+    let all = candidates(40);
+    let mut seats = draw(0, &all, &[], &Digest::of(b"0"), FEW).committee;
+    assert_eq!(seats.len(), 9);
+    for epoch in 1..20u64 {
+        let beacon = Digest::of(&epoch.to_le_bytes());
+        let next = draw(epoch, &all, &seats, &beacon, FEW);
+        assert_eq!(next.committee.len(), 9);
+        assert_eq!(next.payroll.len(), 5);
+        let kept = next.committee.iter().filter(|s| s.since < epoch).count();
+        assert_eq!(kept, 6, "epoch {epoch}");
+        // Who gave way had sat the longest.
+        let shortest = next.committee.iter().map(|s| s.since).min();
+        let gone = seats.iter().filter(|s| !next.committee.contains(s));
+        assert!(gone.into_iter().all(|s| Some(s.since) <= shortest));
+        seats = next.committee;
+    }
+}
+
+#[test]
+fn a_doubt_says_why() {
+    let all = candidates(30);
+    let (beacon, root) = (Digest::of(b"chance"), candidates_root(&all));
+    let said = draw(3, &all, &[], &beacon, FEW);
+    let checked = |candidates: &[Candidate], beacon: &Digest, said: &Lineup| {
+        check(3, candidates, &root, &[], beacon, FEW, said)
+    };
+    assert_eq!(checked(&all, &beacon, &said), Ok(()));
+    let changes: [fn(&mut Candidate); 3] = [
+        |c| c.ticket = Digest::of(b"better"),
+        |c| c.key = PublicKey([9; 32]),
+        |c| c.address = "10.9.9.9:1".into(),
+    ];
+    for change in changes {
+        let mut other = all.clone();
+        change(&mut other[7]);
+        let doubt = checked(&other, &beacon, &said).expect_err("changed");
+        assert!(matches!(doubt, Doubt::Candidates { .. }), "{doubt}");
+    }
+    let doubt = checked(&all, &Digest::of(b"other"), &said).expect_err("changed");
+    assert!(matches!(doubt, Doubt::Lineup { .. }), "{doubt}");
+    let mut swapped = said.clone();
+    swapped.committee.swap(1, 2);
+    let doubt = checked(&all, &beacon, &swapped).expect_err("changed");
+    assert!(matches!(doubt, Doubt::Lineup { place: 2, .. }), "{doubt}");
+    assert_eq!(candidates_root(&[]), candidates_root(&[]));
+}
+
+#[test]
+fn tickets_are_found_soon_and_fit_one_key_and_beacon() {
+    let (beacon, key) = (Digest::of(b"chance"), candidate(1).key);
+    let nonce = find_ticket(&beacon, &key, 8).expect("found");
+    assert!(is_ticket(&ticket(&beacon, &key, nonce), 8));
+    let others = [
+        ticket(&Digest::of(b"other"), &key, nonce),
+        ticket(&beacon, &candidate(2).key, nonce),
+    ];
+    assert!(others.iter().all(|t| !is_ticket(t, 8)));
+    assert!(is_ticket(&Digest([0; 32]), 256) && !is_ticket(&Digest([0xff; 32]), 1));
+}
+
+proptest! {
+    #[test]
+    fn a_drawing_is_a_function_of_its_inputs(
+        count in 1u16..60,
+        sitting in proptest::collection::btree_set(0u16..80, 0..9),
+        turn in any::<u64>(),
+        seats in 1usize..12,
+    ) {
+        let rules = Rules { seats, payroll: 3 };
+        let all = candidates(count);
+        let before: Vec<Seat> = sitting
+            .iter()
+            .map(|n| Seat {
+                key: candidate(*n).key,
+                address: candidate(*n).address,
+                since: u64::from(n % 4),
+            })
+            .collect();
+        let beacon = Digest::of(&turn.to_le_bytes());
+        let lineup = draw(7, &all, &before, &beacon, rules);
+        let mut mixed = all.clone();
+        mixed.rotate_left(usize::from(count) / 2);
+        mixed.push(all[0].clone());
+        prop_assert_eq!(&draw(7, &mixed, &before, &beacon, rules), &lineup);
+        let keys: BTreeSet<_> = lineup.committee.iter().map(|s| s.key).collect();
+        prop_assert_eq!(keys.len(), lineup.committee.len());
+        prop_assert_eq!(keys.len(), usize::from(count).min(seats));
+        prop_assert!(all.iter().filter(|c| keys.contains(&c.key)).count() == keys.len());
+        prop_assert!(lineup.payroll.iter().all(|key| !keys.contains(key)));
+    }
+}
