@@ -471,6 +471,7 @@ fn event_words(view: &EventView) -> String {
     use ledger::deployment::Event as D;
     use ledger::host::Event as H;
     use ledger::lease::Event as L;
+    use ledger::lots::Event as O;
     let of = |service: &Option<String>| service.clone().unwrap_or_else(|| "all services".into());
     let words = match &view.event {
         Event::Account(A::Transferred {
@@ -483,6 +484,20 @@ fn event_words(view: &EventView) -> String {
             from.short(),
             to.short()
         ),
+        Event::Lots(O::CandidatesFrozen { epoch, count, .. }) => {
+            format!("{count} candidates for the committee of epoch {epoch}")
+        }
+        Event::Lots(O::Drawn {
+            epoch,
+            beacon,
+            lineup,
+        }) => {
+            let seats = lineup.committee.len();
+            match beacon {
+                Some(_) => format!("{seats} validators drawn to sit in epoch {epoch}"),
+                None => format!("{seats} validators go on in epoch {epoch}: no beacon in time"),
+            }
+        }
         Event::Host(event) => match event {
             H::HostRegistered { name, host, .. } => {
                 format!("host {name} ({}) registered", host.short())

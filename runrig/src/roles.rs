@@ -204,6 +204,7 @@ pub fn validator(args: &ValidatorRun) -> Result {
         Some(http) => http,
         None => socket(&own.api).ok_or_else(|| missing("--http", &own.api))?,
     };
+    consensus::spend_seat(&args.data, &path).with_context(|| consensus::damaged(&args.data))?;
     let config = validator::Config {
         data: args.data.clone(),
         network: file,

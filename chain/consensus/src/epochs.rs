@@ -21,9 +21,10 @@ use commonware_consensus::{
 use commonware_cryptography::bls12381::primitives::variant::MinSig;
 use commonware_cryptography::certificate::{Provider, Scoped};
 use commonware_cryptography::{ed25519, sha256};
+use commonware_glue::dkg::network::{AddressableManager, Manager, MissingAddress};
 use commonware_glue::dkg::types::{EpochOutcome, SchemeInfo};
 use commonware_glue::dkg::{ParticipantsProvider, Registrar};
-use commonware_p2p::Address;
+use commonware_p2p::{Address, PeerSetSubscription, TrackedPeers};
 use commonware_utils::channel::oneshot;
 use commonware_utils::ordered::Set;
 use light::{BEACON_BYTES, BEACON_VIEW, NAMESPACE, Scheme};
@@ -207,6 +208,60 @@ impl<M: Machine> ParticipantsProvider for Drawn<M> {
         self.committee(until).await;
         let head = self.0.head.borrow().clone();
         directory(self.0.machine.as_ref(), &head.state, until, &peers)
+    }
+}
+
+/// Links to an epoch's peers: at the addresses that this validator was told itself, else where
+/// the ledger says.
+#[derive(Clone, Debug)]
+pub(crate) struct Roads<M> {
+    inner: AddressableManager<M>,
+    told: Arc<BTreeMap<[u8; 32], SocketAddr>>,
+}
+
+impl<M> Roads<M> {
+    pub fn new(manager: M, told: &[Member]) -> Self {
+        Self {
+            inner: AddressableManager::new(manager),
+            told: Arc::new(told.iter().map(|m| (m.key, m.address)).collect()),
+        }
+    }
+}
+
+impl<M> commonware_p2p::Provider for Roads<M>
+where
+    M: commonware_p2p::AddressableManager<PublicKey = ed25519::PublicKey>,
+{
+    type PublicKey = ed25519::PublicKey;
+
+    async fn peer_set(&mut self, id: u64) -> Option<TrackedPeers<ed25519::PublicKey>> {
+        self.inner.peer_set(id).await
+    }
+
+    async fn subscribe(&mut self) -> PeerSetSubscription<ed25519::PublicKey> {
+        self.inner.subscribe().await
+    }
+}
+
+impl<M> Manager for Roads<M>
+where
+    M: commonware_p2p::AddressableManager<PublicKey = ed25519::PublicKey>,
+{
+    type Directory = Directory;
+    type Error = MissingAddress<ed25519::PublicKey>;
+
+    fn track(
+        &mut self,
+        epoch: Epoch,
+        peers: TrackedPeers<ed25519::PublicKey>,
+        directory: &Directory,
+    ) -> Result<(), Self::Error> {
+        let known = directory.clone().into_inner();
+        let known = known.into_iter().map(|(key, said)| {
+            let told = self.told.get(&key_bytes(&key));
+            (key, told.map_or(said, |at| Address::Symmetric(*at)))
+        });
+        self.inner.track(epoch, peers, &known.collect())
     }
 }
 

@@ -27,7 +27,7 @@ pub use block::Block;
 pub use committee::{Committee, MEMBERS_MAX, Member, Seat, deal};
 pub use machine::{Admitted, Env, Executed, Machine};
 pub use mempool::SubmitError;
-pub use node::{Config, Handle, damaged, start};
+pub use node::{Config, Handle, damaged, spend_seat, start};
 pub use store::{Record, open_database};
 
 #[cfg(test)]

@@ -14,11 +14,11 @@ use types::{Digest, merkle_root};
 
 use crate::app::{Core, Finalized, Node, chance, completed, genesis};
 use crate::block::TRANSACTION_BYTES_MAX;
-use crate::committee::{Committee, Seat};
+use crate::committee::{Committee, Member, Seat};
 use crate::machine::{Env, Machine};
 use crate::mempool::{Mempool, SubmitError};
 use crate::store::{Record, Store};
-use crate::vault::Vault;
+use crate::vault::{Vault, replace};
 use crate::wiring::on_tokio;
 
 const WORKERS: usize = 2;
@@ -31,6 +31,8 @@ pub struct Config {
     pub committee: Committee,
     pub seat: Seat,
     pub listen: SocketAddr,
+    /// Where others are, if not where the ledger says.
+    pub addresses: Vec<Member>,
     /// Blocks of an epoch: the same on every validator.
     pub epoch_blocks: NonZeroU64,
     /// Digest of the genesis.
@@ -173,10 +175,21 @@ pub(crate) fn queue<M: Machine>(
 pub fn damaged(data: &Path) -> String {
     format!(
         "this validator cannot go on with {}. If it says so again at once, its files are \
-         damaged, by a power failure or a full disk: move everything there but `seat` away, \
-         then start it again; it takes the blocks from the others",
+         damaged, by a power failure or a full disk: move everything there but `seat` and \
+         `vault` away, then start it again; it takes the blocks from the others",
         data.display()
     )
+}
+
+/// Puts the share in the seat file at `path` into the vault beside it in `data`, where it is
+/// sealed and erased when spent, and takes it out of the file.
+pub fn spend_seat(data: &Path, path: &Path) -> Result<()> {
+    let seat = Seat::from_bytes(&std::fs::read(path)?)?;
+    if !seat.holds_share() {
+        return Ok(());
+    }
+    Vault::open(data.join("vault"), &seat)?;
+    replace(path, &seat.spent().to_bytes()).with_context(|| format!("write {}", path.display()))
 }
 
 /// Opens the node's state, replays what was not saved, and starts it on a thread of its own.

@@ -178,6 +178,7 @@ impl Net {
             committee: self.committee.clone(),
             seat: self.seats[at].clone(),
             listen: self.members[at].address,
+            addresses: Vec::new(),
             epoch_blocks: self.epoch_blocks,
             network: Digest::of(b"test"),
             genesis_ms: 1,

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
@@ -140,15 +140,7 @@ impl Vault {
                 files.lock().expect("not poisoned").insert(epoch, sealed);
             }
             Place::Folder(folder) => {
-                let path = folder.join(epoch.to_string());
-                let aside = folder.join(format!("{epoch}.new"));
-                let mut file = private(&aside)?;
-                file.write_all(&sealed)?;
-                file.sync_all()?;
-                let old = OpenOptions::new().write(true).open(&path).ok();
-                std::fs::rename(&aside, &path)?;
-                File::open(folder)?.sync_all()?;
-                old.map_or(Ok(()), |old| overwrite(&old))?;
+                replace(&folder.join(epoch.to_string()), &sealed)?;
             }
         }
         self.epochs.insert(epoch, secrets);
@@ -181,11 +173,25 @@ impl Vault {
     }
 }
 
-fn private(path: &std::path::Path) -> std::io::Result<File> {
+fn private(path: &Path) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     options.open(path)
+}
+
+/// Puts `bytes` in the place of what is at `path`, as a whole and durably, and overwrites that.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let aside = path.with_extension("new");
+    let mut file = private(&aside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    let old = OpenOptions::new().write(true).open(path).ok();
+    std::fs::rename(&aside, path)?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    old.map_or(Ok(()), |old| overwrite(&old))
 }
 
 fn overwrite(mut file: &File) -> std::io::Result<()> {
@@ -194,7 +200,7 @@ fn overwrite(mut file: &File) -> std::io::Result<()> {
     file.sync_all()
 }
 
-fn erase(path: &std::path::Path) -> std::io::Result<()> {
+fn erase(path: &Path) -> std::io::Result<()> {
     overwrite(&OpenOptions::new().write(true).open(path)?)?;
     std::fs::remove_file(path)
 }

@@ -24,7 +24,6 @@ use commonware_cryptography::bls12381::primitives::variant::MinSig;
 use commonware_cryptography::sha256::Sha256;
 use commonware_cryptography::{ChaCha20Poly1305, Digested, Signer as _, ed25519, sha256};
 use commonware_glue::dkg::fence::Fence;
-use commonware_glue::dkg::network::AddressableManager;
 use commonware_glue::dkg::state_sync::{Config as SyncConfig, Plan as SyncPlan};
 use commonware_glue::dkg::{self, orchestrator, reshare};
 use commonware_p2p::authenticated::lookup;
@@ -42,7 +41,7 @@ use tokio::sync::mpsc;
 use crate::app::{App, Core, genesis};
 use crate::block::{Block, TRANSACTION_BYTES_MAX};
 use crate::committee::{MEMBERS_MAX, MODE, MODE_NEWEST};
-use crate::epochs::{Drawn, Ears, Schemes};
+use crate::epochs::{Drawn, Ears, Roads, Schemes};
 use crate::finalizer::{self, Inbox};
 use crate::machine::Machine;
 use crate::node::{Config, Ends, queue};
@@ -449,7 +448,7 @@ pub async fn on_tokio<M: Machine>(
         transactions,
         ceremony,
     ];
-    let manager = AddressableManager::new(oracle.clone());
+    let manager = Roads::new(oracle.clone(), &config.addresses);
     let parts = start_parts!(
         context,
         config,
@@ -480,7 +479,7 @@ pub async fn on_simulated<M: Machine>(
     oracle: crate::simulation::Network,
 ) {
     let control = oracle.control(config.seat.identity.public_key());
-    let provider = AddressableManager::new(oracle.socket_manager());
+    let provider = Roads::new(oracle.socket_manager(), &config.addresses);
     let mut channels = Vec::new();
     for channel in [
         VOTES,

@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use consensus::{Committee, Seat};
+use consensus::{Committee, Member, Seat};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -114,12 +114,28 @@ pub async fn run_on(
 fn node_config(config: &Config) -> Result<consensus::Config> {
     let committee =
         hex::decode(&config.network.committee).context("the network file's committee")?;
+    let addresses = config
+        .network
+        .validators
+        .iter()
+        .map(|v| {
+            let key = hex::decode(&v.key).ok().and_then(|k| k.try_into().ok());
+            Ok(Member {
+                key: key.context("a validator's key in the network file")?,
+                address: v
+                    .p2p
+                    .parse()
+                    .with_context(|| format!("validator address {}", v.p2p))?,
+            })
+        })
+        .collect::<Result<_>>()?;
     let genesis = &config.network.genesis;
     Ok(consensus::Config {
         data: config.data.clone(),
         committee: Committee::from_bytes(&committee)?,
         seat: Seat::from_bytes(&config.seat)?,
         listen: config.p2p,
+        addresses,
         epoch_blocks: NonZeroU64::new(genesis.params.epoch_blocks)
             .context("the network file's epochs have no blocks")?,
         network: genesis.digest(),

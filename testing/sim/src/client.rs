@@ -18,12 +18,13 @@ fn account(number: u8) -> AccountId {
     AccountId::of(&key(number).public())
 }
 
-pub fn genesis(founders: Vec<Founder>, epoch_blocks: u64) -> Genesis {
+pub fn genesis(founders: Vec<Founder>, epoch_blocks: u64, seats_max: u32) -> Genesis {
     Genesis {
         name: "sim".into(),
         time_ms: GENESIS_MS,
         params: Params {
             epoch_blocks,
+            seats_max,
             ..Params::dev()
         },
         balances: (0..ACCOUNTS)

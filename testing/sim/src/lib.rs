@@ -11,9 +11,10 @@
 mod client;
 mod network;
 mod scenario;
+pub mod scenarios;
 mod witness;
 
-pub use scenario::{Fault, Report, Scenario, run};
+pub use scenario::{Fault, Report, Scenario, When, run};
 
 #[cfg(test)]
 mod tests;

@@ -16,9 +16,8 @@ use ledger::lots::Founder;
 use types::PublicKey;
 use validator::LedgerMachine;
 
+use crate::Scenario;
 use crate::client::{GENESIS_MS, genesis};
-
-const VALIDATORS: u32 = 4;
 
 /// What outlives a power failure, beside the runtime's own storage.
 pub struct Site {
@@ -29,14 +28,14 @@ pub struct Site {
 }
 
 impl Site {
-    pub fn new(epoch_blocks: u64) -> Result<Self> {
-        let (committee, seats) = deal(VALIDATORS, [9; 32])?;
+    pub fn new(scenario: &Scenario) -> Result<Self> {
+        let (committee, seats) = deal(scenario.validators, [9; 32])?;
         let founder = |(at, seat): (usize, &Seat)| Founder {
             key: PublicKey(seat.key()),
             address: address(at).to_string(),
         };
         let founders = seats.iter().enumerate().map(founder).collect();
-        let genesis = genesis(founders, epoch_blocks);
+        let genesis = genesis(founders, scenario.epoch_blocks, scenario.seats);
         Ok(Self {
             disks: seats.iter().map(|_| Disk::new()).collect::<Result<_>>()?,
             committee,
@@ -47,6 +46,10 @@ impl Site {
 
     pub fn genesis(&self) -> &Genesis {
         &self.genesis
+    }
+
+    pub fn key(&self, at: usize) -> PublicKey {
+        PublicKey(self.seats[at].key())
     }
 
     pub fn validators(&self) -> usize {
@@ -108,6 +111,7 @@ impl<'a> Network<'a> {
             data: "unused".into(),
             committee: site.committee.clone(),
             listen: address(at),
+            addresses: Vec::new(),
             epoch_blocks: NonZeroU64::new(site.genesis.params.epoch_blocks)
                 .context("an epoch has blocks")?,
             seat,

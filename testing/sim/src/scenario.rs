@@ -6,7 +6,9 @@ use anyhow::Result;
 use commonware_p2p::simulated::Link;
 use commonware_runtime::deterministic::{self, Checkpoint, Context};
 use commonware_runtime::{Clock as _, Supervisor as _};
-use types::Digest;
+use consensus::Handle;
+use types::{Digest, PublicKey};
+use validator::LedgerMachine;
 
 use crate::client::{GENESIS_MS, Payments};
 use crate::network::{Network, Site};
@@ -32,16 +34,28 @@ pub enum Fault {
     PowerFailure,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Since the start.
+    After(Duration),
+    /// As soon as a validator has finalised it.
+    Height(u64),
+}
+
 #[derive(Clone)]
 pub struct Scenario {
     pub seed: u64,
+    /// All of them hold the first key.
+    pub validators: u32,
+    /// How many sit once the lot decides.
+    pub seats: u32,
     pub transfers: u32,
     pub link: Link,
     pub epoch_blocks: u64,
     /// The run goes on until so many epochs have ended.
     pub epochs: u64,
-    /// By time since the start, in order.
-    pub faults: Vec<(Duration, Fault)>,
+    /// One after the other, each when its time has come.
+    pub faults: Vec<(When, Fault)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +72,7 @@ pub struct Report {
 /// Runs until every transfer is applied on every validator and all faults have happened.
 /// Panics when a promise is broken, naming it.
 pub fn run(scenario: &Scenario) -> Result<Report> {
-    let site = Site::new(scenario.epoch_blocks)?;
+    let site = Site::new(scenario)?;
     let payments = Payments::new(site.genesis(), scenario.transfers);
     let mut act = Act {
         scenario,
@@ -109,8 +123,12 @@ impl Act<'_> {
         loop {
             clock.sleep(STEP).await;
             self.step += 1;
-            while let Some((at, fault)) = self.scenario.faults.get(self.faults) {
-                if *at > STEP * self.step as u32 {
+            while let Some((when, fault)) = self.scenario.faults.get(self.faults) {
+                let come = match when {
+                    When::After(time) => *time <= STEP * self.step as u32,
+                    When::Height(height) => *height <= self.witness.height(),
+                };
+                if !come {
                     break;
                 }
                 self.faults += 1;
@@ -127,7 +145,7 @@ impl Act<'_> {
                 self.witness.look(at, node);
             }
             if self.is_done(&network) {
-                for (_, node) in network.nodes() {
+                for node in self.sitting(&network) {
                     self.payments.check(&node.head().state);
                 }
                 return Ok(true);
@@ -156,18 +174,35 @@ impl Act<'_> {
         }
     }
 
+    /// Those who must follow: who sits, as the furthest of them knows. Others are told again
+    /// when they are drawn.
+    fn sitting<'n>(
+        &self,
+        network: &'n Network<'_>,
+    ) -> impl Iterator<Item = &'n Handle<LedgerMachine>> {
+        let heads = network.nodes().map(|(_, node)| node.head());
+        let furthest = heads.max_by_key(|head| head.header.height);
+        let keys: Vec<PublicKey> = furthest.map_or(Vec::new(), |head| {
+            let seats = head.state.committee(head.header.epoch);
+            seats.unwrap_or_default().iter().map(|s| s.key).collect()
+        });
+        let site = self.site;
+        network
+            .nodes()
+            .filter(move |(at, _)| keys.contains(&site.key(*at)))
+            .map(|(_, node)| node)
+    }
+
     fn is_done(&self, network: &Network<'_>) -> bool {
         let all = &self.payments.transactions;
         let height = self.scenario.epochs * self.scenario.epoch_blocks;
         self.faults == self.scenario.faults.len()
-            && network
-                .nodes()
-                .all(|(_, n)| n.head().header.height >= height)
+            && self.witness.height() >= height
             && self.witness.applied().len() == all.len()
             && network.nodes().count() == self.site.validators()
-            && network
-                .nodes()
-                .all(|(_, node)| node.head().header.height >= self.witness.applied_at())
-            && network.nodes().all(|(_, node)| node.queued() == 0)
+            && self.sitting(network).all(|node| {
+                node.head().header.height >= self.witness.applied_at().max(height)
+                    && node.queued() == 0
+            })
     }
 }

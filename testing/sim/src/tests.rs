@@ -1,34 +1,7 @@
-use std::collections::BTreeSet;
-use std::time::Duration;
+use commonware_utils::probability;
 
-use commonware_p2p::simulated::Link;
-use commonware_utils::{Probability, probability};
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
-
+use crate::scenarios::{chance, link, named, scenario};
 use crate::{Fault, Report, Scenario, run};
-
-fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
-    Scenario {
-        seed,
-        transfers: 200,
-        link: link(probability!(1, 1)),
-        epoch_blocks: 64,
-        epochs: 0,
-        faults: faults
-            .iter()
-            .map(|(ms, fault)| (Duration::from_millis(*ms), fault.clone()))
-            .collect(),
-    }
-}
-
-fn link(success_rate: Probability) -> Link {
-    Link {
-        latency: Duration::from_millis(20),
-        jitter: Duration::from_millis(5),
-        success_rate,
-    }
-}
 
 fn played(scenario: &Scenario) -> Report {
     let report = run(scenario).expect("runs");
@@ -89,38 +62,6 @@ fn one_message_in_ten_is_lost() {
     played(&lossy);
 }
 
-/// Faults without plan; at the end all is well again, and all must be applied.
-fn chance(seed: u64) -> Scenario {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let mut dead = BTreeSet::new();
-    let mut faults = Vec::new();
-    let mut ms = 0;
-    for _ in 0..12 {
-        ms += rng.random_range(50..1_500);
-        let at = rng.random_range(0..4);
-        let fault = match rng.random_range(0..8) {
-            0 => Fault::Cut(vec![at]),
-            1 => Fault::Cut(vec![at, (at + 1) % 4]),
-            2 | 3 => Fault::Heal,
-            4 => {
-                dead.clear();
-                Fault::PowerFailure
-            }
-            _ if dead.insert(at) => Fault::Kill(at),
-            _ => {
-                dead.remove(&at);
-                Fault::Start(at)
-            }
-        };
-        faults.push((ms, fault));
-    }
-    faults.push((ms, Fault::Heal));
-    faults.extend(dead.into_iter().map(|at| (ms + 500, Fault::Start(at))));
-    let mut scenario = scenario(seed, &faults);
-    scenario.link = link([probability!(1, 1), probability!(95, 100)][rng.random_range(0..2)]);
-    scenario
-}
-
 /// More of them: `SEEDS=1000..1100 cargo test -p sim chance`.
 #[test]
 fn chance_finds_nothing() {
@@ -131,4 +72,24 @@ fn chance_finds_nothing() {
         println!("seed {seed}: {:?}", scenario.faults);
         played(&scenario);
     }
+}
+
+fn one(name: &str, seed: u64) -> Report {
+    played(&named(name, seed).expect("known"))
+}
+
+#[test]
+fn one_key_for_twenty_epochs() {
+    assert!(one("epochs", 1).height >= 20 * 16);
+}
+
+#[test]
+fn dying_at_any_step_of_an_epoch_harms_nobody() {
+    one("epoch-crash", 1);
+    one("epoch-power", 2);
+}
+
+#[test]
+fn whom_the_lot_falls_on_sits() {
+    one("drawn", 1);
 }

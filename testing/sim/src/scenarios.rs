@@ -1,0 +1,191 @@
+//! Scenarios by name: what is tried on every seed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use commonware_p2p::simulated::Link;
+use commonware_utils::{Probability, probability};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::{Fault, Scenario, When};
+
+/// Blocks of an epoch, where a scenario is about epochs: few, so that many pass.
+const SHORT: u64 = 16;
+
+/// Name, what it tries, and how it is made from a seed.
+type Named = (&'static str, &'static str, fn(u64) -> Scenario);
+
+pub const SCENARIOS: [Named; 7] = [
+    ("calm", "four validators, no faults", |seed| {
+        scenario(seed, &[])
+    }),
+    (
+        "chance",
+        "kills, cuts and power failures without plan",
+        chance,
+    ),
+    ("epochs", "twenty epochs under one key", epochs),
+    (
+        "epoch-crash",
+        "a validator dies at each step of handing the key on",
+        epoch_crash,
+    ),
+    (
+        "epoch-power",
+        "all lose power at each step of handing the key on",
+        epoch_power,
+    ),
+    (
+        "epoch-cut",
+        "the network falls apart around the end of an epoch",
+        epoch_cut,
+    ),
+    (
+        "drawn",
+        "four of seven sit, drawn by lot in each epoch",
+        drawn,
+    ),
+];
+
+pub fn named(name: &str, seed: u64) -> Option<Scenario> {
+    let (_, _, make) = SCENARIOS.iter().find(|(known, _, _)| *known == name)?;
+    Some(make(seed))
+}
+
+pub fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
+    Scenario {
+        seed,
+        validators: 4,
+        seats: 100,
+        transfers: 200,
+        link: link(probability!(1, 1)),
+        epoch_blocks: 64,
+        epochs: 0,
+        faults: faults
+            .iter()
+            .map(|(ms, fault)| (When::After(Duration::from_millis(*ms)), fault.clone()))
+            .collect(),
+    }
+}
+
+pub fn link(success_rate: Probability) -> Link {
+    Link {
+        latency: Duration::from_millis(20),
+        jitter: Duration::from_millis(5),
+        success_rate,
+    }
+}
+
+/// Faults without plan; at the end all is well again, and all must be applied.
+pub fn chance(seed: u64) -> Scenario {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut dead = BTreeSet::new();
+    let mut faults = Vec::new();
+    let mut ms = 0;
+    for _ in 0..12 {
+        ms += rng.random_range(50..1_500);
+        let at = rng.random_range(0..4);
+        let fault = match rng.random_range(0..8) {
+            0 => Fault::Cut(vec![at]),
+            1 => Fault::Cut(vec![at, (at + 1) % 4]),
+            2 | 3 => Fault::Heal,
+            4 => {
+                dead.clear();
+                Fault::PowerFailure
+            }
+            _ if dead.insert(at) => Fault::Kill(at),
+            _ => {
+                dead.remove(&at);
+                Fault::Start(at)
+            }
+        };
+        faults.push((ms, fault));
+    }
+    faults.push((ms, Fault::Heal));
+    faults.extend(dead.into_iter().map(|at| (ms + 500, Fault::Start(at))));
+    let mut scenario = scenario(seed, &faults);
+    scenario.link = link([probability!(1, 1), probability!(95, 100)][rng.random_range(0..2)]);
+    scenario.epoch_blocks = SHORT;
+    scenario
+}
+
+fn short(seed: u64, epochs: u64) -> Scenario {
+    Scenario {
+        transfers: (epochs * SHORT) as u32,
+        epoch_blocks: SHORT,
+        epochs,
+        ..scenario(seed, &[])
+    }
+}
+
+fn epochs(seed: u64) -> Scenario {
+    short(seed, 20)
+}
+
+/// The heights at which something of the handing over happens, from the second epoch on: the
+/// first dealings, the last ones, the first logs, the middle of them, the last block but one,
+/// the last, and the first of the next committee.
+fn steps() -> impl Iterator<Item = u64> {
+    let within = [1, 7, 8, 11, 14, 15, 16];
+    (1..).zip(within).map(|(epoch, at)| epoch * SHORT + at)
+}
+
+fn epoch_crash(seed: u64) -> Scenario {
+    let faults = steps().flat_map(|height| {
+        let at = ((seed + height) % 4) as usize;
+        // It comes back within the epoch, or in the next.
+        let away = 2 + (seed + height) % 9;
+        [
+            (When::Height(height), Fault::Kill(at)),
+            (When::Height(height + away), Fault::Start(at)),
+        ]
+    });
+    let mut faults: Vec<_> = faults.collect();
+    faults.sort_by_key(|(when, _)| match when {
+        When::Height(height) => *height,
+        When::After(_) => 0,
+    });
+    Scenario {
+        faults,
+        ..short(seed, 10)
+    }
+}
+
+fn epoch_power(seed: u64) -> Scenario {
+    Scenario {
+        faults: steps()
+            .map(|height| (When::Height(height), Fault::PowerFailure))
+            .collect(),
+        ..short(seed, 9)
+    }
+}
+
+fn epoch_cut(seed: u64) -> Scenario {
+    let lone = (seed % 4) as usize;
+    let half = vec![lone, (lone + 1) % 4];
+    let ends = |epoch: u64| epoch * SHORT + SHORT - 2 + seed % 3;
+    let steps = [
+        (ends(1), Fault::Cut(vec![lone])),
+        (ends(1) + 9, Fault::Heal),
+        (ends(3), Fault::Cut(half)),
+    ];
+    let mut faults: Vec<_> = steps
+        .into_iter()
+        .map(|(height, fault)| (When::Height(height), fault))
+        .collect();
+    // Without a quorum no height comes: time must heal it.
+    faults.push((When::After(Duration::from_secs(40)), Fault::Heal));
+    Scenario {
+        faults,
+        ..short(seed, 8)
+    }
+}
+
+fn drawn(seed: u64) -> Scenario {
+    Scenario {
+        validators: 7,
+        seats: 4,
+        ..short(seed, 12)
+    }
+}
