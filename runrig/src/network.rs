@@ -192,7 +192,18 @@ pub fn read_file(path: &Path) -> Result<NetworkFile> {
         )
     };
     let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-    serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))
+    serde_json::from_str(&text).map_err(|e| {
+        let said = serde_json::from_str::<serde_json::Value>(&text);
+        if said.is_ok_and(|file| file.get("committee").is_some()) {
+            return Failure::new(
+                failure::CONFLICT,
+                format!("network file {}", path.display()),
+                format!("another version of runrig made this network ({e})"),
+                "Run that version, or make the network anew in an empty folder.",
+            );
+        }
+        wrong(e.to_string())
+    })
 }
 
 pub fn run(command: &Network, json: bool) -> Result {

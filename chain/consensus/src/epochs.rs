@@ -217,13 +217,16 @@ impl<M: Machine> ParticipantsProvider for Drawn<M> {
 pub(crate) struct Roads<M> {
     inner: AddressableManager<M>,
     told: Arc<BTreeMap<[u8; 32], SocketAddr>>,
+    /// Most peers of an epoch.
+    room: usize,
 }
 
 impl<M> Roads<M> {
-    pub fn new(manager: M, told: &[Member]) -> Self {
+    pub fn new(manager: M, told: &[Member], room: usize) -> Self {
         Self {
             inner: AddressableManager::new(manager),
             told: Arc::new(told.iter().map(|m| (m.key, m.address)).collect()),
+            room,
         }
     }
 }
@@ -261,6 +264,22 @@ where
             let told = self.told.get(&key_bytes(&key));
             (key, told.map_or(said, |at| Address::Symmetric(*at)))
         });
+        let all = peers.primary.len() + peers.secondary.len();
+        let peers = if all > self.room {
+            tracing::warn!(
+                "{all} validators are to be linked and there is room for {}: start this validator again, and it makes room",
+                self.room
+            );
+            let left = self.room.saturating_sub(peers.primary.len());
+            let primary = peers.primary.iter().take(self.room).cloned();
+            let secondary = peers.secondary.iter().take(left).cloned();
+            TrackedPeers::new(
+                Set::from_iter_dedup(primary),
+                Set::from_iter_dedup(secondary),
+            )
+        } else {
+            peers
+        };
         self.inner.track(epoch, peers, &known.collect())
     }
 }

@@ -65,11 +65,12 @@ const SECTION: NonZeroU64 = NonZeroU64::new(1_024).expect("not zero");
 /// Slots that a new archive's index on disk begins with; it grows. (An index in memory would
 /// take gigabytes a year.)
 const TABLE: u32 = 1 << 14;
-/// Holders of the key, those who receive it and those who are next.
+/// Holders of the key, those who receive it and those who are next: room for so many is held
+/// at least, which takes memory for each.
+const PEERS_MIN: usize = 16;
 const PEERS_MAX: usize = 3 * MEMBERS_MAX as usize;
 /// Peers of so many epochs are kept linked: who is behind still reaches who went on.
-#[cfg(feature = "simulation")]
-pub(crate) const PEER_SETS: NonZeroUsize = NZUsize!(4);
+pub(crate) const PEER_SETS: NonZeroUsize = NZUsize!(3);
 /// A transaction goes to the leaders of so many coming views.
 const LEADERS: u64 = 3;
 /// Transactions travel in batches of at most this many bytes.
@@ -98,6 +99,19 @@ fn packed(transactions: impl Iterator<Item = Bytes>) -> Vec<Vec<u8>> {
         messages.push(encode(&batch));
     }
     messages
+}
+
+/// How many peers an epoch may have until the next start: three committees as large as any that
+/// is known, and some to grow.
+fn peers_max<M: Machine>(core: &Core<M>) -> NonZeroUsize {
+    let head = core.head.borrow();
+    let known = head.header.epoch..=head.header.epoch + 3;
+    let largest = known
+        .filter_map(|epoch| core.machine.committee(&head.state, epoch))
+        .map(|members| members.len())
+        .max();
+    let peers = largest.unwrap_or_default() * 7 / 2;
+    NonZeroUsize::new(peers.clamp(PEERS_MIN, PEERS_MAX)).expect("more than none")
 }
 
 /// Largest message of any channel.
@@ -410,6 +424,7 @@ pub async fn on_tokio<M: Machine>(
     vault: Vault,
     ends: Ends,
 ) {
+    let room = peers_max(&core);
     let mut p2p = lookup::Config::local(
         Cups::<_, ChaCha20Poly1305>::new(
             Sake {
@@ -422,13 +437,14 @@ pub async fn on_tokio<M: Machine>(
         ),
         &[NAMESPACE, b"_P2P"].concat(),
         config.listen,
-        NZUsize!(PEERS_MAX),
+        room,
         message_bytes_max(),
         MAILBOX,
     );
     // Validators may share an address (`dev`): their number bounds handshakes, not their hosts.
     p2p.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(256));
     p2p.allowed_handshake_rate_per_subnet = Quota::per_second(NZU32!(256));
+    p2p.tracked_peer_sets = PEER_SETS;
     p2p.peer_connection_cooldown = Duration::from_millis(200);
     let (mut network, oracle) = lookup::Network::new(context.child("network"), p2p);
     let votes = network.register(VOTES, RATE);
@@ -448,7 +464,7 @@ pub async fn on_tokio<M: Machine>(
         transactions,
         ceremony,
     ];
-    let manager = Roads::new(oracle.clone(), &config.addresses);
+    let manager = Roads::new(oracle.clone(), &config.addresses, room.get());
     let parts = start_parts!(
         context,
         config,
@@ -479,7 +495,7 @@ pub async fn on_simulated<M: Machine>(
     oracle: crate::simulation::Network,
 ) {
     let control = oracle.control(config.seat.identity.public_key());
-    let provider = Roads::new(oracle.socket_manager(), &config.addresses);
+    let provider = Roads::new(oracle.socket_manager(), &config.addresses, PEERS_MAX);
     let mut channels = Vec::new();
     for channel in [
         VOTES,
