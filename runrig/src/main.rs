@@ -16,6 +16,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod drain;
+mod drawn;
 mod endpoint;
 mod exec;
 mod failure;
@@ -203,6 +204,9 @@ enum Command {
     /// Vote on blocks
     #[command(subcommand)]
     Validator(Validator),
+    /// Who was drawn to vote, and whether rightly
+    #[command(subcommand)]
+    Lots(drawn::Lots),
     /// What this machine can do as a host
     Doctor(doctor::Doctor),
     /// One address for services and the API
@@ -422,6 +426,7 @@ fn run(cli: Cli) -> Result<u8> {
         }
         Command::Context(args) => done(block_on(chain::context(args, &overrides(globals), json))),
         Command::Network(args) => done(network::run(args, json)),
+        Command::Lots(args) => done(ask(globals, async |s| drawn::run(s, args, json).await)),
         Command::Validator(Validator::Run(args)) => done(roles::validator(args)),
         Command::Gateway(Gateway::Run(args)) => done(roles::gateway(args)),
         Command::Registry(Registry::Run(args)) => done(roles::registry(args)),

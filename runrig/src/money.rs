@@ -136,20 +136,9 @@ struct Verified<'a> {
     steps: &'a [sdk::Step],
 }
 
-pub async fn receipt(session: &Session, args: &ReceiptArgs, json: bool) -> Result {
-    if !args.verify {
-        let receipt = session.client.receipt(args.id).await?;
-        if json {
-            output::json(&receipt);
-        } else {
-            output::data(receipt_words(&receipt));
-        }
-        return Ok(());
-    }
-    let trusted = args
-        .network_key
-        .clone()
-        .or_else(|| session.network_key.clone());
+/// The key to trust, as said or as the context has it.
+pub async fn trusted_key(session: &Session, said: Option<&String>) -> Result<Vec<u8>> {
+    let trusted = said.cloned().or_else(|| session.network_key.clone());
     let key = match trusted {
         Some(key) => key,
         None => {
@@ -160,13 +149,26 @@ pub async fn receipt(session: &Session, args: &ReceiptArgs, json: bool) -> Resul
             session.client.status().await?.network_key
         }
     };
-    let key = hex::decode(key.trim()).map_err(|e| {
+    hex::decode(key.trim()).map_err(|e| {
         Failure::usage(
             "--network-key",
             e.to_string(),
             "It is hex, as `runrig chain status` shows it.",
         )
-    })?;
+    })
+}
+
+pub async fn receipt(session: &Session, args: &ReceiptArgs, json: bool) -> Result {
+    if !args.verify {
+        let receipt = session.client.receipt(args.id).await?;
+        if json {
+            output::json(&receipt);
+        } else {
+            output::data(receipt_words(&receipt));
+        }
+        return Ok(());
+    }
+    let key = trusted_key(session, args.network_key.as_ref()).await?;
     let proof = session.client.receipt_proof(args.id).await?;
     // The host's own record is a bonus: the host may be gone.
     let usage = match session.client.receipt(args.id).await {

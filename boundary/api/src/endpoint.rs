@@ -7,9 +7,9 @@ use utoipa::openapi::{Ref, RefOr};
 
 use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus,
-    DeploymentView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine, NetworkFile,
-    Quote, QuoteRequest, ReleaseView, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne,
-    Supply, TransactionView, UsageProof, WhyView,
+    DeploymentView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine, LotsView,
+    NetworkFile, Quote, QuoteRequest, ReleaseView, Routes, Stats, Submit, SubmitMany, Submitted,
+    SubmittedOne, Supply, TransactionView, UsageProof, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -240,6 +240,11 @@ fn of_validators() -> Vec<Endpoint> {
             "/v1/blocks/{height}",
             "A block, its certificate and what came of its transactions.",
             json(named::<BlockView>),
+        ),
+        get(
+            "/v1/lots/{epoch}",
+            "The drawing of an epoch's committee, with what proves it.",
+            json(named::<LotsView>),
         ),
         get(
             "/v1/accounts/{id}",

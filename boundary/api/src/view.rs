@@ -176,6 +176,41 @@ pub struct EventProof {
     pub path: Vec<Digest>,
 }
 
+/// A certified block's duty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DutyProof {
+    /// Base64 of canonical bytes.
+    pub header: String,
+    /// As in [`EventProof`].
+    pub descendants: Vec<String>,
+    pub certificate: String,
+    pub duty: String,
+}
+
+/// The drawing of an epoch's committee, with what proves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LotsView {
+    pub epoch: u64,
+    #[schema(value_type = Vec<Object>)]
+    pub candidates: Vec<lots::Candidate>,
+    /// Who sits in the epoch before.
+    #[schema(value_type = Vec<Object>)]
+    pub before: Vec<lots::Seat>,
+    #[schema(value_type = Option<String>)]
+    pub beacon: Option<Digest>,
+    /// `None` until the lot has fallen.
+    #[schema(value_type = Option<Object>)]
+    pub lineup: Option<lots::Lineup>,
+    /// Of the block that froze the candidates; `None`: the genesis did.
+    pub frozen: Option<DutyProof>,
+    /// Of the block that told the beacon, if one did.
+    pub told: Option<DutyProof>,
+    /// Of the event by which the lot fell; `None`: it has not, or the founders sit.
+    pub fallen: Option<EventProof>,
+    /// The same of the epoch before.
+    pub fallen_before: Option<EventProof>,
+}
+
 /// A usage record under the root of its host's report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UsageProof {

@@ -204,6 +204,10 @@ impl Client {
         self.get("/v1/status").await
     }
 
+    pub async fn lots(&self, epoch: u64) -> Result<LotsView, SdkError> {
+        self.get(&format!("/v1/lots/{epoch}")).await
+    }
+
     pub async fn network(&self) -> Result<NetworkFile, SdkError> {
         self.get("/v1/network").await
     }

@@ -11,7 +11,7 @@ mod verify;
 pub use client::{Client, LogQuery};
 pub use error::SdkError;
 pub use exec::ExecStream;
-pub use verify::{Step, verify_receipt};
+pub use verify::{Step, verify_lots, verify_receipt};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,8 @@
-//! Check a receipt down to a certified block, trusting nobody but the network key.
+//! Check a receipt or a drawing down to certified blocks, trusting nobody but the network key.
+
+mod lots;
+
+pub use lots::verify_lots;
 
 use api::{EventProof, UsageProof};
 use base64::Engine as _;

@@ -11,6 +11,7 @@ mod config;
 mod http;
 mod index;
 mod ledger_machine;
+mod lots_api;
 mod metrics;
 mod money_api;
 mod routes;

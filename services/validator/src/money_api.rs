@@ -185,28 +185,5 @@ pub async fn receipt_proof(From(app): From<App>, Named(id): Named<String>) -> An
     let at = app.index.receipt(id).map_err(|e| Refused::internal(&e))?;
     let at = at.ok_or_else(missing)?;
     let block = app.read_block(at.height).await?.ok_or_else(missing)?;
-    let events = &block.record.events;
-    let mut descendants = Vec::new();
-    let mut certificate = block.record.certificate.clone();
-    for height in (at.height + 1..).take(DESCENDANTS_MAX as usize) {
-        if certificate.is_some() {
-            break;
-        }
-        let Some(next) = app.read_block(height).await? else {
-            break;
-        };
-        descendants.push(BASE64.encode(&next.record.header));
-        certificate.clone_from(&next.record.certificate);
-    }
-    let certificate =
-        certificate.ok_or_else(|| Refused::busy("the receipt's block has no certificate yet"))?;
-    Ok(Json(EventProof {
-        header: BASE64.encode(&block.record.header),
-        descendants,
-        certificate: BASE64.encode(certificate),
-        event: BASE64.encode(&events[at.index as usize]),
-        index: at.index.into(),
-        count: events.len() as u64,
-        path: merkle_path(events, at.index as usize).ok_or_else(missing)?,
-    }))
+    Ok(Json(app.event_proof(&block, at.index as usize).await?))
 }

@@ -9,7 +9,7 @@ use crate::state::State;
 
 /// A committee is drawn so many epochs before it sits: one to learn of it, one to be given
 /// its shares, and the one of the drawing.
-pub(crate) const AHEAD: u64 = 3;
+pub const AHEAD: u64 = 3;
 /// Drawings of so many past epochs are kept.
 const KEPT: u64 = 64;
 
@@ -35,6 +35,7 @@ pub(crate) fn founding(state: &mut State, founders: &[Founder]) {
         let drawing = Drawing {
             candidates: candidates.clone(),
             beacon: None,
+            told_at: None,
             lineup: Some(lineup.clone()),
         };
         state.drawings.insert(epoch, drawing);
@@ -56,6 +57,7 @@ fn freeze(state: &mut State, epoch: u64) -> Event {
     let drawing = Drawing {
         candidates,
         beacon: None,
+        told_at: None,
         lineup: None,
     };
     state.drawings.insert(epoch, drawing);
@@ -76,10 +78,12 @@ pub(crate) fn pass_time(context: &mut Context) {
             context.state.drawings.remove(&old);
         }
     }
+    let height = context.env.height;
     if let Some(beacon) = context.env.beacon
         && let Some(drawing) = context.state.drawings.get_mut(&(epoch + AHEAD))
     {
         drawing.beacon = Some(beacon);
+        drawing.told_at = Some(height);
     }
     if at == blocks / 2 {
         fall(context, epoch + AHEAD);

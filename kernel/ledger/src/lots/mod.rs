@@ -8,6 +8,7 @@ mod apply;
 mod event;
 mod state;
 
+pub use apply::AHEAD;
 pub(crate) use apply::{founding, pass_time};
 pub use event::Event;
 pub use state::{Drawing, Founder};

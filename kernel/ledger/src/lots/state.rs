@@ -19,6 +19,8 @@ pub struct Drawing {
     /// In the order of their keys.
     pub candidates: Vec<Candidate>,
     pub beacon: Option<Digest>,
+    /// Height of the block that told it.
+    pub told_at: Option<u64>,
     /// `None` until the lot has fallen.
     pub lineup: Option<Lineup>,
 }

@@ -1,0 +1,239 @@
+//! Recompute a drawing from certified headers alone.
+
+use api::{DutyProof, EventProof, LotsView};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use borsh::BorshDeserialize as _;
+use ledger::Genesis;
+use ledger::lots::{AHEAD, Event as Lots};
+use light::{Duty, Header};
+use lots::{Lineup, Seat};
+use types::Digest;
+
+use super::Step;
+
+/// Who sat, by what chance, as a certified event says.
+struct Drawn {
+    header: Header,
+    beacon: Option<Digest>,
+    lineup: Lineup,
+}
+
+/// All steps, in order; stops at the first that does not hold. It names every input.
+///
+/// `genesis`: as anyone says; it is held against the certified headers.
+pub fn verify_lots(network_key: &[u8], genesis: &Genesis, view: &LotsView) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if let Err(why) = check(&mut steps, network_key, genesis, view) {
+        steps.push(Step {
+            what: why,
+            good: false,
+        });
+    }
+    steps
+}
+
+fn check(
+    steps: &mut Vec<Step>,
+    key: &[u8],
+    genesis: &Genesis,
+    view: &LotsView,
+) -> Result<(), String> {
+    let mut step = |what: String| steps.push(Step { what, good: true });
+    let epoch = view.epoch;
+    let drawn_in = epoch.checked_sub(AHEAD).ok_or(format!(
+        "nobody was drawn for epoch {epoch}: the founders sit in the first {AHEAD} epochs, by the genesis"
+    ))?;
+    let proof = view.fallen.as_ref().ok_or(format!(
+        "the lot for epoch {epoch} has not fallen: it does in the middle of epoch {drawn_in}"
+    ))?;
+    let fallen = event(key, proof, epoch)?;
+    if genesis.digest() != fallen.header.network {
+        return Err("the genesis is not that of the network whose key this is".into());
+    }
+    let blocks = genesis.params.epoch_blocks.max(1);
+    let first = drawn_in.saturating_mul(blocks);
+    at(&fallen.header, first + blocks / 2, "where the lot falls")?;
+    step(format!(
+        "block {} is certified, and says who was drawn for epoch {epoch}: {} seats",
+        fallen.header.height,
+        fallen.lineup.committee.len()
+    ));
+    let founders = ledger::State::genesis(genesis);
+    let root = match &view.frozen {
+        Some(proof) => {
+            let (header, duty) = duty(key, proof)?;
+            at(&header, first, "where candidates freeze")?;
+            step(format!(
+                "block {first} is certified, and froze the candidates before any beacon of epoch {drawn_in}"
+            ));
+            duty.candidates.ok_or("that block froze no candidates")?
+        }
+        None if first == 0 => {
+            let drawing = founders
+                .drawings
+                .get(&epoch)
+                .ok_or("the genesis froze none")?;
+            step("the genesis froze the candidates".into());
+            lots::candidates_root(&drawing.candidates)
+        }
+        None => return Err("the block that froze the candidates is not there".into()),
+    };
+    let before = if epoch - 1 < AHEAD {
+        let seats = founders.committee(epoch - 1).unwrap_or_default();
+        step(format!(
+            "epoch {} is the founders', by the genesis",
+            epoch - 1
+        ));
+        seats.to_vec()
+    } else {
+        let proof = view
+            .fallen_before
+            .as_ref()
+            .ok_or(format!("who sits in epoch {} is not proved", epoch - 1))?;
+        let before = event(key, proof, epoch - 1)?;
+        at(
+            &before.header,
+            first - blocks + blocks / 2,
+            "where the lot before fell",
+        )?;
+        step(format!(
+            "block {} is certified, and says who sits in epoch {}",
+            before.header.height,
+            epoch - 1
+        ));
+        before.lineup.committee
+    };
+    let beacon = match (&view.told, fallen.beacon) {
+        (Some(proof), Some(said)) => Some(beacon(key, proof, drawn_in, first, blocks, said)?),
+        (None, None) => None,
+        (Some(_), None) => return Err("a beacon is told that the drawing did not use".into()),
+        (None, Some(_)) => return Err("the block that told the beacon is not there".into()),
+    };
+    step(match &beacon {
+        Some(digest) => format!(
+            "the beacon {} is the network's signature of epoch {drawn_in}, view {}",
+            digest.hex(),
+            light::BEACON_VIEW
+        ),
+        None => format!("no beacon was told in epoch {drawn_in}: those who sat go on"),
+    });
+    draw(
+        genesis,
+        view,
+        &root,
+        &before,
+        beacon.as_ref(),
+        &fallen.lineup,
+    )?;
+    step(format!(
+        "drawn anew from {} candidates (root {}), {} who sat before and the beacon: the same {} seats and {} others",
+        view.candidates.len(),
+        root.hex(),
+        before.len(),
+        fallen.lineup.committee.len(),
+        fallen.lineup.payroll.len()
+    ));
+    Ok(())
+}
+
+fn draw(
+    genesis: &Genesis,
+    view: &LotsView,
+    root: &Digest,
+    before: &[Seat],
+    beacon: Option<&Digest>,
+    certified: &Lineup,
+) -> Result<(), String> {
+    if view.lineup.as_ref() != Some(certified) || view.beacon.as_ref() != beacon {
+        return Err("what is shown is not what the certified block says".into());
+    }
+    let rules = genesis.params.lots();
+    match beacon {
+        Some(beacon) => lots::check(
+            view.epoch,
+            &view.candidates,
+            root,
+            before,
+            beacon,
+            rules,
+            certified,
+        )
+        .map_err(|doubt| doubt.to_string()),
+        None if certified.committee == before => Ok(()),
+        None => Err("without a beacon those who sat must go on, and others were seated".into()),
+    }
+}
+
+fn beacon(
+    key: &[u8],
+    proof: &DutyProof,
+    drawn_in: u64,
+    first: u64,
+    blocks: u64,
+    said: Digest,
+) -> Result<Digest, String> {
+    let (header, duty) = duty(key, proof)?;
+    if !(first + 1..first + blocks / 2).contains(&header.height) {
+        return Err(format!(
+            "block {} is not in the first half of epoch {drawn_in}, where the beacon is told",
+            header.height
+        ));
+    }
+    let signature = duty.beacon.ok_or("that block tells no beacon")?;
+    light::verify_beacon(key, drawn_in, &signature).map_err(|e| e.to_string())?;
+    let digest = light::beacon_digest(&signature);
+    if digest != said {
+        return Err("the beacon that was told is not the one that was drawn with".into());
+    }
+    Ok(digest)
+}
+
+fn at(header: &Header, height: u64, what: &str) -> Result<(), String> {
+    if header.height == height {
+        Ok(())
+    } else {
+        Err(format!(
+            "block {} is not {what}: that is {height}",
+            header.height
+        ))
+    }
+}
+
+fn block(
+    key: &[u8],
+    header: &str,
+    descendants: &[String],
+    certificate: &str,
+) -> Result<Header, String> {
+    let bytes = |text: &str| BASE64.decode(text).unwrap_or_default();
+    let descendants: Vec<Vec<u8>> = descendants.iter().map(|d| bytes(d)).collect();
+    light::verify_block(key, &bytes(header), &descendants, &bytes(certificate))
+        .map_err(|e| e.to_string())
+}
+
+fn duty(key: &[u8], proof: &DutyProof) -> Result<(Header, Duty), String> {
+    let header = block(key, &proof.header, &proof.descendants, &proof.certificate)?;
+    let bytes = BASE64.decode(&proof.duty).unwrap_or_default();
+    let duty = Duty::from_bytes(&header, &bytes).map_err(|e| e.to_string())?;
+    Ok((header, duty))
+}
+
+fn event(key: &[u8], proof: &EventProof, epoch: u64) -> Result<Drawn, String> {
+    let header = block(key, &proof.header, &proof.descendants, &proof.certificate)?;
+    let event = BASE64.decode(&proof.event).unwrap_or_default();
+    light::verify_event(&header, &event, proof.index, proof.count, &proof.path)
+        .map_err(|e| e.to_string())?;
+    match ledger::Event::try_from_slice(&event) {
+        Ok(ledger::Event::Lots(Lots::Drawn {
+            epoch: of,
+            beacon,
+            lineup,
+        })) if of == epoch => Ok(Drawn {
+            header,
+            beacon,
+            lineup,
+        }),
+        _ => Err(format!("the event is not the drawing of epoch {epoch}")),
+    }
+}

@@ -1,0 +1,136 @@
+//! `lots`: who was drawn to vote, and whether rightly.
+
+use clap::{Args, Subcommand};
+
+use crate::context::Session;
+use crate::failure::{self, Failure, Result};
+use crate::output;
+
+#[derive(Subcommand, Debug)]
+#[command(
+    before_help = "Examples:\n  runrig lots show\n  runrig lots show 7 --json > seven.json\n  runrig lots verify 7\n  runrig lots verify 7 --file seven.json"
+)]
+pub enum Lots {
+    /// Who may be drawn for an epoch, by what chance, and who was; the latest drawn if not said
+    Show { epoch: Option<u64> },
+    /// Draw again, from certified headers alone, and compare
+    Verify(Verify),
+}
+
+#[derive(Args, Debug)]
+pub struct Verify {
+    epoch: u64,
+    /// What `lots show --json` said, instead of asking
+    #[arg(long)]
+    file: Option<std::path::PathBuf>,
+    /// The key to trust, hex; the context's if not said
+    #[arg(long, value_name = "HEX")]
+    network_key: Option<String>,
+}
+
+pub async fn run(session: &Session, command: &Lots, json: bool) -> Result {
+    match command {
+        Lots::Show { epoch } => show(session, *epoch, json).await,
+        Lots::Verify(args) => verify(session, args, json).await,
+    }
+}
+
+async fn show(session: &Session, epoch: Option<u64>, json: bool) -> Result {
+    let epoch = match epoch {
+        Some(epoch) => epoch,
+        None => {
+            let blocks = session.client.params().await?.epoch_blocks.max(1);
+            let height = session.client.status().await?.height;
+            // Decided in the middle of an epoch, for the third after it.
+            let ahead = ledger::lots::AHEAD - u64::from(height % blocks < blocks / 2);
+            height / blocks + ahead
+        }
+    };
+    let view = session.client.lots(epoch).await?;
+    if json {
+        output::json(&view);
+        return Ok(());
+    }
+    output::data(format!(
+        "epoch {epoch}: {} candidates (root {})",
+        view.candidates.len(),
+        lots::candidates_root(&view.candidates).hex()
+    ));
+    match (&view.beacon, &view.lineup) {
+        (Some(beacon), _) => output::data(format!("beacon {}", beacon.hex())),
+        (None, None) => output::data("no beacon yet"),
+        (None, Some(_)) => output::data("no beacon was used: those who sat go on"),
+    }
+    let Some(lineup) = &view.lineup else {
+        output::data("the lot has not fallen");
+        return Ok(());
+    };
+    let seated = lineup.committee.iter().enumerate().map(|(at, seat)| {
+        vec![
+            (at + 1).to_string(),
+            seat.key.to_string().chars().take(12).collect(),
+            seat.address.clone(),
+            format!("sits since epoch {}", seat.since),
+        ]
+    });
+    let others = lineup.payroll.iter().enumerate().map(|(at, key)| {
+        vec![
+            (lineup.committee.len() + at + 1).to_string(),
+            key.to_string().chars().take(12).collect(),
+            String::new(),
+            "other duties".into(),
+        ]
+    });
+    let rows: Vec<Vec<String>> = seated.chain(others).collect();
+    output::data(output::table(
+        &["PLACE", "VALIDATOR", "ADDRESS", "DUTY"],
+        &rows,
+        &[0],
+    ));
+    Ok(())
+}
+
+async fn verify(session: &Session, args: &Verify, json: bool) -> Result {
+    let key = crate::money::trusted_key(session, args.network_key.as_ref()).await?;
+    let view = match &args.file {
+        None => session.client.lots(args.epoch).await?,
+        Some(path) => {
+            let wrong = |why: String| {
+                Failure::usage(
+                    format!("drawing {}", path.display()),
+                    why,
+                    "Name a file that `runrig lots show EPOCH --json` made.",
+                )
+            };
+            let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+            let view: api::LotsView =
+                serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+            if view.epoch != args.epoch {
+                return Err(wrong(format!("it is of epoch {}", view.epoch)));
+            }
+            view
+        }
+    };
+    let network = session.client.network().await?;
+    let steps = sdk::verify_lots(&key, &network.genesis, &view);
+    let verified = steps.iter().all(|s| s.good);
+    if json {
+        output::json(&serde_json::json!({
+            "epoch": args.epoch, "verified": verified, "steps": steps,
+        }));
+    } else {
+        for step in &steps {
+            let mark = if step.good { "✓" } else { "✗" };
+            output::data(format!("{mark} {}", step.what));
+        }
+    }
+    if verified {
+        return Ok(());
+    }
+    Err(Failure::new(
+        failure::SIGNATURE,
+        format!("the drawing of epoch {} does not hold", args.epoch),
+        steps.last().map(|s| s.what.clone()).unwrap_or_default(),
+        "Do not trust who served it; ask another with --url.",
+    ))
+}
