@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, EventProof,
-    EventView, HostPlan, HostView, LogLine, NetworkFile, Problem, Quote, QuoteRequest, ReleaseView,
-    RequestAuth, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
+    EventView, HostPlan, HostView, LogLine, LotsView, NetworkFile, Problem, Quote, QuoteRequest,
+    ReleaseView, RequestAuth, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
     TransactionStatus, TransactionView, UsageProof, WhyView,
 };
 use base64::Engine as _;

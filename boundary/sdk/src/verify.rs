@@ -2,7 +2,7 @@
 
 mod lots;
 
-pub use lots::verify_lots;
+pub use self::lots::verify_lots;
 
 use api::{EventProof, UsageProof};
 use base64::Engine as _;

@@ -144,7 +144,7 @@ pub(crate) fn completed<M: Machine>(
 
 /// What a beacon's signature comes to.
 pub(crate) fn chance(beacon: Option<&[u8; BEACON_BYTES]>) -> Option<Digest> {
-    beacon.map(|signature| light::beacon_digest(signature))
+    beacon.map(light::beacon_digest)
 }
 
 impl<M: Machine> Core<M> {

@@ -3,13 +3,11 @@
 use api::{Bill, BillLine, EventProof, Quote, QuoteLine, QuoteRequest, Supply};
 use axum::Json;
 use axum::extract::State as From;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use ledger::deployment::Deployment;
 use ledger::lease::Receipt;
 use ledger::{Event, State};
 use serde::Deserialize;
-use types::{AccountId, AllocationId, Amount, DeploymentId, ReceiptId, Resource, merkle_path};
+use types::{AccountId, AllocationId, Amount, DeploymentId, ReceiptId, Resource};
 
 use crate::answer::{Answer, Asked, Named, Refused, Sent};
 use crate::http::App;
@@ -18,8 +16,6 @@ use crate::http::App;
 const RECEIPTS_MAX: usize = 20;
 /// Allocations on one bill; more are billed by deployment.
 const BILLED_MAX: usize = 10_000;
-/// Blocks between one and the next certified one.
-const DESCENDANTS_MAX: u64 = 64;
 
 pub async fn supply(From(app): From<App>) -> Answer<Supply> {
     app.compute(|state| {

@@ -66,12 +66,16 @@ fn free_address() -> SocketAddr {
 
 impl Network {
     fn new(validators: u32) -> Self {
+        Self::with(validators, Params::dev())
+    }
+
+    fn with(validators: u32, params: Params) -> Self {
         let (committee, seats) = consensus::deal(validators, [9; 32]).expect("dealt");
         let addresses: Vec<SocketAddr> = seats.iter().map(|_| free_address()).collect();
         let genesis = Genesis {
             name: "test".into(),
             time_ms: 1_700_000_000_000,
-            params: Params::dev(),
+            params,
             balances: vec![(id(200), Amount::credits(1_000_000))],
             faucet: id(200),
             validators: seats
@@ -659,4 +663,72 @@ async fn each_of_a_batch_is_taken_or_refused_by_itself() {
     let refused = client.submit_many(&many).await.expect_err("too many");
     assert_eq!(refused.kind(), "invalid");
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drawing_is_checked_from_certified_headers_alone() {
+    let network = Network::with(
+        2,
+        Params {
+            epoch_blocks: 16,
+            ..Params::dev()
+        },
+    );
+    let running = [network.start(0).await, network.start(1).await];
+    let client = running[0].client();
+    let from = Instant::now();
+    let mut turn = 0;
+    // Past the middle of the second epoch: its candidates froze in a block of its own.
+    let view = loop {
+        assert!(from.elapsed() < PATIENCE, "the lot does not fall");
+        turn += 1;
+        let gift = Call::Account(account::Call::Transfer {
+            to: id(turn),
+            amount: Amount(1),
+            memo: String::new(),
+        });
+        client
+            .submit_and_wait(&key(200), gift)
+            .await
+            .expect("applied");
+        match client.lots(4).await {
+            Ok(view) if view.fallen.is_some() => break view,
+            _ => {}
+        }
+    };
+    let genesis = &network.file.genesis;
+    let trusted = hex::decode(&network.file.network_key).expect("hex");
+    let steps = sdk::verify_lots(&trusted, genesis, &view);
+    assert!(steps.iter().all(|s| s.good), "{steps:?}");
+    assert!(
+        steps.iter().any(|s| s.what.contains("the beacon ")),
+        "{steps:?}"
+    );
+    let first = client.lots(3).await.expect("drawn from the genesis");
+    let steps = sdk::verify_lots(&trusted, genesis, &first);
+    assert!(steps.iter().all(|s| s.good), "{steps:?}");
+
+    let doubt = |change: &dyn Fn(&mut api::LotsView)| {
+        let mut other = view.clone();
+        change(&mut other);
+        let steps = sdk::verify_lots(&trusted, genesis, &other);
+        let last = steps.last().expect("a step").clone();
+        assert!(!last.good, "{last:?}");
+        last.what
+    };
+    let changed = doubt(&|v| v.candidates[0].ticket = Digest::of(b"better"));
+    assert!(changed.contains("ticket"), "{changed}");
+    let changed = doubt(&|v| v.candidates[0].key = key(9).public());
+    assert!(changed.contains("key"), "{changed}");
+    doubt(&|v| v.beacon = Some(Digest::of(b"luck")));
+    doubt(&|v| v.told.clone_from(&first.told));
+    doubt(&|v| v.fallen.clone_from(&first.fallen));
+    doubt(&|v| v.frozen = None);
+    doubt(&|v| {
+        let lineup = v.lineup.as_mut().expect("fallen");
+        lineup.committee.truncate(1);
+    });
+    for one in running {
+        one.stop().await;
+    }
 }

@@ -37,7 +37,7 @@ impl State {
         let blocks = self.params().epoch_blocks.max(1);
         let next = self.height() + 1;
         let drawing = self.drawings.get(&(next / blocks + super::apply::AHEAD));
-        next % blocks != 0
+        !next.is_multiple_of(blocks)
             && next % blocks < blocks / 2
             && drawing.is_some_and(|d| d.beacon.is_none() && d.lineup.is_none())
     }
