@@ -3,7 +3,7 @@
 
 use api::{AllocationView, DeploymentView};
 use sdk::Client;
-use types::{AccountId, RunState};
+use types::{AccountId, AllocationId, RunState};
 
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
@@ -163,6 +163,54 @@ impl Jobs {
     }
 }
 
+/// Allocations that JOBs name, also those that are gone; of what is removed if nothing else is
+/// called so. In order of their numbers.
+pub async fn past(session: &Session, jobs: &[String]) -> Result<Vec<AllocationView>> {
+    let account = session.account()?;
+    let client = &session.client;
+    let mut all = Vec::new();
+    let mut named = Vec::new();
+    for job in jobs {
+        // One that ended is in no deployment's list any more.
+        if let (true, Ok(id)) = (job.starts_with("a-"), job.parse::<AllocationId>()) {
+            match client.allocation(id).await {
+                Ok(allocation) => all.push(allocation),
+                Err(error) => return Err(error.into()),
+            }
+        } else {
+            named.push(job.clone());
+        }
+    }
+    if all.is_empty() || !named.is_empty() {
+        let live = Jobs::read(client, account).await?;
+        let ended;
+        let selected = match live.select(&named) {
+            Err(failure) if failure.exit == failure::NOT_FOUND => {
+                let mut deployments = client.deployments(account, true).await?;
+                // Several may have had the name: the last one is meant.
+                deployments.sort_by_key(|d| std::cmp::Reverse(d.deployment));
+                let mut names = std::collections::BTreeSet::new();
+                deployments.retain(|d| names.insert(d.project.clone()));
+                ended = Jobs { deployments };
+                ended.select(&named)?
+            }
+            selected => selected?,
+        };
+        for job in selected {
+            let had = client.allocations_of(job.deployment.deployment).await?;
+            all.extend(had.into_iter().filter(|a| {
+                job.service.is_none_or(|s| a.service == s)
+                    && job
+                        .allocation
+                        .is_none_or(|one| one.allocation == a.allocation)
+            }));
+        }
+    }
+    all.sort_by_key(|a| a.allocation);
+    all.dedup_by_key(|a| a.allocation);
+    Ok(all)
+}
+
 #[cfg(test)]
 pub mod tests {
     use std::collections::BTreeMap;
@@ -227,6 +275,7 @@ pub mod tests {
                     .collect(),
                 networks: BTreeMap::new(),
                 volumes: BTreeMap::new(),
+                logs: Default::default(),
             },
             created_ms: 0,
             removed: false,

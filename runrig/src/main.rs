@@ -4,6 +4,7 @@
 //! `sdk` and nothing else; what changes state is a signed transaction. Data goes to stdout,
 //! words to stderr; [`failure`] says what the exit codes mean.
 
+mod access_log;
 mod bench;
 mod build;
 mod chain;
@@ -18,13 +19,14 @@ mod doctor;
 mod drain;
 mod drawn;
 mod endpoint;
+mod events;
 mod exec;
 mod failure;
-mod follow;
 mod forward;
 mod host_join;
 mod image;
 mod job;
+mod logs;
 mod manual;
 mod money;
 mod network;
@@ -37,6 +39,7 @@ mod releases;
 mod roles;
 mod rollout;
 mod run;
+mod stats;
 mod units;
 mod up;
 mod words;
@@ -146,7 +149,7 @@ enum Command {
     /// List what runs
     Ps(ps::Ps),
     /// Show what containers print
-    Logs(follow::Logs),
+    Logs(logs::Logs),
     /// Run a command in a container
     Exec(exec::Exec),
     /// Copy files into or out of a container
@@ -154,11 +157,11 @@ enum Command {
     /// Lead a local port to a port of a replica
     PortForward(forward::Forward),
     /// Show live use of resources
-    Stats(follow::StatsArgs),
+    Stats(stats::StatsArgs),
     /// Everything that is known of a job, as JSON
     Inspect(ps::Inspect),
     /// Show what happens
-    Events(follow::Events),
+    Events(events::Events),
     /// Start containers anew
     Restart(control::Target),
     /// Stop containers; place and data are kept
@@ -383,7 +386,7 @@ fn run(cli: Cli) -> Result<u8> {
         })),
         Command::Man(args) => done(manual::man(args, json)),
         Command::Ps(args) => done(ask(globals, async |s| ps::ps(s, args, json).await)),
-        Command::Logs(args) => done(ask(globals, async |s| follow::logs(s, args, json).await)),
+        Command::Logs(args) => done(ask(globals, async |s| logs::logs(s, args, json).await)),
         Command::Exec(args) => {
             // Ctrl-C belongs to the command that runs there.
             let overrides = overrides(globals);
@@ -394,9 +397,9 @@ fn run(cli: Cli) -> Result<u8> {
         Command::PortForward(args) => done(ask(globals, async |s| {
             forward::forward(s, args, json).await
         })),
-        Command::Stats(args) => done(ask(globals, async |s| follow::stats(s, args, json).await)),
+        Command::Stats(args) => done(ask(globals, async |s| stats::stats(s, args, json).await)),
         Command::Inspect(args) => done(ask(globals, async |s| ps::inspect(s, args).await)),
-        Command::Events(args) => done(ask(globals, async |s| follow::events(s, args, json).await)),
+        Command::Events(args) => done(ask(globals, async |s| events::events(s, args, json).await)),
         Command::Restart(args) => act(globals, control::Act::Restart, args),
         Command::Stop(args) => act(globals, control::Act::Stop, args),
         Command::Start(args) => act(globals, control::Act::Start, args),

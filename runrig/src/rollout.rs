@@ -14,7 +14,7 @@ use types::{DeploymentId, Health, RunState};
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
 use crate::progress::Progress;
-use crate::{follow, output, ps, units};
+use crate::{logs, output, ps, units};
 
 const POLL: Duration = Duration::from_millis(200);
 /// A replica that was started again so often is failing, whatever its restart policy hopes.
@@ -244,7 +244,7 @@ async fn watch(
 }
 
 async fn last_words(session: &Session, a: &AllocationView) -> Vec<String> {
-    let lines = follow::last_lines(session, a.allocation, LAST_LINES).await;
+    let lines = logs::last_lines(session, a.allocation, LAST_LINES).await;
     lines
         .iter()
         .map(|line| format!("{}.{} | {line}", a.service, a.replica))

@@ -4,7 +4,7 @@
 //! else (`ps`, `logs`, `exec`, `bill`, `rm`) knows it too.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -16,7 +16,7 @@ use crate::context::Session;
 use crate::failure::{self, Failure, Result};
 use crate::rollout::{Goal, follow_until};
 use crate::up::{Terms, agree, pin, report};
-use crate::{compose_file, control, follow, output, units};
+use crate::{compose_file, control, logs, output, units};
 
 /// How often it is looked whether it has ended.
 const POLL: Duration = Duration::from_millis(300);
@@ -213,9 +213,9 @@ async fn attached(
     json: bool,
 ) -> Result<u8> {
     let first = placed(session, id, timeout).await?;
-    let shown = AtomicUsize::new(0);
+    let next = AtomicU64::new(0);
     let printing = async {
-        if let Err(failure) = follow::print(session, first, json, &shown).await {
+        if let Err(failure) = logs::print(session, first, json, &next).await {
             output::say(format!("its output is not followed: {failure}"));
         }
         std::future::pending().await
@@ -225,7 +225,7 @@ async fn attached(
         never = printing => never,
     };
     // What it said last may still be on its way.
-    follow::print_rest(session, first, json, shown.into_inner()).await;
+    logs::print_rest(session, first, json, next.into_inner()).await;
     Ok(code)
 }
 

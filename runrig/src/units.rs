@@ -135,6 +135,16 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// `2026-11-21T06:26:36.123Z`.
+/// The time that an option names, if it is given.
+pub fn moment(option: &str, text: Option<&str>) -> crate::failure::Result<Option<u64>> {
+    text.map(|t| since_ms(t, now_ms()))
+        .transpose()
+        .map_err(|why| {
+            let next = "Write for example 10m, or 2026-01-31T12:00:00Z.";
+            crate::failure::Failure::usage(option, why, next)
+        })
+}
+
 pub fn time(ms: u64) -> String {
     let days = (ms / 86_400_000) as i64 + 719_468;
     let era = days.div_euclid(146_097);

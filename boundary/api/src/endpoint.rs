@@ -8,8 +8,8 @@ use utoipa::openapi::{Ref, RefOr};
 use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus,
     DeploymentView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine, LotsView,
-    NetworkFile, Quote, QuoteRequest, ReleaseView, Routes, Stats, Submit, SubmitMany, Submitted,
-    SubmittedOne, Supply, TransactionView, UsageProof, WhyView,
+    NetworkFile, Quote, QuoteRequest, ReleaseView, Routes, Stats, StatsSample, Submit, SubmitMany,
+    Submitted, SubmittedOne, Supply, TransactionView, UsageProof, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -367,13 +367,20 @@ fn of_hosts() -> Vec<Endpoint> {
     vec![
         get(
             "/v1/allocations/{id}/logs",
-            "What a replica printed, over all its containers.",
+            "What a replica printed, over all its containers, also when it is gone.",
             lines(named::<LogLine>),
         )
         .query(&[
             ("follow", "Go on with what is to come."),
             ("tail", "Only so many of the last lines."),
+            ("from", "Only lines of this sequence and later: the cursor."),
             ("since_ms", "Only from then on."),
+            ("until_ms", "Only before then."),
+            (
+                "grep",
+                "Only lines in which this regular expression is found.",
+            ),
+            ("stream", "Only stdout, stderr or runrig."),
         ])
         .signed(),
         get(
@@ -382,6 +389,16 @@ fn of_hosts() -> Vec<Endpoint> {
             lines(named::<Stats>),
         )
         .query(&[("stream", "A sample each second, until the reader ends it.")])
+        .signed(),
+        get(
+            "/v1/allocations/{id}/history",
+            "What a replica used, of the last week at most, in steps that fit.",
+            lines(named::<StatsSample>),
+        )
+        .query(&[
+            ("since_ms", "Only from then on."),
+            ("until_ms", "Only before then."),
+        ])
         .signed(),
         get(
             "/v1/allocations/{id}/inspect",

@@ -303,6 +303,10 @@ pub struct PlannedAllocation {
     pub spec: ServiceSpec,
     /// Networks of the project: name → internal.
     pub networks: BTreeMap<String, bool>,
+    /// What becomes of its logs, as the latest release of its project has it.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub logs: types::LogPolicy,
     #[schema(value_type = String)]
     pub desired: Desired,
     pub generation: u32,
@@ -666,9 +670,37 @@ pub struct LogLine {
     pub allocation: AllocationId,
     pub service: String,
     pub replica: u32,
+    pub release: u32,
+    /// Number of the line among those of its allocation, from 0, without a gap.
+    pub sequence: u64,
     pub at_ms: u64,
+    /// `stdout`, `stderr`; `runrig` for what the host has to say about the log.
     pub stream: String,
     pub text: String,
+}
+
+/// What a replica used from `at_ms` on, for `step_ms`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatsSample {
+    #[schema(value_type = String)]
+    pub allocation: AllocationId,
+    pub service: String,
+    pub replica: u32,
+    pub at_ms: u64,
+    pub step_ms: u64,
+    /// Mean, of one core, in thousandths.
+    pub cpu_millis: u64,
+    pub cpu_millis_max: u64,
+    /// Mean.
+    pub memory_bytes: u64,
+    pub memory_bytes_max: u64,
+    /// At the end.
+    pub disk_bytes: u64,
+    /// Within the step.
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    /// At the end.
+    pub pids: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

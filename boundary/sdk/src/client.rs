@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, EventProof,
-    EventView, HostPlan, HostView, LogLine, LotsView, NetworkFile, Problem, Quote, QuoteRequest,
+    EventView, HostPlan, HostView, LotsView, NetworkFile, Problem, Quote, QuoteRequest,
     ReleaseView, RequestAuth, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
     TransactionStatus, TransactionView, UsageProof, WhyView,
 };
@@ -35,8 +35,8 @@ const STALE_MAX: u32 = 5;
 const EXPIRES_AFTER: u64 = 300;
 const LINE_MAX: usize = 1 << 20;
 /// A cut stream is opened again after so long, so often in a row.
-const AGAIN: Duration = Duration::from_millis(500);
-const FAILURES_MAX: u32 = 60;
+pub(crate) const AGAIN: Duration = Duration::from_millis(500);
+pub(crate) const FAILURES_MAX: u32 = 60;
 /// A server that sends events says every 15 s that it is still there.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A peer that is gone without a word is found out so.
@@ -50,26 +50,6 @@ pub struct Client {
     urls: Arc<Vec<String>>,
     /// The one that answered last.
     at: Arc<AtomicUsize>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LogQuery {
-    pub follow: bool,
-    pub tail: Option<usize>,
-    pub since_ms: Option<u64>,
-}
-
-impl LogQuery {
-    fn path(&self, id: AllocationId) -> String {
-        let mut path = format!("/v1/allocations/{id}/logs?follow={}", self.follow);
-        if let Some(tail) = self.tail {
-            path.push_str(&format!("&tail={tail}"));
-        }
-        if let Some(since) = self.since_ms {
-            path.push_str(&format!("&since_ms={since}"));
-        }
-        path
-    }
 }
 
 impl Client {
@@ -107,7 +87,7 @@ impl Client {
         &self.urls[self.at.load(Ordering::Relaxed) % self.urls.len()]
     }
 
-    async fn send(
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -406,6 +386,12 @@ impl Client {
             .await
     }
 
+    /// All that a deployment ever had, in order of their numbers.
+    pub async fn allocations_of(&self, id: DeploymentId) -> Result<Vec<AllocationView>, SdkError> {
+        self.get(&format!("/v1/allocations?deployment={id}&all=true"))
+            .await
+    }
+
     pub async fn allocation(&self, id: AllocationId) -> Result<AllocationView, SdkError> {
         self.get(&format!("/v1/allocations/{id}")).await
     }
@@ -531,43 +517,6 @@ impl Client {
         })
     }
 
-    /// Log lines of one allocation, from its host.
-    pub async fn logs(
-        &self,
-        key: &SecretKey,
-        id: AllocationId,
-        query: LogQuery,
-    ) -> Result<impl Stream<Item = Result<LogLine, SdkError>> + Send + use<>, SdkError> {
-        let response = self
-            .send(Method::GET, &query.path(id), None, Some(key), None)
-            .await?;
-        Ok(ndjson(self.url().to_string(), response))
-    }
-
-    /// Lines after `cursor` (time of the last line seen, and how many of that millisecond
-    /// were seen) and on; resumed after a cut with no gap and no repeat. Ends with an error
-    /// when the allocation is gone or its host stays silent for long.
-    pub fn follow_logs(
-        &self,
-        key: &SecretKey,
-        id: AllocationId,
-        cursor: Option<(u64, usize)>,
-    ) -> impl Stream<Item = Result<LogLine, SdkError>> + Send + use<> {
-        let state = Tailing {
-            client: self.clone(),
-            key: key.clone(),
-            id,
-            cursor,
-            skip: 0,
-            open: None,
-            failures: 0,
-        };
-        futures::stream::unfold(state, |mut tailing| async move {
-            let item = tailing.next().await?;
-            Some((item, tailing))
-        })
-    }
-
     pub async fn stats(
         &self,
         key: &SecretKey,
@@ -598,65 +547,6 @@ fn is_final(view: &TransactionView) -> bool {
         view.status,
         TransactionStatus::Applied | TransactionStatus::Rejected
     )
-}
-
-/// A log that is being followed.
-struct Tailing {
-    client: Client,
-    key: SecretKey,
-    id: AllocationId,
-    cursor: Option<(u64, usize)>,
-    /// Lines of the cursor's millisecond that the open stream repeats.
-    skip: usize,
-    open: Option<BoxStream<'static, Result<LogLine, SdkError>>>,
-    failures: u32,
-}
-
-impl Tailing {
-    async fn next(&mut self) -> Option<Result<LogLine, SdkError>> {
-        loop {
-            if let Some(stream) = &mut self.open {
-                if let Some(Ok(line)) = stream.next().await {
-                    self.failures = 0;
-                    let at = self.cursor.map(|(at, _)| at);
-                    if self.skip > 0 && at == Some(line.at_ms) {
-                        self.skip -= 1;
-                        continue;
-                    }
-                    self.skip = 0;
-                    self.cursor = match self.cursor {
-                        Some((at, seen)) if at == line.at_ms => Some((at, seen + 1)),
-                        _ => Some((line.at_ms, 1)),
-                    };
-                    return Some(Ok(line));
-                }
-                self.open = None;
-            } else {
-                let query = LogQuery {
-                    follow: true,
-                    tail: None,
-                    since_ms: self.cursor.map(|(at, _)| at),
-                };
-                match self.client.logs(&self.key, self.id, query).await {
-                    Ok(stream) => {
-                        self.skip = self.cursor.map_or(0, |(_, seen)| seen);
-                        self.open = Some(stream.boxed());
-                        continue;
-                    }
-                    Err(error) if !error.is_transient() || self.failures >= FAILURES_MAX => {
-                        // Over: the next call ends the stream.
-                        if self.failures == u32::MAX {
-                            return None;
-                        }
-                        self.failures = u32::MAX;
-                        return Some(Err(error));
-                    }
-                    Err(_) => self.failures += 1,
-                }
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
-    }
 }
 
 /// The innermost cause says most.
@@ -717,7 +607,7 @@ fn lines(
     )
 }
 
-fn ndjson<T: DeserializeOwned + Send>(
+pub(crate) fn ndjson<T: DeserializeOwned + Send>(
     url: String,
     response: reqwest::Response,
 ) -> impl Stream<Item = Result<T, SdkError>> + Send {

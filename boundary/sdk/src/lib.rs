@@ -5,12 +5,14 @@
 mod client;
 mod error;
 mod exec;
+mod logs;
 mod tunnel;
 mod verify;
 
-pub use client::{Client, LogQuery};
+pub use client::Client;
 pub use error::SdkError;
 pub use exec::ExecStream;
+pub use logs::LogQuery;
 pub use verify::{Step, verify_lots, verify_receipt};
 
 #[cfg(test)]

@@ -295,41 +295,41 @@ async fn events_have_no_gap_and_no_repeat() {
     assert_eq!(past, [0, 1, 2, 6, 7, 8]);
 }
 
-/// Lines of which several share a millisecond; each answer is cut after three.
+/// Seven lines; each answer is cut off after three, the last one ends as it should.
 async fn logs(Query(query): Query<BTreeMap<String, String>>) -> Response {
-    let since: u64 = query
-        .get("since_ms")
+    let from: u64 = query
+        .get("from")
         .map_or(0, |s| s.parse().expect("a number"));
-    let times = [1, 1, 1, 1, 2, 3, 3];
-    let all = times.iter().enumerate().filter(|(_, at)| **at >= since);
-    let seen = all.clone().count();
-    // A millisecond longer than an answer would never be passed: it is sent whole.
-    let most = if since == 1 { seen.min(5) } else { 3 };
-    let lines: String = all
-        .take(most)
-        .map(|(number, at)| {
-            let line = LogLine {
-                allocation: AllocationId(1),
-                service: "web".into(),
-                replica: 1,
-                at_ms: *at,
-                stream: "stdout".into(),
-                text: number.to_string(),
-            };
-            serde_json::to_string(&line).expect("json") + "\n"
-        })
-        .collect();
-    lines.into_response()
+    assert_eq!(query["grep"], "a+b &c");
+    let lines = (from..7).take(3).map(|sequence| {
+        let line = LogLine {
+            allocation: AllocationId(1),
+            service: "web".into(),
+            replica: 1,
+            release: 1,
+            sequence,
+            at_ms: 1,
+            stream: "stdout".into(),
+            text: sequence.to_string(),
+        };
+        Ok(serde_json::to_string(&line).expect("json") + "\n")
+    });
+    let cut = (from + 3 < 7).then(|| Err(std::io::Error::other("cut")));
+    let lines: Vec<std::io::Result<String>> = lines.chain(cut).collect();
+    axum::body::Body::from_stream(futures::stream::iter(lines)).into_response()
 }
 
 #[tokio::test]
-async fn logs_resume_within_a_millisecond() {
+async fn logs_resume_after_the_last_line_and_end() {
     let url = serve(Router::new().route("/v1/allocations/{id}/logs", get(logs))).await;
     let client = Client::new([url]).expect("a client");
+    let query = crate::LogQuery {
+        grep: Some("a+b &c".into()),
+        ..Default::default()
+    };
     let lines: Vec<String> = client
-        .follow_logs(&key(), AllocationId(1), None)
+        .follow_logs(&key(), AllocationId(1), query)
         .map(|l| l.expect("a line").text)
-        .take(7)
         .collect()
         .await;
     assert_eq!(lines, ["0", "1", "2", "3", "4", "5", "6"]);
@@ -341,7 +341,7 @@ async fn following_the_log_of_what_is_gone_ends() {
     let url = serve(Router::new().route("/v1/allocations/{id}/logs", get(gone))).await;
     let client = Client::new([url]).expect("a client");
     let all: Vec<_> = client
-        .follow_logs(&key(), AllocationId(1), None)
+        .follow_logs(&key(), AllocationId(1), crate::LogQuery::default())
         .collect()
         .await;
     assert!(matches!(&all[..], [Err(error)] if error.kind() == "not_found"));

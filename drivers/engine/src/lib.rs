@@ -239,4 +239,7 @@ pub struct LogLine {
     pub stream: String,
     /// Without the line end; bytes that are not UTF-8 are replaced.
     pub text: String,
+    /// Lines of this container before it; none of a container that an older shim looks after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
 }

@@ -71,6 +71,8 @@ pub struct Log {
     path: PathBuf,
     file: Option<std::fs::File>,
     bytes: u64,
+    /// Lines so far.
+    count: u64,
 }
 
 impl Log {
@@ -88,6 +90,7 @@ impl Log {
             path: path.into(),
             file,
             bytes,
+            count: 0,
         }
     }
 
@@ -98,7 +101,10 @@ impl Log {
             at_ms: now_ms(),
             stream: stream.into(),
             text,
+            number: Some(self.count),
         };
+        // Also of a line that the disk does not take: whoever reads sees that one is missing.
+        self.count += 1;
         let Ok(mut bytes) = serde_json::to_vec(&line) else {
             return;
         };
@@ -107,7 +113,9 @@ impl Log {
             let mut old = self.path.clone().into_os_string();
             old.push(".1");
             let _ = std::fs::rename(&self.path, old);
+            let count = self.count;
             *self = Self::open(&self.path);
+            self.count = count;
         }
         if let Some(file) = &mut self.file
             && file.write_all(&bytes).is_ok()

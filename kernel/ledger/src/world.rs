@@ -252,6 +252,7 @@ pub fn project(name: &str, services: &[(&str, ServiceSpec)]) -> DeploymentSpec {
             .collect(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        logs: Default::default(),
     }
 }
 

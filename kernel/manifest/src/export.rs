@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use types::{
-    DependencyCondition, DeploymentSpec, HealthCheck, HostFeature, ImageRef, MountSource,
-    NamesSpec, PlacementSpec, ProcessSpec, Protocol, RestartPolicy, ServiceSpec, UpdateFailure,
-    UpdateOrder, UpdatePolicy,
+    DependencyCondition, DeploymentSpec, ExportKind, HealthCheck, HostFeature, ImageRef, LogExport,
+    LogPolicy, MountSource, NamesSpec, PlacementSpec, ProcessSpec, Protocol, RestartPolicy,
+    ServiceSpec, UpdateFailure, UpdateOrder, UpdatePolicy,
 };
 
 /// The compose file of a deployment. Reading it again, with its images pinned to the digests
@@ -38,7 +38,44 @@ pub fn to_compose(spec: &DeploymentSpec) -> String {
             }
         }
     }
+    write_logs(&mut out, &spec.logs);
     out.0
+}
+
+fn write_logs(out: &mut Text, logs: &LogPolicy) {
+    if *logs == LogPolicy::default() {
+        return;
+    }
+    out.open(0, "x-runrig");
+    out.open(1, "logs");
+    if let Some(bytes) = logs.bytes_max {
+        out.line(2, "size", &format!("{bytes}b"));
+    }
+    if let Some(ms) = logs.age_ms_max {
+        out.line(2, "keep", &format!("{ms}ms"));
+    }
+    if !logs.readers.is_empty() {
+        let keys = logs.readers.iter().map(|k| quoted(&k.to_string()));
+        out.list(2, "readers", keys);
+    }
+    if !logs.exports.is_empty() {
+        let one = |export: &LogExport| {
+            let kind = match export.kind {
+                ExportKind::Loki => "loki",
+                ExportKind::Otlp => "otlp",
+            };
+            let secret = export
+                .secret
+                .as_ref()
+                .map(|s| format!(", secret: {}", quoted(s)));
+            format!(
+                "{{ {kind}: {}{} }}",
+                quoted(&export.url),
+                secret.unwrap_or_default()
+            )
+        };
+        out.list(2, "export", logs.exports.iter().map(one));
+    }
 }
 
 #[derive(Default)]

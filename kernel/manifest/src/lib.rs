@@ -19,6 +19,7 @@ mod files;
 mod fixed;
 mod health;
 mod load;
+mod logs;
 mod merge;
 mod mount;
 mod peers;

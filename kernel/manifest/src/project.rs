@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
-    DeploymentSpec, ImageMount, ImageRef, MountSource, MountSpec, NetworkSpec, ServiceSpec,
-    VolumeSpec,
+    DeploymentSpec, ImageMount, ImageRef, LogPolicy, MountSource, MountSpec, NetworkSpec,
+    ServiceSpec, VolumeSpec,
 };
 
 use crate::build::BuildDraft;
@@ -19,6 +19,7 @@ pub struct Project {
     pub services: BTreeMap<String, ServiceDraft>,
     pub networks: BTreeMap<String, NetworkSpec>,
     pub volumes: BTreeMap<String, VolumeSpec>,
+    pub logs: LogPolicy,
     /// What the user should know before going on.
     pub warnings: Vec<Problem>,
     pub(crate) file: String,
@@ -159,6 +160,7 @@ impl Project {
             services,
             networks: self.networks,
             volumes: self.volumes,
+            logs: self.logs,
         })
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use types::LogPolicy;
+
 use crate::field::Field;
 use crate::problem::{Problems, shown};
 use crate::project::{Content, FileMount, FileSource, Project};
@@ -9,7 +11,7 @@ use crate::reader::Reader;
 use crate::sections::{networks, volumes};
 use crate::service::Read;
 use crate::yaml::Mark;
-use crate::{Inputs, check, load, refused};
+use crate::{Inputs, check, load, logs, refused};
 
 const SERVICES_MAX: usize = 100;
 const NAME_MAX: usize = 40;
@@ -52,6 +54,7 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
         services: BTreeMap::new(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        logs: LogPolicy::default(),
         warnings: Vec::new(),
         file: inputs.files.first().map_or("", |f| f.name).to_string(),
     };
@@ -68,6 +71,7 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
             "networks" => networks(reader, &field, &mut project.networks),
             "volumes" => volumes(reader, &field, &mut project.volumes),
             "configs" => configs = reader.configs(&field, inputs),
+            "x-runrig" => logs::extension(reader, &field, &mut project.logs),
             _ if key.starts_with("x-") => {}
             _ => match refused::top_key(key) {
                 Some((why, next)) => {

@@ -9,7 +9,7 @@ use std::fmt;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::{AutoscaleSpec, BuildSpec, Digest, NamesSpec, ProcessSpec, Resources};
+use crate::{AutoscaleSpec, BuildSpec, Digest, LogPolicy, NamesSpec, ProcessSpec, Resources};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct DeploymentSpec {
@@ -19,6 +19,8 @@ pub struct DeploymentSpec {
     pub networks: BTreeMap<String, NetworkSpec>,
     /// Named volumes. Host-local: a replica keeps its volume while it stays on its host.
     pub volumes: BTreeMap<String, VolumeSpec>,
+    #[serde(default)]
+    pub logs: LogPolicy,
 }
 
 #[derive(

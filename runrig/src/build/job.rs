@@ -172,7 +172,11 @@ async fn followed(
     };
     let ended = {
         let key = session.key()?;
-        let mut lines = pin!(session.client.follow_logs(&key, first, None));
+        let mut lines = pin!(
+            session
+                .client
+                .follow_logs(&key, first, sdk::LogQuery::default())
+        );
         let mut ended = pin!(tokio::time::timeout(most, ended(session, first)));
         let mut open = true;
         loop {
@@ -194,7 +198,7 @@ async fn followed(
         )
     })??;
     // What it said last may still be on its way.
-    let past = crate::follow::past(session, first).await;
+    let past = crate::logs::all(session, first).await;
     for line in past.iter().skip(teller.shown) {
         teller.tell(line);
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `<service>.<label>.<domain>` | a ready replica |
 //! | `/v2/…` | the registry |
-//! | `/v1/allocations/{id}/{logs, stats, inspect, exec, usage, tunnel}` | the agent of its host |
+//! | `/v1/allocations/{id}/{logs, stats, history, inspect, exec, usage, tunnel}` | the agent of its host |
 //! | `/`, `/healthz`, `/metrics`, `/v1/gateway`, `/v1/deployments/{id}/access` | this gateway |
 //! | other `/v1/…`, `/openapi.json` | a validator that answers |
 //!
@@ -364,7 +364,7 @@ fn of_an_agent(path: &str) -> Option<&str> {
     let verb = rest.split('/').next()?;
     matches!(
         verb,
-        "logs" | "stats" | "inspect" | "exec" | "usage" | "tunnel"
+        "logs" | "stats" | "history" | "inspect" | "exec" | "usage" | "tunnel"
     )
     .then_some(id)
 }

@@ -21,12 +21,12 @@ use crate::machine::{machine_digest, machine_resources, now_ms};
 use crate::neighbours::Neighbours;
 use crate::shared::Shared;
 use crate::worker::Worker;
-use crate::{fence, http, neighbours, reporter, room};
+use crate::{fence, http, logs, neighbours, reporter, room};
 
 /// Runs until `shutdown`. Errors say what the machine lacks, before anything is offered.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
     for folder in [
-        "state", "usage", "upper", "volumes", "images", "engine", "net",
+        "state", "usage", "upper", "volumes", "images", "engine", "net", "logs",
     ] {
         let path = config.data.join(folder);
         std::fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
@@ -57,6 +57,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         Some(address) => address.clone(),
         None => format!("http://{bound}"),
     };
+    let logs = {
+        let folder = config.data.join("logs");
+        let opened = tokio::task::spawn_blocking(move || logs::Store::open(&folder)).await?;
+        opened.context("open the logs that are kept here")?
+    };
     let (plan_sender, plans) = watch::channel(None);
     let shared = Arc::new(Shared {
         config,
@@ -65,6 +70,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         net: net.clone(),
         images,
         builds,
+        logs,
         plans,
         books: Mutex::new(BTreeMap::new()),
         statuses: Mutex::new(BTreeMap::new()),
@@ -89,6 +95,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     background.spawn(reporter::usage(shared.clone()).map(drop));
     background.spawn(reporter::heartbeat(shared.clone()).map(drop));
     background.spawn(room::keep(shared.clone()));
+    background.spawn(logs::intake(shared.clone()).map(drop));
+    background.spawn(logs::room(shared.clone()).map(drop));
     if let Some(neighbours) = neighbours.clone() {
         let shared = shared.clone();
         background.spawn(async move { neighbours.follow(shared).await });

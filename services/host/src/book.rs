@@ -125,6 +125,11 @@ impl Book {
         self.page.accumulator.idle(ended_ms, disk);
     }
 
+    /// A container is counted now.
+    pub fn runs(&self) -> bool {
+        self.source.is_some()
+    }
+
     pub fn directories(&self) -> &[PathBuf] {
         &self.directories
     }

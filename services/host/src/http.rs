@@ -15,7 +15,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
-use types::{AllocationId, RunState};
+use types::{AccountId, AllocationId, RunState};
 
 use crate::durable::container_id;
 use crate::machine::now_ms;
@@ -50,6 +50,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Agent>>)> {
         ("/v1/status", get(status)),
         ("/v1/allocations/{id}/logs", get(log_lines)),
         ("/v1/allocations/{id}/stats", get(stats)),
+        ("/v1/allocations/{id}/history", get(history)),
         ("/v1/allocations/{id}/inspect", get(inspect)),
         ("/v1/allocations/{id}/exec", get(exec_socket)),
         ("/v1/allocations/{id}/usage/{sequence}", get(usage)),
@@ -91,6 +92,38 @@ impl Agent {
             })
     }
 
+    /// The account that asks.
+    fn asks(
+        what: &str,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<AccountId, Refused> {
+        let header = headers
+            .get(RequestAuth::HEADER)
+            .and_then(|v| v.to_str().ok());
+        let path = uri.path_and_query().map_or(uri.path(), |p| p.as_str());
+        RequestAuth::check(header, method.as_str(), path, now_ms()).map_err(|e| {
+            refused(
+                StatusCode::UNAUTHORIZED,
+                "login",
+                what.into(),
+                &e.to_string(),
+                "Choose the owner's context with `runrig context use`.",
+            )
+        })
+    }
+
+    fn forbidden(what: String) -> Refused {
+        refused(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            what,
+            "it belongs to another account",
+            "Choose the owner's context with `runrig context use`.",
+        )
+    }
+
     /// The owner alone looks inside.
     fn owned(
         &self,
@@ -100,29 +133,44 @@ impl Agent {
         headers: &HeaderMap,
     ) -> Result<api::PlannedAllocation, Refused> {
         let planned = self.planned(id)?;
-        let header = headers
-            .get(RequestAuth::HEADER)
-            .and_then(|v| v.to_str().ok());
-        let path = uri.path_and_query().map_or(uri.path(), |p| p.as_str());
-        let account = RequestAuth::check(header, method.as_str(), path, now_ms()).map_err(|e| {
-            refused(
-                StatusCode::UNAUTHORIZED,
-                "login",
-                format!("allocation {}", planned.allocation),
-                &e.to_string(),
-                "Choose the owner's context with `runrig context use`.",
-            )
-        })?;
-        if account != planned.owner {
-            return Err(refused(
-                StatusCode::FORBIDDEN,
-                "forbidden",
-                format!("allocation {}", planned.allocation),
-                "it belongs to another account",
-                "Choose the owner's context with `runrig context use`.",
-            ));
+        let what = format!("allocation {}", planned.allocation);
+        match Self::asks(&what, method, uri, headers)? == planned.owner {
+            true => Ok(planned),
+            false => Err(Self::forbidden(what)),
         }
-        Ok(planned)
+    }
+
+    /// What an allocation printed and used, also of one that is gone: for its owner and whom he
+    /// names.
+    fn kept(
+        &self,
+        id: &str,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Arc<logs::Stream>, Refused> {
+        let known = id.parse().ok().and_then(|id| self.shared.logs.find(id));
+        let stream = match known {
+            Some(stream) => stream,
+            None => {
+                let planned = self.planned(id)?;
+                self.shared.logs.of(&planned).map_err(|error| {
+                    refused(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "unavailable",
+                        format!("the log of {}", planned.allocation),
+                        &error.to_string(),
+                        "Tell the host's owner.",
+                    )
+                })?
+            }
+        };
+        let meta = stream.meta();
+        let what = format!("allocation {}", meta.allocation);
+        match meta.may_read(Self::asks(&what, method, uri, headers)?) {
+            true => Ok(stream),
+            false => Err(Self::forbidden(what)),
+        }
     }
 
     fn current(&self, id: AllocationId) -> crate::shared::Current {
@@ -216,13 +264,39 @@ async fn log_lines(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let planned = agent.owned(&id, &method, &uri, &headers)?;
+    let stream = agent.kept(&id, &method, &uri, &headers)?;
     let permit = agent.stream()?;
-    let lines = logs::stream(agent.shared.clone(), planned, query);
+    let filter = query.filter().map_err(|why| {
+        refused(
+            StatusCode::BAD_REQUEST,
+            "invalid",
+            "the filter of a log".into(),
+            &why.to_string(),
+            "Correct the pattern: a regular expression of the crate regex, without look-around.",
+        )
+    })?;
+    // What was printed a moment ago is part of the answer.
+    let (shared, taken) = (agent.shared.clone(), stream.clone());
+    let _ = tokio::task::spawn_blocking(move || logs::catch_up(&shared, &taken)).await;
+    let lines = logs::stream(stream, &query, filter);
     let lines = futures::StreamExt::inspect(lines, move |_| {
         let _held = &permit;
     });
     Ok(ndjson(Body::from_stream(lines)))
+}
+
+async fn history(
+    State(agent): State<Arc<Agent>>,
+    Path(id): Path<String>,
+    Query(query): Query<logs::HistoryQuery>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let stream = agent.kept(&id, &method, &uri, &headers)?;
+    let _permit = agent.stream()?;
+    let read = tokio::task::spawn_blocking(move || logs::history(&stream, query)).await;
+    Ok(ndjson(Body::from(read.unwrap_or_default())))
 }
 
 fn ndjson(body: Body) -> Response {

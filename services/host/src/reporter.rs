@@ -48,7 +48,15 @@ fn sample(shared: &Shared, walk: bool) {
     for book in shared.open_books() {
         let directories = book.lock().expect("not poisoned").directories().to_vec();
         let disk = walk.then(|| meter::disk_bytes(&directories));
-        book.lock().expect("not poisoned").sample(now_ms(), disk);
+        let (allocation, reading, cpu_millis) = {
+            let mut book = book.lock().expect("not poisoned");
+            book.sample(now_ms(), disk);
+            let reading = book.runs().then_some(book.last_reading).flatten();
+            (book.allocation, reading, book.cpu_millis_now)
+        };
+        if let (Some(reading), Some(stream)) = (reading, shared.logs.find(allocation)) {
+            stream.count(&reading, cpu_millis);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub struct Shared {
     pub images: Arc<images::Store>,
     /// If this host offers building.
     pub builds: Option<Builds>,
+    pub logs: crate::logs::Store,
     pub plans: watch::Receiver<Option<Arc<api::HostPlan>>>,
     pub books: Mutex<BTreeMap<AllocationId, Arc<Mutex<Book>>>>,
     /// What is to be reported, newest word per allocation.
@@ -56,6 +57,12 @@ impl Shared {
             .iter()
             .find(|a| a.allocation == allocation)
             .cloned()
+    }
+
+    /// Containers of an allocation that works here, so far.
+    pub fn instance(&self, allocation: AllocationId) -> u32 {
+        let current = self.current.lock().expect("not poisoned");
+        current.get(&allocation).map_or(0, |c| c.instance)
     }
 
     pub fn report(&self, allocation: AllocationId, instance: u32, status: &AllocationStatus) {

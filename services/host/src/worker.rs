@@ -27,10 +27,7 @@ use crate::durable::{self, Memory, Watch, container_id};
 use crate::machine::now_ms;
 use crate::policy::{self, Pauses};
 use crate::shared::Shared;
-use crate::{health, prepare, volume};
-
-/// Logs of so many former containers are kept.
-const LOGS_KEPT: u32 = 5;
+use crate::{health, logs, prepare, volume};
 
 pub struct Worker {
     shared: Arc<Shared>,
@@ -653,11 +650,6 @@ impl Worker {
         if let Err(error) = self.shared.net.detach(container).await {
             tracing::error!(%container, %error, "detach");
         }
-        if let Some(old) = self.memory.instance.checked_sub(LOGS_KEPT)
-            && old > 0
-        {
-            remove_logs(&self.shared, &container_id(self.memory.allocation, old));
-        }
     }
 
     /// Something else may be wanted.
@@ -823,13 +815,11 @@ fn delete(shared: &Shared, planned: &PlannedAllocation, instances: u32) -> Resul
     forget(shared, planned.allocation, instances)
 }
 
-/// Everything that lies here of an allocation with so many `instances`, but its volumes and
-/// what proves its usage.
+/// Everything that lies here of an allocation with so many `instances`, but its volumes,
+/// what it printed and what proves its usage.
 pub fn forget(shared: &Shared, allocation: AllocationId, instances: u32) -> Result<()> {
     volume::delete(&shared.upper(allocation))?;
-    for instance in 1..=instances {
-        remove_logs(shared, &container_id(allocation, instance));
-    }
+    keep_log(shared, allocation, instances);
     for path in [shared.memory_path(allocation), shared.book_path(allocation)] {
         std::fs::remove_file(path).or_else(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Ok(()),
@@ -839,15 +829,16 @@ pub fn forget(shared: &Shared, allocation: AllocationId, instances: u32) -> Resu
     Ok(())
 }
 
-fn remove_logs(shared: &Shared, container: &str) {
-    let path = shared.engine.log_path(container);
-    let mut rotated = path.clone().into_os_string();
-    rotated.push(".1");
-    for path in [path, rotated.into()] {
-        if let Err(error) = std::fs::remove_file(&path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %path.display(), %error, "old log");
-        }
+/// Takes in what its containers printed last; what is kept of it stays, by policy.
+fn keep_log(shared: &Shared, allocation: AllocationId, instances: u32) {
+    if let Some(stream) = shared.logs.find(allocation)
+        && let Err(error) = logs::take(shared, &stream, allocation, instances)
+    {
+        tracing::error!(%allocation, %error, "its last lines are lost");
+    }
+    shared.logs.end(allocation);
+    for instance in 1..=instances {
+        let container = container_id(allocation, instance);
+        logs::remove_file(&shared.engine.log_path(&container));
     }
 }

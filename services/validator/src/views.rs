@@ -200,6 +200,7 @@ fn planned(
         replica: placed.replica,
         spec: spec.clone(),
         networks,
+        logs: deployment.spec.logs.clone(),
         desired: placed.desired,
         generation: placed.generation,
         remove_volumes: deployment.removed && deployment.remove_volumes,

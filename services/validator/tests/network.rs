@@ -195,6 +195,7 @@ fn spec() -> DeploymentSpec {
         )]
         .into(),
         volumes: Default::default(),
+        logs: Default::default(),
     }
 }
 

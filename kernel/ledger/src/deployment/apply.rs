@@ -78,6 +78,7 @@ fn deploy(
                 services: BTreeMap::new(),
                 networks: BTreeMap::new(),
                 volumes: BTreeMap::new(),
+                logs: Default::default(),
             },
             release: 0,
             good: 0,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
-    BuildSpec, CAPABILITIES, DeploymentSpec, MountSource, NamesSpec, PortSpec, ProcessSpec,
-    Protocol, RestartPolicy, ServiceSpec, ULIMITS, is_sysctl, is_sysctl_value,
+    BuildSpec, CAPABILITIES, DeploymentSpec, LogPolicy, MountSource, NamesSpec, PortSpec,
+    ProcessSpec, Protocol, RestartPolicy, ServiceSpec, ULIMITS, is_sysctl, is_sysctl_value,
 };
 
 use crate::host::is_name;
@@ -132,6 +132,7 @@ pub(super) fn check(spec: &DeploymentSpec, params: &Params) -> Result<(), Reject
             format!("\"{shown}\" is no name: 1 to {NAME_MAX} letters, digits, . _ and -")
         })?;
     }
+    logs_bounds(&project, &spec.logs)?;
     for volume in spec.volumes.values() {
         project.texts(
             "volume labels",
@@ -165,6 +166,22 @@ pub(super) fn check(spec: &DeploymentSpec, params: &Params) -> Result<(), Reject
         }
     }
     acyclic(spec)
+}
+
+fn logs_bounds(project: &Check, logs: &LogPolicy) -> Result<(), Rejection> {
+    let (readers, exports) = (logs.readers.len(), logs.exports.len());
+    project.that(readers <= LogPolicy::READERS_MAX, || {
+        let most = LogPolicy::READERS_MAX;
+        format!("{readers} may read its logs; at most {most} keys are taken")
+    })?;
+    project.that(exports <= LogPolicy::EXPORTS_MAX, || {
+        let most = LogPolicy::EXPORTS_MAX;
+        format!("its logs go to {exports} receivers; at most {most} are taken")
+    })?;
+    match logs.exports.iter().find_map(|e| e.fault()) {
+        Some(why) => project.that(false, || why.into()),
+        None => Ok(()),
+    }
 }
 
 fn service_bounds(

@@ -1,0 +1,95 @@
+//! `x-runrig` at the top of the file: what becomes of the logs.
+
+use types::{ExportKind, LogExport, LogPolicy, PublicKey};
+
+use crate::field::Field;
+use crate::reader::Reader;
+use crate::value;
+
+const BYTES_MIN: u64 = 64 << 10;
+const BYTES_MAX: u64 = 1 << 40;
+const AGE_MS_MIN: u32 = 60_000;
+const AGE_MS_MAX: u32 = 45 * 86_400_000;
+
+pub(crate) fn extension(reader: &mut Reader, field: &Field<'_>, logs: &mut LogPolicy) {
+    for (key, inner) in reader.map_or_null(field) {
+        match key {
+            "logs" => policy(reader, &inner, logs),
+            _ => reader.unknown(&inner, key, "logs"),
+        }
+    }
+}
+
+fn policy(reader: &mut Reader, field: &Field<'_>, logs: &mut LogPolicy) {
+    for (key, inner) in reader.map_or_null(field) {
+        match key {
+            "size" => {
+                let bytes = reader.parsed(&inner, value::bytes, "100MiB");
+                let bounds = "size is 64 KiB to 1 TiB";
+                logs.bytes_max = reader.within(&inner, bytes, BYTES_MIN, BYTES_MAX, bounds);
+            }
+            "keep" => {
+                let age = reader.parsed(&inner, value::duration_ms, "7d");
+                let bounds = "keep is one minute to 45 days";
+                let age = reader.within(&inner, age, AGE_MS_MIN, AGE_MS_MAX, bounds);
+                logs.age_ms_max = age.map(u64::from);
+            }
+            "readers" => {
+                for item in reader.list(&inner) {
+                    let key = |text: &str| text.parse::<PublicKey>().ok();
+                    let example = "the 64 digits that `runrig wallet show` gives as the key";
+                    logs.readers.extend(reader.parsed(&item, key, example));
+                }
+                if logs.readers.len() >= LogPolicy::READERS_MAX {
+                    reader.wrong_at(
+                        &inner,
+                        "there are too many readers",
+                        "at most 15",
+                        "remove some",
+                    );
+                }
+            }
+            "export" => {
+                for item in reader.list(&inner) {
+                    logs.exports.extend(receiver(reader, &item));
+                }
+                if logs.exports.len() > LogPolicy::EXPORTS_MAX {
+                    reader.wrong_at(
+                        &inner,
+                        "there are too many receivers",
+                        "at most 4",
+                        "remove some",
+                    );
+                }
+            }
+            _ => reader.unknown(&inner, key, "keep, size, readers, export"),
+        }
+    }
+}
+
+fn receiver(reader: &mut Reader, field: &Field<'_>) -> Option<LogExport> {
+    let (mut to, mut secret) = (None, None);
+    for (key, inner) in reader.map(field) {
+        match key {
+            "loki" => to = reader.text(&inner).map(|url| (ExportKind::Loki, url)),
+            "otlp" => to = reader.text(&inner).map(|url| (ExportKind::Otlp, url)),
+            "secret" => secret = reader.text(&inner),
+            _ => reader.unknown(&inner, key, "loki, otlp, secret"),
+        }
+    }
+    let Some((kind, url)) = to else {
+        reader.wrong_at(
+            field,
+            "a receiver has no address",
+            "lines are sent to one",
+            "write { loki: https://host/loki/api/v1/push } or { otlp: https://host }",
+        );
+        return None;
+    };
+    let export = LogExport { kind, url, secret };
+    if let Some(why) = export.fault() {
+        reader.wrong_at(field, "the receiver cannot be taken", why, "correct it");
+        return None;
+    }
+    Some(export)
+}

@@ -1,0 +1,107 @@
+//! What becomes of what a project's replicas print.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::PublicKey;
+
+/// Of a whole project; a change of it replaces no replica.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+#[serde(default)]
+pub struct LogPolicy {
+    /// Kept on each host, in bytes; the host's own figure if not said, and never more than that.
+    pub bytes_max: Option<u64>,
+    /// Kept so long, in milliseconds; the host's own figure if not said.
+    pub age_ms_max: Option<u64>,
+    /// Who may read besides the owner. A copy on a second host is sealed to them, and is only
+    /// made if there are any: `runrig up` names the owner's key.
+    pub readers: Vec<PublicKey>,
+    pub exports: Vec<LogExport>,
+}
+
+impl LogPolicy {
+    pub const READERS_MAX: usize = 16;
+    pub const EXPORTS_MAX: usize = 4;
+    pub const URL_MAX: usize = 512;
+}
+
+/// A receiver to which hosts send what replicas print, and for OTLP what they use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct LogExport {
+    pub kind: ExportKind,
+    /// `http://` or `https://`, without a user or a password: it can be read by all.
+    pub url: String,
+    /// Name under which hosts are told the value of the `Authorization` header; that value is
+    /// never on the ledger.
+    pub secret: Option<String>,
+}
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ExportKind {
+    /// Grafana Loki's push API.
+    Loki,
+    /// OpenTelemetry over HTTP, in JSON: logs and metrics.
+    Otlp,
+}
+
+impl LogExport {
+    /// Why it cannot be taken, if so.
+    pub fn fault(&self) -> Option<&'static str> {
+        let rest = self
+            .url
+            .strip_prefix("http://")
+            .or_else(|| self.url.strip_prefix("https://"));
+        let Some(rest) = rest else {
+            return Some("a receiver is an http:// or https:// address");
+        };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.is_empty() || self.url.len() > LogPolicy::URL_MAX {
+            return Some("a receiver's address names a host and has at most 512 bytes");
+        }
+        if authority.contains('@') {
+            return Some("a receiver's address is public: a password does not belong into it");
+        }
+        if !self.url.bytes().all(|b| b.is_ascii_graphic()) {
+            return Some("a receiver's address is plain ASCII without spaces");
+        }
+        let named = |name: &str| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+            (1..=63).contains(&name.len()) && name.bytes().all(plain)
+        };
+        if !self.secret.as_deref().is_none_or(named) {
+            return Some("the name of a secret has 1 to 63 letters, digits, _ - and .");
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receivers_are_addresses_without_secrets() {
+        let with = |url: &str, secret: Option<&str>| LogExport {
+            kind: ExportKind::Loki,
+            url: url.into(),
+            secret: secret.map(str::to_string),
+        };
+        for (export, good) in [
+            (with("http://loki:3100/loki/api/v1/push", None), true),
+            (with("https://logs.example/otlp", Some("loki-token")), true),
+            (with("ftp://logs.example", None), false),
+            (with("https://", None), false),
+            (with("https://me:secret@logs.example/", None), false),
+            (with("https://logs.example/a b", None), false),
+            (with("https://logs.example", Some("")), false),
+            (with("https://logs.example", Some("a b")), false),
+        ] {
+            assert_eq!(export.fault().is_none(), good, "{export:?}");
+        }
+    }
+}

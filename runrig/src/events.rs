@@ -1,0 +1,255 @@
+//! `events`: what the ledger says has happened, and happens.
+
+use std::pin::pin;
+
+use api::EventView;
+use clap::Args;
+use futures::StreamExt;
+use ledger::Event;
+
+use crate::context::Session;
+use crate::failure::{self, Failure, Result};
+use crate::output;
+use crate::ps::describe;
+use crate::units;
+
+#[derive(Args, Debug)]
+#[command(
+    before_help = "Examples:\n  runrig events\n  runrig events -f --json\n  runrig events --since 1h --all"
+)]
+pub struct Events {
+    /// Go on with what is to come
+    #[arg(short, long)]
+    follow: bool,
+    /// Only from then on: 10m, 2026-01-31T12:00:00Z, or seconds since 1970
+    #[arg(long)]
+    since: Option<String>,
+    /// Everyone's, not only those of your account
+    #[arg(long)]
+    all: bool,
+}
+
+pub async fn events(session: &Session, args: &Events, json: bool) -> Result {
+    let owner = if args.all {
+        None
+    } else {
+        Some(session.account()?)
+    };
+    let since = units::moment("--since", args.since.as_deref())?;
+    let show = |event: &EventView| {
+        if json {
+            output::json_line(event);
+        } else {
+            output::data(event_words(event));
+        }
+    };
+    // Following alone starts now; the past is asked for by --since, as `docker events` has it.
+    let mut next = None;
+    if !args.follow || since.is_some() {
+        let mut past = pin!(session.client.past_events(owner, 0));
+        while let Some(event) = past.next().await {
+            let event = event?;
+            next = Some(event.sequence + 1);
+            if since.is_none_or(|since| event.time_ms >= since) {
+                show(&event);
+            }
+        }
+    }
+    if !args.follow {
+        return Ok(());
+    }
+    let mut stream = pin!(session.client.events(owner, next));
+    while let Some(event) = stream.next().await {
+        show(&event?);
+    }
+    Err(Failure::new(
+        failure::FAILED,
+        "the stream of events has ended",
+        "",
+        "Try again.",
+    ))
+}
+
+fn event_words(view: &EventView) -> String {
+    use ledger::account::Event as A;
+    use ledger::deployment::Event as D;
+    use ledger::host::Event as H;
+    use ledger::lease::Event as L;
+    use ledger::lots::Event as O;
+    let of = |service: &Option<String>| service.clone().unwrap_or_else(|| "all services".into());
+    let words = match &view.event {
+        Event::Account(A::Transferred {
+            from,
+            to,
+            amount,
+            memo,
+        }) => format!(
+            "{amount} credits from {} to {} {memo}",
+            from.short(),
+            to.short()
+        ),
+        Event::Lots(O::CandidatesFrozen { epoch, count, .. }) => {
+            format!("{count} candidates for the committee of epoch {epoch}")
+        }
+        Event::Lots(O::Drawn {
+            epoch,
+            beacon,
+            lineup,
+        }) => {
+            let seats = lineup.committee.len();
+            match beacon {
+                Some(_) => format!("{seats} validators drawn to sit in epoch {epoch}"),
+                None => format!("{seats} validators go on in epoch {epoch}: no beacon in time"),
+            }
+        }
+        Event::Host(event) => match event {
+            H::HostRegistered { name, host, .. } => {
+                format!("host {name} ({}) registered", host.short())
+            }
+            H::HostOnline { host } => format!("host {} online", host.short()),
+            H::HostOffline { host, .. } => format!("host {} offline", host.short()),
+            H::HostCordoned { host, cordoned } => {
+                let words = if *cordoned {
+                    "takes no new work"
+                } else {
+                    "takes work again"
+                };
+                format!("host {} {words}", host.short())
+            }
+            H::HostDraining { host, draining } => {
+                let words = if *draining {
+                    "is drained: what runs there moves"
+                } else {
+                    "is drained no more"
+                };
+                format!("host {} {words}", host.short())
+            }
+            H::HostLeft { host } => format!("host {} left", host.short()),
+        },
+        Event::Deployment(event) => match event {
+            D::Deployed {
+                deployment,
+                project,
+                release,
+                changed,
+                ..
+            } => format!(
+                "{project} ({deployment}) release {release}: {}",
+                changed.join(", ")
+            ),
+            D::Removed { deployment } => format!("{deployment} removed"),
+            D::Closed { deployment, refund } => {
+                format!("{deployment} closed, {refund} credits back")
+            }
+            D::SetRunning {
+                deployment,
+                service,
+                running,
+            } => {
+                let words = if *running { "to run" } else { "to stop" };
+                format!("{deployment} {} {words}", of(service))
+            }
+            D::Restarted {
+                deployment,
+                service,
+            } => format!("{deployment} {} to restart", of(service)),
+            D::AllocationPlaced {
+                deployment,
+                allocation,
+                service,
+                replica,
+                host,
+            } => format!(
+                "{deployment} {service}.{replica} placed as {allocation} on {}",
+                host.short()
+            ),
+            D::AllocationLeaves {
+                deployment,
+                allocation,
+                service,
+                replica,
+            } => format!("{deployment} {service}.{replica} ({allocation}) leaves"),
+            D::Unplaced {
+                deployment,
+                service,
+                replica,
+                why,
+            } => format!("{deployment} {service}.{replica} has no place yet: {why}"),
+            D::AllocationStays {
+                deployment,
+                allocation,
+                service,
+                replica,
+            } => format!("{deployment} {service}.{replica} ({allocation}) stays after all"),
+            D::Scaled {
+                deployment,
+                service,
+                from,
+                to,
+                why,
+            } => format!("{deployment} {service} from {from} to {to} replicas: {why}"),
+            D::ReleaseGood {
+                deployment,
+                release,
+            } => format!("{deployment} release {release} is good"),
+            D::ReleaseStuck {
+                deployment,
+                release,
+                why,
+            } => format!("{deployment} release {release} is stuck: {why}"),
+            D::RolledBack {
+                deployment,
+                from,
+                to,
+                release,
+                why,
+            } => {
+                let because = if why.is_empty() { "on request" } else { why };
+                format!(
+                    "{deployment} back from release {from} to {to}, as release {release}: {because}"
+                )
+            }
+            D::FundsLow {
+                deployment,
+                until_ms,
+            } => format!("{deployment} funds last until {}", units::time(*until_ms)),
+            D::Frozen { deployment } => {
+                format!("{deployment} frozen for lack of funds; all is kept")
+            }
+            D::Thawed { deployment } => format!("{deployment} runs again"),
+        },
+        Event::Lease(event) => match event {
+            L::StatusChanged {
+                deployment,
+                allocation,
+                service,
+                replica,
+                status,
+                ..
+            } => {
+                let state = describe(
+                    status.state,
+                    status.health,
+                    status.exit_code,
+                    status.oom_killed,
+                );
+                let text = format!(
+                    "{deployment} {service}.{replica} ({allocation}) {state} {}",
+                    status.message
+                );
+                text.trim_end().to_string()
+            }
+            L::Settled(r) => format!(
+                "{} {} ({}) charged {}",
+                r.deployment, r.service, r.allocation, r.amount
+            ),
+            L::LeaseClosed {
+                deployment,
+                allocation,
+                charged,
+            } => format!("{deployment} {allocation} ended, {charged} credits in all"),
+        },
+    };
+    let time = output::dim(&units::time(view.time_ms));
+    format!("{time}  {}", output::printable(&words))
+}

@@ -1,0 +1,217 @@
+//! `stats`: what replicas use, and have used.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use api::{Stats, StatsSample};
+use clap::Args;
+use futures::StreamExt;
+use sdk::SdkError;
+
+use crate::context::Session;
+use crate::failure::Result;
+use crate::job::{self, Jobs};
+use crate::output;
+use crate::units;
+
+/// Rows for people of one replica; the steps are made longer until they fit.
+const ROWS_MAX: usize = 20;
+
+#[derive(Args, Debug)]
+#[command(
+    before_help = "Examples:\n  runrig stats\n  runrig stats --no-stream shop/web\n  runrig stats --since 1h web\n  runrig stats --json | jq .memory_bytes"
+)]
+pub struct StatsArgs {
+    /// Service, project, project/service, d-1 or a-1; all of yours if not said
+    jobs: Vec<String>,
+    /// Once, instead of every second
+    #[arg(long)]
+    no_stream: bool,
+    /// What was used from then on, also by replicas that are gone: 1h, 2026-01-31T12:00:00Z
+    #[arg(long)]
+    since: Option<String>,
+    /// Only before then
+    #[arg(long, requires = "since")]
+    until: Option<String>,
+}
+
+pub async fn stats(session: &Session, args: &StatsArgs, json: bool) -> Result {
+    let key = session.key()?;
+    if let Some(since) = units::moment("--since", args.since.as_deref())? {
+        let until = units::moment("--until", args.until.as_deref())?;
+        return history(session, args, since, until, json).await;
+    }
+    let lively = !json && output::colour();
+    loop {
+        let jobs = Jobs::of(session).await?;
+        let chosen = jobs.allocations(&args.jobs)?;
+        let samples = futures::stream::iter(chosen.iter().map(|a| {
+            let (client, key) = (&session.client, &key);
+            async move {
+                let mut samples = pin!(client.stats(key, a.allocation, false).await?);
+                samples.next().await.transpose()
+            }
+        }));
+        let samples: Vec<std::result::Result<Option<Stats>, SdkError>> =
+            samples.buffered(16).collect().await;
+        let mut good = Vec::new();
+        let mut last_error = None;
+        for sample in samples {
+            match sample {
+                Ok(sample) => good.extend(sample),
+                Err(error) => last_error = Some(error),
+            }
+        }
+        if let (true, Some(error)) = (good.is_empty(), last_error) {
+            return Err(error.into());
+        }
+        if json {
+            good.iter().for_each(output::json_line);
+        } else {
+            let clear = if lively && !args.no_stream {
+                "\x1b[2J\x1b[H"
+            } else {
+                ""
+            };
+            output::data(format!("{clear}{}", stats_table(&good)));
+        }
+        if args.no_stream {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn stats_table(samples: &[Stats]) -> String {
+    let headers = [
+        "ALLOCATION",
+        "SERVICE",
+        "CPU",
+        "MEMORY",
+        "DISK",
+        "NET IN",
+        "NET OUT",
+        "PIDS",
+    ];
+    let rows: Vec<Vec<String>> = samples
+        .iter()
+        .map(|s| {
+            vec![
+                s.allocation.to_string(),
+                s.service.clone(),
+                format!(
+                    "{:.1}% of {}",
+                    s.cpu_millis as f64 / 10.0,
+                    units::cores(s.cpu_limit_millis)
+                ),
+                format!(
+                    "{} / {}",
+                    units::bytes(s.memory_bytes),
+                    units::bytes(s.memory_limit_bytes)
+                ),
+                units::bytes(s.disk_bytes),
+                units::bytes(s.rx_bytes),
+                units::bytes(s.tx_bytes),
+                s.pids.to_string(),
+            ]
+        })
+        .collect();
+    output::table(&headers, &rows, &[2, 3, 4, 5, 6, 7])
+}
+
+async fn history(
+    session: &Session,
+    args: &StatsArgs,
+    since_ms: u64,
+    until_ms: Option<u64>,
+    json: bool,
+) -> Result {
+    let key = session.key()?;
+    let chosen = job::past(session, &args.jobs).await?;
+    let reads = chosen.iter().map(|a| {
+        let (client, key) = (&session.client, &key);
+        async move {
+            let read = client.history(key, a.allocation, since_ms, until_ms).await;
+            (a, read)
+        }
+    });
+    let mut reads = futures::stream::iter(reads).buffered(16);
+    let (mut rows, mut shown, mut last_error) = (Vec::new(), 0, None);
+    while let Some((allocation, read)) = reads.next().await {
+        match read {
+            Ok(samples) if json => {
+                shown += samples.len();
+                samples.iter().for_each(output::json_line);
+            }
+            Ok(samples) => {
+                shown += samples.len();
+                rows.extend(fewer(&samples, ROWS_MAX).iter().map(history_row));
+            }
+            // What ended long ago is kept no more.
+            Err(error) if error.kind() == "not_found" => {}
+            Err(error) => {
+                output::say(format!("{}: {error}", allocation.allocation));
+                last_error = Some(error);
+            }
+        }
+    }
+    if let (0, Some(error)) = (shown, last_error) {
+        return Err(error.into());
+    }
+    if !json {
+        let headers = [
+            "FROM",
+            "FOR",
+            "ALLOCATION",
+            "SERVICE",
+            "CPU",
+            "MOST",
+            "MEMORY",
+            "MOST",
+            "NET IN",
+            "NET OUT",
+        ];
+        output::data(output::table(&headers, &rows, &[1, 4, 5, 6, 7, 8, 9]));
+    }
+    Ok(())
+}
+
+/// The same in at most `count` longer steps.
+fn fewer(samples: &[StatsSample], count: usize) -> Vec<StatsSample> {
+    let each = samples.len().div_ceil(count).max(1);
+    samples
+        .chunks(each)
+        .map(|part| {
+            let mean = |of: fn(&StatsSample) -> u64| {
+                part.iter().map(of).sum::<u64>() / part.len().max(1) as u64
+            };
+            let most = |of: fn(&StatsSample) -> u64| part.iter().map(of).max().unwrap_or(0);
+            StatsSample {
+                step_ms: part.iter().map(|s| s.step_ms).sum(),
+                cpu_millis: mean(|s| s.cpu_millis),
+                cpu_millis_max: most(|s| s.cpu_millis_max),
+                memory_bytes: mean(|s| s.memory_bytes),
+                memory_bytes_max: most(|s| s.memory_bytes_max),
+                rx_bytes: part.iter().map(|s| s.rx_bytes).sum(),
+                tx_bytes: part.iter().map(|s| s.tx_bytes).sum(),
+                ..part[0].clone()
+            }
+        })
+        .collect()
+}
+
+fn history_row(s: &StatsSample) -> Vec<String> {
+    let percent = |millis: u64| format!("{:.1}%", millis as f64 / 10.0);
+    vec![
+        units::time(s.at_ms),
+        units::age(s.step_ms),
+        s.allocation.to_string(),
+        format!("{}.{}", s.service, s.replica),
+        percent(s.cpu_millis),
+        percent(s.cpu_millis_max),
+        units::bytes(s.memory_bytes),
+        units::bytes(s.memory_bytes_max),
+        units::bytes(s.rx_bytes),
+        units::bytes(s.tx_bytes),
+    ]
+}

@@ -1,0 +1,22 @@
+//! What the containers here print and use: taken from their shims, kept, searched, passed on.
+//!
+//! ```text
+//! container ─► shim ─► its file ─► intake ─► journal ─► serve (logs, history)
+//!                      (20 MiB)              │
+//! meter ─────────────────────────► ring      └► room: what policy and host allow
+//! ```
+//!
+//! Invariants: a shim never waits for any of this; a line that was taken is in the journal once,
+//! with its number, whenever this process dies; what a replica left behind stays when the
+//! replica, its release or its project is gone, until policy lets it go; only the owner and
+//! whom he names read. Source: RFD 6.
+
+mod intake;
+mod room;
+mod serve;
+mod store;
+
+pub use intake::{catch_up, follow as intake, remove as remove_file, take};
+pub use room::keep as room;
+pub use serve::{HistoryQuery, Query, history, stream};
+pub use store::{Meta, Store, Stream};
