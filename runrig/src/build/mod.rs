@@ -457,6 +457,7 @@ impl One<'_> {
             services: [(self.name.to_string(), service)].into(),
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            logs: types::LogPolicy::default(),
         })
     }
 }
