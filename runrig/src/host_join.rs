@@ -67,6 +67,9 @@ pub struct Join {
     /// Stop the containers when the agent ends, instead of leaving them running
     #[arg(long)]
     stop_on_exit: bool,
+    /// Send logs also to receivers on this machine's and private networks, if an owner names one
+    #[arg(long)]
+    private_receivers: bool,
     /// Do not offer building, though a builder (buildah) is installed
     #[arg(long)]
     no_builds: bool,
@@ -101,6 +104,7 @@ pub fn run(args: &Join) -> Result {
         engine: args.engine.clone(),
         shim: doctor::shim()?,
         uid_base: args.uid_base,
+        private_receivers: args.private_receivers,
         stop_on_exit: args.stop_on_exit,
         builds: !args.no_builds,
         key,

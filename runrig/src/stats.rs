@@ -3,13 +3,13 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use api::{Stats, StatsSample};
+use api::{Grant, Stats, StatsSample};
 use clap::Args;
 use futures::StreamExt;
 use sdk::SdkError;
 
 use crate::context::Session;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::job::{self, Jobs};
 use crate::output;
 use crate::units;
@@ -33,10 +33,19 @@ pub struct StatsArgs {
     /// Only before then
     #[arg(long, requires = "since")]
     until: Option<String>,
+    /// A token with which a Prometheus may read one project's figures for 90 days, and how
+    #[arg(long, conflicts_with = "since")]
+    token: bool,
 }
+
+/// How long a token is good.
+const TOKEN_MS: u64 = 90 * 86_400_000;
 
 pub async fn stats(session: &Session, args: &StatsArgs, json: bool) -> Result {
     let key = session.key()?;
+    if args.token {
+        return token(session, args, json).await;
+    }
     if let Some(since) = units::moment("--since", args.since.as_deref())? {
         let until = units::moment("--until", args.until.as_deref())?;
         return history(session, args, since, until, json).await;
@@ -117,6 +126,43 @@ fn stats_table(samples: &[Stats]) -> String {
         })
         .collect();
     output::table(&headers, &rows, &[2, 3, 4, 5, 6, 7])
+}
+
+async fn token(session: &Session, args: &StatsArgs, json: bool) -> Result {
+    let jobs = Jobs::of(session).await?;
+    let deployment = match jobs.select(&args.jobs)?[..] {
+        [one] => one.deployment,
+        _ => {
+            return Err(Failure::usage(
+                "stats --token",
+                "a token is for one project",
+                "Name it: `runrig stats --token shop`.",
+            ));
+        }
+    };
+    let scope = Grant::metrics(deployment.deployment);
+    let until_ms = units::now_ms() + TOKEN_MS;
+    let token = Grant::issue(&session.key()?, &scope, until_ms);
+    let path = format!("/v1/deployments/{}/metrics", deployment.deployment);
+    let url = session.client.url();
+    if json {
+        output::json(&serde_json::json!({
+            "url": format!("{url}{path}"),
+            "token": token,
+            "until_ms": until_ms,
+        }));
+        return Ok(());
+    }
+    let (scheme, target) = url.split_once("://").unwrap_or(("http", url));
+    output::say(format!(
+        "Good until {}; it cannot be called back before. For prometheus.yml, under scrape_configs:",
+        units::time(until_ms)
+    ));
+    output::data(format!(
+        "- job_name: {}\n  scheme: {scheme}\n  metrics_path: {path}\n  authorization: {{ credentials: {token} }}\n  static_configs: [{{ targets: [\"{target}\"] }}]",
+        deployment.project
+    ));
+    Ok(())
 }
 
 async fn history(

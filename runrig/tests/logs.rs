@@ -198,7 +198,6 @@ fn searched(cloud: &Cloud) {
     let (since, until) = (second(&all[10]), second(&all[50]));
     let part = cloud.json_lines(&[
         "logs",
-        "--json",
         "--since",
         &since.to_string(),
         "--until",
@@ -229,6 +228,36 @@ fn used_and_asked(cloud: &Cloud) {
         let args = ["logs", "--access", "--grep", "day=1", "web"];
         cloud.json_lines(&args).len() == 3
     });
+    let token = cloud.json(&["stats", "--token", "diary"]);
+    let path = token["url"]
+        .as_str()
+        .and_then(|u| u.split_once("/v1/"))
+        .expect("a URL")
+        .1;
+    let scrape = |token: &str| {
+        let head = format!(
+            "GET /v1/{path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n",
+            cloud.gateway()
+        );
+        fixtures::exchange(&cloud.gateway(), head.as_bytes()).expect("answered")
+    };
+    let good = token["token"].as_str().expect("a token");
+    until("a Prometheus reads figures of both services", || {
+        let text = scrape(good).text();
+        [
+            "service=\"talk\"",
+            "service=\"web\"",
+            "runrig_replica_memory_bytes",
+            "runrig_gateway_requests_total",
+        ]
+        .iter()
+        .all(|word| text.contains(word))
+    });
+    assert!(
+        !scrape(&good.replace('1', "2"))
+            .text()
+            .contains("runrig_replica")
+    );
     until("use is told", || {
         let samples = cloud.json_lines(&["stats", "--since", "1h", "talk"]);
         let used = samples

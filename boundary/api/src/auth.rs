@@ -20,6 +20,8 @@ pub enum AuthError {
     Wrong,
     #[error("the request was signed at {at_ms} but it is {now_ms}: set this machine's clock")]
     Stale { at_ms: u64, now_ms: u64 },
+    #[error("the token was good until {until_ms}: make a new one")]
+    Over { until_ms: u64 },
 }
 
 impl RequestAuth {

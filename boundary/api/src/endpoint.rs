@@ -385,7 +385,7 @@ fn of_hosts() -> Vec<Endpoint> {
         .signed(),
         get(
             "/v1/allocations/{id}/stats",
-            "What a replica uses now.",
+            "What a replica uses now; also by the token of its deployment's metrics.",
             lines(named::<Stats>),
         )
         .query(&[("stream", "A sample each second, until the reader ends it.")])
@@ -452,6 +452,12 @@ fn of_gateways() -> Vec<Endpoint> {
             WAIT,
         ])
         .signed(),
+        get(
+            GATEWAY,
+            "/v1/deployments/{id}/metrics",
+            "Figures of a deployment for Prometheus, with Authorization: Bearer and a token of its owner.",
+            PLAIN,
+        ),
     ]
 }
 

@@ -24,6 +24,7 @@
 mod auth;
 mod endpoint;
 mod figures;
+mod grant;
 mod login;
 mod openapi;
 mod view;
@@ -31,6 +32,7 @@ mod view;
 pub use auth::{AuthError, RequestAuth};
 pub use endpoint::{Body, Endpoint, Method, Role, endpoints, paths_of};
 pub use figures::{Gauge, PROMETHEUS, prometheus};
+pub use grant::Grant;
 pub use login::{LoginError, RegistryLogin};
 pub use openapi::openapi;
 pub use view::*;

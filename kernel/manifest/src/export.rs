@@ -64,15 +64,7 @@ fn write_logs(out: &mut Text, logs: &LogPolicy) {
                 ExportKind::Loki => "loki",
                 ExportKind::Otlp => "otlp",
             };
-            let secret = export
-                .secret
-                .as_ref()
-                .map(|s| format!(", secret: {}", quoted(s)));
-            format!(
-                "{{ {kind}: {}{} }}",
-                quoted(&export.url),
-                secret.unwrap_or_default()
-            )
+            format!("{{ {kind}: {} }}", quoted(&export.url))
         };
         out.list(2, "export", logs.exports.iter().map(one));
     }

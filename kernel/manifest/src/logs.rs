@@ -68,13 +68,12 @@ fn policy(reader: &mut Reader, field: &Field<'_>, logs: &mut LogPolicy) {
 }
 
 fn receiver(reader: &mut Reader, field: &Field<'_>) -> Option<LogExport> {
-    let (mut to, mut secret) = (None, None);
+    let mut to = None;
     for (key, inner) in reader.map(field) {
         match key {
             "loki" => to = reader.text(&inner).map(|url| (ExportKind::Loki, url)),
             "otlp" => to = reader.text(&inner).map(|url| (ExportKind::Otlp, url)),
-            "secret" => secret = reader.text(&inner),
-            _ => reader.unknown(&inner, key, "loki, otlp, secret"),
+            _ => reader.unknown(&inner, key, "loki, otlp"),
         }
     }
     let Some((kind, url)) = to else {
@@ -86,7 +85,7 @@ fn receiver(reader: &mut Reader, field: &Field<'_>) -> Option<LogExport> {
         );
         return None;
     };
-    let export = LogExport { kind, url, secret };
+    let export = LogExport { kind, url };
     if let Some(why) = export.fault() {
         reader.wrong_at(field, "the receiver cannot be taken", why, "correct it");
         return None;

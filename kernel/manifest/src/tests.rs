@@ -1257,6 +1257,40 @@ deploy:
     assert_eq!(pinned(again), spec, "{text}");
 }
 
+#[test]
+fn what_becomes_of_logs_is_read_and_written() {
+    let key = "ab".repeat(32);
+    let file = |logs: &str| {
+        format!(
+            "services: {{ web: {{ image: nginx }} }}\nx-runrig: {{ logs: {{ {logs} }} }}\nname: a\n"
+        )
+    };
+    let receivers = "[{ loki: 'https://a/push' }, { otlp: 'http://b:4318' }]";
+    let said = format!("keep: 2d, size: 5MiB, readers: [\"{key}\"], export: {receivers}");
+    let spec = pinned(try_read(&file(&said)).unwrap());
+    assert_eq!(spec.logs.bytes_max, Some(5 << 20));
+    assert_eq!(spec.logs.age_ms_max, Some(2 * 86_400_000));
+    assert_eq!((spec.logs.readers.len(), spec.logs.exports.len()), (1, 2));
+    let text = to_compose(&spec);
+    assert_eq!(pinned(try_read(&text).unwrap()), spec, "{text}");
+    for wrong in [
+        "keep: 1s",
+        "keep: 90d",
+        "size: 1k",
+        "readers: [me]",
+        "export: [{ loki: 'ftp://a' }]",
+        "export: [{ otlp: 'https://me:secret@a' }]",
+        "export: [{}]",
+        "days: 3",
+    ] {
+        let problems = try_read(&file(wrong)).unwrap_err();
+        assert!(
+            problems.0[0].key.starts_with("x-runrig.logs."),
+            "{wrong}: {problems}"
+        );
+    }
+}
+
 /// No pattern repeated is slow to refuse, or to read.
 #[test]
 fn large_files_end_soon() {

@@ -31,11 +31,8 @@ impl LogPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct LogExport {
     pub kind: ExportKind,
-    /// `http://` or `https://`, without a user or a password: it can be read by all.
+    /// `http://` or `https://`, without a user or a password: the ledger is read by all.
     pub url: String,
-    /// Name under which hosts are told the value of the `Authorization` header; that value is
-    /// never on the ledger.
-    pub secret: Option<String>,
 }
 
 #[derive(
@@ -69,13 +66,6 @@ impl LogExport {
         if !self.url.bytes().all(|b| b.is_ascii_graphic()) {
             return Some("a receiver's address is plain ASCII without spaces");
         }
-        let named = |name: &str| {
-            let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
-            (1..=63).contains(&name.len()) && name.bytes().all(plain)
-        };
-        if !self.secret.as_deref().is_none_or(named) {
-            return Some("the name of a secret has 1 to 63 letters, digits, _ - and .");
-        }
         None
     }
 }
@@ -86,20 +76,17 @@ mod tests {
 
     #[test]
     fn receivers_are_addresses_without_secrets() {
-        let with = |url: &str, secret: Option<&str>| LogExport {
+        let with = |url: &str| LogExport {
             kind: ExportKind::Loki,
             url: url.into(),
-            secret: secret.map(str::to_string),
         };
         for (export, good) in [
-            (with("http://loki:3100/loki/api/v1/push", None), true),
-            (with("https://logs.example/otlp", Some("loki-token")), true),
-            (with("ftp://logs.example", None), false),
-            (with("https://", None), false),
-            (with("https://me:secret@logs.example/", None), false),
-            (with("https://logs.example/a b", None), false),
-            (with("https://logs.example", Some("")), false),
-            (with("https://logs.example", Some("a b")), false),
+            (with("http://loki:3100/loki/api/v1/push"), true),
+            (with("https://logs.example/otlp"), true),
+            (with("ftp://logs.example"), false),
+            (with("https://"), false),
+            (with("https://me:secret@logs.example/"), false),
+            (with("https://logs.example/a b"), false),
         ] {
             assert_eq!(export.fault().is_none(), good, "{export:?}");
         }

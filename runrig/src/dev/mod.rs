@@ -224,7 +224,7 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
         let number = index + 1;
         let owner = context::key_file(&data.join(format!("keys/owner-{number}")))?;
         let mut args = words(&format!(
-            "host join --network {} --name dev-{number} --listen {listen} --cpus {} --memory {} --disk {} --owner {} --engine {} --uid-base {} --stop-on-exit --data",
+            "host join --network {} --name dev-{number} --listen {listen} --cpus {} --memory {} --disk {} --owner {} --engine {} --uid-base {} --stop-on-exit --private-receivers --data",
             layout.url(),
             share.cores,
             share.memory,

@@ -69,7 +69,7 @@ impl Directory {
     }
 }
 
-async fn ask<T: DeserializeOwned>(
+pub async fn ask<T: DeserializeOwned>(
     gateway: &Gateway,
     path: &str,
     what: &str,

@@ -53,13 +53,18 @@ pub fn metrics(gateway: &Gateway) -> String {
         .filter(|service| !service.tally.counts.is_unused())
         .take(METERED_MAX)
         .collect();
-    counters(&mut text, &asked);
-    latencies(&mut text, &asked);
-    replicas(&mut text, &asked);
+    of_services(&mut text, &asked);
     text
 }
 
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+/// Requests, latencies and replicas of `services`.
+pub fn of_services(text: &mut String, services: &[&Service]) {
+    counters(text, services);
+    latencies(text, services);
+    replicas(text, services);
+}
+
+pub fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 

@@ -36,6 +36,7 @@ mod proxy;
 mod published;
 mod record;
 mod relay;
+mod scrape;
 mod sending;
 mod service;
 mod status;

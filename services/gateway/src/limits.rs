@@ -32,6 +32,11 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(120);
 pub const LONG_POLL_TIME: Duration = Duration::from_secs(45);
 /// Until a validator begins any other answer.
 pub const VALIDATOR_TIME: Duration = Duration::from_secs(10);
+/// Replicas told in one answer to a Prometheus, and asked of their hosts at a time.
+pub const SCRAPED_MAX: usize = 1_000;
+pub const SCRAPED_AT_ONCE: usize = 32;
+/// For one of them.
+pub const SCRAPE_TIME: Duration = Duration::from_secs(3);
 /// Replicas, or validators, tried for one request.
 pub const ATTEMPTS_MAX: usize = 3;
 /// A replica that failed is passed over for so long, and for twice as long each time after.

@@ -5,7 +5,7 @@
 //! | `<service>.<label>.<domain>` | a ready replica |
 //! | `/v2/…` | the registry |
 //! | `/v1/allocations/{id}/{logs, stats, history, inspect, exec, usage, tunnel}` | the agent of its host |
-//! | `/`, `/healthz`, `/metrics`, `/v1/gateway`, `/v1/deployments/{id}/access` | this gateway |
+//! | `/`, `/healthz`, `/metrics`, `/v1/gateway`, `/v1/deployments/{id}/{access, metrics}` | this gateway |
 //! | other `/v1/…`, `/openapi.json` | a validator that answers |
 //!
 //! A request is tried again elsewhere only while nothing of its body has been read, and, once
@@ -41,7 +41,7 @@ use crate::service::to_service;
 use crate::table::{Service, Table, Trust, authority, machine};
 use crate::tls::Tls;
 use crate::validators::Validators;
-use crate::{access, figures, oversized, page, status};
+use crate::{access, figures, oversized, page, scrape, status};
 
 pub struct Gateway {
     pub table: Arc<ArcSwap<Table>>,
@@ -305,6 +305,7 @@ async fn to_api(gateway: &Gateway, from: From, request: Request<Incoming>) -> Re
             ),
         },
         Answers::Access(id) => access::answer(gateway, id, &request).await,
+        Answers::Scrape(id) => scrape::answer(gateway, id, &request).await,
         Answers::Validators => to_validators(gateway, from, request).await,
         Answers::Nobody => page::problem(
             StatusCode::NOT_FOUND,
@@ -326,6 +327,8 @@ enum Answers<'a> {
     Registry,
     /// Of this deployment, as it is written.
     Access(&'a str),
+    /// Figures of this deployment, as it is written.
+    Scrape(&'a str),
     /// Of the host of this allocation, as it is written.
     Agent(&'a str),
     Validators,
@@ -341,21 +344,20 @@ fn answers(path: &str) -> Answers<'_> {
         "/v2" => Answers::Registry,
         "/openapi.json" => Answers::Validators,
         _ if path.starts_with("/v2/") => Answers::Registry,
-        _ => match (of_an_agent(path), deployment_of_log(path)) {
+        _ => match (of_an_agent(path), of_a_deployment(path)) {
             (Some(id), _) => Answers::Agent(id),
-            (None, Some(id)) => Answers::Access(id),
+            (None, Some((id, "access"))) => Answers::Access(id),
+            (None, Some((id, "metrics"))) => Answers::Scrape(id),
             _ if path.starts_with("/v1/") => Answers::Validators,
             _ => Answers::Nobody,
         },
     }
 }
 
-/// The deployment whose requests a path names.
-fn deployment_of_log(path: &str) -> Option<&str> {
-    let id = path
-        .strip_prefix("/v1/deployments/")?
-        .strip_suffix("/access")?;
-    (!id.contains('/')).then_some(id)
+/// The deployment that a path names, and what is asked of it.
+fn of_a_deployment(path: &str) -> Option<(&str, &str)> {
+    let (id, asked) = path.strip_prefix("/v1/deployments/")?.split_once('/')?;
+    (!asked.contains('/')).then_some((id, asked))
 }
 
 /// The allocation of a path that its host's agent answers.
@@ -473,7 +475,8 @@ mod tests {
                 | Answers::Health
                 | Answers::Metrics
                 | Answers::Status
-                | Answers::Access(_) => Some(Role::Gateway),
+                | Answers::Access(_)
+                | Answers::Scrape(_) => Some(Role::Gateway),
                 Answers::Registry => Some(Role::Registry),
                 Answers::Agent(_) => Some(Role::Host),
                 Answers::Validators => Some(Role::Validator),

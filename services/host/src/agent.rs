@@ -60,7 +60,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let logs = {
         let folder = config.data.join("logs");
         let opened = tokio::task::spawn_blocking(move || logs::Store::open(&folder)).await?;
-        opened.context("open the logs that are kept here")?
+        Arc::new(opened.context("open the logs that are kept here")?)
     };
     let (plan_sender, plans) = watch::channel(None);
     let shared = Arc::new(Shared {
@@ -71,6 +71,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         images,
         builds,
         logs,
+        exports: logs::Exports::default(),
         plans,
         books: Mutex::new(BTreeMap::new()),
         statuses: Mutex::new(BTreeMap::new()),
@@ -96,6 +97,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     background.spawn(reporter::heartbeat(shared.clone()).map(drop));
     background.spawn(room::keep(shared.clone()));
     background.spawn(logs::intake(shared.clone()).map(drop));
+    background.spawn({
+        let shared = shared.clone();
+        async move {
+            let private = shared.config.private_receivers;
+            shared.exports.keep(shared.logs.clone(), private).await;
+        }
+    });
     background.spawn(logs::room(shared.clone()).map(drop));
     if let Some(neighbours) = neighbours.clone() {
         let shared = shared.clone();

@@ -36,6 +36,8 @@ pub struct Config {
     pub shim: Vec<String>,
     /// First uid of the 65536 that containers here are mapped to.
     pub uid_base: u32,
+    /// Logs may be sent to receivers on this machine's and private networks too.
+    pub private_receivers: bool,
     /// Stop containers when the agent ends (`dev`), instead of leaving them to be found again.
     pub stop_on_exit: bool,
     /// Offer building, if a builder is installed.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Gauge, PROMETHEUS, Problem, RequestAuth};
+use api::{Gauge, Grant, PROMETHEUS, Problem, RequestAuth};
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path, Query, Request, State};
@@ -137,6 +137,33 @@ impl Agent {
         match Self::asks(&what, method, uri, headers)? == planned.owner {
             true => Ok(planned),
             false => Err(Self::forbidden(what)),
+        }
+    }
+
+    /// The owner, or who has his token for the figures of the deployment.
+    fn counted(
+        &self,
+        id: &str,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<api::PlannedAllocation, Refused> {
+        let Some(header) = headers.get(Grant::HEADER) else {
+            return self.owned(id, method, uri, headers);
+        };
+        let planned = self.planned(id)?;
+        let what = format!("allocation {}", planned.allocation);
+        let scope = Grant::metrics(planned.deployment);
+        match Grant::check(header.to_str().ok(), &scope, now_ms()) {
+            Ok(account) if account == planned.owner => Ok(planned),
+            Ok(_) => Err(Self::forbidden(what)),
+            Err(error) => Err(refused(
+                StatusCode::UNAUTHORIZED,
+                "login",
+                what,
+                &error.to_string(),
+                "Make a token with `runrig stats --token PROJECT` in the owner's context.",
+            )),
         }
     }
 
@@ -317,7 +344,7 @@ async fn stats(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let planned = agent.owned(&id, &method, &uri, &headers)?;
+    let planned = agent.counted(&id, &method, &uri, &headers)?;
     let permit = agent.stream()?;
     let shared = agent.shared.clone();
     let lines = futures::stream::unfold(0u64, move |round| {
@@ -385,6 +412,7 @@ async fn inspect(
         "status": current.status,
         "container": engine,
         "network": network,
+        "receivers": agent.shared.exports.of(planned.deployment),
     })))
 }
 

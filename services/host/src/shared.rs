@@ -21,7 +21,8 @@ pub struct Shared {
     pub images: Arc<images::Store>,
     /// If this host offers building.
     pub builds: Option<Builds>,
-    pub logs: crate::logs::Store,
+    pub logs: Arc<crate::logs::Store>,
+    pub exports: crate::logs::Exports,
     pub plans: watch::Receiver<Option<Arc<api::HostPlan>>>,
     pub books: Mutex<BTreeMap<AllocationId, Arc<Mutex<Book>>>>,
     /// What is to be reported, newest word per allocation.

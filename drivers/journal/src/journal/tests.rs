@@ -240,3 +240,91 @@ proptest! {
         }
     }
 }
+
+/// What this machine takes and finds, beside what its disk takes: `cargo test --release -p
+/// journal -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    use std::time::Instant;
+    const LINES: u64 = 2_000_000;
+    let text = |n: u64| {
+        format!(
+            "2026-11-21T12:00:{:02}.{:03}Z INFO request id={:016x} path=/api/items/{} status=200 took={}us",
+            n / 1000 % 60,
+            n % 1000,
+            n.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            n % 977,
+            n * 7919 % 10_007,
+        )
+    };
+    let all: Vec<Line> = (0..LINES)
+        .map(|n| Line {
+            at_ms: n,
+            source: Source::Stdout,
+            text: text(n),
+        })
+        .collect();
+    let bytes: u64 = all.iter().map(|l| l.text.len() as u64).sum();
+    let per = |what: &str, lines: u64, bytes: u64, since: Instant| {
+        let s = since.elapsed().as_secs_f64();
+        println!(
+            "{what}: {:.0} lines/s, {:.0} MB/s",
+            lines as f64 / s,
+            bytes as f64 / s / 1e6
+        );
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+
+    let began = Instant::now();
+    let mut file = File::create(folder.path().join("plain")).expect("made");
+    for part in all.chunks(1_000) {
+        let mut plain = Vec::new();
+        for line in part {
+            plain.extend(line.text.as_bytes());
+            plain.push(b'\n');
+        }
+        file.write_all(&plain).expect("written");
+    }
+    file.sync_all().expect("synced");
+    per("a plain file, synced", LINES, bytes, began);
+
+    let began = Instant::now();
+    let mut journal = Journal::open(&folder.path().join("journal")).expect("opened");
+    for (number, part) in all.chunks(1_000).enumerate() {
+        journal.append(part, at(number as u64)).expect("kept");
+    }
+    per("kept in a journal", LINES, bytes, began);
+    println!(
+        "on disk: {:.2} of the text",
+        journal.bytes() as f64 / bytes as f64
+    );
+
+    let shared = Shared::new(journal);
+    let began = Instant::now();
+    assert_eq!(
+        self::all(&shared, 0, &Filter::default(), 10_000).len() as u64,
+        LINES
+    );
+    per("read", LINES, bytes, began);
+
+    let began = Instant::now();
+    let filter = Filter::default()
+        .grep("status=500|took=1000us")
+        .expect("a pattern");
+    let found = self::all(&shared, 0, &filter, 10_000).len();
+    per(
+        &format!("searched by a pattern ({found} found)"),
+        LINES,
+        bytes,
+        began,
+    );
+
+    let began = Instant::now();
+    let filter = Filter::between(Some(LINES / 2), Some(LINES / 2 + 100));
+    assert_eq!(self::all(&shared, 0, &filter, 10_000).len(), 100);
+    println!(
+        "100 lines by their time: {:.2} ms",
+        began.elapsed().as_secs_f64() * 1e3
+    );
+}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! container ─► shim ─► its file ─► intake ─► journal ─► serve (logs, history)
-//!                      (20 MiB)              │
+//!                      (20 MiB)              │       └► export (Loki, OTLP)
 //! meter ─────────────────────────► ring      └► room: what policy and host allow
 //! ```
 //!
@@ -11,11 +11,13 @@
 //! replica, its release or its project is gone, until policy lets it go; only the owner and
 //! whom he names read. Source: RFD 6.
 
+mod export;
 mod intake;
 mod room;
 mod serve;
 mod store;
 
+pub use export::Exports;
 pub use intake::{catch_up, follow as intake, remove as remove_file, take};
 pub use room::keep as room;
 pub use serve::{HistoryQuery, Query, history, stream};

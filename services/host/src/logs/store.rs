@@ -186,6 +186,10 @@ impl Store {
         })
     }
 
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub fn find(&self, id: AllocationId) -> Option<Arc<Stream>> {
         self.streams.read().expect("not poisoned").get(&id).cloned()
     }

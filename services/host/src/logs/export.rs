@@ -1,0 +1,583 @@
+//! To the receivers that owners name: Loki, OTLP over HTTP.
+//!
+//! One task per project and receiver reads the journals behind its own cursor, so what a
+//! receiver has not taken lies where it lies anyway: nothing is buffered, no container waits,
+//! and when policy lets lines go before a receiver took them they are counted as dropped. The
+//! cursor is on disk after each answer: a line is sent again only if this process dies between
+//! the answer and that, or if the answer was lost.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use journal::{Filter, Line};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::task::AbortHandle;
+use types::{AllocationId, DeploymentId, Digest, ExportKind, LogExport};
+
+use super::{Meta, Store};
+use crate::durable;
+
+/// How often projects are looked at for new receivers, and journals for new lines.
+const EVERY: Duration = Duration::from_millis(500);
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Lines of one allocation, and of all, in one request.
+const LINES_EACH: usize = 500;
+const LINES_MAX: usize = 2_000;
+/// Receivers that one host serves.
+const RECEIVERS_MAX: usize = 200;
+
+/// How it stands with a receiver; on disk, and shown to the owner.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    pub url: String,
+    /// Number of the next line to send.
+    pub next: BTreeMap<AllocationId, u64>,
+    pub sent: u64,
+    /// Let go by policy before they were sent, or refused by the receiver for good.
+    pub dropped: u64,
+    /// Requests that failed since one went well.
+    pub failures: u32,
+    pub error: Option<String>,
+}
+
+type Key = (DeploymentId, String);
+
+/// All receivers of this host.
+#[derive(Default)]
+pub struct Exports(Mutex<BTreeMap<Key, (AbortHandle, Arc<Mutex<Progress>>)>>);
+
+impl Exports {
+    /// How it stands with a project's receivers.
+    pub fn of(&self, deployment: DeploymentId) -> Vec<Progress> {
+        let all = self.0.lock().expect("not poisoned");
+        all.iter()
+            .filter(|((of, _), _)| *of == deployment)
+            .map(|(_, (_, progress))| progress.lock().expect("not poisoned").clone())
+            .collect()
+    }
+
+    /// Serves the receivers that policies name, for as long as it is polled. With `private`
+    /// also ones on this machine's and private networks.
+    pub async fn keep(&self, store: Arc<Store>, private: bool) -> std::convert::Infallible {
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let mut wanted: BTreeMap<Key, LogExport> = BTreeMap::new();
+            for stream in store.all() {
+                let meta = stream.meta();
+                for export in meta.policy.exports {
+                    wanted.insert((meta.deployment, export.url.clone()), export);
+                }
+            }
+            let mut all = self.0.lock().expect("not poisoned");
+            all.retain(|key, (task, _)| {
+                let stays = wanted.contains_key(key);
+                if !stays {
+                    task.abort();
+                }
+                stays
+            });
+            for (key, export) in wanted {
+                if all.contains_key(&key) || all.len() >= RECEIVERS_MAX {
+                    continue;
+                }
+                let receiver = Receiver::open(store.clone(), key.0, export, private);
+                let progress = receiver.progress.clone();
+                let task = tokio::spawn(receiver.serve()).abort_handle();
+                all.insert(key, (task, progress));
+            }
+        }
+    }
+}
+
+impl Drop for Exports {
+    fn drop(&mut self) {
+        let all = self.0.lock().expect("not poisoned");
+        all.values().for_each(|(task, _)| task.abort());
+    }
+}
+
+struct Receiver {
+    store: Arc<Store>,
+    deployment: DeploymentId,
+    export: LogExport,
+    private: bool,
+    path: PathBuf,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// What goes into one request.
+#[derive(Default)]
+struct Batch {
+    parts: Vec<(Meta, Vec<(u64, Line)>)>,
+    next: BTreeMap<AllocationId, u64>,
+    lost: u64,
+    lines: usize,
+}
+
+enum Failure {
+    /// Trying again may help.
+    Later(String),
+    /// These lines will never be taken.
+    Never(String),
+}
+
+impl Receiver {
+    fn open(store: Arc<Store>, deployment: DeploymentId, export: LogExport, private: bool) -> Self {
+        let name = Digest::of_value("runrig-export", &(deployment, &export.url)).to_string();
+        let path = store
+            .root()
+            .join("exports")
+            .join(format!("{}.json", &name[..16]));
+        let known = durable::read::<Progress>(&path).ok().flatten();
+        let progress = Progress {
+            url: export.url.clone(),
+            ..known.unwrap_or_default()
+        };
+        Self {
+            store,
+            deployment,
+            export,
+            private,
+            path,
+            progress: Arc::new(Mutex::new(progress)),
+        }
+    }
+
+    async fn serve(self) {
+        let receiver = Arc::new(self);
+        let mut pause = PAUSE_MIN;
+        loop {
+            let gathering = receiver.clone();
+            let batch = tokio::task::spawn_blocking(move || gathering.gather()).await;
+            let Ok(batch) = batch else { return };
+            if batch.lines == 0 && batch.lost == 0 {
+                tokio::time::sleep(EVERY).await;
+                continue;
+            }
+            let sent = match batch.lines {
+                0 => Ok(()),
+                _ => receiver.send(&batch).await,
+            };
+            match sent {
+                Err(Failure::Later(why)) => {
+                    {
+                        let mut progress = receiver.progress.lock().expect("not poisoned");
+                        progress.failures = progress.failures.saturating_add(1);
+                        progress.error = Some(why);
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                taken => {
+                    receiver.settle(batch, taken.err());
+                    pause = PAUSE_MIN;
+                }
+            }
+        }
+    }
+
+    fn gather(&self) -> Batch {
+        let next = {
+            let progress = self.progress.lock().expect("not poisoned");
+            progress.next.clone()
+        };
+        let mut batch = Batch::default();
+        for stream in self.store.all() {
+            let meta = stream.meta();
+            if meta.deployment != self.deployment || batch.lines >= LINES_MAX {
+                continue;
+            }
+            let from = next.get(&meta.allocation).copied().unwrap_or(0);
+            let page = stream.journal.read(from, &Filter::default(), LINES_EACH);
+            if page.next > from {
+                batch.next.insert(meta.allocation, page.next);
+            }
+            batch.lost += page.lost;
+            batch.lines += page.lines.len();
+            if !page.lines.is_empty() {
+                batch.parts.push((meta, page.lines));
+            }
+        }
+        batch
+    }
+
+    fn settle(&self, batch: Batch, refused: Option<Failure>) {
+        let kept = {
+            let mut progress = self.progress.lock().expect("not poisoned");
+            progress.next.extend(batch.next);
+            progress.dropped += batch.lost;
+            progress.failures = 0;
+            progress.error = None;
+            match refused {
+                None => progress.sent += batch.lines as u64,
+                Some(Failure::Never(why) | Failure::Later(why)) => {
+                    progress.dropped += batch.lines as u64;
+                    progress.error = Some(why);
+                }
+            }
+            progress.clone()
+        };
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let written = std::fs::create_dir_all(folder)
+            .map_err(Into::into)
+            .and_then(|()| durable::write(&self.path, &kept));
+        if let Err(error) = written {
+            tracing::warn!(%error, "how far a receiver has come");
+        }
+    }
+
+    async fn send(&self, batch: &Batch) -> Result<(), Failure> {
+        let later = |why: String| Failure::Later(why);
+        let (url, body) = match self.export.kind {
+            ExportKind::Loki => (self.export.url.clone(), loki(batch)),
+            ExportKind::Otlp => {
+                let base = self.export.url.trim_end_matches('/');
+                let base = base.strip_suffix("/v1/logs").unwrap_or(base);
+                (format!("{base}/v1/logs"), otlp(batch))
+            }
+        };
+        let url: reqwest::Url = url
+            .parse()
+            .map_err(|_| Failure::Never(format!("{url} is no address")))?;
+        let mut client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(ANSWER_TIME);
+        if !self.private {
+            // What was checked is what is connected to: the name is not looked up again.
+            let host = url.host_str().unwrap_or_default().to_string();
+            let port = url.port_or_known_default().unwrap_or(80);
+            let bare = host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_string();
+            let found = tokio::net::lookup_host((bare.as_str(), port)).await;
+            let found: Vec<_> = found.map_err(|e| later(e.to_string()))?.collect();
+            if found.is_empty() || !found.iter().all(|a| is_public(a.ip())) {
+                return Err(later(
+                    "its address is not a public one: this host sends to no other".into(),
+                ));
+            }
+            client = client.resolve_to_addrs(&host, &found);
+        }
+        let client = client.build().map_err(|e| later(e.to_string()))?;
+        let answer = client
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .map_err(|e| later(e.without_url().to_string()))?;
+        let status = answer.status().as_u16();
+        match status {
+            200..300 => Ok(()),
+            // Set up wrongly, or asked too much: it may be put right.
+            401 | 403 | 404 | 408 | 429 => Err(later(format!("it answers {status}"))),
+            400..500 => Err(Failure::Never(format!("it answers {status}"))),
+            _ => Err(later(format!("it answers {status}"))),
+        }
+    }
+}
+
+/// Reached through the internet, and not a network that this host happens to be in.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let shared = a == 100 && (64..128).contains(&b);
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_broadcast()
+                || ip.is_documentation()
+                || shared
+                || a == 0
+                || a >= 240)
+        }
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => is_public(ip.into()),
+            // Global unicast, without what leads to IPv4 (6to4, NAT64 is outside of it).
+            None => ip.segments()[0] & 0xe000 == 0x2000 && ip.segments()[0] != 0x2002,
+        },
+    }
+}
+
+/// Told apart within a millisecond and in order, the same each time a line is sent.
+fn nanoseconds(sequence: u64, line: &Line) -> String {
+    let ns = u128::from(line.at_ms) * 1_000_000 + u128::from(sequence % 1_000_000);
+    ns.to_string()
+}
+
+fn labels(meta: &Meta) -> [(&'static str, String); 5] {
+    [
+        ("project", meta.project.clone()),
+        ("service", meta.service.clone()),
+        ("replica", meta.replica.to_string()),
+        ("release", meta.release.to_string()),
+        ("allocation", meta.allocation.to_string()),
+    ]
+}
+
+fn loki(batch: &Batch) -> Value {
+    let mut streams = Vec::new();
+    for (meta, lines) in &batch.parts {
+        let mut by_source: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+        for (sequence, line) in lines {
+            let value = json!([nanoseconds(*sequence, line), line.text]);
+            by_source.entry(line.source.name()).or_default().push(value);
+        }
+        for (source, values) in by_source {
+            let mut stream: BTreeMap<&str, String> = labels(meta).into();
+            stream.insert("stream", source.into());
+            streams.push(json!({ "stream": stream, "values": values }));
+        }
+    }
+    json!({ "streams": streams })
+}
+
+fn otlp(batch: &Batch) -> Value {
+    let text = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
+    let resources = batch.parts.iter().map(|(meta, lines)| {
+        let mut attributes: Vec<Value> = labels(meta)
+            .iter()
+            .map(|(key, value)| text(&format!("runrig.{key}"), value))
+            .collect();
+        attributes.push(text("service.name", &meta.service));
+        attributes.push(text("service.namespace", &meta.project));
+        attributes.push(text("service.instance.id", &meta.allocation.to_string()));
+        let records = lines.iter().map(|(sequence, line)| {
+            json!({
+                "timeUnixNano": nanoseconds(*sequence, line),
+                "observedTimeUnixNano": nanoseconds(*sequence, line),
+                "body": { "stringValue": line.text },
+                "attributes": [
+                    text("log.iostream", line.source.name()),
+                    { "key": "runrig.sequence", "value": { "intValue": sequence.to_string() } },
+                ],
+            })
+        });
+        json!({
+            "resource": { "attributes": attributes },
+            "scopeLogs": [{
+                "scope": { "name": "runrig" },
+                "logRecords": records.collect::<Vec<_>>(),
+            }],
+        })
+    });
+    json!({ "resourceLogs": resources.collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use axum::Router;
+    use axum::extract::State;
+    use axum::http::{StatusCode, Uri};
+    use journal::{Position, Source};
+    use types::{AccountId, LogPolicy};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Seen {
+        down: Arc<AtomicBool>,
+        bodies: Arc<Mutex<Vec<(String, Value)>>>,
+    }
+
+    async fn take(State(seen): State<Seen>, uri: Uri, body: String) -> StatusCode {
+        if seen.down.load(Ordering::Relaxed) {
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
+        let value = serde_json::from_str(&body).expect("JSON");
+        let mut bodies = seen.bodies.lock().expect("not poisoned");
+        bodies.push((uri.path().to_string(), value));
+        StatusCode::NO_CONTENT
+    }
+
+    impl Seen {
+        /// Lines by way of `path`, as they came.
+        fn lines(&self, path: &str) -> Vec<String> {
+            let bodies = self.bodies.lock().expect("not poisoned");
+            let mut all = Vec::new();
+            for (_, body) in bodies.iter().filter(|(at, _)| at == path) {
+                for stream in body["streams"].as_array().into_iter().flatten() {
+                    assert_eq!(stream["stream"]["service"], "web");
+                    let values = stream["values"].as_array().expect("a list");
+                    all.extend(
+                        values
+                            .iter()
+                            .map(|v| v[1].as_str().expect("text").to_string()),
+                    );
+                }
+                for resource in body["resourceLogs"].as_array().into_iter().flatten() {
+                    let records = &resource["scopeLogs"][0]["logRecords"];
+                    for record in records.as_array().expect("a list") {
+                        assert!(record["timeUnixNano"].is_string(), "{record}");
+                        let text = record["body"]["stringValue"].as_str();
+                        all.push(text.expect("text").to_string());
+                    }
+                }
+            }
+            all
+        }
+    }
+
+    async fn until(what: &str, good: impl Fn() -> bool) {
+        let limit = tokio::time::Instant::now() + Duration::from_secs(60);
+        while !good() {
+            assert!(tokio::time::Instant::now() < limit, "{what}: not in time");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn append(store: &Store, texts: std::ops::Range<u64>) {
+        let lines: Vec<Line> = texts
+            .clone()
+            .map(|n| Line {
+                at_ms: 1_000,
+                source: Source::Stdout,
+                text: n.to_string(),
+            })
+            .collect();
+        let stream = store.find(AllocationId(1)).expect("there");
+        let position = Position {
+            number: texts.end,
+            ..Position::default()
+        };
+        let mut journal = stream.journal.lock();
+        journal.append(&lines, position).expect("kept");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_line_arrives_once_though_receiver_and_sender_were_down() {
+        let seen = Seen::default();
+        seen.down.store(true, Ordering::Relaxed);
+        let router = Router::new().fallback(take).with_state(seen.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move { axum::serve(listener, router).await });
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let receiver = |kind, path: &str| LogExport {
+            kind,
+            url: format!("http://{address}{path}"),
+        };
+        let meta = Meta {
+            allocation: AllocationId(1),
+            deployment: DeploymentId(1),
+            project: "shop".into(),
+            owner: AccountId([1; 20]),
+            release: 1,
+            service: "web".into(),
+            replica: 1,
+            policy: LogPolicy {
+                exports: vec![
+                    receiver(ExportKind::Loki, "/loki/api/v1/push"),
+                    receiver(ExportKind::Otlp, "/otlp"),
+                ],
+                ..LogPolicy::default()
+            },
+            ended_ms: None,
+        };
+        let at = folder.path().join("a-1");
+        std::fs::create_dir_all(&at).expect("made");
+        durable::write(&at.join("meta.json"), &meta).expect("written");
+
+        let begin = |private| {
+            let store = Arc::new(Store::open(folder.path()).expect("opened"));
+            let exports = Arc::new(Exports::default());
+            let task = tokio::spawn({
+                let (store, exports) = (store.clone(), exports.clone());
+                async move { exports.keep(store, private).await }
+            });
+            (store, exports, task)
+        };
+        let (store, exports, task) = begin(true);
+        append(&store, 0..1_200);
+        until("it was tried", || {
+            let of = exports.of(DeploymentId(1));
+            of.len() == 2 && of.iter().all(|p| p.failures > 0 && p.error.is_some())
+        })
+        .await;
+        assert!(seen.bodies.lock().expect("not poisoned").is_empty());
+        seen.down.store(false, Ordering::Relaxed);
+        let paths = ["/loki/api/v1/push", "/otlp/v1/logs"];
+        let whole = |count: u64| {
+            let expected: Vec<String> = (0..count).map(|n| n.to_string()).collect();
+            paths.iter().all(|path| seen.lines(path) == expected)
+        };
+        until("all have arrived", || whole(1_200)).await;
+        until("that is on disk", || {
+            exports.of(DeploymentId(1)).iter().all(|p| p.sent == 1_200)
+        })
+        .await;
+
+        // The agent is started again; lines that policy let go meanwhile are counted.
+        task.abort();
+        drop((store, exports));
+        let (store, exports, task) = begin(true);
+        append(&store, 1_200..1_300);
+        until("the rest has arrived, once", || whole(1_300)).await;
+        let dropped = |exports: &Exports| {
+            exports
+                .of(DeploymentId(1))
+                .iter()
+                .map(|p| p.dropped)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(dropped(&exports), [0, 0]);
+        task.abort();
+        drop(exports);
+        append(&store, 1_300..1_310);
+        store
+            .find(AllocationId(1))
+            .expect("there")
+            .journal
+            .lock()
+            .prune(0, 0)
+            .expect("pruned");
+        drop(store);
+        let (store, exports, _task) = begin(true);
+        append(&store, 1_310..1_311);
+        until("what is lost is told", || dropped(&exports) == [10, 10]).await;
+        until("and what follows is sent", || {
+            paths
+                .iter()
+                .all(|path| seen.lines(path).last().is_some_and(|l| l == "1310"))
+        })
+        .await;
+    }
+
+    #[test]
+    fn only_the_internet_is_sent_to() {
+        for (ip, public) in [
+            ("93.184.216.34", true),
+            ("2606:2800:220:1::1", true),
+            ("127.0.0.1", false),
+            ("10.1.2.3", false),
+            ("169.254.169.254", false),
+            ("100.64.0.1", false),
+            ("0.0.0.0", false),
+            ("::1", false),
+            ("fe80::1", false),
+            ("fd00::1", false),
+            ("::ffff:127.0.0.1", false),
+            ("64:ff9b::a00:1", false),
+            ("2002:7f00:1::", false),
+        ] {
+            assert_eq!(is_public(ip.parse().expect("an address")), public, "{ip}");
+        }
+    }
+}
