@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! length u32 │ crc u32 │ first u64 │ count u32 │ oldest u64 │ newest u64 │ flags u8 │
-//! instance u32 │ inode u64 │ offset u64 │ number u64 │ raw u32 │ body
+//! instance u32 │ file u64 │ offset u64 │ number u64 │ raw u32 │ body
 //! ```
 //!
 //! All numbers little-endian; `length` counts what follows the checksum. The body is the lines,
@@ -51,8 +51,8 @@ impl Source {
 pub struct Position {
     /// Which container, counted from 1; 0 before the first.
     pub instance: u32,
-    /// The file that it was read from, and how far.
-    pub inode: u64,
+    /// What tells the file that it was read from, and how far.
+    pub file: u64,
     pub offset: u64,
     /// Lines of that container so far.
     pub number: u64,
@@ -121,7 +121,7 @@ pub fn write(
     out.extend(head.newest_ms.to_le_bytes());
     out.push(flags);
     out.extend(position.instance.to_le_bytes());
-    out.extend(position.inode.to_le_bytes());
+    out.extend(position.file.to_le_bytes());
     out.extend(position.offset.to_le_bytes());
     out.extend(position.number.to_le_bytes());
     out.extend(raw.to_le_bytes());
@@ -172,7 +172,7 @@ pub fn read(bytes: &[u8]) -> Option<(Head, &[u8], usize)> {
     let flags = numbers.u8()?;
     let position = Position {
         instance: numbers.u32()?,
-        inode: numbers.u64()?,
+        file: numbers.u64()?,
         offset: numbers.u64()?,
         number: numbers.u64()?,
     };

@@ -22,7 +22,7 @@ fn lines(from: u64, to: u64) -> Vec<Line> {
 fn at(number: u64) -> Position {
     Position {
         instance: 1,
-        inode: 7,
+        file: 7,
         offset: number * 3,
         number,
     }

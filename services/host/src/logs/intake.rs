@@ -122,9 +122,14 @@ struct Read {
     position: Position,
 }
 
-fn inode(file: &std::fs::File) -> std::io::Result<u64> {
+/// Tells a file from others, also from a later one that was given the same inode.
+fn identity(file: &std::fs::File) -> std::io::Result<u64> {
     use std::os::unix::fs::MetadataExt;
-    Ok(file.metadata()?.ino())
+    let metadata = file.metadata()?;
+    let born = metadata.created().ok();
+    let born = born.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let born = born.map_or(0, |at| at.as_nanos() as u64);
+    Ok(metadata.ino() ^ born.rotate_left(20))
 }
 
 /// What was written to `path` since; goes through a rotation without gap. Lines that were
@@ -142,22 +147,22 @@ fn read_on(path: &Path, from: Position) -> std::io::Result<Read> {
     // The older one first; one that came to be meanwhile is found the next time.
     let current = open(path)?;
     let former = open(&rotated(path))?;
-    let now = current.as_ref().map(inode).transpose()?;
-    if from.inode != 0 && now == Some(from.inode) {
+    let now = current.as_ref().map(identity).transpose()?;
+    if from.file != 0 && now == Some(from.file) {
         if let Some(file) = current {
             lines(file, &mut read)?;
         }
         return Ok(read);
     }
     let begun = match &former {
-        Some(file) => Some(inode(file)?),
+        Some(file) => Some(identity(file)?),
         None => None,
     };
     if let (Some(file), Some(begun)) = (former, begun) {
         // Both names may be of one file if it was rotated just now.
         if now != Some(begun) {
-            if from.inode != begun {
-                read.position.inode = begun;
+            if from.file != begun {
+                read.position.file = begun;
                 read.position.offset = 0;
             }
             lines(file, &mut read)?;
@@ -167,7 +172,7 @@ fn read_on(path: &Path, from: Position) -> std::io::Result<Read> {
         }
     }
     if let (Some(file), Some(now)) = (current, now) {
-        read.position.inode = now;
+        read.position.file = now;
         read.position.offset = 0;
         lines(file, &mut read)?;
     }
