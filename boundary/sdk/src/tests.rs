@@ -314,9 +314,14 @@ async fn logs(Query(query): Query<BTreeMap<String, String>>) -> Response {
         };
         Ok(serde_json::to_string(&line).expect("json") + "\n")
     });
-    let cut = (from + 3 < 7).then(|| Err(std::io::Error::other("cut")));
-    let lines: Vec<std::io::Result<String>> = lines.chain(cut).collect();
-    axum::body::Body::from_stream(futures::stream::iter(lines)).into_response()
+    let lines: Vec<std::io::Result<String>> = lines.collect();
+    // Cut off once the lines are on their way: the server throws away what is not.
+    let cut = futures::stream::once(async {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        Err(std::io::Error::other("cut"))
+    });
+    let cut = cut.take(usize::from(from + 3 < 7));
+    axum::body::Body::from_stream(futures::stream::iter(lines).chain(cut)).into_response()
 }
 
 #[tokio::test]
