@@ -1,4 +1,5 @@
-//! `host drain`: empty a host without a request being lost, for upkeep or for good.
+//! `host drain` and `host leave`: empty a host without a request being lost, for upkeep or for
+//! good.
 
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,44 @@ pub struct Drain {
     /// Wait at most so long
     #[arg(long, default_value = "10m", value_parser = units::duration)]
     timeout: Duration,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    before_help = "Examples:\n  runrig host leave rack-7 --key /var/lib/runrig/host.key\n\nThe agent on that machine ends by itself once the host has left."
+)]
+pub struct Leave {
+    /// Host, by name or id
+    host: String,
+    /// Wait at most so long until it is empty
+    #[arg(long, default_value = "10m", value_parser = units::duration)]
+    timeout: Duration,
+}
+
+/// Empties the host, then takes it off the ledger. If it does not get empty in time it stays,
+/// draining.
+pub async fn leave(session: &Session, args: &Leave, json: bool) -> Result {
+    let host = session.client.host(&args.host).await?;
+    let key = session.key()?;
+    let call = Call::Host(ledger::host::Call::Drain {
+        host: host.host,
+        draining: true,
+    });
+    session.client.submit_and_wait(&key, call).await?;
+    until_empty(session, &host.host.to_string(), args.timeout).await?;
+    // Paid for what the last report brought.
+    let last = session.client.host(&args.host).await?;
+    let call = Call::Host(ledger::host::Call::Leave);
+    session.client.submit_and_wait(&key, call).await?;
+    if json {
+        output::json(&last);
+        return Ok(());
+    }
+    output::say(format!(
+        "{} has left; it has earned {} credits",
+        last.name, last.earned
+    ));
+    Ok(())
 }
 
 /// Each replica moves once its successor is good; those with named volumes stay.

@@ -279,6 +279,7 @@ pub mod tests {
             },
             created_ms: 0,
             removed: false,
+            volumes_removed: false,
             funding: ledger::deployment::Funding::Good,
             escrow: types::Amount::ZERO,
             charged: types::Amount::ZERO,

@@ -257,6 +257,8 @@ enum Host {
     Images(image::HostImages),
     /// Move everything away from a host, and let nothing new come
     Drain(drain::Drain),
+    /// Move everything away from a host, then take it off the network
+    Leave(drain::Leave),
 }
 
 #[derive(Subcommand, Debug)]
@@ -426,6 +428,9 @@ fn run(cli: Cli) -> Result<u8> {
         }
         Command::Host(Host::Drain(args)) => {
             done(ask(globals, async |s| drain::drain(s, args, json).await))
+        }
+        Command::Host(Host::Leave(args)) => {
+            done(ask(globals, async |s| drain::leave(s, args, json).await))
         }
         Command::Context(args) => done(block_on(chain::context(args, &overrides(globals), json))),
         Command::Network(args) => done(network::run(args, json)),

@@ -360,6 +360,9 @@ pub struct DeploymentView {
     pub spec: DeploymentSpec,
     pub created_ms: u64,
     pub removed: bool,
+    /// Its owner removed its volumes with it.
+    #[serde(default)]
+    pub volumes_removed: bool,
     #[schema(value_type = String)]
     pub funding: Funding,
     #[schema(value_type = String)]

@@ -90,6 +90,11 @@ impl Accumulator {
         self.total
     }
 
+    /// As last seen.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk_bytes
+    }
+
     fn pass(&mut self, now_ms: u64) {
         let ms = now_ms.saturating_sub(self.at_ms).min(GAP_MS_MAX);
         self.at_ms = self.at_ms.max(now_ms);

@@ -15,7 +15,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_runrig");
 /// Does the agent on the rig work with the container that its row names?
 fn knows(world: &World, rig: &Rig) -> bool {
     let id = rig.row()["allocation"].as_str().expect("text").to_string();
-    world.cloud.run(&["exec", &id, "--", "true"]).0 == 0
+    world.cloud.run(&["exec", &id, "--", "id"]).0 == 0
 }
 
 /// Another binary in the place of the one that ran: the containers do not notice.
@@ -55,7 +55,11 @@ struct Limit(PathBuf);
 impl Limit {
     fn new() -> Self {
         let v1 = Path::new("/sys/fs/cgroup/memory");
-        let root = if v1.exists() { v1 } else { Path::new("/sys/fs/cgroup") };
+        let root = if v1.exists() {
+            v1
+        } else {
+            Path::new("/sys/fs/cgroup")
+        };
         let path = root.join(format!("runrig-drill-{}", std::process::id()));
         std::fs::create_dir(&path).expect("a cgroup");
         Self(path)
@@ -104,7 +108,8 @@ pub fn is_out_of_memory(world: &World) {
     // Little by little, so that the agent is the largest when nothing is left.
     limit.set(limit.used() + (8 << 20));
     let procs = limit.0.join("cgroup.procs").display().to_string();
-    let grows = "echo $$ > \"$0\"; a=x; i=0; while [ $i -lt 24 ]; do a=$a$a; i=$((i+1)); done; sleep 60";
+    let grows =
+        "echo $$ > \"$0\"; a=x; i=0; while [ $i -lt 24 ]; do a=$a$a; i=$((i+1)); done; sleep 60";
     let hog = Command::new("sh").args(["-c", grows, &procs]).spawn();
     let mut hog = hog.expect("sh runs");
     let killed = rig.ended();
@@ -113,14 +118,20 @@ pub fn is_out_of_memory(world: &World) {
     use std::os::unix::process::ExitStatusExt;
     assert_eq!(killed.signal(), Some(libc::SIGKILL));
     let down = Instant::now();
-    assert!(alive(pid(&before)), "the container is not the agent's to take along");
+    assert!(
+        alive(pid(&before)),
+        "the container is not the agent's to take along"
+    );
     std::thread::sleep(Duration::from_secs(1));
     limit.set(8 << 30);
     rig.start(Path::new(PROGRAM), None);
     drill.is_over_when("the next agent looks after its container", || {
         knows(world, &rig)
     });
-    drill.tells(format!("without an agent for {:.1} s", down.elapsed().as_secs_f64()));
+    drill.tells(format!(
+        "without an agent for {:.1} s",
+        down.elapsed().as_secs_f64()
+    ));
     let after = rig.row();
     for field in ["allocation", "pid", "restarts"] {
         assert_eq!(after[field], before[field], "{after}");
@@ -139,7 +150,7 @@ pub fn changes_hands(world: &World) {
     rig.start_as(Path::new(PROGRAM), None, &["--owner", &buyer]);
     // Refused while something runs there, and says what to do.
     assert!(!rig.ended().success());
-    let log = cloud.data().join("rig-sold.log");
+    let log = cloud.data().join("logs/rig-sold.log");
     let said = std::fs::read_to_string(log).expect("a log");
     assert!(said.contains("Drain it first"), "{said}");
     rig.start(Path::new(PROGRAM), None);
@@ -168,7 +179,12 @@ pub fn leaves(world: &World) {
         now.len() == 2 && now.iter().all(|(_, h)| h != rig.name)
     });
     assert!(named(cloud, rig.name).is_null(), "nobody knows it");
+    let left = Instant::now();
     assert!(rig.ended().success(), "its agent ends with it");
+    drill.tells(format!(
+        "its agent ended {:.1} s later",
+        left.elapsed().as_secs_f64()
+    ));
     assert!(!alive(old), "nothing of the site is left there");
     drill.end();
 }

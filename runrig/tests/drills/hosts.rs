@@ -87,3 +87,53 @@ pub fn a_host_is_drained(world: &World) {
     drill.end();
 }
 
+fn stores(name: &str, host: &str) -> String {
+    format!(
+        r#"
+name: {name}
+volumes: {{ data: {{}} }}
+services:
+  store:
+    image: busybox
+    command: ["sh", "-c", "echo kept > /data/file; sleep 600"]
+    stop_signal: SIGKILL
+    volumes: ["data:/data"]
+    deploy:
+      placement: {{ constraints: ["node.id == {host}"] }}
+"#
+    )
+}
+
+/// What its owner removed while nobody could tell the host goes when it is back; what he did
+/// not remove stays.
+pub fn volumes_are_removed_meanwhile(world: &World) {
+    let cloud = &world.cloud;
+    let host = "dev-2";
+    let id = named(cloud, host)["host"].clone();
+    let folders = ["thrown", "kept"].map(|name| {
+        cloud.up(&stores(name, text(&id)));
+        let deployment = cloud.json(&["inspect", name])[0]["deployment"].clone();
+        let volumes = cloud.data().join(role(host)).join("volumes");
+        volumes.join(text(&deployment))
+    });
+    let file = |folder: &std::path::Path| folder.join("data/file").exists();
+    until("both have stored something", || {
+        folders.iter().all(|f| file(f))
+    });
+    let mut drill = Drill::begin(cloud, "removed-meanwhile");
+    drill.strikes();
+    let held = cloud.hold(&role(host));
+    until("the host counts as lost", || {
+        named(cloud, host)["online"] == false
+    });
+    cloud.good(&["down", "thrown", "--volumes"]);
+    cloud.good(&["down", "kept"]);
+    assert!(folders.iter().all(|f| file(f)), "nobody was there to do it");
+    drop(held);
+    drill.is_over_when("what was thrown away is gone", || !folders[0].exists());
+    until("nothing runs there", || {
+        named(cloud, host)["allocations"] == 0
+    });
+    assert!(file(&folders[1]), "what its owner did not remove stays");
+    drill.end();
+}

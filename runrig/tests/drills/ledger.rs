@@ -33,9 +33,8 @@ fn now_s() -> f64 {
 pub fn unbilled_s(cloud: &Cloud, row: &Value) -> f64 {
     let bill = cloud.json(&["bill"]);
     let lines = bill["lines"].as_array().expect("lines").iter();
-    let mut own = lines.filter(|l| {
-        l["allocation"] == row["allocation"] && l["resource"] == "bandwidth"
-    });
+    let mut own =
+        lines.filter(|l| l["allocation"] == row["allocation"] && l["resource"] == "bandwidth");
     let billed = own.next().map_or(0.0, |l| decimal(&l["usage"])) / MBIT;
     now_s() - row["placed_ms"].as_f64().expect("a time") / 1e3 - billed
 }
@@ -67,7 +66,10 @@ pub fn stands_still(world: &World) {
     until("it is restarted while nobody can be told", || {
         again().is_some_and(|now| now != 0 && now != u64::from(old))
     });
-    drill.tells(format!("restarted in {:.1} s", crashed.elapsed().as_secs_f64()));
+    drill.tells(format!(
+        "restarted in {:.1} s",
+        crashed.elapsed().as_secs_f64()
+    ));
     std::thread::sleep(Duration::from_secs(pause_s()).saturating_sub(crashed.elapsed()));
     assert!(alive(pid(steady)), "what did not crash goes on");
     let away = now_s() - from;
@@ -88,7 +90,9 @@ pub fn stands_still(world: &World) {
         late < before_s + LATE_S
     });
     assert!(late >= 0.0, "{late} s more are billed than it has lived");
-    drill.tells(format!("unbilled seconds {before_s:.1} before, {late:.1} after"));
+    drill.tells(format!(
+        "unbilled seconds {before_s:.1} before, {late:.1} after"
+    ));
     let said = said(cloud, steady);
     let (first, last) = (from as u64, (from + away) as u64);
     let meanwhile = said.iter().filter(|at| (first..=last).contains(at)).count();

@@ -37,4 +37,3 @@ pub fn a_bad_release_is_undone(world: &World) {
     assert!(why.contains("code 3") || why.contains("in vain"), "{why}");
     drill.end();
 }
-

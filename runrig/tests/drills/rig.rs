@@ -61,7 +61,7 @@ impl<'a> Rig<'a> {
     pub fn start_as(&mut self, program: &Path, cgroup: Option<&Path>, more: &[&str]) {
         let gateway = format!("http://{}", self.cloud.gateway());
         let port = self.cloud.port(10);
-        let path = self.cloud.data().join(format!("{}.log", self.name));
+        let path = self.cloud.data().join(format!("logs/{}.log", self.name));
         let mut log = std::fs::OpenOptions::new();
         let log = log.create(true).append(true).open(path).expect("a log");
         let mut command = Command::new(program);
@@ -123,7 +123,11 @@ impl Drop for Rig<'_> {
     fn drop(&mut self) {
         if self.agent.is_some() {
             self.end();
-            self.start_as(&PathBuf::from(env!("CARGO_BIN_EXE_runrig")), None, &["--stop-on-exit"]);
+            self.start_as(
+                &PathBuf::from(env!("CARGO_BIN_EXE_runrig")),
+                None,
+                &["--stop-on-exit"],
+            );
             let cloud = self.cloud;
             until("it is there to leave nothing behind", || {
                 named(cloud, self.name)["online"] == true

@@ -88,7 +88,10 @@ impl<'a> Drill<'a> {
             outcome.failed.len(),
             outcome.slowest.as_secs_f64() * 1e3,
             credits(&supply["sum"]) - credits(&supply["expected"]),
-            self.figures.iter().map(|f| format!(", {f}")).collect::<String>(),
+            self.figures
+                .iter()
+                .map(|f| format!(", {f}"))
+                .collect::<String>(),
         );
         assert_eq!(supply["sum"], supply["expected"]);
         assert!(outcome.sent > 0);
@@ -121,9 +124,10 @@ pub fn role(host: &str) -> String {
     host.replace("dev-", "host-")
 }
 
-
 pub fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("not text: {value}"))
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("not text: {value}"))
 }
 
 pub fn pid(row: &Value) -> u32 {

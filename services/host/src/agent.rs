@@ -15,9 +15,10 @@ use types::{AccountId, AllocationId, Offer};
 
 use crate::book::Book;
 use crate::builds::{self, Builds};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::ledger_link::{self, LedgerLink};
-use crate::machine::{machine_digest, machine_resources, now_ms};
+use crate::machine::{machine_digest, machine_resources};
 use crate::neighbours::Neighbours;
 use crate::shared::Shared;
 use crate::worker::Worker;
@@ -62,9 +63,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         let opened = tokio::task::spawn_blocking(move || logs::Store::open(&folder)).await?;
         Arc::new(opened.context("open the logs that are kept here")?)
     };
+    let clock = Arc::new(Clock::open(&config.data.join("state/clock"))?);
     let (plan_sender, plans) = watch::channel(None);
     let shared = Arc::new(Shared {
         config,
+        clock: clock.clone(),
         link: link.clone(),
         engine,
         net: net.clone(),
@@ -81,7 +84,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     });
     // What others run by now ends here before the ledger counts on this host again.
     fence::at_return(&shared).await;
-    register(&shared.config, &link, address, shared.builds.is_some()).await?;
+    let builds = shared.builds.is_some();
+    let registration = registration(&shared.config, &link, address, builds)?;
+    insist(&shared.config, &link, registration.clone()).await?;
     let neighbours = Neighbours::open(&shared.config, &tag(&shared.config), bound).await;
     let neighbours = neighbours.map(Arc::new);
     if let Some(neighbours) = &neighbours {
@@ -90,7 +95,6 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     }
 
     let mut background = tokio::task::JoinSet::new();
-    background.spawn(ledger_link::follow(link, plan_sender).map(drop));
     background.spawn(reporter::meter(shared.clone()).map(drop));
     background.spawn(reporter::statuses(shared.clone()).map(drop));
     background.spawn(reporter::usage(shared.clone()).map(drop));
@@ -105,6 +109,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         }
     });
     background.spawn(logs::room(shared.clone()).map(drop));
+    background.spawn(room::offer(shared.clone(), registration));
+    background.spawn(room::removed_volumes(shared.clone()));
     if let Some(neighbours) = neighbours.clone() {
         let shared = shared.clone();
         background.spawn(async move { neighbours.follow(shared).await });
@@ -119,6 +125,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let mut workers = Workers::default();
     let ended = tokio::select! {
         () = shutdown => Ok(()),
+        () = ledger_link::follow(link, clock, plan_sender) => {
+            tracing::info!("the ledger does not know this host any more: it has left");
+            Ok(())
+        }
         part = background.join_next() => Err(anyhow!("a part of the agent has stopped: {part:?}")),
         ended = workers.follow_all(&shared) => ended,
     };
@@ -179,7 +189,13 @@ fn open_builds(config: &Config) -> Result<Option<Builds>> {
     }
 }
 
-async fn register(config: &Config, link: &LedgerLink, address: String, builds: bool) -> Result<()> {
+/// What this host tells of itself when it comes.
+fn registration(
+    config: &Config,
+    link: &LedgerLink,
+    address: String,
+    builds: bool,
+) -> Result<ledger::host::Call> {
     let mut capacity = machine_resources(&config.data)?;
     if let Some(cpus) = config.cpus_millis {
         capacity.cpu_millis = cpus;
@@ -193,7 +209,7 @@ async fn register(config: &Config, link: &LedgerLink, address: String, builds: b
     if let Some(bandwidth) = config.bandwidth_kbps {
         capacity.bandwidth_kbps = bandwidth;
     }
-    let call = ledger::host::Call::Register {
+    Ok(ledger::host::Call::Register {
         name: config.name.clone(),
         address,
         offer: Offer {
@@ -205,8 +221,7 @@ async fn register(config: &Config, link: &LedgerLink, address: String, builds: b
         },
         owner: config.owner.unwrap_or(link.host),
         machine: machine_digest()?,
-    };
-    insist(config, link, call).await
+    })
 }
 
 /// Until the ledger has heard it, or refuses.
@@ -297,7 +312,7 @@ impl Workers {
                 id,
                 shared.book_path(id),
                 planned.spec.resources,
-                now_ms(),
+                shared.clock.now_ms(),
                 planned.sequence,
                 planned.usage,
             )?;
@@ -348,7 +363,7 @@ impl Workers {
         // Last readings before the cgroups go; they are reported when the agent is back.
         for book in shared.open_books() {
             let mut book = book.lock().expect("not poisoned");
-            book.detach(now_ms(), None);
+            book.detach(shared.clock.now_ms(), None);
             if let Err(error) = book.save() {
                 tracing::error!(%error, "usage book");
             }

@@ -134,6 +134,11 @@ impl Book {
         &self.directories
     }
 
+    /// What it holds on disk, as last counted; at most what is reserved.
+    pub fn disk_bytes(&self) -> u64 {
+        self.page.accumulator.disk_bytes().min(self.disk_bytes_max)
+    }
+
     /// How many bytes more than reserved it held on disk when they were last counted.
     pub fn over_disk(&self) -> watch::Receiver<Option<u64>> {
         self.over_disk.subscribe()

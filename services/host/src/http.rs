@@ -18,7 +18,6 @@ use tokio::sync::Semaphore;
 use types::{AccountId, AllocationId, RunState};
 
 use crate::durable::container_id;
-use crate::machine::now_ms;
 use crate::shared::Shared;
 use crate::{exec, logs};
 
@@ -94,6 +93,7 @@ impl Agent {
 
     /// The account that asks.
     fn asks(
+        &self,
         what: &str,
         method: &Method,
         uri: &Uri,
@@ -103,7 +103,8 @@ impl Agent {
             .get(RequestAuth::HEADER)
             .and_then(|v| v.to_str().ok());
         let path = uri.path_and_query().map_or(uri.path(), |p| p.as_str());
-        RequestAuth::check(header, method.as_str(), path, now_ms()).map_err(|e| {
+        let now_ms = self.shared.clock.ledger_ms();
+        RequestAuth::check(header, method.as_str(), path, now_ms).map_err(|e| {
             refused(
                 StatusCode::UNAUTHORIZED,
                 "login",
@@ -134,7 +135,7 @@ impl Agent {
     ) -> Result<api::PlannedAllocation, Refused> {
         let planned = self.planned(id)?;
         let what = format!("allocation {}", planned.allocation);
-        match Self::asks(&what, method, uri, headers)? == planned.owner {
+        match self.asks(&what, method, uri, headers)? == planned.owner {
             true => Ok(planned),
             false => Err(Self::forbidden(what)),
         }
@@ -154,7 +155,7 @@ impl Agent {
         let planned = self.planned(id)?;
         let what = format!("allocation {}", planned.allocation);
         let scope = Grant::metrics(planned.deployment);
-        match Grant::check(header.to_str().ok(), &scope, now_ms()) {
+        match Grant::check(header.to_str().ok(), &scope, self.shared.clock.ledger_ms()) {
             Ok(account) if account == planned.owner => Ok(planned),
             Ok(_) => Err(Self::forbidden(what)),
             Err(error) => Err(refused(
@@ -194,7 +195,7 @@ impl Agent {
         };
         let meta = stream.meta();
         let what = format!("allocation {}", meta.allocation);
-        match meta.may_read(Self::asks(&what, method, uri, headers)?) {
+        match meta.may_read(self.asks(&what, method, uri, headers)?) {
             true => Ok(stream),
             false => Err(Self::forbidden(what)),
         }
@@ -381,7 +382,7 @@ fn sample(shared: &Shared, planned: &api::PlannedAllocation) -> api::Stats {
     api::Stats {
         allocation: planned.allocation,
         service: planned.service.clone(),
-        at_ms: now_ms(),
+        at_ms: shared.clock.ledger_ms(),
         cpu_millis,
         cpu_limit_millis: planned.spec.resources.cpu_millis.into(),
         memory_bytes: reading.memory_bytes,

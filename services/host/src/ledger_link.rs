@@ -9,6 +9,8 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use types::{HostId, SecretKey};
 
+use crate::clock::Clock;
+
 /// Signs as the host. One urgent transaction at a time: nonces follow each other without races.
 pub struct LedgerLink {
     client: Client,
@@ -57,23 +59,39 @@ impl LedgerLink {
     }
 }
 
-/// Follows the host's plan. Keeps the last known one while no validator answers.
+/// Validators that lag behind may not know a host yet.
+const UNKNOWN: Duration = Duration::from_secs(5);
+
+/// Follows the host's plan. Keeps the last known one while no validator answers. Returns when
+/// the ledger does not know the host any more: it has left.
 pub async fn follow(
     link: Arc<LedgerLink>,
+    clock: Arc<Clock>,
     plans: watch::Sender<Option<Arc<api::HostPlan>>>,
-) -> std::convert::Infallible {
+) {
     let mut after = 0;
+    let mut unknown: Option<Instant> = None;
     let mut pause = Duration::from_millis(100);
     loop {
         match link.client.host_plan(link.host, after, 20_000).await {
             Ok(plan) => {
+                clock.heard(plan.time_ms);
+                unknown = None;
                 pause = Duration::from_millis(100);
                 if plan.plan != after || plans.borrow().is_none() {
                     after = plan.plan;
                     plans.send_replace(Some(Arc::new(plan)));
                 }
             }
+            Err(error) if error.kind() == "not_found" && plans.borrow().is_some() => {
+                let since = *unknown.get_or_insert_with(Instant::now);
+                if since.elapsed() > UNKNOWN {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+            }
             Err(error) => {
+                unknown = None;
                 tracing::warn!(%error, "the plan cannot be read; running work goes on");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));

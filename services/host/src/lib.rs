@@ -17,6 +17,7 @@
 mod agent;
 mod book;
 mod builds;
+mod clock;
 mod config;
 mod durable;
 mod exec;

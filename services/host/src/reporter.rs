@@ -9,7 +9,6 @@ use ledger::lease::UsageLine;
 use tokio::time::Instant;
 use types::{AllocationId, AllocationStatus, UsageRecord, merkle_path, merkle_root};
 
-use crate::machine::now_ms;
 use crate::shared::Shared;
 
 /// Statuses in one transaction.
@@ -50,7 +49,7 @@ fn sample(shared: &Shared, walk: bool) {
         let disk = walk.then(|| meter::disk_bytes(&directories));
         let (allocation, reading, cpu_millis) = {
             let mut book = book.lock().expect("not poisoned");
-            book.sample(now_ms(), disk);
+            book.sample(shared.clock.now_ms(), disk);
             let reading = book.runs().then_some(book.last_reading).flatten();
             (book.allocation, reading, book.cpu_millis_now)
         };
@@ -147,7 +146,7 @@ pub async fn usage(shared: Arc<Shared>) -> std::convert::Infallible {
 async fn report(shared: &Shared, plan: &api::HostPlan, interval: &mut Option<u64>) -> Result<()> {
     let mut records = Vec::new();
     let books = shared.open_books();
-    let now = now_ms();
+    let now = shared.clock.ledger_ms();
     for book in &books {
         let mut open = book.lock().expect("not poisoned");
         if records.len() < LINES_MAX

@@ -10,11 +10,13 @@ use types::{AllocationId, AllocationStatus};
 
 use crate::book::Book;
 use crate::builds::Builds;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::ledger_link::LedgerLink;
 
 pub struct Shared {
     pub config: Config,
+    pub clock: Arc<Clock>,
     pub link: Arc<LedgerLink>,
     pub engine: Arc<dyn Engine>,
     pub net: Arc<net::Network>,

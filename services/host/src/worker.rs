@@ -24,7 +24,6 @@ use types::{AllocationId, BuildSpec, DependencyCondition, Health, MountSource, R
 use crate::book::Book;
 use crate::builds::{self, Ready};
 use crate::durable::{self, Memory, Watch, container_id};
-use crate::machine::now_ms;
 use crate::policy::{self, Pauses};
 use crate::shared::Shared;
 use crate::{health, logs, prepare, volume};
@@ -131,7 +130,7 @@ impl Worker {
         match (status.phase, attachments.get(&container)) {
             (Phase::Running, Some(attachment)) => {
                 tracing::info!(%container, pid = status.pid, "found running");
-                self.attach_book(&planned, &status, attachment, now_ms());
+                self.attach_book(&planned, &status, attachment, self.now_ms());
                 self.memory.status.pid = status.pid;
                 let health = self.memory.status.health;
                 self.watch(container, health);
@@ -141,12 +140,12 @@ impl Worker {
                 let exit = status.exit.unwrap_or_else(lost);
                 // It may have ended long ago; its counters are still there.
                 if let Some(attachment) = attachment {
-                    self.attach_book(&planned, &status, attachment, exit.at_ms);
+                    self.attach_book(&planned, &status, attachment, self.when(&exit));
                 }
                 self.watch(container, Health::None);
                 self.exited(&planned, exit).await;
             }
-            _ => self.clean(&container, now_ms()).await,
+            _ => self.clean(&container, self.now_ms()).await,
         }
     }
 
@@ -255,13 +254,13 @@ impl Worker {
         let spec = match spec {
             Ok(spec) => spec,
             Err(error) => {
-                self.clean(&container, now_ms()).await;
+                self.clean(&container, self.now_ms()).await;
                 return Err(StartError::Never(format!("{error:#}"), None));
             }
         };
         match self.shared.engine.start(&spec).await {
             Ok(status) => {
-                self.attach_book(planned, &status, &attachment, now_ms());
+                self.attach_book(planned, &status, &attachment, self.now_ms());
                 self.memory.watch = Watch {
                     stop_signal: Some(spec.stop_signal),
                     check: prepare::health_check(planned, &image),
@@ -292,7 +291,7 @@ impl Worker {
                 Ok(())
             }
             Err(error) => {
-                self.clean(&container, now_ms()).await;
+                self.clean(&container, self.now_ms()).await;
                 Err(match error {
                     EngineError::Start { fault, .. } => {
                         StartError::Never(fault.to_string(), Some(fault.exit_code()))
@@ -446,7 +445,7 @@ impl Worker {
             return;
         };
         let usual = self.pauses.after(running.since.elapsed());
-        self.clean(&running.container, exit.at_ms).await;
+        self.clean(&running.container, self.when(&exit)).await;
         self.memory.status.pid = 0;
         self.memory.status.health = Health::None;
         self.memory.status.addresses = BTreeMap::new();
@@ -567,11 +566,11 @@ impl Worker {
             Ok(exit) => {
                 self.memory.status.exit_code = Some(exit.code);
                 self.memory.status.oom_killed = exit.oom_killed;
-                exit.at_ms
+                self.when(&exit)
             }
             Err(error) => {
                 tracing::error!(container = %running.container, %error, "stop");
-                now_ms()
+                self.now_ms()
             }
         };
         self.clean(&running.container, ended_ms).await;
@@ -606,7 +605,7 @@ impl Worker {
     async fn account(&mut self, planned: &PlannedAllocation) {
         {
             let mut book = self.book.lock().expect("not poisoned");
-            book.sample(now_ms(), None);
+            book.sample(self.now_ms(), None);
             book.finish();
         }
         self.set(RunState::Removed, "");
@@ -630,12 +629,12 @@ impl Worker {
     /// Last reading first, then cgroup, mounts, interfaces. What is paid by the time that a
     /// container runs counts up to `ended_ms`, however much later this is.
     async fn clean(&mut self, container: &str, ended_ms: u64) {
-        let book = self.book.clone();
+        let (book, now) = (self.book.clone(), self.now_ms());
         let detached = tokio::task::spawn_blocking(move || {
             let directories = book.lock().expect("not poisoned").directories().to_vec();
             let disk = meter::disk_bytes(&directories);
             let mut book = book.lock().expect("not poisoned");
-            book.detach(ended_ms.min(now_ms()), Some(disk));
+            book.detach(ended_ms.min(now), Some(disk));
             book.save()
         })
         .await;
@@ -662,6 +661,15 @@ impl Worker {
             // The agent ends.
             std::future::pending::<()>().await;
         }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.shared.clock.now_ms()
+    }
+
+    /// It ended, by the agent's time.
+    fn when(&self, exit: &Exit) -> u64 {
+        self.shared.clock.of_wall(exit.at_ms)
     }
 
     fn set(&mut self, state: RunState, message: &str) {
@@ -691,7 +699,7 @@ fn lost() -> Exit {
         code: 255,
         oom_killed: false,
         lost: true,
-        at_ms: now_ms(),
+        at_ms: api::now_ms(),
     }
 }
 

@@ -345,7 +345,8 @@ pub async fn plan(
     loop {
         let number = {
             let head = heads.borrow_and_update();
-            head.state.hosts.get(&host).map_or(0, |h| h.plan)
+            // One that has left is told at once.
+            head.state.hosts.get(&host).map_or(u64::MAX, |h| h.plan)
         };
         let waits = wait.after.is_some_and(|after| number <= after);
         if !waits

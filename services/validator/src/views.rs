@@ -75,6 +75,7 @@ pub fn deployment(state: &State, id: DeploymentId) -> Option<DeploymentView> {
         spec: deployment.spec.clone(),
         created_ms: deployment.created_ms,
         removed: deployment.removed,
+        volumes_removed: deployment.removed && deployment.remove_volumes,
         funding: deployment.funding,
         escrow: deployment.escrow,
         charged: deployment.charged,
