@@ -8,6 +8,7 @@ mod bundle;
 mod cgroup;
 mod enter;
 mod exec;
+mod face;
 mod fault;
 mod folder;
 mod handover;

@@ -64,7 +64,7 @@ impl Executor for Payload {
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> String {
+pub fn failed(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -16,7 +16,9 @@ use crate::fault::Failure;
 use crate::log::{Log, Output};
 use crate::runtime::{self, Ends};
 use crate::terminal::{self, ConsoleSocket};
-use crate::{ContainerSpec, Exit, Runtime, bundle, cgroup, enter, folder, payload, probe, zygote};
+use crate::{
+    ContainerSpec, Exit, Runtime, bundle, cgroup, enter, face, folder, payload, probe, zygote,
+};
 
 /// How long output is waited for after the container has ended.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -128,6 +130,7 @@ pub fn shim_main(args: &[String]) -> ! {
         [verb, _] if verb == "zygote" => zygote::run(),
         [verb, root, id, request] if verb == "exec" => enter::run(Path::new(root), id, request),
         [verb, cgroup] if verb == "release" => release(cgroup),
+        [verb, rest @ ..] if verb == "oci" => face::run(rest),
         [verb, folder] if verb == "probe" => probe::shim(Path::new(folder)),
         _ => {
             eprintln!("the shim is started by a host agent, not by hand");
