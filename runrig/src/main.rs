@@ -31,6 +31,7 @@ mod manual;
 mod money;
 mod network;
 mod output;
+mod portal_run;
 mod progress;
 mod projects;
 mod ps;
@@ -221,6 +222,9 @@ enum Command {
     /// Pass on between hosts where no direct way leads
     #[command(subcommand)]
     Relay(Relay),
+    /// Web pages for everyone
+    #[command(subcommand)]
+    Portal(Portal),
     /// Who asks, and which network
     Whoami,
     /// Your images in the network's registry
@@ -283,6 +287,12 @@ enum Registry {
 enum Relay {
     /// Run a relay in the foreground
     Run(relay_run::Run),
+}
+
+#[derive(Subcommand, Debug)]
+enum Portal {
+    /// Run a portal in the foreground
+    Run(portal_run::Run),
 }
 
 fn main() -> ExitCode {
@@ -439,6 +449,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Gateway(Gateway::Run(args)) => done(roles::gateway(args)),
         Command::Registry(Registry::Run(args)) => done(roles::registry(args)),
         Command::Relay(Relay::Run(args)) => done(relay_run::run(args)),
+        Command::Portal(Portal::Run(args)) => done(portal_run::run(args)),
         Command::Doctor(args) => {
             let session = Session::open(&overrides(globals));
             done(block_on(doctor::run(args, session, json)))

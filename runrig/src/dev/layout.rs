@@ -16,6 +16,8 @@ pub const VALIDATORS: usize = 4;
 pub const LINGER: Duration = Duration::from_secs(8);
 /// From the gateway's port to that for TLS: 8743 beside 8700.
 const SECURE_STEP: u16 = 43;
+/// From the gateway's port to that of the web pages: 8780 beside 8700.
+const PORTAL_STEP: u16 = 80;
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,9 @@ pub struct Layout {
     /// Where the gateway speaks TLS; chosen when it is missing.
     #[serde(default)]
     pub secure: Option<SocketAddr>,
+    /// Where the web pages are; chosen when it is missing.
+    #[serde(default)]
+    pub portal: Option<SocketAddr>,
     pub registry: SocketAddr,
     pub p2p: Vec<SocketAddr>,
     pub api: Vec<SocketAddr>,
@@ -82,6 +87,16 @@ impl Layout {
         Some(format!("https://localhost:{}", self.secure?.port()))
     }
 
+    /// The URL of the web pages on this machine.
+    pub fn portal_url(&self) -> Option<String> {
+        let portal = self.portal?;
+        let ip = match portal.ip() {
+            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip => ip,
+        };
+        Some(format!("http://{}", SocketAddr::new(ip, portal.port())))
+    }
+
     pub fn api_urls(&self) -> Vec<String> {
         self.api.iter().map(|a| format!("http://{a}")).collect()
     }
@@ -134,6 +149,7 @@ impl Layout {
         let mut layout = Self {
             gateway,
             secure: None,
+            portal: None,
             registry,
             api: many(VALIDATORS, |l| &l.api)?,
             p2p: many(VALIDATORS, |l| &l.p2p)?,
@@ -147,6 +163,14 @@ impl Layout {
             .take(Some(&SocketAddr::new(gateway.ip(), port)))?
             .port();
         layout.secure = Some(SocketAddr::new(gateway.ip(), port));
+        let port = match before.and_then(|b| b.portal) {
+            Some(kept) => kept.port(),
+            None => gateway.port().saturating_add(PORTAL_STEP),
+        };
+        let port = ports
+            .take(Some(&SocketAddr::new(gateway.ip(), port)))?
+            .port();
+        layout.portal = Some(SocketAddr::new(gateway.ip(), port));
         // Hosts left out this time find their old place another time.
         if let Some(before) = before {
             layout.hosts.extend(before.hosts.iter().skip(hosts));

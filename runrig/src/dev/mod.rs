@@ -3,7 +3,7 @@
 //! ```text
 //! dev ─┬─ validator 1…4      every role is a process of its own, with its own log;
 //!      ├─ registry           one that dies is started again;
-//!      ├─ gateway            all end with the supervisor, hosts first
+//!      ├─ gateway, portal    all end with the supervisor, hosts first
 //!      └─ host 1…N
 //! ```
 //!
@@ -75,6 +75,8 @@ struct Ready {
     url: String,
     /// Of services with TLS, and the file that their clients trust.
     secure_url: Option<String>,
+    /// The web pages.
+    portal: Option<String>,
     authority_file: PathBuf,
     validators: Vec<String>,
     hosts: Vec<ReadyHost>,
@@ -218,6 +220,14 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
         }
         role("gateway".into(), args, None)
     };
+    let portal = layout.portal.map(|listen| {
+        let mut args = words(&format!(
+            "portal run --network {} --listen {listen} --data",
+            layout.url()
+        ));
+        args.push(text(&data.join("portal")));
+        role("portal".into(), args, None)
+    });
     let share = share(data, hosts as u64)?;
     let mut host_roles = Vec::new();
     for (index, listen) in layout.hosts.iter().take(hosts).enumerate() {
@@ -240,7 +250,11 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
         data: data.to_path_buf(),
         network_key: file.network_key,
         network_file,
-        roles: vec![host_roles, vec![gateway, registry], validators],
+        roles: vec![
+            host_roles,
+            [gateway, registry].into_iter().chain(portal).collect(),
+            validators,
+        ],
         hosts,
         layout,
     })
@@ -378,6 +392,7 @@ async fn until_ready(plan: &Plan, running: &Running, demo: bool, json: bool) -> 
         ready: true,
         url: plan.layout.url(),
         secure_url: plan.layout.secure_url(),
+        portal: plan.layout.portal_url(),
         authority_file: gateway::authority_file(&plan.data.join(AUTHORITY)),
         validators: plan.layout.api_urls(),
         hosts,
@@ -409,6 +424,9 @@ async fn say_ready(ready: &Ready, client: &Client, started: Instant) {
             "with TLS too: {secure_url}; clients trust {}",
             ready.authority_file.display()
         ));
+    }
+    if let Some(portal) = &ready.portal {
+        output::say(format!("web pages: {portal}"));
     }
     output::say(format!(
         "account {} with {} credits; context \"{}\" is current\ndata and logs in {}",
@@ -511,7 +529,7 @@ pub async fn run(args: &Dev, json: bool) -> Result {
     let plan = prepare(args, hosts, &data)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(anyhow::Error::from)?;
     output::say(format!(
-        "starting {} validators, a registry, a gateway and {} hosts",
+        "starting {} validators, a registry, a gateway, a portal and {} hosts",
         layout::VALIDATORS,
         plan.hosts
     ));
@@ -571,7 +589,7 @@ mod tests {
         let first = prepare(&args(), 2, folder.path()).expect("prepared");
         assert_eq!(
             first.roles.iter().map(Vec::len).collect::<Vec<_>>(),
-            [2, 2, 4]
+            [2, 3, 4]
         );
         let again = prepare(&args(), 1, folder.path()).expect("prepared");
         assert_eq!(first.network_key, again.network_key);

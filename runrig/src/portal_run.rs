@@ -1,0 +1,37 @@
+//! `portal run`: serve the web pages, in the foreground.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::failure::Result;
+use crate::roles;
+
+#[derive(Args, Debug)]
+#[command(
+    before_help = "Examples:\n  runrig portal run --network http://10.0.0.5:8700 --data /var/lib/runrig/portal --listen 0.0.0.0:8780"
+)]
+pub struct Run {
+    /// URL of a gateway; several with commas between
+    #[arg(long)]
+    network: String,
+    /// Who signed up, and the index, lie here
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8780")]
+    listen: SocketAddr,
+    /// Browsers reach it by HTTPS: cookies are sent by that only
+    #[arg(long)]
+    secure: bool,
+}
+
+pub fn run(args: &Run) -> Result {
+    let config = portal::Config {
+        network: roles::validators_of(&args.network)?,
+        listen: args.listen,
+        data: args.data.clone(),
+        secure: args.secure,
+    };
+    roles::foreground(|asked| portal::run(config, asked))
+}

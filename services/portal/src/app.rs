@@ -1,0 +1,78 @@
+//! What all pages share.
+
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Result;
+use sdk::Client;
+use tokio::sync::watch;
+
+use crate::Config;
+use crate::index::{Index, Progress};
+use crate::limits::Limits;
+use crate::people::People;
+
+/// How far the chain is, as the last look at it said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Tick {
+    pub height: u64,
+    pub time_ms: u64,
+    /// The network did not answer just now.
+    pub stale: bool,
+}
+
+pub struct Shared {
+    pub client: Client,
+    /// URL of the gateway that pages name.
+    pub gateway: String,
+    pub people: People,
+    pub index: Index,
+    pub limits: Limits,
+    pub secure: bool,
+    /// The network's name and key, once they are known.
+    pub network: OnceLock<Network>,
+    pub tick: watch::Sender<Tick>,
+    pub progress: watch::Sender<Progress>,
+}
+
+/// Which network this is.
+#[derive(Clone, Debug)]
+pub struct Network {
+    pub name: String,
+    pub digest: types::Digest,
+    pub key: Vec<u8>,
+}
+
+/// Handed to every page.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+impl std::ops::Deref for App {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl App {
+    /// Errors: no address of a network, or a file of the data folder cannot be opened.
+    pub fn open(config: &Config) -> Result<Self> {
+        std::fs::create_dir_all(&config.data)?;
+        let client = Client::new(config.network.clone())?;
+        Ok(Self(Arc::new(Shared {
+            gateway: client.url().to_string(),
+            client,
+            people: People::open(&config.data.join("people.sqlite"))?,
+            index: Index::open(&config.data.join("index.sqlite"))?,
+            limits: Limits::default(),
+            secure: config.secure,
+            network: OnceLock::new(),
+            tick: watch::channel(Tick::default()).0,
+            progress: watch::channel(Progress::default()).0,
+        })))
+    }
+
+    /// The network's name, for people.
+    pub fn network_name(&self) -> &str {
+        self.network.get().map_or("network", |n| n.name.as_str())
+    }
+}

@@ -1,0 +1,77 @@
+//! Show the cloud to people: a web client of the public API, and an index of its blocks.
+//!
+//! Pages are made here, as HTML, and work without scripts. The portal is a client like any
+//! other: it sees what the API answers, checks certificates against the network key, and signs
+//! with the key of who is logged in. What it keeps itself:
+//!
+//! - `people.sqlite`: who signed up, each with an account key sealed by his password; sessions.
+//! - `index.sqlite`: blocks, transactions, events and charges in SQL, for lists and charts.
+//!   It can be deleted at any time and is made again from the chain; it is never the truth for
+//!   money: balances, bills and receipts on a page are the ledger's answers.
+//!
+//! Invariants: no key leaves a session unsealed; every text that a stranger chose is escaped
+//! (`maud` does); no inline script or style, so that the content policy can forbid them; every
+//! form carries a token of its session; a figure that is not known says so.
+//!
+//! Start at [`run`]; [`routes::table`] lists the pages and who may see them.
+
+mod app;
+mod index;
+mod limits;
+mod live;
+mod pages;
+mod people;
+mod routes;
+mod ui;
+mod web;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+pub use app::App;
+
+/// Process settings of a portal.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// URLs of gateways of the network; the first is the one that pages name.
+    pub network: Vec<String>,
+    pub listen: SocketAddr,
+    /// Folder of the portal's own records.
+    pub data: PathBuf,
+    /// Browsers reach it by HTTPS only: cookies say so.
+    pub secure: bool,
+}
+
+/// Serves until `shutdown`.
+///
+/// Errors: `listen` or a file in `data` cannot be opened. A network that does not answer is no
+/// error: pages say so until it does.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listen on {}; choose another with --listen", config.listen))?;
+    let app = App::open(&config)?;
+    let following = tokio::spawn(index::follow(app.clone()));
+    tracing::info!(listen = %config.listen, "pages are served");
+    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let server = axum::serve(
+        listener,
+        routes::router(app).into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .with_graceful_shutdown(async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+    });
+    let result = tokio::select! {
+        result = server.into_future() => result.context("serve pages"),
+        () = shutdown => Ok(()),
+    };
+    stop.send_replace(true);
+    following.abort();
+    result
+}

@@ -1,0 +1,231 @@
+//! Streams: the chain's height for all tabs, a deployment's log, what an account's replicas use.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::stream::{self, BoxStream, StreamExt};
+use serde::{Deserialize, Serialize};
+use types::{AllocationId, RunState};
+
+use crate::app::App;
+use crate::limits::Act;
+use crate::pages::jobs::own_deployment;
+use crate::web::{Page, Visitor};
+use crate::words;
+
+/// Replicas of one deployment whose logs are followed at once, and of one account whose use
+/// is asked for.
+const FOLLOWED_MAX: usize = 32;
+/// A log begins with so many lines of each replica.
+const TAIL: usize = 200;
+const USE_EVERY: Duration = Duration::from_secs(2);
+/// A stream ends after so long; browsers open it again where it was.
+const STREAM_MAX: Duration = Duration::from_secs(3600);
+
+type Events = BoxStream<'static, Result<Event, Infallible>>;
+
+fn answer(events: Events) -> Response {
+    let bounded = events.take_until(tokio::time::sleep(STREAM_MAX));
+    Sse::new(bounded)
+        .keep_alive(KeepAlive::default())
+        .into_response()
+}
+
+fn allowed(app: &App, visitor: &Visitor) -> Result<(), crate::web::Trouble> {
+    crate::pages::slowly(app, Act::Stream, &visitor.address.to_string())
+}
+
+/// `GET /live`: height and time of the chain, whenever they change.
+pub async fn height(State(app): State<App>, visitor: Visitor) -> Page {
+    allowed(&app, &visitor)?;
+    let ticks = tokio_stream::wrappers::WatchStream::new(app.tick.subscribe());
+    let events =
+        ticks.filter_map(|tick| async move { Event::default().json_data(tick).ok().map(Ok) });
+    Ok(answer(events.boxed()))
+}
+
+#[derive(Deserialize)]
+pub struct After {
+    after: Option<String>,
+}
+
+/// For each replica: the millisecond of the last line seen, and how many of it were seen.
+type Cursors = BTreeMap<AllocationId, (u64, usize)>;
+
+/// `a-1:1795260024092:1,a-2:…`
+fn read_cursors(text: &str) -> Cursors {
+    let one = |part: &str| {
+        let mut parts = part.splitn(3, ':');
+        let id = parts.next()?.parse().ok()?;
+        Some((
+            id,
+            (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?),
+        ))
+    };
+    text.split(',')
+        .take(4 * FOLLOWED_MAX)
+        .filter_map(one)
+        .collect()
+}
+
+fn write_cursors(cursors: &Cursors) -> String {
+    let all: Vec<String> = cursors
+        .iter()
+        .map(|(id, (at, seen))| format!("{id}:{at}:{seen}"))
+        .collect();
+    all.join(",")
+}
+
+/// `GET /jobs/{name}/logs/stream`: lines of all replicas as they come. Each carries where every
+/// replica's log is, so that a reader who was cut off misses nothing and sees nothing twice.
+pub async fn logs(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+    Query(query): Query<After>,
+    headers: HeaderMap,
+) -> Page {
+    allowed(&app, &visitor)?;
+    let login = visitor.login()?;
+    let deployment = own_deployment(&app, login, &name).await?;
+    let said = headers.get("last-event-id").and_then(|v| v.to_str().ok());
+    let mut cursors = read_cursors(said.or(query.after.as_deref()).unwrap_or(""));
+    let mut lines = Vec::new();
+    let live = deployment
+        .allocations
+        .iter()
+        .filter(|a| !a.closed && !matches!(a.status.state, RunState::Placed | RunState::Removed));
+    for allocation in live.take(FOLLOWED_MAX) {
+        let id = allocation.allocation;
+        if let std::collections::btree_map::Entry::Vacant(entry) = cursors.entry(id) {
+            // Only the end of what is there: an old log is long.
+            let query = sdk::LogQuery {
+                follow: false,
+                tail: Some(TAIL),
+                since_ms: None,
+            };
+            if let Ok(tail) = app.client.logs(&login.key, id, query).await {
+                let first = std::pin::pin!(tail).next().await;
+                if let Some(Ok(line)) = first {
+                    entry.insert((line.at_ms, 0));
+                }
+            }
+        }
+        let cursor = cursors.get(&id).copied();
+        lines.push(app.client.follow_logs(&login.key, id, cursor).boxed());
+    }
+    if lines.is_empty() {
+        let nothing = Event::default()
+            .event("over")
+            .data("\"Nothing has started yet\"");
+        let wait = stream::once(async { Ok(nothing) }).chain(stream::pending());
+        return Ok(answer(wait.boxed()));
+    }
+    let events = stream::select_all(lines).scan(cursors, |cursors, line| {
+        let event = match line {
+            Ok(line) => {
+                let at = cursors.entry(line.allocation).or_insert((line.at_ms, 0));
+                *at = if at.0 == line.at_ms {
+                    (at.0, at.1 + 1)
+                } else {
+                    (line.at_ms, 1)
+                };
+                Event::default().id(write_cursors(cursors)).json_data(&line)
+            }
+            Err(error) => Event::default()
+                .event("over")
+                .json_data(format!("A replica's log is not to be had: {error}")),
+        };
+        futures::future::ready(Some(event.map_err(|_| ()).ok()))
+    });
+    let events = events.filter_map(|e| futures::future::ready(e.map(Ok)));
+    Ok(answer(events.boxed()))
+}
+
+/// What an account's replicas use now, of what they reserved.
+#[derive(Serialize)]
+struct Use {
+    at_ms: u64,
+    /// Percent of the reservation.
+    cpu: f64,
+    memory: f64,
+    words: String,
+}
+
+/// `GET /live/use`: measured by the hosts, every other second, over all running replicas.
+pub async fn usage(State(app): State<App>, visitor: Visitor) -> Page {
+    allowed(&app, &visitor)?;
+    let login = visitor.login()?;
+    let (key, owner) = (login.key.clone(), login.person.account);
+    let events = stream::unfold((app, key, true), move |(app, key, first)| async move {
+        if !first {
+            tokio::time::sleep(USE_EVERY).await;
+        }
+        let event = match measure(&app, &key, owner).await {
+            Some(sample) => Event::default().json_data(sample).ok(),
+            None => None,
+        };
+        let event = event.unwrap_or_else(|| Event::default().comment("nothing runs"));
+        Some((Ok(event), (app, key, false)))
+    });
+    Ok(answer(events.boxed()))
+}
+
+async fn measure(app: &App, key: &types::SecretKey, owner: types::AccountId) -> Option<Use> {
+    let all = app.client.allocations(owner, false).await.ok()?;
+    let running: Vec<AllocationId> = all
+        .iter()
+        .filter(|a| a.status.state == RunState::Running)
+        .take(FOLLOWED_MAX)
+        .map(|a| a.allocation)
+        .collect();
+    let samples: Vec<api::Stats> = stream::iter(running)
+        .map(|id| async move {
+            let sample = tokio::time::timeout(Duration::from_secs(2), async {
+                let stats = app.client.stats(key, id, false).await.ok()?;
+                std::pin::pin!(stats).next().await?.ok()
+            });
+            sample.await.ok().flatten()
+        })
+        .buffer_unordered(8)
+        .filter_map(futures::future::ready)
+        .collect()
+        .await;
+    if samples.is_empty() {
+        return None;
+    }
+    let sum = |of: fn(&api::Stats) -> u64| samples.iter().map(of).sum::<u64>();
+    let (cpu, cpu_limit) = (sum(|s| s.cpu_millis), sum(|s| s.cpu_limit_millis));
+    let (memory, memory_limit) = (sum(|s| s.memory_bytes), sum(|s| s.memory_limit_bytes));
+    let percent = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
+    Some(Use {
+        at_ms: api::now_ms(),
+        cpu: percent(cpu, cpu_limit),
+        memory: percent(memory, memory_limit),
+        words: format!(
+            "Now {} of {} cores and {} of {} of memory, over {}",
+            words::cores(cpu),
+            words::cores(cpu_limit),
+            words::bytes(memory.into()),
+            words::bytes(memory_limit.into()),
+            words::plural(samples.len() as u64, "replica", "replicas"),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_read_as_they_were_written() {
+        let cursors: Cursors = [(AllocationId(1), (5, 2)), (AllocationId(7), (9, 1))].into();
+        assert_eq!(read_cursors(&write_cursors(&cursors)), cursors);
+        assert!(read_cursors("a-1:x:2,,nonsense,:::").is_empty());
+    }
+}

@@ -1,0 +1,128 @@
+//! Settings: who you are here, your sessions, the recovery file.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect};
+use maud::html;
+
+use super::explorer::now_of;
+use super::file;
+use crate::app::App;
+use crate::limits::Act;
+use crate::ui::{self, Place, Tone, alert, badge, cli, copy, field, icon, submit, when};
+use crate::web::{Form, Page, Visitor};
+use crate::words;
+
+async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
+    let login = visitor.login()?;
+    let person = &login.person;
+    let sessions = app.people.sessions(person.id).await?;
+    let now = now_of(app);
+    let id = person.account.to_string();
+    let content = html! {
+        div.pagehead { div { h1 { "Settings" } } }
+        div.grid {
+            section.card.s6 {
+                header { div { h2 { "You" } } div.more { span.tag { (person.kind.name()) } } }
+                dl.facts {
+                    dt { "Handle" } dd { "@" (person.handle) }
+                    dt { "Email" } dd { (person.email) " " span.dim { "(not verified: this portal sends no mail)" } }
+                    @if let Some(name) = &person.company_name { dt { "Company" } dd { (name) } }
+                    @if let Some(address) = &person.company_address { dt { "Address" } dd { (address) } }
+                    dt { "Account" } dd.mono { (id) (copy(&id, "your account")) }
+                    dt { "Since" } dd { (words::utc(person.created_ms)) " UTC" }
+                }
+            }
+            section.card.s6 {
+                header { div { h2 { "Recovery file" } p.sub { "The account key itself: whoever has it can spend what you have" } } }
+                @if let Some(wrong) = wrong { (alert(Tone::Bad, html! { p { (wrong) } })) }
+                p.ink2 { "Nobody can reset your password, as it seals your key. Keep this file where you keep other keys. The command line takes it as it is: " code { "runrig --key FILE whoami" } "." }
+                form method="post" action="/settings/recovery" {
+                    input type="hidden" name="csrf" value=(visitor.form_token());
+                    (field("password", "Your password, once more", html! { input.in id="password" name="password" type="password" autocomplete="current-password" maxlength="200" required; }, "", None))
+                    button.btn { (icon("arrow-down-to-line")) "Save the recovery file" }
+                }
+            }
+            section.card.flush.s12 {
+                header { div { h2 { "Sessions" } p.sub { "Each ends two weeks after it began" } } div.more { (submit(visitor, "/settings/sessions", "small danger", html! { (icon("log-out")) "Log out everywhere" })) } }
+                div.tablewrap { table.cards {
+                    thead { tr { th { "Browser" } th { "Address" } th { "Began" } th { "Last seen" } th { span.sr { "End it" } } } }
+                    tbody { @for session in &sessions { tr {
+                        td.wrap { span.strong { (browser(&session.browser)) } " " @if session.id == login.session { (badge(Tone::Ok, "This one")) } }
+                        td.mono data-l="Address" { (session.address) }
+                        td data-l="Began" { (words::utc(session.created_ms)) }
+                        td data-l="Last seen" { span { (when(session.seen_ms, now)) " ago" } }
+                        td { form.inline method="post" action="/settings/sessions" {
+                            input type="hidden" name="csrf" value=(visitor.form_token());
+                            input type="hidden" name="session" value=(session.id);
+                            button.btn.small { "End" }
+                        } }
+                    } } }
+                } }
+            }
+        }
+        (cli("runrig whoami"))
+    };
+    let mut response = ui::page(app, visitor, Place::Settings, "Settings", content).await;
+    if wrong.is_some() {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+    }
+    Ok(response)
+}
+
+/// The name in a user agent that people know.
+fn browser(agent: &str) -> &str {
+    let known = [
+        ("Edg/", "Edge"),
+        ("Firefox/", "Firefox"),
+        ("HeadlessChrome/", "Chromium without a screen"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+        ("curl/", "curl"),
+    ];
+    match known.iter().find(|(mark, _)| agent.contains(mark)) {
+        Some((_, name)) => name,
+        None if agent.is_empty() => "Unknown",
+        None => agent,
+    }
+}
+
+/// `GET /settings`
+pub async fn settings(State(app): State<App>, visitor: Visitor) -> Page {
+    page(&app, &visitor, None).await
+}
+
+/// `POST /settings/sessions`: ends one of the person's sessions, or all.
+pub async fn end_sessions(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
+    let login = visitor.login()?;
+    let one = form
+        .has("session")
+        .then(|| form.text("session").to_string());
+    let gone = one.as_ref().is_none_or(|id| *id == login.session);
+    app.people.end(login.person.id, one).await?;
+    Ok(Redirect::to(if gone { "/login" } else { "/settings" }).into_response())
+}
+
+/// `POST /settings/recovery`: the account key, to who knows the password.
+pub async fn recovery(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
+    let login = visitor.login()?;
+    let bucket = format!("{} true", login.person.handle);
+    if !app.limits.allows(Act::Guess, &bucket) {
+        return page(&app, &visitor, Some("Too many tries. Wait half a minute.")).await;
+    }
+    let opened = app
+        .people
+        .log_in(&login.person.handle, form.exact("password"))
+        .await?;
+    match opened {
+        Some((_, key)) => Ok(file(
+            &format!("runrig-{}.key", login.person.handle),
+            "application/octet-stream",
+            key.to_hex(),
+        )),
+        None => {
+            let _ = app.limits.take(Act::Guess, &bucket);
+            page(&app, &visitor, Some("That is not your password.")).await
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What was used, what it cost, what failed, over a range of time.
+
+use axum::extract::{Query, State};
+use maud::html;
+use serde::Deserialize;
+use types::Amount;
+
+use super::explorer::now_of;
+use super::jobs::JobState;
+use super::money::csv_field;
+use super::overview::{RESOURCES, by_month, length, sum};
+use super::{file, shown};
+use crate::app::App;
+use crate::index::ChargeRow;
+use crate::index::query::{self, Side};
+use crate::ui::{self, Bar, Figure, Place, Slice, cli, donut, empty, hbars, icon, kpi, legend};
+use crate::web::{Page, Visitor};
+use crate::words::{self, bytes, plural};
+
+#[derive(Deserialize)]
+pub struct Range {
+    range: Option<String>,
+}
+
+/// Name, words, hours back, hours in one bar.
+const RANGES: [(&str, &str, u64, u64); 4] = [
+    ("24h", "24 hours", 24, 1),
+    ("7d", "7 days", 24 * 7, 24),
+    ("4w", "4 weeks", 24 * 28, 24),
+    ("12m", "12 months", 24 * 366, 24 * 31),
+];
+
+/// Charges in bars of `step` hours.
+fn in_steps(rows: &[ChargeRow], hour: u64, back: u64, step: u64) -> Vec<Bar> {
+    let first = (hour + 1).saturating_sub(back);
+    let count = back.div_ceil(step);
+    (0..count)
+        .map(|at| {
+            let (from, to) = (first + at * step, first + (at + 1) * step);
+            let mut parts = vec![0.0; 5];
+            for row in rows.iter().filter(|r| (from..to).contains(&r.hour)) {
+                for (part, amount) in parts.iter_mut().zip(row.amounts) {
+                    *part += length(amount);
+                }
+            }
+            let ms = from * 3_600_000;
+            let label = if step == 1 {
+                words::clock(ms)[..5].to_string()
+            } else {
+                words::day(ms)
+            };
+            let total: f64 = parts.iter().sum();
+            Bar {
+                title: format!("{label}: {total:.6} credits"),
+                label,
+                parts,
+                plan: None,
+            }
+        })
+        .collect()
+}
+
+/// `GET /analytics`
+pub async fn analytics(
+    State(app): State<App>,
+    visitor: Visitor,
+    Query(range): Query<Range>,
+) -> Page {
+    let me = visitor.login()?.person.account;
+    let (name, title, back, step) = RANGES
+        .into_iter()
+        .find(|r| Some(r.0) == range.range.as_deref())
+        .unwrap_or(RANGES[0]);
+    let now = now_of(&app);
+    let hour = now / 3_600_000;
+    let since = (hour + 1).saturating_sub(back);
+    let (charges, activity, names) = app
+        .index
+        .ask(move |c| {
+            Ok((
+                query::charges(c, Side::Payer, &me, since)?,
+                query::activity(c, &me, since)?,
+                query::names(c)?,
+            ))
+        })
+        .await?;
+    let deployments = app.client.deployments(me, true).await?;
+    let bars = if name == "12m" {
+        by_month(&charges, now, 12)
+    } else {
+        in_steps(&charges, hour, back, step)
+    };
+    let (changes, failures) = (activity.changes, activity.failures);
+    let mut by_job: std::collections::BTreeMap<String, Amount> = Default::default();
+    let mut by_host: std::collections::BTreeMap<String, Amount> = Default::default();
+    for row in &charges {
+        let job = by_job.entry(names.project(&row.deployment)).or_default();
+        job.0 = job.0.saturating_add(row.amount().0);
+        let host = row
+            .host
+            .parse()
+            .map_or_else(|_| row.host.clone(), |h| names.host(&h));
+        let host = by_host.entry(host).or_default();
+        host.0 = host.0.saturating_add(row.amount().0);
+    }
+    let ranked = |all: std::collections::BTreeMap<String, Amount>| {
+        let mut rows: Vec<(String, Amount)> = all.into_iter().collect();
+        rows.sort_by_key(|r| std::cmp::Reverse(r.1));
+        rows.into_iter()
+            .take(8)
+            .map(|(n, a)| (n, length(a), words::credits(a)))
+            .collect::<Vec<_>>()
+    };
+    let slices: Vec<Slice> = JobState::ALL
+        .iter()
+        .map(|s| Slice {
+            label: s.word().into(),
+            count: deployments.iter().filter(|d| JobState::of(d) == *s).count() as u64,
+            colour: s.colour(),
+        })
+        .filter(|s| s.count > 0)
+        .collect();
+    let moved: u128 = charges.iter().map(|r| u128::from(r.moved)).sum();
+    let (jobs, hosts) = (ranked(by_job), ranked(by_host));
+    let content = html! {
+        div.pagehead {
+            div { h1 { "Analytics" } p.sub { "From settled receipts and events, the last " (title) } }
+            div.acts {
+                nav.seg aria-label="Range" { @for r in RANGES { a href=(format!("/analytics?range={}", r.0)) aria-current=[(r.0 == name).then_some("true")] { (r.0) } } }
+                a.btn href=(format!("/analytics.csv?range={name}")) { (icon("download")) "CSV" }
+            }
+        }
+        div.grid {
+            (kpi(Figure { label: "Cost", value: Some(words::credits(sum(&charges))), unit: "credits", note: html! { (plural(charges.len() as u64, "hour line", "hour lines")) }, spark: None }))
+            (kpi(Figure { label: "Traffic", value: Some(bytes(moved)), unit: "", note: html! { "in and out, settled" }, spark: None }))
+            (kpi(Figure { label: "Failures", value: Some(failures.to_string()), unit: "", note: html! { "of " (plural(changes, "change of state", "changes of state")) }, spark: None }))
+            (kpi(Figure { label: "Requests", value: None, unit: "", note: html! { "gateways keep no history of them" }, spark: None }))
+        }
+        div.grid {
+            section.card.s8 {
+                header { div { h2 { "Cost" } p.sub { "Credits, by what was used" } } div.more { (legend(&RESOURCES)) } }
+                @if charges.is_empty() { (empty("chart-area", "No charge in this time", "Lines come with the first settled receipt.", None)) }
+                @else { (ui::bars(&bars, &RESOURCES.map(|r| r.1), "Cost over time by resource", false)) }
+            }
+            section.card.s4 { header { div { h2 { "Jobs by status" } p.sub { "All that you have deployed, now" } } } (donut(&slices, "job", "jobs")) }
+            section.card.s6 { header { div { h2 { "Cost by job" } } } @if jobs.is_empty() { (empty("rocket", "None", "No job was charged in this time.", None)) } @else { (hbars(&jobs, 1)) } }
+            section.card.s6 { header { div { h2 { "Cost by host" } } } @if hosts.is_empty() { (empty("server", "None", "No host was paid in this time.", None)) } @else { (hbars(&hosts, 3)) } }
+        }
+        (cli("runrig bill --json"))
+    };
+    shown(&app, &visitor, Place::Analytics, "Analytics", content).await
+}
+
+/// `GET /analytics.csv`
+pub async fn csv(State(app): State<App>, visitor: Visitor, Query(range): Query<Range>) -> Page {
+    let me = visitor.login()?.person.account;
+    let back = RANGES
+        .into_iter()
+        .find(|r| Some(r.0) == range.range.as_deref())
+        .map_or(24, |r| r.2);
+    let since = (now_of(&app) / 3_600_000 + 1).saturating_sub(back);
+    let (rows, names) = app
+        .index
+        .ask(move |c| {
+            Ok((
+                query::charges(c, Side::Payer, &me, since)?,
+                query::names(c)?,
+            ))
+        })
+        .await?;
+    let mut out = String::from(
+        "hour_utc,deployment,project,host,cpu,memory,storage,bandwidth,transfer,sum,bytes\n",
+    );
+    for row in &rows {
+        let mut fields = vec![
+            words::utc(row.hour * 3_600_000),
+            row.deployment.to_string(),
+            names.project(&row.deployment),
+            row.host.clone(),
+        ];
+        fields.extend(row.amounts.iter().map(ToString::to_string));
+        fields.extend([row.amount().to_string(), row.moved.to_string()]);
+        out.push_str(
+            &fields
+                .iter()
+                .map(|f| csv_field(f))
+                .collect::<Vec<_>>()
+                .join(","),
+        );
+        out.push('\n');
+    }
+    Ok(file("analytics.csv", "text/csv; charset=utf-8", out))
+}

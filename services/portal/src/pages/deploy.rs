@@ -1,0 +1,407 @@
+//! Create a job: an image or a compose file becomes a quote, then a deployment.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect};
+use images::{Access, Credentials, NETWORK_REGISTRY};
+use ledger::deployment::Call as Deployments;
+use manifest::Kind;
+use maud::{Markup, html};
+use serde::Deserialize;
+use types::{AccountId, Amount, DeploymentSpec, ImageRef, SecretKey};
+
+use super::slowly;
+use crate::app::App;
+use crate::limits::Act;
+use crate::people::Login;
+use crate::ui::{self, Place, Tone, alert, badge, cli, credits, crumbs, field, icon};
+use crate::web::{Form, Page, Visitor};
+use crate::words;
+
+const EXAMPLE: &str = "name: hello\nservices:\n  web:\n    image: nginx:1.27\n    ports: [\"80\"]\n    deploy:\n      replicas: 2\n      resources:\n        limits: { cpus: \"0.25\", memory: 128m }\n";
+
+/// A project that is only a text: no files stand beside it.
+struct Nowhere;
+
+impl manifest::Folder for Nowhere {
+    fn kind(&self, _: &str) -> Kind {
+        Kind::Missing
+    }
+
+    fn text(&self, _: &str) -> Result<Option<String>, String> {
+        Ok(None)
+    }
+}
+
+#[derive(Deserialize)]
+pub struct From {
+    from: Option<String>,
+}
+
+/// What was found out about a file: its price, or what is wrong with it.
+enum Found {
+    Nothing,
+    Wrong(Vec<String>),
+    Quoted {
+        quote: Box<api::Quote>,
+        warnings: Vec<String>,
+    },
+}
+
+/// A text as YAML has it in quotes: JSON's are the same.
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".into())
+}
+
+/// The compose file that the short form stands for.
+fn compose_of(form: &Form) -> String {
+    let number = |name: &str| {
+        form.text(name)
+            .chars()
+            .filter(|c| c.is_ascii_digit())
+            .take(5)
+            .collect::<String>()
+    };
+    let replicas = number("replicas");
+    let port = number("port");
+    let mut text = format!(
+        "name: {}\nservices:\n  web:\n    image: {}\n",
+        quoted(form.text("name")),
+        quoted(form.text("image"))
+    );
+    if !port.is_empty() {
+        text.push_str(&format!("    ports: [\"{port}\"]\n"));
+    }
+    text.push_str(&format!(
+        "    deploy:\n      replicas: {}\n      resources:\n        limits: {{ cpus: {}, memory: {} }}\n",
+        if replicas.is_empty() { "1" } else { &replicas },
+        quoted(form.text("cpus")),
+        quoted(form.text("memory")),
+    ));
+    text
+}
+
+/// Whether a registry may be asked on a stranger's word: only what all the world can ask.
+async fn is_public(reference: &str) -> Result<(), String> {
+    let normalised = images::normalise(reference).map_err(|e| e.to_string())?;
+    let registry = normalised.split('/').next().unwrap_or("");
+    if matches!(registry, NETWORK_REGISTRY | "docker.io") {
+        return Ok(());
+    }
+    let refused = || {
+        format!("{reference}: this portal asks public registries only; deploy it with `runrig up`")
+    };
+    let name = registry.split(':').next().unwrap_or("");
+    if name.parse::<IpAddr>().is_ok() || registry.starts_with('[') || !name.contains('.') {
+        return Err(refused());
+    }
+    let found = tokio::net::lookup_host((name, 443)).await;
+    let found = found.map_err(|e| format!("{reference}: its registry cannot be found: {e}"))?;
+    for address in found {
+        let inner = match address.ip() {
+            IpAddr::V4(ip) => {
+                ip.is_private()
+                    || ip.is_loopback()
+                    || ip.is_link_local()
+                    || ip.is_unspecified()
+                    || ip.is_broadcast()
+                    || ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64
+            }
+            IpAddr::V6(ip) => {
+                ip.is_loopback()
+                    || ip.is_unspecified()
+                    || ip.is_unique_local()
+                    || ip.is_unicast_link_local()
+                    || ip.to_ipv4_mapped().is_some()
+            }
+        };
+        if inner {
+            return Err(refused());
+        }
+    }
+    Ok(())
+}
+
+/// The digest behind a reference: among the account's own images first, then anybody's.
+async fn resolve(app: &App, key: &SecretKey, reference: &str) -> Result<ImageRef, String> {
+    let signing = key.clone();
+    let access = Access {
+        network: Some(app.client.url().to_string()),
+        signer: Some(std::sync::Arc::new(move |method: &str, path: &str| {
+            let auth = api::RequestAuth::sign(&signing, method, path, api::now_ms());
+            (api::RequestAuth::HEADER.to_string(), auth.to_string())
+        })),
+        credentials: Credentials::default(),
+    };
+    is_public(reference).await?;
+    let first = reference.split('/').next().unwrap_or(reference);
+    let names_registry = reference.contains('/') && first.contains(['.', ':']);
+    if !names_registry {
+        let account = AccountId::of(&key.public());
+        let own = format!("{NETWORK_REGISTRY}/{account}/{reference}");
+        if let Ok(found) = images::resolve(&own, &access).await {
+            return Ok(found);
+        }
+    }
+    images::resolve(reference, &access)
+        .await
+        .map_err(|e| e.to_string())
+}
+
+/// A compose file as a deployment, every image pinned; and its warnings.
+async fn read(
+    app: &App,
+    key: &SecretKey,
+    text: &str,
+) -> Result<(DeploymentSpec, Vec<String>), Vec<String>> {
+    let inputs = manifest::Inputs {
+        files: vec![manifest::Source {
+            name: "compose.yaml",
+            text,
+        }],
+        environment: BTreeMap::new(),
+        project: None,
+        profiles: Default::default(),
+        directory: "",
+        folder: &Nowhere,
+    };
+    let said = |problems: manifest::Problems| {
+        problems
+            .0
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let project = manifest::read(inputs).map_err(said)?;
+    if !project.files().is_empty() {
+        return Err(vec!["This file mounts files beside it, which a text alone does not bring. Deploy it with `runrig up` in its folder.".into()]);
+    }
+    let warnings = project.warnings.iter().map(ToString::to_string).collect();
+    let mut pinned = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for reference in project.images() {
+        match resolve(app, key, &reference).await {
+            Ok(image) => {
+                pinned.insert(reference, image);
+            }
+            Err(why) => wrong.push(why),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let spec = project.pin(&pinned, &BTreeMap::new()).map_err(said)?;
+    Ok((spec, warnings))
+}
+
+fn short_form(visitor: &Visitor, form: &Form) -> Markup {
+    let value = |name: &str, otherwise: &'static str| match form.text(name) {
+        "" => otherwise.to_string(),
+        text => text.to_string(),
+    };
+    let input = |name: &str, value: String, max: u32| html! { input.in id=(name) name=(name) value=(value) maxlength=(max) required[name != "port"] spellcheck="false" autocapitalize="none"; };
+    html! {
+        form method="post" action="/jobs/new" {
+            input type="hidden" name="csrf" value=(visitor.form_token());
+            input type="hidden" name="from" value="image";
+            div.two {
+                (field("name", "Name", input("name", value("name", ""), 40), "Small letters, digits and -", None))
+                (field("image", "Image", input("image", value("image", ""), 300), "nginx:1.27, or your own in the network's registry", None))
+            }
+            div.two {
+                (field("replicas", "Replicas", input("replicas", value("replicas", "1"), 4), "", None))
+                (field("port", "Port in the container", input("port", value("port", ""), 5), "Empty if it answers nobody", None))
+            }
+            div.two {
+                (field("cpus", "Cores for each", input("cpus", value("cpus", "0.25"), 6), "", None))
+                (field("memory", "Memory for each", input("memory", value("memory", "128m"), 8), "", None))
+            }
+            button.btn.primary name="act" value="quote" { (icon("coins")) "Show the price" }
+        }
+    }
+}
+
+fn quote_card(visitor: &Visitor, text: &str, quote: &api::Quote, warnings: &[String]) -> Markup {
+    html! {
+        section.card {
+            header { div { h2 { "Price" } p.sub { "By the ledger, which tried it out on a copy of its state" } } div.more { @if quote.refusal.is_none() { (badge(Tone::Ok, "Fits now")) } @else { (badge(Tone::Bad, "Refused")) } } }
+            @for warning in warnings { (alert(Tone::Warn, html! { p { (warning) } })) }
+            @if let Some(refusal) = &quote.refusal { (alert(Tone::Bad, html! { p.strong { (refusal.why) } p { (refusal.next) } })) }
+            p.sentence { "At most " (credits(quote.total_hour)) " credits an hour when everything is fully used; you pay for what is used." }
+            dl.facts {
+                dt { "Transfer" } dd { (credits(quote.transfer_gib)) " per GiB" }
+                dt { "Held in escrow" } dd { (credits(quote.escrow)) " of " (credits(quote.balance)) " you have" }
+                @for (service, change) in &quote.changes { dt { (service) } dd { (format!("{change:?}").to_lowercase()) } }
+            }
+            div.tablewrap tabindex="0" { table {
+                thead { tr { th { "Service" } th { "Resource" } th.num { "Credits an hour" } } }
+                tbody { @for line in &quote.lines { tr { td { (line.service) " × " (line.replicas) } td { (line.resource.name()) } td.num.mono { (line.amount_hour) } } } }
+            } }
+            @if quote.refusal.is_none() {
+                form method="post" action="/jobs/new" {
+                    input type="hidden" name="csrf" value=(visitor.form_token());
+                    input type="hidden" name="act" value="deploy";
+                    input type="hidden" name="compose" value=(text);
+                    input type="hidden" name="max" value=(quote.total_hour);
+                    p.foot-note { "It is refused if it would cost more than this by then." }
+                    button.btn.primary.wide { (icon("rocket")) "Deploy" }
+                }
+            }
+        }
+    }
+}
+
+async fn page(
+    app: &App,
+    visitor: &Visitor,
+    form: &Form,
+    text: &str,
+    short: bool,
+    found: Found,
+    status: StatusCode,
+) -> Page {
+    let content = html! {
+        (crumbs(&[("/jobs", "Jobs")]))
+        div.pagehead {
+            div { h1 { "Create a job" } p.sub { "Nothing starts before you have seen the price." } }
+            div.acts { nav.seg aria-label="Made from" {
+                a href="/jobs/new" aria-current=[(!short).then_some("true")] { "Compose file" }
+                a href="/jobs/new?from=image" aria-current=[short.then_some("true")] { "Image" }
+            } }
+        }
+        @if let Found::Wrong(problems) = &found {
+            (alert(Tone::Bad, html! { p.strong { (words::plural(problems.len() as u64, "problem", "problems")) "; nothing was changed" } @for problem in problems { p { (problem) } } }))
+        }
+        div.grid {
+            section class={ "card " (if matches!(found, Found::Quoted { .. }) { "s6" } else { "s12" }) } {
+                @if short { (short_form(visitor, form)) }
+                @else {
+                    form method="post" action="/jobs/new" {
+                        input type="hidden" name="csrf" value=(visitor.form_token());
+                        div.field {
+                            label.lab for="compose" { "Compose file" }
+                            textarea id="compose" name="compose" rows="18" maxlength="200000" spellcheck="false" required aria-invalid=[matches!(found, Found::Wrong(_)).then_some("true")] { (text) }
+                            span.hint { "As it is: images are pinned to the digests that they have now. A key that is not supported is named, never ignored." }
+                        }
+                        button.btn.primary name="act" value="quote" { (icon("coins")) "Show the price" }
+                    }
+                }
+            }
+            @if let Found::Quoted { quote, warnings } = &found { div.s6 { (quote_card(visitor, text, quote, warnings)) } }
+        }
+        (cli("runrig up -f compose.yaml"))
+    };
+    let mut response = ui::page(app, visitor, Place::Jobs, "Create a job", content).await;
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// `GET /jobs/new`
+pub async fn form(State(app): State<App>, visitor: Visitor, Query(from): Query<From>) -> Page {
+    visitor.login()?;
+    let short = from.from.as_deref() == Some("image");
+    page(
+        &app,
+        &visitor,
+        &Form::default(),
+        EXAMPLE,
+        short,
+        Found::Nothing,
+        StatusCode::OK,
+    )
+    .await
+}
+
+/// `POST /jobs/new`: a quote, or the deployment.
+pub async fn submit(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
+    let login = visitor.login()?;
+    slowly(&app, Act::Submit, &login.person.handle)?;
+    let short = form.text("from") == "image";
+    let text = if short {
+        compose_of(&form)
+    } else {
+        form.exact("compose").to_string()
+    };
+    let (spec, warnings) = match read(&app, &login.key, &text).await {
+        Ok(read) => read,
+        Err(wrong) => {
+            return page(
+                &app,
+                &visitor,
+                &form,
+                &text,
+                short,
+                Found::Wrong(wrong),
+                StatusCode::UNPROCESSABLE_ENTITY,
+            )
+            .await;
+        }
+    };
+    if form.text("act") == "deploy" {
+        return deploy(&app, login, spec, form.text("max").parse().ok()).await;
+    }
+    let request = api::QuoteRequest {
+        owner: login.person.account,
+        spec,
+    };
+    let quote = Box::new(app.client.quote(&request).await?);
+    page(
+        &app,
+        &visitor,
+        &form,
+        &text,
+        short,
+        Found::Quoted { quote, warnings },
+        StatusCode::OK,
+    )
+    .await
+}
+
+async fn deploy(app: &App, login: &Login, spec: DeploymentSpec, max: Option<Amount>) -> Page {
+    let project = spec.project.clone();
+    let call = Deployments::Deploy {
+        spec,
+        price_max_hour: max,
+    };
+    app.client
+        .submit_and_wait(&login.key, ledger::Call::Deployment(call))
+        .await?;
+    Ok(Redirect::to(&format!("/jobs/{project}")).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_form_cannot_break_out_of_its_file() {
+        let form = Form::read(
+            b"name=a%22%0Aservices%3A&image=x%22%7D%0A&replicas=2&port=80%0Ax&cpus=0.5&memory=64m",
+        );
+        let text = compose_of(&form);
+        assert!(text.contains("ports: [\"80\"]"), "{text}");
+        assert_eq!(
+            text.lines().filter(|l| l.starts_with("services:")).count(),
+            1,
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn registries_inside_are_not_asked() {
+        for reference in [
+            "127.0.0.1:5000/a",
+            "localhost:22/a",
+            "[::1]:80/a",
+            "10.0.0.1/a/b",
+            "registry:5000/a",
+        ] {
+            assert!(is_public(reference).await.is_err(), "{reference}");
+        }
+        assert!(is_public("nginx:1.27").await.is_ok());
+        assert!(is_public("registry.runrig/abc/x").await.is_ok());
+    }
+}

@@ -1,0 +1,153 @@
+//! Hosts of the network: what each has, what of it is let, what happened on it.
+
+use axum::extract::{Path, State};
+use maud::{Markup, html};
+
+use super::explorer::{happenings, now_of};
+use super::shown;
+use crate::app::App;
+use crate::index::{EventFilter, query};
+use crate::ui::{Figure, Place, Tone, badge, cli, credits, crumbs, empty, icon, kpi, meter, when};
+use crate::web::{Page, Trouble, Visitor};
+use crate::words::{self, bytes, cores};
+
+/// State of a host as a tone and a word.
+pub fn host_state(host: &api::HostView, now_ms: u64) -> (Tone, &'static str) {
+    match host {
+        h if !h.online => (Tone::Bad, "Silent"),
+        h if h.draining => (Tone::Warn, "Draining"),
+        h if h.cordoned => (Tone::Warn, "Takes no new work"),
+        h if h.trusted_ms > now_ms => (Tone::Info, "On trial"),
+        _ => (Tone::Ok, "Online"),
+    }
+}
+
+fn used(host: &api::HostView) -> [(&'static str, u128, u128, String); 3] {
+    let (has, free) = (&host.offer.capacity, &host.free);
+    let cpu = u64::from(has.cpu_millis.saturating_sub(free.cpu_millis));
+    let memory = has.memory_bytes.saturating_sub(free.memory_bytes);
+    let disk = has.disk_bytes.saturating_sub(free.disk_bytes);
+    [
+        (
+            "CPU",
+            cpu.into(),
+            has.cpu_millis.into(),
+            format!("{} / {} cores", cores(cpu), cores(has.cpu_millis.into())),
+        ),
+        (
+            "Memory",
+            memory.into(),
+            has.memory_bytes.into(),
+            format!(
+                "{} / {}",
+                bytes(memory.into()),
+                bytes(has.memory_bytes.into())
+            ),
+        ),
+        (
+            "Disk",
+            disk.into(),
+            has.disk_bytes.into(),
+            format!("{} / {}", bytes(disk.into()), bytes(has.disk_bytes.into())),
+        ),
+    ]
+}
+
+/// A table of hosts: what each has and what of it is let.
+pub fn host_table(hosts: &[&api::HostView], base: &str, now_ms: u64) -> Markup {
+    html! {
+        div.tablewrap {
+            table.cards {
+                thead { tr { th { "Host" } th { "State" } th { "CPU let" } th { "Memory let" } th { "Disk let" } th.num { "Replicas" } th.num { "Earned" } th { "Last heard" } } }
+                tbody {
+                    @for host in hosts {
+                        @let (tone, word) = host_state(host, now_ms);
+                        tr {
+                            td { a.row href=(format!("{base}/{}", host.host)) { (host.name) } span.second { (host.offer.architecture) " · " @if host.offer.region.is_empty() { "region not said" } @else { (host.offer.region) } } }
+                            td data-l="State" { (badge(tone, word)) }
+                            @for (label, part, whole, said) in used(host) { td data-l=(label) { (meter(part, whole, "")) span.nowrap { (said) } } }
+                            td.num data-l="Replicas" { (host.allocations) }
+                            td.num.strong data-l="Earned" { (credits(host.earned)) }
+                            td data-l="Last heard" { span { (when(host.last_seen_ms, now_ms)) " ago" } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `GET /explorer/hosts`
+pub async fn list(State(app): State<App>, visitor: Visitor) -> Page {
+    let hosts = app.client.hosts().await?;
+    let all: Vec<&api::HostView> = hosts.iter().collect();
+    let now = now_of(&app);
+    let sum =
+        |of: fn(&api::HostView) -> u128| hosts.iter().filter(|h| h.online).map(of).sum::<u128>();
+    let content = html! {
+        div.pagehead { div { h1 { "Hosts" } p.sub { "Machines that run what the ledger places on them" } } div.acts { a.btn href="/hosts/new" { (icon("plus")) "Lend a machine" } } }
+        div.grid {
+            (kpi(Figure { label: "Online", value: Some(hosts.iter().filter(|h| h.online).count().to_string()), unit: &format!("of {}", hosts.len()), note: html! {}, spark: None }))
+            (kpi(Figure { label: "Free cores", value: Some(cores(sum(|h| h.free.cpu_millis.into()) as u64)), unit: &format!("of {}", cores(sum(|h| h.offer.capacity.cpu_millis.into()) as u64)), note: html! { "of hosts that are online" }, spark: None }))
+            (kpi(Figure { label: "Free memory", value: Some(bytes(sum(|h| h.free.memory_bytes.into()))), unit: "", note: html! { "of " (bytes(sum(|h| h.offer.capacity.memory_bytes.into()))) }, spark: None }))
+            (kpi(Figure { label: "Free disk", value: Some(bytes(sum(|h| h.free.disk_bytes.into()))), unit: "", note: html! { "of " (bytes(sum(|h| h.offer.capacity.disk_bytes.into()))) }, spark: None }))
+        }
+        div.card.flush {
+            @if all.is_empty() { (empty("server", "No host has joined", "A machine joins with one command.", Some(("/hosts/new", "Lend a machine")))) }
+            @else { (host_table(&all, "/explorer/hosts", now)) }
+        }
+        (cli("runrig host ls"))
+    };
+    shown(&app, &visitor, Place::NetworkHosts, "Hosts", content).await
+}
+
+/// `GET /explorer/hosts/{id}`
+pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Page {
+    if !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') || id.len() > 64 {
+        return Err(Trouble::missing("There is no such host"));
+    }
+    let host = app.client.host(&id).await?;
+    let filter = EventFilter {
+        host: Some(host.host.to_string()),
+        ..EventFilter::default()
+    };
+    let events = app
+        .index
+        .ask(move |c| query::events(c, &filter, 25))
+        .await?;
+    let now = now_of(&app);
+    let (tone, word) = host_state(&host, now);
+    let account = host.host.to_string();
+    let content = html! {
+        (crumbs(&[("/explorer", "Explorer"), ("/explorer/hosts", "Hosts")]))
+        div.pagehead { div { h1 { (host.name) } p.sub.mono.wrap { (account) } } div.acts { (badge(tone, word)) } }
+        div.grid {
+            section.card.s6 {
+                header { div { h2 { "What it lends" } p.sub { "Reserved of what it offers" } } }
+                div.stack {
+                    @for (label, part, whole, said) in used(&host) {
+                        div { div.row { span.ink2 { (label) } span.num.strong { (said) } } (meter(part, whole, "full")) }
+                    }
+                }
+            }
+            section.card.s6 {
+                header { div { h2 { "What is known of it" } } }
+                dl.facts {
+                    dt { "Owner, who is paid" } dd { a.mono href=(format!("/explorer/accounts/{}", host.owner)) { (host.owner) } }
+                    dt { "Earned in all" } dd { (credits(host.earned)) " credits" }
+                    dt { "Replicas on it" } dd { (host.allocations) }
+                    dt { "Usage reports" } dd { (words::grouped(host.interval.into())) }
+                    dt { "Last heard" } dd { (when(host.last_seen_ms, now)) " ago" }
+                    dt { "Bandwidth" } dd { (host.offer.capacity.bandwidth_kbps / 1000) " Mbit/s offered, " (host.free.bandwidth_kbps / 1000) " free" }
+                    dt { "Region" } dd { @if host.offer.region.is_empty() { "not said by its owner" } @else { (host.offer.region) } }
+                }
+            }
+            section.card.s12 {
+                header { div { h2 { "What happened on it" } } }
+                @if events.is_empty() { (empty("activity", "Nothing yet", "No event names this host.", None)) } @else { (happenings(&events, now)) }
+            }
+        }
+        (cli(&format!("runrig host show {}", host.name)))
+    };
+    shown(&app, &visitor, Place::NetworkHosts, &host.name, content).await
+}

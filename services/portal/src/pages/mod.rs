@@ -1,0 +1,67 @@
+//! The pages, by what they are about.
+
+pub mod account;
+pub mod analytics;
+pub mod auth;
+pub mod deploy;
+pub mod earn;
+pub mod explorer;
+pub mod hosts;
+pub mod job;
+pub mod jobs;
+pub mod money;
+pub mod overview;
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use maud::Markup;
+
+use crate::app::App;
+use crate::limits::Act;
+use crate::ui::{self, Place};
+use crate::web::{Page, Trouble, Visitor};
+
+/// A page in the frame, as an answer.
+async fn shown(app: &App, visitor: &Visitor, at: Place, title: &str, content: Markup) -> Page {
+    Ok(ui::page(app, visitor, at, title, content).await)
+}
+
+/// Errors: `who` has done that too often lately.
+pub fn slowly(app: &App, act: Act, who: &str) -> Result<(), Trouble> {
+    app.limits.take(act, who).map_err(|wait| {
+        Trouble::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "A little slower",
+            "This was done too often from here just now.",
+            format!("Try again in {} s.", wait.as_secs() + 1),
+        )
+    })
+}
+
+/// No route.
+pub async fn lost() -> Page {
+    Err(Trouble::new(
+        StatusCode::NOT_FOUND,
+        "There is no such page",
+        "The address is wrong, or what was here is gone.",
+        "",
+    ))
+}
+
+/// A file to keep.
+fn file(name: &str, media: &'static str, content: String) -> Response {
+    use axum::http::header;
+    use axum::response::IntoResponse;
+    let safe: String = name
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        .collect();
+    let headers = [
+        (header::CONTENT_TYPE, media.to_string()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{safe}\""),
+        ),
+    ];
+    (headers, content).into_response()
+}

@@ -1,0 +1,280 @@
+//! The first page of who is logged in: what runs, what it uses, what it costs.
+
+use std::collections::BTreeMap;
+
+use api::DeploymentView;
+use axum::extract::{Query, State};
+use maud::{Markup, html};
+use serde::Deserialize;
+use types::Amount;
+
+use super::explorer::{happenings, now_of};
+use super::jobs::{JobState, table};
+use super::shown;
+use crate::app::App;
+use crate::index::query::{self, Side};
+use crate::index::{ChargeRow, EventFilter};
+use crate::ui::{
+    self, Bar, Figure, Place, Slice, Tone, alert, cli, donut, empty, icon, kpi, legend, submit,
+};
+use crate::web::{Page, Visitor, url};
+use crate::words::{self, MONTHS, bytes, month_of, plural};
+
+const HOUR_MS: u64 = 3_600_000;
+/// What the ledger charges for, as legends name it; the order of [`types::Resource::ALL`].
+pub const RESOURCES: [(&str, u8); 5] = [
+    ("CPU", 1),
+    ("Memory", 3),
+    ("Storage", 5),
+    ("Bandwidth", 2),
+    ("Transfer", 6),
+];
+
+/// An amount as a length in a chart: pictures may round, tables do not.
+pub fn length(amount: Amount) -> f64 {
+    amount.0 as f64 / types::CREDIT as f64
+}
+
+#[derive(Deserialize)]
+pub struct Welcome {
+    welcome: Option<String>,
+}
+
+/// The hour a month began, and the share of it that has passed.
+fn month_so_far(now_ms: u64) -> (u64, f64) {
+    let month = month_of(now_ms);
+    let mut day = now_ms / 86_400_000;
+    while day > 0 && month_of((day - 1) * 86_400_000) == month {
+        day -= 1;
+    }
+    let start = day * 86_400_000;
+    let next = (28..=31)
+        .map(|days| start + days * 86_400_000)
+        .find(|at| month_of(*at) != month)
+        .unwrap_or(start + 31 * 86_400_000);
+    let share = (now_ms - start) as f64 / (next - start) as f64;
+    (start / HOUR_MS, share.clamp(0.001, 1.0))
+}
+
+/// Charges by month, at most the last `count`, the last one with what it will come to.
+pub fn by_month(rows: &[ChargeRow], now_ms: u64, count: usize) -> Vec<Bar> {
+    let mut sums: BTreeMap<(i64, usize), [f64; 5]> = BTreeMap::new();
+    for row in rows {
+        let sum = sums.entry(month_of(row.hour * HOUR_MS)).or_default();
+        for (at, amount) in row.amounts.iter().enumerate() {
+            sum[at] += length(*amount);
+        }
+    }
+    let (year, month) = month_of(now_ms);
+    let (_, share) = month_so_far(now_ms);
+    // The projection of a month that has hardly begun says nothing.
+    let since = rows.first().map_or(now_ms, |r| r.hour * HOUR_MS);
+    let lived = (now_ms.saturating_sub(since)) as f64 / 86_400_000.0;
+    (0..count as i64)
+        .rev()
+        .map(|back| {
+            let at = year * 12 + month as i64 - back;
+            let key = (at.div_euclid(12), at.rem_euclid(12) as usize);
+            let parts = sums.get(&key).copied().unwrap_or_default();
+            let total: f64 = parts.iter().sum();
+            let plan = (back == 0 && total > 0.0 && lived >= 1.0).then_some(total / share);
+            Bar {
+                label: MONTHS[key.1].to_string(),
+                parts: parts.to_vec(),
+                plan,
+                title: format!("{} {}: {total:.6} credits", MONTHS[key.1], key.0),
+            }
+        })
+        .collect()
+}
+
+pub fn sum(rows: &[ChargeRow]) -> Amount {
+    Amount(rows.iter().map(|r| r.amount().0).sum())
+}
+
+fn checklist(visitor: &Visitor, funded: bool, gift: Amount) -> Markup {
+    html! {
+        section.card.s7 {
+            header { div { h2 { "Four steps to a running container" } p.sub { "About a minute" } } }
+            ol.steps {
+                li.done { span.strong { "Create an account" } span.dim { "Its key is sealed by your password." } }
+                li.done[funded] {
+                    span.strong { "Get starter credits" }
+                    @if funded { span.dim { "They are here." } }
+                    @else if !gift.is_zero() { div.row { span.dim { (words::credits(gift)) " test credits from this network's faucet." } (submit(visitor, "/wallet/topup", "small", html! { (icon("gift")) "Get them" })) } }
+                    @else { span.dim { "Ask somebody for a transfer." } }
+                }
+                li { span.strong { "Deploy a compose file or an image" } span.dim { "You see the price before anything starts." } }
+                li { span.strong { "Open its address" } span.dim { "Every service gets one through the gateway." } }
+            }
+            div.row { a.btn.primary href="/jobs/new" { (icon("plus")) "Create job" } a.btn href="/hosts/new" { (icon("server")) "Or lend a machine" } }
+        }
+    }
+}
+
+/// `GET /`
+pub async fn overview(
+    State(app): State<App>,
+    visitor: Visitor,
+    Query(welcome): Query<Welcome>,
+) -> Page {
+    let login = visitor.login()?;
+    let me = login.person.account;
+    let all = app.client.deployments(me, true).await?;
+    let account = app.client.account(me).await?;
+    let now = now_of(&app);
+    let hour = now / HOUR_MS;
+    let (month, _) = month_so_far(now);
+    let (charges, activity, events) = app
+        .index
+        .ask(move |c| {
+            let filter = EventFilter {
+                account: Some(me),
+                ..EventFilter::default()
+            };
+            Ok((
+                query::charges(c, Side::Payer, &me, hour.saturating_sub(24 * 366))?,
+                query::activity(c, &me, hour.saturating_sub(24))?,
+                query::events(c, &filter, 5)?,
+            ))
+        })
+        .await?;
+    let running = all
+        .iter()
+        .filter(|d| JobState::of(d) == JobState::Running)
+        .count();
+    let alive = all.iter().filter(|d| !d.removed).count();
+    let (changes, failures) = (activity.changes, activity.failures);
+    let this_month: Vec<ChargeRow> = charges
+        .iter()
+        .filter(|c| c.hour >= month)
+        .cloned()
+        .collect();
+    let today: Vec<&ChargeRow> = charges.iter().filter(|c| c.hour + 24 > hour).collect();
+    let hourly = |of: &dyn Fn(&ChargeRow) -> f64| -> Vec<f64> {
+        let first = hour.saturating_sub(23);
+        let mut out = vec![0.0; 24];
+        for row in today.iter().filter(|r| r.hour >= first) {
+            out[(row.hour - first).min(23) as usize] += of(row);
+        }
+        out
+    };
+    let moved: u128 = today.iter().map(|r| u128::from(r.moved)).sum();
+    let slices: Vec<Slice> = JobState::ALL
+        .iter()
+        .map(|state| Slice {
+            label: state.word().into(),
+            count: all.iter().filter(|d| JobState::of(d) == *state).count() as u64,
+            colour: state.colour(),
+        })
+        .filter(|s| s.count > 0)
+        .collect();
+    let mut rows: Vec<&DeploymentView> = all.iter().filter(|d| !d.removed).collect();
+    rows.sort_by_key(|d| std::cmp::Reverse(d.deployment));
+    rows.truncate(8);
+    let content = html! {
+        @if welcome.welcome.is_some() {
+            (alert(Tone::Ok, html! {
+                p.strong { "Welcome, " (login.person.title()) }
+                p { @if account.balance.is_zero() { "Your account is made. The network gave no starter credits yet." } @else { (words::credits(account.balance)) " test credits are on your account, from this network's faucet." } " " a href="/settings" { "Save your recovery file" } " before you forget your password." }
+            }))
+        }
+        @for view in all.iter().filter(|d| !d.removed && JobState::of(d) == JobState::Frozen) {
+            (alert(Tone::Warn, html! { p.strong { (view.project) " is frozen for lack of funds" } p { "Its data is kept. It runs again as soon as your account has credits." } }))
+        }
+        div.pagehead {
+            div { h1 { "Overview" } }
+            div.acts { a.btn.primary href="/jobs/new" { (icon("plus")) "Create job" } }
+        }
+        @if alive == 0 && charges.is_empty() {
+            div.grid {
+                (checklist(&visitor, !account.balance.is_zero(), account.gift))
+                section.card.s5 {
+                    header { div { h2 { "Your account" } p.sub { "By the ledger, at block " (words::grouped(account.height.into())) } } }
+                    dl.facts {
+                        dt { "Balance" } dd.strong { (words::credits(account.balance)) " credits" }
+                        dt { "Handle" } dd { "@" (login.person.handle) }
+                        dt { "Account" } dd.mono { (me) }
+                    }
+                }
+            }
+        } @else {
+            div.grid {
+                (kpi(Figure { label: "Running jobs", value: Some(running.to_string()), unit: &format!("of {alive}"), note: html! { (plural(all.iter().flat_map(|d| &d.allocations).filter(|a| a.status.is_ready() && !a.closed).count() as u64, "replica", "replicas")) " ready" }, spark: None }))
+                (kpi(Figure { label: "Failure rate, 24 h", value: (changes > 0).then(|| format!("{:.1}", 100.0 * failures as f64 / changes as f64)), unit: "%", note: html! { (plural(failures, "failure", "failures")) " in " (plural(changes, "change of state", "changes of state")) }, spark: None }))
+                (kpi(Figure { label: "Traffic, 24 h", value: Some(bytes(moved)), unit: "", note: html! { "in and out, as it was settled" }, spark: ui::spark(&hourly(&|r| r.moved as f64)) }))
+                (kpi(Figure { label: "Spent this month", value: Some(words::credits(sum(&this_month))), unit: "credits", note: html! { a href="/bills" { "Every line of it" } }, spark: ui::spark(&hourly(&|r| length(r.amount()))) }))
+            }
+            div.grid {
+                section.card.s8 {
+                    header {
+                        div { h2 { "Resource use" } p.sub { "Share of what you reserved, all running replicas, since this page opened" } }
+                        div.more { (legend(&[("CPU", 1), ("Memory", 2)])) }
+                    }
+                    div.live data-stream="/live/use" data-text="use-words" {
+                        (empty("activity", "Measured while you look", "Hosts send a sample every other second, as long as a replica runs.", None))
+                    }
+                    p.foot-note id="use-words" { "Not known yet." }
+                }
+                section.card.s4 {
+                    header { div { h2 { "Jobs by status" } p.sub { "All that you have deployed" } } }
+                    (donut(&slices, "job", "jobs"))
+                }
+            }
+            div.grid {
+                section.card.s7 {
+                    header { div { h2 { "Monthly cost" } p.sub { "Credits, by what was used; dashed: if the month goes on so" } } }
+                    div { (legend(&RESOURCES)) }
+                    (ui::bars(&by_month(&charges, now, 8), &RESOURCES.map(|r| r.1), "Cost by month and resource", false))
+                }
+                section.card.s5 {
+                    header { div { h2 { "Settled on chain" } p.sub { "Receipts anyone can check" } } div.more { a href=(format!("/explorer/accounts/{me}")) { "Explorer" } (icon("chevron-right")) } }
+                    @if events.is_empty() { (empty("receipt-text", "Nothing settled yet", "Hosts report use every few seconds while something runs.", None)) } @else { (happenings(&events, now)) }
+                }
+            }
+            section.card.flush {
+                header { div { h2 { "Jobs" } } div.more { a href="/jobs" { "All jobs" } (icon("chevron-right")) } }
+                @if rows.is_empty() { (empty("rocket", "Nothing runs", "Create a job to see it here.", Some(("/jobs/new", "Create job")))) } @else { (table(&rows, now)) }
+            }
+            script defer src=(url("uplot.js")) {}
+            link rel="stylesheet" href=(url("uplot.css"));
+        }
+        (cli("runrig ls"))
+    };
+    shown(&app, &visitor, Place::Overview, "Overview", content).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_is_projected_only_once_a_day_is_known() {
+        // 2026-11-21 12:00.
+        let now = 1_795_262_400_000;
+        let (start, share) = month_so_far(now);
+        assert_eq!(words::utc(start * HOUR_MS), "2026-11-01 00:00:00");
+        assert!((share - 20.5 / 30.0).abs() < 0.001, "{share}");
+        let row = |hours_ago: u64| ChargeRow {
+            hour: now / HOUR_MS - hours_ago,
+            deployment: types::DeploymentId(1),
+            host: String::new(),
+            amounts: [
+                Amount::credits(1),
+                Amount::ZERO,
+                Amount::ZERO,
+                Amount::ZERO,
+                Amount::ZERO,
+            ],
+            moved: 0,
+        };
+        let bars = by_month(&[row(1)], now, 3);
+        assert_eq!(
+            bars.iter().map(|b| b.label.as_str()).collect::<Vec<_>>(),
+            ["Sep", "Oct", "Nov"]
+        );
+        assert_eq!(bars[2].plan, None);
+        let bars = by_month(&[row(60), row(1)], now, 3);
+        assert!(bars[2].plan.is_some_and(|p| p > 2.9 && p < 3.0));
+    }
+}

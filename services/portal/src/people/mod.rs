@@ -1,0 +1,360 @@
+//! Who signed up: handles, sealed keys, sessions. The portal's own records, not the ledger's.
+//!
+//! An account key is on disk only sealed: by the person's password, and, while he is logged in,
+//! by a token that only his browser has. Whoever reads this file can spend nothing.
+
+mod password;
+mod seal;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, Result};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use types::{AccountId, Digest, SecretKey};
+
+pub use password::strength;
+pub use seal::{Sealer, Token};
+
+/// A session ends so long after it began.
+const SESSION_MS: u64 = 14 * 86_400_000;
+/// Sessions of one person; the oldest ends first.
+const SESSIONS_MAX: usize = 20;
+/// Looks at a session are written down this often.
+const SEEN_EVERY_MS: u64 = 60_000;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS people (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, handle TEXT NOT NULL UNIQUE COLLATE NOCASE,
+    email TEXT NOT NULL UNIQUE COLLATE NOCASE, company_name TEXT, company_address TEXT,
+    account TEXT NOT NULL, sealed BLOB NOT NULL, created_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS sessions (
+    id TEXT PRIMARY KEY, person INTEGER NOT NULL REFERENCES people (id), sealed BLOB NOT NULL,
+    browser TEXT NOT NULL, address TEXT NOT NULL, created_ms INTEGER NOT NULL,
+    seen_ms INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS sessions_person ON sessions (person, created_ms);
+CREATE TABLE IF NOT EXISTS browsers (
+    id TEXT PRIMARY KEY, person INTEGER NOT NULL REFERENCES people (id));
+";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Personal,
+    Company,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Personal => "personal",
+            Self::Company => "company",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Person {
+    pub id: i64,
+    pub kind: Kind,
+    pub handle: String,
+    pub email: String,
+    pub company_name: Option<String>,
+    pub company_address: Option<String>,
+    pub account: AccountId,
+    pub created_ms: u64,
+    sealed: Vec<u8>,
+}
+
+impl Person {
+    /// What the person is called on a page: the company, or the handle.
+    pub fn title(&self) -> &str {
+        self.company_name.as_deref().unwrap_or(&self.handle)
+    }
+}
+
+/// Of a form that was found good.
+#[derive(Clone, Debug)]
+pub struct NewPerson {
+    pub kind: Kind,
+    pub handle: String,
+    pub email: String,
+    pub company_name: Option<String>,
+    pub company_address: Option<String>,
+    pub password: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Digest of its token: names it on pages, opens nothing.
+    pub id: String,
+    pub browser: String,
+    pub address: String,
+    pub created_ms: u64,
+    pub seen_ms: u64,
+}
+
+/// Someone who is logged in, and the key that he signs with.
+pub struct Login {
+    pub person: Person,
+    pub key: SecretKey,
+    pub session: String,
+}
+
+#[derive(Clone)]
+pub struct People {
+    connection: Arc<Mutex<Connection>>,
+    sealer: Sealer,
+}
+
+fn person(row: &Row) -> rusqlite::Result<Person> {
+    let kind: String = row.get(1)?;
+    let account: String = row.get(6)?;
+    Ok(Person {
+        id: row.get(0)?,
+        kind: match kind.as_str() {
+            "company" => Kind::Company,
+            _ => Kind::Personal,
+        },
+        handle: row.get(2)?,
+        email: row.get(3)?,
+        company_name: row.get(4)?,
+        company_address: row.get(5)?,
+        account: account.parse().unwrap_or_default(),
+        sealed: row.get(7)?,
+        created_ms: row.get(8)?,
+    })
+}
+
+const PERSON: &str = "SELECT p.id, p.kind, p.handle, p.email, p.company_name, p.company_address,
+    p.account, p.sealed, p.created_ms FROM people p";
+
+fn session_id(token: &Token) -> String {
+    Digest::of_value("runrig-portal-session", &token.0).hex()
+}
+
+fn browser_id(token: &Token) -> String {
+    Digest::of_value("runrig-portal-browser", &token.0).hex()
+}
+
+impl People {
+    pub fn open(path: &Path) -> Result<Self> {
+        let connection =
+            Connection::open(path).with_context(|| format!("open {}", path.display()))?;
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        }
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+            sealer: Sealer::default(),
+        })
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let connection = self.connection.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            act(&mut connection.lock().unwrap_or_else(|e| e.into_inner()))
+        });
+        Ok(done.await??)
+    }
+
+    /// A new person with a new account key. `None`: the handle or the email is taken; which
+    /// of them is not said, so that nobody learns who is here.
+    pub async fn sign_up(&self, new: NewPerson) -> Result<Option<(Person, SecretKey)>> {
+        let key = SecretKey::from_seed(rand::random());
+        let sealed = self.sealer.seal(&key, &new.password).await?;
+        let account = AccountId::of(&key.public());
+        let made = self
+            .with(move |c| {
+                let added = c.execute(
+                    "INSERT OR IGNORE INTO people (kind, handle, email, company_name,
+                     company_address, account, sealed, created_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    params![
+                        new.kind.name(),
+                        new.handle,
+                        new.email,
+                        new.company_name,
+                        new.company_address,
+                        account.to_string(),
+                        sealed,
+                        api::now_ms(),
+                    ],
+                )?;
+                if added == 0 {
+                    return Ok(None);
+                }
+                c.query_row(
+                    &format!("{PERSON} WHERE p.id = ?1"),
+                    [c.last_insert_rowid()],
+                    person,
+                )
+                .optional()
+            })
+            .await?;
+        Ok(made.map(|person| (person, key)))
+    }
+
+    /// Who has this handle or email, and his key if the password opens it. Takes as long for
+    /// nobody as for somebody.
+    pub async fn log_in(&self, name: &str, password: &str) -> Result<Option<(Person, SecretKey)>> {
+        let name = name.to_string();
+        let found = self
+            .with(move |c| {
+                c.query_row(
+                    &format!("{PERSON} WHERE p.handle = ?1 OR p.email = ?1"),
+                    [name],
+                    person,
+                )
+                .optional()
+            })
+            .await?;
+        let sealed = found.as_ref().map(|p| p.sealed.clone());
+        let key = self.sealer.open(sealed, password).await?;
+        Ok(found.zip(key))
+    }
+
+    /// The token of a new session: the only thing that opens its copy of the key.
+    pub async fn begin(
+        &self,
+        person: &Person,
+        key: &SecretKey,
+        browser: &str,
+        address: &str,
+    ) -> Result<Token> {
+        let token = Token::random();
+        let (id, sealed) = (session_id(&token), seal::with_token(key, &token)?);
+        let (owner, browser, address) = (person.id, cut(browser), cut(address));
+        self.with(move |c| {
+            let now = api::now_ms();
+            c.execute(
+                "INSERT INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
+                params![id, owner, sealed, browser, address, now],
+            )?;
+            c.execute(
+                "DELETE FROM sessions WHERE created_ms < ?1 OR id IN (SELECT id FROM sessions
+                 WHERE person = ?2 ORDER BY created_ms DESC LIMIT -1 OFFSET ?3)",
+                params![now.saturating_sub(SESSION_MS), owner, SESSIONS_MAX],
+            )
+        })
+        .await?;
+        Ok(token)
+    }
+
+    /// Who is logged in with this token.
+    pub async fn login(&self, token: &Token) -> Result<Option<Login>> {
+        let id = session_id(token);
+        let of = id.clone();
+        let found = self
+            .with(move |c| {
+                let now = api::now_ms();
+                let found = c
+                    .query_row(
+                        &format!(
+                            "{PERSON}, sessions s WHERE s.person = p.id AND s.id = ?1
+                             AND s.created_ms >= ?2"
+                        ),
+                        params![of, now.saturating_sub(SESSION_MS)],
+                        person,
+                    )
+                    .optional()?;
+                let Some(person) = found else { return Ok(None) };
+                let (sealed, seen): (Vec<u8>, u64) = c.query_row(
+                    "SELECT sealed, seen_ms FROM sessions WHERE id = ?1",
+                    [&of],
+                    |r| Ok((r.get(0)?, r.get(1)?)),
+                )?;
+                if now.saturating_sub(seen) > SEEN_EVERY_MS {
+                    c.execute(
+                        "UPDATE sessions SET seen_ms = ?2 WHERE id = ?1",
+                        params![of, now],
+                    )?;
+                }
+                Ok(Some((person, sealed)))
+            })
+            .await?;
+        Ok(found.and_then(|(person, sealed)| {
+            let key = seal::open_with_token(&sealed, token)?;
+            Some(Login {
+                person,
+                key,
+                session: id,
+            })
+        }))
+    }
+
+    /// Latest first.
+    pub async fn sessions(&self, person: i64) -> Result<Vec<Session>> {
+        self.with(move |c| {
+            c.prepare(
+                "SELECT id, browser, address, created_ms, seen_ms FROM sessions
+                 WHERE person = ?1 ORDER BY seen_ms DESC",
+            )?
+            .query_map([person], |r| {
+                Ok(Session {
+                    id: r.get(0)?,
+                    browser: r.get(1)?,
+                    address: r.get(2)?,
+                    created_ms: r.get(3)?,
+                    seen_ms: r.get(4)?,
+                })
+            })?
+            .collect()
+        })
+        .await
+    }
+
+    /// Ends one session of a person, or all of them.
+    pub async fn end(&self, person: i64, session: Option<String>) -> Result<()> {
+        self.with(move |c| match session {
+            Some(id) => c.execute(
+                "DELETE FROM sessions WHERE person = ?1 AND id = ?2",
+                params![person, id],
+            ),
+            None => c.execute("DELETE FROM sessions WHERE person = ?1", [person]),
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Remembers a browser that a person has logged in with.
+    pub async fn remember(&self, person: i64, browser: &Token) -> Result<()> {
+        let id = browser_id(browser);
+        self.with(move |c| {
+            c.execute(
+                "INSERT OR REPLACE INTO browsers VALUES (?1, ?2)",
+                params![id, person],
+            )
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Whether whoever has this handle or email has logged in with this browser before.
+    pub async fn knows(&self, name: &str, browser: &Token) -> Result<bool> {
+        let (id, name) = (browser_id(browser), name.to_string());
+        self.with(move |c| {
+            c.query_row(
+                "SELECT count(*) > 0 FROM browsers b JOIN people p ON p.id = b.person
+                 WHERE b.id = ?1 AND (p.handle = ?2 OR p.email = ?2)",
+                params![id, name],
+                |r| r.get(0),
+            )
+        })
+        .await
+    }
+}
+
+/// Of a text that a stranger chose, so much is kept.
+fn cut(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(160).collect()
+}
+
+#[cfg(test)]
+mod tests;

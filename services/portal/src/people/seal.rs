@@ -1,0 +1,109 @@
+//! Seal an account key: by a password, or by a session's token.
+//!
+//! Argon2id makes the key of the seal (32 MiB, three passes, so that guesses are dear);
+//! XChaCha20-Poly1305 seals. A box is `salt ‖ nonce ‖ ciphertext`.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use argon2::{Algorithm, Argon2, Params, Version};
+use chacha20poly1305::aead::{Aead, KeyInit};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use tokio::sync::Semaphore;
+use types::{Digest, SecretKey};
+
+const SALT: usize = 16;
+const NONCE: usize = 24;
+/// Passwords that are stretched at once: each takes memory and a core.
+const AT_ONCE: usize = 2;
+
+/// 32 random bytes that a browser keeps in a cookie.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub [u8; 32]);
+
+impl Token {
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        hex::decode(text).ok()?.try_into().ok().map(Self)
+    }
+
+    pub fn hex(&self) -> String {
+        hex::encode(self.0)
+    }
+}
+
+#[derive(Clone)]
+pub struct Sealer(Arc<Semaphore>);
+
+impl Default for Sealer {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+fn stretch(password: &str, salt: &[u8]) -> Result<[u8; 32]> {
+    let params = Params::new(32 * 1024, 3, 1, Some(32)).map_err(|e| anyhow!("{e}"))?;
+    let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let mut out = [0; 32];
+    argon
+        .hash_password_into(password.as_bytes(), salt, &mut out)
+        .map_err(|e| anyhow!("{e}"))?;
+    Ok(out)
+}
+
+fn encrypt(key: [u8; 32], plain: &[u8]) -> Result<Vec<u8>> {
+    let nonce: [u8; NONCE] = rand::random();
+    let sealed = XChaCha20Poly1305::new(&key.into())
+        .encrypt(&XNonce::from(nonce), plain)
+        .map_err(|_| anyhow!("seal a key"))?;
+    Ok([nonce.as_slice(), &sealed].concat())
+}
+
+fn decrypt(key: [u8; 32], sealed: &[u8]) -> Option<SecretKey> {
+    let (nonce, sealed) = sealed.split_at_checked(NONCE)?;
+    let nonce: [u8; NONCE] = nonce.try_into().ok()?;
+    let plain = XChaCha20Poly1305::new(&key.into())
+        .decrypt(&XNonce::from(nonce), sealed)
+        .ok()?;
+    SecretKey::from_hex(std::str::from_utf8(&plain).ok()?).ok()
+}
+
+impl Sealer {
+    pub async fn seal(&self, key: &SecretKey, password: &str) -> Result<Vec<u8>> {
+        let _turn = self.0.acquire().await?;
+        let (plain, password) = (key.to_hex(), password.to_string());
+        tokio::task::spawn_blocking(move || {
+            let salt: [u8; SALT] = rand::random();
+            let sealed = encrypt(stretch(&password, &salt)?, plain.as_bytes())?;
+            Ok([salt.as_slice(), &sealed].concat())
+        })
+        .await?
+    }
+
+    /// `None`: the password does not fit, or there is nothing to open; both take as long.
+    pub async fn open(&self, sealed: Option<Vec<u8>>, password: &str) -> Result<Option<SecretKey>> {
+        let _turn = self.0.acquire().await?;
+        let password = password.to_string();
+        tokio::task::spawn_blocking(move || {
+            let sealed = sealed.unwrap_or_default();
+            let (salt, rest) = sealed.split_at_checked(SALT).unwrap_or((&[0; SALT], &[]));
+            Ok(decrypt(stretch(&password, salt)?, rest))
+        })
+        .await?
+    }
+}
+
+fn token_key(token: &Token) -> [u8; 32] {
+    Digest::of_value("runrig-portal-seal", &token.0).0
+}
+
+pub fn with_token(key: &SecretKey, token: &Token) -> Result<Vec<u8>> {
+    encrypt(token_key(token), key.to_hex().as_bytes())
+}
+
+pub fn open_with_token(sealed: &[u8], token: &Token) -> Option<SecretKey> {
+    decrypt(token_key(token), sealed)
+}

@@ -1,0 +1,125 @@
+use super::password::Weakness;
+use super::*;
+
+fn new(handle: &str, email: &str) -> NewPerson {
+    NewPerson {
+        kind: Kind::Personal,
+        handle: handle.into(),
+        email: email.into(),
+        company_name: None,
+        company_address: None,
+        password: "four plain words here".into(),
+    }
+}
+
+#[test]
+fn passwords_are_judged() {
+    for (password, expected) in [
+        ("short", Err(Weakness::Short)),
+        ("aaaaaaaaaaaa", Err(Weakness::Plain)),
+        ("password1234", Err(Weakness::Common)),
+        ("i-am-ada.lovelace", Err(Weakness::Own)),
+        ("abcdefghij", Ok(1)),
+        ("correct horse battery", Ok(4)),
+    ] {
+        assert_eq!(
+            strength(password, &["ada.lovelace"]),
+            expected,
+            "{password}"
+        );
+    }
+    assert_eq!(strength(&"ab1 x".repeat(50), &[]), Err(Weakness::Long));
+}
+
+#[tokio::test]
+async fn a_person_logs_in_and_a_session_holds_the_same_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let people = People::open(&folder.path().join("people.sqlite")).expect("open");
+    let (ada, key) = people
+        .sign_up(new("ada", "ada@example.org"))
+        .await
+        .expect("stored")
+        .expect("free");
+    assert_eq!(ada.account, AccountId::of(&key.public()));
+    // The same handle or email, in whatever case, is taken.
+    for (handle, email) in [("ADA", "x@example.org"), ("x", "Ada@Example.org")] {
+        assert!(
+            people
+                .sign_up(new(handle, email))
+                .await
+                .expect("asked")
+                .is_none()
+        );
+    }
+    for name in ["ada", "Ada", "ada@example.org"] {
+        let found = people
+            .log_in(name, "four plain words here")
+            .await
+            .expect("asked");
+        assert_eq!(found.expect("logged in").1.to_hex(), key.to_hex());
+    }
+    assert!(
+        people
+            .log_in("ada", "four plain words")
+            .await
+            .expect("asked")
+            .is_none()
+    );
+    assert!(
+        people
+            .log_in("bob", "four plain words here")
+            .await
+            .expect("asked")
+            .is_none()
+    );
+
+    let token = people
+        .begin(&ada, &key, "Firefox\n", "::1")
+        .await
+        .expect("begun");
+    let login = people.login(&token).await.expect("asked").expect("there");
+    assert_eq!(login.key.to_hex(), key.to_hex());
+    assert!(
+        people
+            .login(&Token::random())
+            .await
+            .expect("asked")
+            .is_none()
+    );
+    let all = people.sessions(ada.id).await.expect("listed");
+    assert_eq!((all.len(), all[0].browser.as_str()), (1, "Firefox"));
+    // The file has the key in no form that the session's token does not open.
+    let kept = std::fs::read(folder.path().join("people.sqlite")).expect("read");
+    let hex = key.to_hex();
+    assert!(!kept.windows(hex.len()).any(|w| w == hex.as_bytes()));
+
+    let browser = Token::random();
+    assert!(!people.knows("ada", &browser).await.expect("asked"));
+    people.remember(ada.id, &browser).await.expect("kept");
+    assert!(
+        people
+            .knows("ada@example.org", &browser)
+            .await
+            .expect("asked")
+    );
+    people.end(ada.id, None).await.expect("ended");
+    assert!(people.login(&token).await.expect("asked").is_none());
+}
+
+#[tokio::test]
+async fn sessions_are_bounded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let people = People::open(&folder.path().join("people.sqlite")).expect("open");
+    let (ada, key) = people
+        .sign_up(new("ada", "ada@example.org"))
+        .await
+        .expect("stored")
+        .expect("free");
+    for _ in 0..SESSIONS_MAX + 3 {
+        people.begin(&ada, &key, "", "").await.expect("begun");
+    }
+    assert_eq!(
+        people.sessions(ada.id).await.expect("listed").len(),
+        SESSIONS_MAX
+    );
+}

@@ -1,0 +1,20 @@
+//! The design system: one function per component, and the frame that every page has.
+//!
+//! Text that comes from outside is escaped by `maud`; nothing here writes raw markup of others.
+//! No component has a style or script of its own: `assets/portal.css` dresses them by class.
+
+mod chart;
+mod part;
+mod shell;
+
+#[cfg(test)]
+mod tests;
+
+pub use chart::{Bar, Slice, bars, donut, hbars, legend, meter, spark};
+pub use part::{
+    Figure, Tone, alert, badge, cli, copy, credits, crumbs, empty, feed, field, icon, image, kpi,
+    pager, replica_dots, status, submit, trouble, when,
+};
+#[cfg(test)]
+pub use shell::menu;
+pub use shell::{Place, page, stand};

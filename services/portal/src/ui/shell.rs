@@ -1,0 +1,276 @@
+//! The frame of every page: navigation, search, chain height, balance, theme, account.
+
+use axum::response::{IntoResponse, Response};
+use maud::{DOCTYPE, Markup, html};
+
+use super::icon;
+use crate::app::App;
+use crate::people::Kind;
+use crate::web::{Visitor, url};
+use crate::words;
+
+/// Which entry of the navigation a page belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Overview,
+    Jobs,
+    Analytics,
+    Hosts,
+    Earnings,
+    Wallet,
+    Bills,
+    Explorer,
+    Blocks,
+    Transactions,
+    NetworkHosts,
+    Network,
+    Settings,
+    /// In no menu.
+    Nowhere,
+}
+
+struct Entry(Place, &'static str, &'static str, &'static str);
+
+const BUILD: [Entry; 3] = [
+    Entry(Place::Overview, "/", "layout-dashboard", "Overview"),
+    Entry(Place::Jobs, "/jobs", "rocket", "Jobs"),
+    Entry(Place::Analytics, "/analytics", "chart-area", "Analytics"),
+];
+const EARN: [Entry; 2] = [
+    Entry(Place::Hosts, "/hosts", "server", "My hosts"),
+    Entry(Place::Earnings, "/earnings", "hand-coins", "Earnings"),
+];
+const MONEY: [Entry; 2] = [
+    Entry(Place::Wallet, "/wallet", "wallet", "Wallet"),
+    Entry(Place::Bills, "/bills", "receipt-text", "Bills"),
+];
+const EXPLORE: [Entry; 5] = [
+    Entry(Place::Explorer, "/explorer", "blocks", "Explorer"),
+    Entry(Place::Blocks, "/explorer/blocks", "box", "Blocks"),
+    Entry(
+        Place::Transactions,
+        "/explorer/transactions",
+        "arrow-left-right",
+        "Transactions",
+    ),
+    Entry(Place::NetworkHosts, "/explorer/hosts", "server", "Hosts"),
+    Entry(
+        Place::Network,
+        "/explorer/network",
+        "network",
+        "Network and prices",
+    ),
+];
+
+/// Every address of the menus: each must be a page.
+#[cfg(test)]
+pub fn menu() -> impl Iterator<Item = &'static str> {
+    BUILD
+        .iter()
+        .chain(&EARN)
+        .chain(&MONEY)
+        .chain(&EXPLORE)
+        .map(|e| e.1)
+        .chain(["/settings"])
+}
+
+fn group(title: &str, entries: &[Entry], at: Place) -> Markup {
+    html! {
+        h2 { (title) }
+        ul { @for entry in entries { (item(entry, at)) } }
+    }
+}
+
+fn item(Entry(place, href, picture, label): &Entry, at: Place) -> Markup {
+    html! {
+        li {
+            a href=(href) aria-current=[(*place == at).then_some("page")] { (icon(picture)) (label) }
+        }
+    }
+}
+
+pub fn logo() -> Markup {
+    html! {
+        svg viewBox="0 0 26 26" aria-hidden="true" {
+            rect.b width="26" height="26" rx="7" {}
+            g.s { path d="M6 8.2c4.6 0 4.6 3.2 9.2 3.2H20" {} path d="M6 13c4.6 0 4.6 3.2 9.2 3.2H20" opacity=".75" {} path d="M6 17.8c4.6 0 4.6 3.2 9.2 3.2" opacity=".5" {} }
+        }
+    }
+}
+
+/// The first letters of a name.
+pub fn initials(name: &str) -> String {
+    let mut words = name
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|w| !w.is_empty());
+    let first = words.next().and_then(|w| w.chars().next());
+    let second = words
+        .next()
+        .and_then(|w| w.chars().next())
+        .or_else(|| name.chars().filter(|c| c.is_alphanumeric()).nth(1));
+    first
+        .into_iter()
+        .chain(second)
+        .flat_map(char::to_uppercase)
+        .collect()
+}
+
+fn nav(visitor: &Visitor, network: &str, at: Place) -> Markup {
+    html! {
+        nav.nav id="nav" aria-label="Main" {
+            a.iconbtn.close href="#" aria-label="Close the menu" { (icon("x")) }
+            a.brand href="/" { (logo()) "Runrig" }
+            @if let Some(login) = &visitor.login {
+                div.who {
+                    span.disc aria-hidden="true" { (initials(login.person.title())) }
+                    div.clip {
+                        div.strong.clip { (login.person.title()) }
+                        div.dim.clip {
+                            @match login.person.kind {
+                                Kind::Company => { "Company · @" (login.person.handle) }
+                                Kind::Personal => { "Personal" }
+                            }
+                        }
+                    }
+                }
+                (group("Build", &BUILD, at))
+                (group("Earn", &EARN, at))
+                (group("Money", &MONEY, at))
+                (group("Look up", &EXPLORE, at))
+            } @else {
+                div.who {
+                    span.disc aria-hidden="true" { (icon("globe")) }
+                    div.clip { div.strong.clip { (network) } div.dim { "Open to everyone" } }
+                }
+                (group("Look up", &EXPLORE, at))
+            }
+            ul.foot {
+                @if visitor.login.is_some() {
+                    (item(&Entry(Place::Settings, "/settings", "settings", "Settings"), at))
+                } @else {
+                    (item(&Entry(Place::Nowhere, "/login", "key-round", "Log in"), Place::Overview))
+                    (item(&Entry(Place::Nowhere, "/signup", "user", "Create an account"), Place::Overview))
+                }
+            }
+        }
+    }
+}
+
+fn theme(visitor: &Visitor) -> Markup {
+    html! {
+        form.theme.inline method="post" action="/theme" {
+            input type="hidden" name="csrf" value=(visitor.form_token());
+            input type="hidden" name="back" value=(visitor.path);
+            button.iconbtn name="theme" value="other" aria-label="Light or dark" {
+                span.moon { (icon("moon")) } span.sun { (icon("sun")) }
+            }
+        }
+    }
+}
+
+/// Everything before the body's content. `live`: the page follows the chain.
+fn frame(visitor: &Visitor, title: &str, live: bool, body: Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" data-theme=[visitor.theme.map(|t| t.name())] {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="description" content="Runrig: run containers on a cloud whose ledger places, meters and pays them.";
+                title { (title) " · Runrig" }
+                link rel="preload" href=(url("geist.woff2")) as="font" type="font/woff2" crossorigin;
+                link rel="stylesheet" href=(url("portal.css"));
+                link rel="icon" href=(url("logo.svg")) type="image/svg+xml";
+                script defer src=(url("portal.js")) {}
+            }
+            body data-live=[live.then_some("/live")] data-worker=[live.then_some(url("live.js"))] {
+                (body)
+            }
+        }
+    }
+}
+
+/// A page in the frame with navigation.
+pub async fn page(
+    app: &App,
+    visitor: &Visitor,
+    at: Place,
+    title: &str,
+    content: Markup,
+) -> Response {
+    let balance = match &visitor.login {
+        Some(login) => app.client.account(login.person.account).await.ok(),
+        None => None,
+    };
+    let tick = *app.tick.borrow();
+    let body = html! {
+        a.skip href="#content" { "Skip to content" }
+        div.shell {
+            (nav(visitor, app.network_name(), at))
+            div.main {
+                header.top {
+                    a.iconbtn.menu href="#nav" aria-label="Open the menu" { (icon("menu")) }
+                    form.search action="/explorer/search" role="search" aria-label="Search everything" {
+                        (icon("search"))
+                        label.sr for="search" { "Search blocks, transactions, accounts, hosts and receipts" }
+                        input id="search" name="q" type="search" placeholder="Search or jump to…" autocomplete="off" maxlength="100";
+                        kbd aria-hidden="true" { "Ctrl K" }
+                    }
+                    div.chips {
+                        a class={ "chip block" @if tick.stale { " stale" } } href="/explorer" title="The latest block" {
+                            span.pulse aria-hidden="true" {}
+                            span.word { "Block" }
+                            b data-live="height" { (words::grouped(tick.height.into())) }
+                        }
+                        @if let Some(balance) = balance {
+                            a.chip.balance href="/wallet" title=(format!("{} credits", balance.balance)) {
+                                (icon("wallet")) b { (words::credits(balance.balance)) } span.unit { "credits" }
+                            }
+                        }
+                        (theme(visitor))
+                        @if let Some(login) = &visitor.login { (account(visitor, login)) }
+                        @else { a.btn.small.primary href="/login" { "Log in" } }
+                    }
+                }
+                main id="content" tabindex="-1" { (content) }
+            }
+        }
+    };
+    frame(visitor, title, true, body).into_response()
+}
+
+fn account(visitor: &Visitor, login: &crate::people::Login) -> Markup {
+    html! {
+        details.pop {
+            summary aria-label="Your account" { span.disc.round { (initials(login.person.title())) } }
+            div.sheet {
+                div.head { div.strong.clip { (login.person.title()) } div.dim.clip { (login.person.email) } }
+                a href="/settings" { (icon("settings")) "Settings and sessions" }
+                a href=(format!("/explorer/accounts/{}", login.person.account)) { (icon("blocks")) "Your account on the ledger" }
+                form method="post" action="/logout" {
+                    input type="hidden" name="csrf" value=(visitor.form_token());
+                    button { (icon("log-out")) "Log out" }
+                }
+            }
+        }
+    }
+}
+
+/// A page without navigation: sign-up, login.
+pub fn stand(visitor: &Visitor, title: &str, content: Markup) -> Response {
+    let body = html! {
+        a.skip href="#content" { "Skip to content" }
+        div.stand {
+            header {
+                a.brand href="/explorer" { (logo()) "Runrig" }
+                nav aria-label="Main" {
+                    a.btn.small href="/explorer" { (icon("blocks")) "Explorer" }
+                    (theme(visitor))
+                }
+            }
+            main.auth id="content" tabindex="-1" { (content) }
+        }
+    };
+    frame(visitor, title, false, body).into_response()
+}

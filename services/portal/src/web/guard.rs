@@ -1,0 +1,257 @@
+//! The way in and out of every route.
+//!
+//! In: who asks, from his cookies; whether the route is for him; of a form, whether it was made
+//! for him and comes from this site. Out: the content policy and its kin, errors as pages,
+//! compression.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::assets::{accepts_gzip, gzip};
+use super::form::{BYTES_MAX, Form};
+use super::trouble::{Said, Trouble};
+use super::visitor::{Asking, Theme, Visitor, cookie};
+use crate::app::App;
+use crate::people::Token;
+use crate::ui;
+
+/// Cookies' names.
+pub const SESSION: &str = "runrig_session";
+pub const STRANGER: &str = "runrig_guest";
+pub const DEVICE: &str = "runrig_device";
+pub const THEME: &str = "runrig_theme";
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    font-src 'self'; connect-src 'self'; worker-src 'self'; manifest-src 'self'; \
+    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// Pages smaller than this are sent as they are.
+const COMPRESSED_MIN: usize = 1_000;
+/// Answers that are held in memory are never larger.
+const PAGE_MAX: usize = 16 << 20;
+
+/// Who a route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Anyone,
+    /// Not those who are logged in already: they go to their overview.
+    Stranger,
+    Member,
+}
+
+/// A cookie that scripts cannot read and other sites do not send.
+pub fn set_cookie(app: &App, name: &str, value: &str, max_age_s: u64) -> HeaderValue {
+    let secure = if app.secure { "; Secure" } else { "" };
+    let text =
+        format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}");
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+async fn asking(app: &App, headers: &HeaderMap, address: IpAddr, path: String) -> (Asking, bool) {
+    let token = |name| cookie(headers, name).and_then(Token::parse);
+    let session = token(SESSION);
+    let login = match &session {
+        Some(session) => match app.people.login(session).await {
+            Ok(login) => login,
+            Err(error) => {
+                tracing::error!("{error:#}");
+                None
+            }
+        },
+        None => None,
+    };
+    let stranger = token(STRANGER);
+    let fresh = login.is_none() && stranger.is_none();
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|v: &HeaderValue| v.to_str().ok())
+    };
+    let token = match (&login, session, stranger) {
+        (Some(_), Some(session), _) => session,
+        (_, _, Some(stranger)) => stranger,
+        _ => Token::random(),
+    };
+    let asking = Asking {
+        login,
+        theme: cookie(headers, THEME).and_then(Theme::parse),
+        token,
+        path,
+        address,
+        browser: text(header::USER_AGENT.as_str()).unwrap_or("").to_string(),
+        device: cookie(headers, DEVICE).and_then(Token::parse),
+        partial: text("hx-request") == Some("true"),
+    };
+    (asking, fresh)
+}
+
+/// Whether another site had the browser send this.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+    if let Some(site) = text("sec-fetch-site") {
+        return !matches!(site, "same-origin" | "none");
+    }
+    let host = text("host").unwrap_or("");
+    match text("origin") {
+        Some(origin) => origin.split_once("://").map(|(_, rest)| rest) != Some(host),
+        None => false,
+    }
+}
+
+pub async fn guard(State((app, who)): State<(App, Who)>, request: Request, next: Next) -> Response {
+    let address = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip());
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |p| p.as_str())
+        .to_string();
+    let headers = request.headers().clone();
+    let (asking, fresh) = asking(&app, &headers, address, path).await;
+    let visitor = Visitor(Arc::new(asking));
+    let zipped = accepts_gzip(request.headers());
+    let response = admit(&visitor, who, request, next).await;
+    let mut response = dress(&app, &visitor, response).await;
+    if fresh {
+        let value = set_cookie(&app, STRANGER, &visitor.token.hex(), 86_400);
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+    finish(response, zipped).await
+}
+
+async fn admit(visitor: &Visitor, who: Who, request: Request, next: Next) -> Response {
+    let writes = request.method() == Method::POST;
+    match (who, &visitor.login) {
+        (Who::Member, None) => {
+            if writes || visitor.partial {
+                return Trouble::new(
+                    StatusCode::UNAUTHORIZED,
+                    "Log in first",
+                    "Your session has ended, or you were not logged in.",
+                    "Log in and do it again; nothing was changed.",
+                )
+                .into_response();
+            }
+            let to = match visitor.path.as_str() {
+                "/" => "/explorer".to_string(),
+                path => format!("/login?next={}", escaped(path)),
+            };
+            return Redirect::to(&to).into_response();
+        }
+        (Who::Stranger, Some(_)) => return Redirect::to("/").into_response(),
+        _ => {}
+    }
+    let mut request = request;
+    if writes {
+        let refuse = |why: &str| {
+            Trouble::new(
+                StatusCode::FORBIDDEN,
+                "This form cannot be taken",
+                why,
+                "Go back, load the page again and send it once more.",
+            )
+            .into_response()
+        };
+        if is_foreign(request.headers()) {
+            return refuse("It was sent from another site.");
+        }
+        let (parts, body) = request.into_parts();
+        let Ok(bytes) = to_bytes(body, BYTES_MAX).await else {
+            return Trouble::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "That is too much",
+                "A form has at most 512 KiB.",
+                "Shorten it, or use the command line.",
+            )
+            .into_response();
+        };
+        if !visitor.owns(Form::read(&bytes).text("csrf")) {
+            return refuse("It was made for another session, or before you logged in.");
+        }
+        request = Request::from_parts(parts, Body::from(bytes));
+    }
+    request.extensions_mut().insert(visitor.clone());
+    next.run(request).await
+}
+
+/// A path as the value of a query.
+pub fn escaped(path: &str) -> String {
+    let mut out = String::new();
+    for byte in path.bytes().take(500) {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// Trouble becomes a page, or a part of one.
+async fn dress(app: &App, visitor: &Visitor, response: Response) -> Response {
+    let Some(said) = response.extensions().get::<Said>().cloned() else {
+        return response;
+    };
+    let status = response.status();
+    let body = ui::trouble(&said.what, &said.why, &said.next);
+    let mut dressed = if visitor.partial {
+        body.into_response()
+    } else {
+        let mut dressed = ui::page(app, visitor, ui::Place::Nowhere, &said.what, body).await;
+        for value in response.headers().get_all(header::SET_COOKIE) {
+            dressed
+                .headers_mut()
+                .append(header::SET_COOKIE, value.clone());
+        }
+        dressed
+    };
+    *dressed.status_mut() = status;
+    dressed
+}
+
+async fn finish(response: Response, zipped: bool) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let headers = &mut parts.headers;
+    let value = HeaderValue::from_static;
+    headers.insert(header::CONTENT_SECURITY_POLICY, value(POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, value("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, value("DENY"));
+    headers.insert(header::REFERRER_POLICY, value("same-origin"));
+    headers.insert(
+        "permissions-policy",
+        value("camera=(), geolocation=(), microphone=()"),
+    );
+    headers.insert("cross-origin-opener-policy", value("same-origin"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(value("no-store"));
+    let html = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.starts_with("text/html"));
+    if !html || !zipped {
+        return Response::from_parts(parts, body);
+    }
+    let bytes = match to_bytes(body, PAGE_MAX).await {
+        Ok(bytes) => bytes,
+        Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    };
+    if bytes.len() < COMPRESSED_MIN {
+        return Response::from_parts(parts, Body::from(bytes));
+    }
+    let zipped = gzip(&bytes, 5);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts
+        .headers
+        .insert(header::CONTENT_ENCODING, value("gzip"));
+    parts.headers.insert(header::VARY, value("accept-encoding"));
+    Response::from_parts(parts, Body::from(zipped))
+}

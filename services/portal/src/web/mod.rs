@@ -1,0 +1,13 @@
+//! What every request goes through: who asks, whether he may, and what browsers are told.
+
+mod assets;
+mod form;
+mod guard;
+mod trouble;
+mod visitor;
+
+pub use assets::{asset, url};
+pub use form::Form;
+pub use guard::{DEVICE, SESSION, STRANGER, THEME, Who, escaped, guard, set_cookie};
+pub use trouble::{Page, Trouble};
+pub use visitor::{Theme, Visitor};
