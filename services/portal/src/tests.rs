@@ -1,1 +1,331 @@
+//! Who may do what, over all routes; what strangers write, on every page that shows it.
+//!
+//! The network does not answer here: a page that needs it says so, which is how it is seen
+//! that a visitor was let in.
 
+use std::net::SocketAddr;
+
+use reqwest::{Client, Response, StatusCode, redirect};
+
+use crate::app::App;
+use crate::people::{Kind, NewPerson, Token};
+use crate::web::Who;
+use crate::{Config, routes, ui};
+
+const EVIL: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
+
+struct Site {
+    url: String,
+    app: App,
+    http: Client,
+    _data: tempfile::TempDir,
+}
+
+impl Site {
+    async fn open() -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        let app = App::open(&Config {
+            // Nobody listens there.
+            network: vec!["http://127.0.0.1:1".into()],
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data: data.path().into(),
+            secure: false,
+        })
+        .expect("opened");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let router = routes::router(app.clone());
+        tokio::spawn(async move {
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            let _ = axum::serve(listener, service).await;
+        });
+        let http = Client::builder()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .expect("a client");
+        Self {
+            url,
+            app,
+            http,
+            _data: data,
+        }
+    }
+
+    /// A member's cookie, and a token for his forms.
+    async fn member(&self, handle: &str, kind: Kind) -> (String, String) {
+        let company = (kind == Kind::Company).then(|| EVIL.to_string());
+        let (person, key) = self
+            .app
+            .people
+            .sign_up(NewPerson {
+                kind,
+                handle: handle.into(),
+                email: format!("{handle}@example.org"),
+                company_name: company.clone(),
+                company_address: company,
+                password: "four plain words here".into(),
+            })
+            .await
+            .expect("stored")
+            .expect("free");
+        let token = self
+            .app
+            .people
+            .begin(&person, &key, EVIL, "::1")
+            .await
+            .expect("begun");
+        let cookie = format!("runrig_session={}", token.hex());
+        (
+            cookie,
+            self.form_token("/settings", &format!("runrig_session={}", token.hex()))
+                .await,
+        )
+    }
+
+    /// A token of a form on a page.
+    async fn form_token(&self, path: &str, cookie: &str) -> String {
+        let page = self.get(path, cookie).await.text().await.expect("a page");
+        let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect("a form");
+        rest.split('"').next().unwrap_or("").to_string()
+    }
+
+    async fn get(&self, path: &str, cookie: &str) -> Response {
+        let request = self
+            .http
+            .get(format!("{}{path}", self.url))
+            .header("cookie", cookie);
+        request.send().await.expect("answered")
+    }
+
+    async fn post(&self, path: &str, cookie: &str, form: &str) -> Response {
+        self.http
+            .post(format!("{}{path}", self.url))
+            .header("cookie", cookie)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.to_string())
+            .send()
+            .await
+            .expect("answered")
+    }
+}
+
+/// A route's path with something in its holes.
+fn filled(path: &str) -> String {
+    path.replace("{name}", "shop")
+        .replace("{height}", "1")
+        .replace("{id}", "dev-1")
+}
+
+fn to(response: &Response) -> String {
+    let location = response.headers().get("location");
+    location
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("")
+        .to_string()
+}
+
+#[tokio::test]
+async fn every_route_is_for_whom_the_table_says() {
+    let site = Site::open().await;
+    let (person, person_token) = site.member("ada", Kind::Personal).await;
+    let (company, company_token) = site.member("acme", Kind::Company).await;
+    let forged = format!("runrig_session={}", Token::random().hex());
+    let visitors = [
+        ("nobody", "", "", false),
+        ("a forged session", forged.as_str(), "", false),
+        ("a person", person.as_str(), person_token.as_str(), true),
+        ("a company", company.as_str(), company_token.as_str(), true),
+    ];
+    for route in routes::table() {
+        // Ends the session; streams do not end. Both have tests of their own.
+        if route.path == "/logout" || route.path.starts_with("/live") {
+            continue;
+        }
+        let path = filled(route.path);
+        for (who, cookie, token, member) in visitors {
+            let case = format!("{} {path} by {who}", route.method);
+            let response = match route.method {
+                "GET" => site.get(&path, cookie).await,
+                _ => {
+                    site.post(&path, cookie, &format!("csrf={token}&session=none"))
+                        .await
+                }
+            };
+            let status = response.status();
+            let location = to(&response);
+            match (route.who, member, route.method) {
+                (Who::Member, false, "GET") => {
+                    assert_eq!(status, StatusCode::SEE_OTHER, "{case}");
+                    assert!(
+                        location.starts_with("/login?next=") || location == "/explorer",
+                        "{case}: {location}"
+                    );
+                }
+                (Who::Member, false, _) => assert_eq!(status, StatusCode::UNAUTHORIZED, "{case}"),
+                (Who::Stranger, true, _) => assert_eq!(
+                    (status, location.as_str()),
+                    (StatusCode::SEE_OTHER, "/"),
+                    "{case}"
+                ),
+                (_, false, "POST") => assert_eq!(status, StatusCode::FORBIDDEN, "{case}: no token"),
+                _ => assert!(
+                    ![StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status)
+                        || route.path == "/settings/recovery"
+                        || status != StatusCode::FORBIDDEN && !location.starts_with("/login"),
+                    "{case}: {status}"
+                ),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_form_is_taken_only_from_the_session_that_it_was_made_for() {
+    let site = Site::open().await;
+    let (ada, token) = site.member("ada", Kind::Personal).await;
+    let (bob, other) = site.member("bob", Kind::Personal).await;
+    for (cookie, token, good) in [
+        (&ada, "", false),
+        (&ada, "00", false),
+        (&ada, other.as_str(), false),
+        (&bob, token.as_str(), false),
+        (&ada, token.as_str(), true),
+    ] {
+        let answer = site
+            .post(
+                "/settings/sessions",
+                cookie,
+                &format!("csrf={token}&session=x"),
+            )
+            .await;
+        assert_eq!(answer.status() != StatusCode::FORBIDDEN, good, "{token}");
+    }
+    let foreign = site
+        .http
+        .post(format!("{}/settings/sessions", site.url))
+        .header("cookie", &ada)
+        .header("sec-fetch-site", "cross-site")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("csrf={token}&session=x"));
+    let answer = foreign.send().await.expect("answered");
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    // Nobody ends another's session by naming it.
+    let sessions = site.app.people.sessions(2).await.expect("listed");
+    let form = format!("csrf={token}&session={}", sessions[0].id);
+    site.post("/settings/sessions", &ada, &form).await;
+    assert_eq!(site.app.people.sessions(2).await.expect("listed").len(), 1);
+}
+
+#[tokio::test]
+async fn what_strangers_write_is_text_and_pages_have_nothing_inline() {
+    let site = Site::open().await;
+    let (company, token) = site.member("acme", Kind::Company).await;
+    let evil = crate::web::escaped(EVIL);
+    let login = site.form_token("/login", "").await;
+    let pages = [
+        site.get("/settings", &company).await,
+        site.get(&format!("/explorer/search?q={evil}"), "").await,
+        site.get(&format!("/login?next={evil}"), "").await,
+        site.get(&format!("/jobs/{evil}"), &company).await,
+        site.get(&format!("/explorer/accounts/{evil}"), "").await,
+        site.get("/signup", "").await,
+        site.get("/nowhere", "").await,
+        site.post(
+            "/jobs/new",
+            &company,
+            &format!("csrf={token}&act=quote&compose={evil}"),
+        )
+        .await,
+        site.post("/login", "", &format!("csrf={login}&handle={evil}"))
+            .await,
+    ];
+    for page in pages {
+        let path = page.url().path().to_string();
+        let policy = page.headers().get("content-security-policy");
+        let policy = policy
+            .and_then(|p| p.to_str().ok())
+            .unwrap_or("")
+            .to_string();
+        assert!(
+            policy.contains("default-src 'none'") && !policy.contains("unsafe"),
+            "{path}: {policy}"
+        );
+        let text = page.text().await.expect("a page");
+        for bad in [
+            "<script>",
+            "<img",
+            " style=\"",
+            "<style",
+            " onclick",
+            "javascript:",
+        ] {
+            assert!(!text.contains(bad), "{path} has {bad}");
+        }
+        assert_eq!(text.matches("<h1").count(), 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_first_visit_is_small_and_every_menu_entry_is_a_page() {
+    let site = Site::open().await;
+    let paths: Vec<&str> = routes::table().iter().map(|r| r.path).collect();
+    for entry in ui::menu() {
+        assert!(paths.contains(&entry), "{entry}");
+    }
+    let page = site.get("/login", "").await.text().await.expect("a page");
+    let mut bytes = 0;
+    for name in [
+        "portal.css",
+        "portal.js",
+        "live.js",
+        "icons.svg",
+        "logo.svg",
+        "geist.woff2",
+        "geist-mono.woff2",
+        "uplot.js",
+        "uplot.css",
+    ] {
+        let request = site
+            .http
+            .get(format!("{}{}", site.url, crate::web::url(name)));
+        let asset = request
+            .header("accept-encoding", "gzip")
+            .send()
+            .await
+            .expect("answered");
+        assert_eq!(asset.status(), StatusCode::OK, "{name}");
+        bytes += asset.bytes().await.expect("read").len();
+    }
+    assert!(page.contains(crate::web::url("portal.css")));
+    assert!(bytes < 130 << 10, "{bytes} bytes of assets");
+}
+
+#[tokio::test]
+async fn guesses_do_not_lock_out_a_browser_that_the_owner_uses() {
+    let site = Site::open().await;
+    site.member("ada", Kind::Personal).await;
+    let guest = format!("runrig_guest={}", Token::random().hex());
+    let token = site.form_token("/login", &guest).await;
+    let wrong = format!("csrf={token}&handle=ada&password=wrong+wrong+wrong");
+    let mut last = StatusCode::OK;
+    for _ in 0..9 {
+        last = site.post("/login", &guest, &wrong).await.status();
+    }
+    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
+    // A handle that nobody has is answered in the same words.
+    let nobody = format!("csrf={token}&handle=nobody&password=wrong+wrong+wrong");
+    let answer = site.post("/login", &guest, &nobody).await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let device = Token::random();
+    site.app.people.remember(1, &device).await.expect("kept");
+    let known = format!("{guest}; runrig_device={}", device.hex());
+    let right = format!("csrf={token}&handle=ada&password=four+plain+words+here");
+    let answer = site.post("/login", &known, &right).await;
+    assert_eq!(
+        (answer.status(), to(&answer).as_str()),
+        (StatusCode::SEE_OTHER, "/")
+    );
+}

@@ -1,1 +1,95 @@
+//! Components, as markup: a change of one is seen here before it is seen on twenty pages.
+
+use maud::html;
+use types::Amount;
+
 use super::*;
+
+#[test]
+fn parts_are_what_they_were() {
+    for (is, was) in [
+        (
+            badge(Tone::Ok, "Running").0,
+            "<span class=\"badge ok\">Running</span>",
+        ),
+        (
+            credits(Amount(5_237_112)).0,
+            "<span class=\"nowrap\" title=\"0.000005237112 credits\">0.0000052</span>",
+        ),
+        (
+            when(0, 65_000).0,
+            "<time class=\"nowrap\" title=\"1970-01-01 00:00:00 UTC\">1 min</time>",
+        ),
+        (
+            meter(1, 4, "full").0,
+            "<svg class=\"meter full\" viewBox=\"0 0 100 4\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"25%\"><rect class=\"t\" width=\"100\" height=\"4\"></rect><rect class=\"v\" width=\"25\" height=\"4\"></rect></svg>",
+        ),
+        (
+            legend(&[("CPU", 1)]).0,
+            "<div class=\"legend\"><span><i class=\"key k1\"></i>CPU</span></div>",
+        ),
+    ] {
+        assert_eq!(is, was);
+    }
+}
+
+#[test]
+fn a_figure_that_is_not_known_says_so() {
+    let figure = |value| {
+        kpi(Figure {
+            label: "Requests",
+            value,
+            unit: "a minute",
+            note: html! {},
+            spark: None,
+        })
+        .0
+    };
+    assert!(figure(None).contains("not known") && !figure(None).contains("a minute"));
+    assert!(figure(Some("3".into())).contains("3<small>a minute</small>"));
+}
+
+#[test]
+fn charts_carry_their_numbers_and_survive_nothing() {
+    let none = donut(&[], "job", "jobs").0;
+    assert!(none.contains("aria-label=\"0 jobs\""));
+    let slices = [
+        Slice {
+            label: "Running".into(),
+            count: 1,
+            colour: 1,
+        },
+        Slice {
+            label: "Failing".into(),
+            count: 3,
+            colour: 4,
+        },
+    ];
+    let some = donut(&slices, "job", "jobs").0;
+    for part in ["<title>Failing: 3</title>", "75%", "25%", "4 jobs"] {
+        assert!(some.contains(part), "{part}: {some}");
+    }
+    let bar = |parts| Bar {
+        label: "Nov".into(),
+        parts,
+        plan: None,
+        title: "November".into(),
+    };
+    let empty =
+        bars(&[], &[1], "nothing", false).0 + &bars(&[bar(vec![0.0])], &[1], "zero", true).0;
+    assert!(!empty.contains("NaN") && !empty.contains("inf"), "{empty}");
+    let small = bars(&[bar(vec![0.000_003])], &[1], "small", false).0;
+    assert!(small.contains("billionths of a credit") || small.contains("millionths of a credit"));
+}
+
+#[test]
+fn text_of_others_is_escaped() {
+    for part in [
+        feed("box", "<b>", html! {}, None).0,
+        cli("<b>").0,
+        empty("box", "<b>", "<b>", None).0,
+        trouble("<b>", "<b>", "<b>").0,
+    ] {
+        assert!(!part.contains("<b>"), "{part}");
+    }
+}
