@@ -10,7 +10,7 @@ use serde::Deserialize;
 use similar::{ChangeTag, TextDiff};
 
 use super::explorer::{happenings, now_of};
-use super::jobs::{JobState, live, own_deployment, wanted};
+use super::jobs::{JobState, live, own_deployment};
 use super::{shown, slowly};
 use crate::app::App;
 use crate::index::{EventFilter, query};
@@ -175,7 +175,7 @@ pub async fn overview(State(app): State<App>, visitor: Visitor, Path(name): Path
         @if let Some(setback) = &view.setback { (alert(Tone::Warn, html! { p.strong { "Release " (setback.release) " failed" } p { (setback.why) } })) }
         @for one in &view.unplaced { (alert(Tone::Warn, html! { p.strong { (one.service) "." (one.replica) " has no place" } p { (one.why) " The ledger goes on trying." } })) }
         div.grid {
-            (kpi(Figure { label: "Ready replicas", value: Some(ready.to_string()), unit: &format!("of {}", wanted(&view)), note: html! { (plural(restarts.into(), "restart", "restarts")) }, spark: None }))
+            (kpi(Figure { label: "Ready replicas", value: Some(ready.to_string()), unit: &format!("of {}", view.wanted_all()), note: html! { (plural(restarts.into(), "restart", "restarts")) }, spark: None }))
             (kpi(Figure { label: "Charged in all", value: Some(words::credits(view.charged)), unit: "credits", note: html! { a href=(format!("/jobs/{name}/receipts")) { "Every receipt" } }, spark: None }))
             (kpi(Figure { label: "In escrow", value: Some(words::credits(view.escrow)), unit: "credits", note: html! { "comes back when it is removed" }, spark: None }))
             (kpi(Figure { label: "Running since", value: Some(words::span(now.saturating_sub(view.created_ms))), unit: "", note: html! { (words::utc(view.created_ms)) " UTC" }, spark: None }))

@@ -68,6 +68,7 @@ impl JobState {
             () if view.removed => Self::Removed,
             () if view.funding == Funding::Frozen => Self::Frozen,
             () if !view.unplaced.is_empty() => Self::Waiting,
+            () if live.is_empty() && view.wanted_all() == 0 => Self::Stopped,
             () if live.iter().any(|a| failed(a)) => Self::Failing,
             () if !live.is_empty() && live.iter().all(|a| a.desired == Desired::Stop) => {
                 Self::Stopped
@@ -141,10 +142,6 @@ pub fn live(view: &DeploymentView) -> impl Iterator<Item = &AllocationView> {
         .filter(|a| !a.closed && a.desired != Desired::Remove)
 }
 
-pub fn wanted(view: &DeploymentView) -> u32 {
-    view.spec.services.values().map(|s| s.replicas).sum()
-}
-
 /// A table of deployments: the same on the overview and in the list.
 pub fn table(all: &[&DeploymentView], now_ms: u64) -> Markup {
     html! {
@@ -166,7 +163,7 @@ pub fn table(all: &[&DeploymentView], now_ms: u64) -> Markup {
                                 @if view.spec.services.len() > 1 { span.second { "and " (plural(view.spec.services.len() as u64 - 1, "more service", "more services")) } }
                             }
                             td data-l="Status" { (badge(state.tone(), state.word())) }
-                            td data-l="Replicas" { @if view.removed { "–" } @else { (replica_dots(&replicas, wanted(view))) } }
+                            td data-l="Replicas" { @if view.removed { "–" } @else { (replica_dots(&replicas, view.wanted_all())) } }
                             td data-l="CPU reserved" { @if view.removed { "–" } @else { span.nowrap { b { (cores(cpu)) } " cores" } } }
                             td data-l="Memory reserved" { @if view.removed { "–" } @else { b.nowrap { (bytes(memory)) } } }
                             td data-l="Runs on" { @if hosts.is_empty() { "–" } @else { @for (at, host) in hosts.iter().take(3).enumerate() { @if at > 0 { " · " } (host) } @if hosts.len() > 3 { " and " (hosts.len() - 3) " more" } } }

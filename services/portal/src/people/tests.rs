@@ -20,7 +20,7 @@ fn passwords_are_judged() {
         ("password1234", Err(Weakness::Common)),
         ("i-am-ada.lovelace", Err(Weakness::Own)),
         ("abcdefghij", Ok(1)),
-        ("correct horse battery", Ok(4)),
+        ("correct horse battery staple", Ok(4)),
     ] {
         assert_eq!(
             strength(password, &["ada.lovelace"]),
