@@ -4,6 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use serde_json::{Value, json};
 use types::{Digest, ImageRef};
 
 use crate::archive::{hash_file, unusable};
@@ -104,8 +105,7 @@ pub async fn fetch_folder(
         let (found, actual) = source.manifest(&at).await?;
         same("the manifest", digest, actual)?;
         bytes = found;
-        let parsed: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|e| unfit(e.to_string()))?;
+        let parsed: Value = serde_json::from_slice(&bytes).map_err(|e| unfit(e.to_string()))?;
         if !parsed["manifests"].is_array() {
             break;
         }
@@ -126,15 +126,42 @@ pub async fn fetch_folder(
         same("a blob", blob, actual)?;
         left = left.saturating_sub(path.metadata().map_err(io)?.len());
     }
+    let bytes = with_history(into, bytes).map_err(io)?;
     std::fs::write(into.join("version"), VERSION).map_err(io)?;
     std::fs::write(into.join(MANIFEST), bytes).map_err(io)
+}
+
+/// Builders count on one entry of history for each layer, which not every image has: then the
+/// config in the folder gets them. Returns the manifest that names it.
+fn with_history(folder: &Path, manifest: Vec<u8>) -> std::io::Result<Vec<u8>> {
+    let mut parsed: Value = serde_json::from_slice(&manifest)?;
+    let layers = parsed["layers"].as_array().map_or(0, Vec::len);
+    let named = parsed["config"]["digest"].as_str();
+    let Some(named) = named.and_then(crate::reference::digest) else {
+        return Ok(manifest);
+    };
+    let path = folder.join(named.hex());
+    if path.metadata()?.len() > MANIFEST_MAX {
+        return Err(std::io::Error::other("its config is too large"));
+    }
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    let history = config["history"].as_array().map_or(&[][..], Vec::as_slice);
+    let told = history.iter().filter(|h| h["empty_layer"] != true).count();
+    if told == layers {
+        return Ok(manifest);
+    }
+    config["history"] = vec![json!({ "created_by": "not told" }); layers].into();
+    let bytes = serde_json::to_vec(&config)?;
+    let digest = Digest::of(&bytes);
+    std::fs::write(folder.join(digest.hex()), &bytes)?;
+    parsed["config"]["digest"] = json!(digest);
+    parsed["config"]["size"] = json!(bytes.len());
+    Ok(serde_json::to_vec(&parsed)?)
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-
-    use serde_json::json;
 
     use super::*;
 
@@ -188,5 +215,23 @@ mod tests {
         refused(&|at, layer| std::fs::remove_file(at.join(layer)).expect("removed"));
         refused(&|at, _| std::fs::write(at.join(MANIFEST), "no").expect("written"));
         assert_eq!(std::fs::read(&secret).expect("there"), b"layer");
+    }
+
+    #[test]
+    fn a_config_without_history_gets_one_entry_for_each_layer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = folder.path();
+        let (config, _) = image(at);
+        let manifest = std::fs::read(at.join(MANIFEST)).expect("there");
+        let patched = with_history(at, manifest).expect("patched");
+        let parsed: Value = serde_json::from_slice(&patched).expect("json");
+        let named = parsed["config"]["digest"].as_str().expect("named");
+        let named = crate::reference::digest(named).expect("a digest");
+        assert_ne!(named.hex(), config);
+        let bytes = std::fs::read(at.join(named.hex())).expect("there");
+        assert!(Digest::of(&bytes) == named && parsed["config"]["size"] == bytes.len());
+        let config: Value = serde_json::from_slice(&bytes).expect("json");
+        assert_eq!(config["history"].as_array().map(Vec::len), Some(1));
+        assert_eq!(with_history(at, patched.clone()).expect("left"), patched);
     }
 }

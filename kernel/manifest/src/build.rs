@@ -129,7 +129,12 @@ impl Reader {
                 "labels" => draft.labels = self.labels(&inner),
                 "no_cache" => draft.no_cache = self.boolean(&inner).unwrap_or_default(),
                 "tags" => draft.tags = self.texts(&inner).into_iter().take(ITEMS_MAX).collect(),
-                "secrets" => draft.secrets = self.build_secrets(&inner),
+                "secrets" => {
+                    draft.secrets = self.build_secrets(&inner);
+                    let why = "what a build is given is public on the ledger";
+                    let next = "leave it out; fetch what is private into the context first";
+                    self.wrong_at(&inner, "secrets are not given to builds yet", why, next);
+                }
                 "additional_contexts" => draft.contexts = self.build_contexts(&inner),
                 "extra_hosts" => draft.extra_hosts = self.extra_hosts(&inner),
                 "platforms" => draft.platform = self.build_platform(&inner),
@@ -142,7 +147,7 @@ impl Reader {
                 | "provenance" | "sbom" | "no_cache_filter" => self.no_effect(&inner),
                 "ssh" | "entitlements" => {
                     let why = "a build has what its context and its secrets give it, and no more";
-                    let next = "hand it in as one of build.secrets";
+                    let next = "fetch what it needs into the context first";
                     self.wrong_at(&inner, format!("{key} is not supported"), why, next);
                 }
                 "privileged" => {

@@ -94,13 +94,13 @@ pub async fn build(
         Some(line) => format!("{file}:{line}: "),
         None => String::new(),
     };
-    let why = match (step, why.is_empty()) {
-        (Some(step), _) => format!("{place}{} failed", output::printable(step)),
-        (None, false) => output::printable(&why),
-        (None, true) => {
-            let last = lines.back().map(String::as_str).unwrap_or_default();
-            output::printable(last)
-        }
+    let last = lines.back().map(String::as_str).unwrap_or_default();
+    let why = match (why.as_str(), step) {
+        // What its host ended it for says more than what the builder made of it.
+        (why, Some(_)) if !why.is_empty() => format!("{place}{}", output::printable(why)),
+        (_, Some(step)) => format!("{place}{} failed", output::printable(step)),
+        ("", None) => output::printable(last),
+        (why, None) => output::printable(why),
     };
     let told = matches!(output::talk(), output::Talk::Auto | output::Talk::Plain);
     let details = match told {
@@ -209,7 +209,7 @@ async fn followed(
     })
 }
 
-/// Its exit code, or why it came to none.
+/// Its exit code, or why its host ended it.
 async fn ended(session: &Session, id: AllocationId) -> Result<(Option<i32>, String)> {
     loop {
         let view = match session.client.allocation(id).await {
@@ -222,7 +222,8 @@ async fn ended(session: &Session, id: AllocationId) -> Result<(Option<i32>, Stri
         };
         let status = view.status;
         match status.state {
-            RunState::Exited => return Ok((status.exit_code.or(Some(0)), status.message)),
+            RunState::Exited if status.oom_killed => return Ok((None, status.message)),
+            RunState::Exited => return Ok((status.exit_code.or(Some(0)), String::new())),
             RunState::Failed => return Ok((None, status.message)),
             RunState::Frozen | RunState::Removed => {
                 return Ok((None, "it was ended before it was done".into()));

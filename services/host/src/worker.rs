@@ -724,7 +724,7 @@ async fn out_of_time(planned: &PlannedAllocation, since: std::time::Instant) -> 
 }
 
 fn too_long(seconds: u32) -> String {
-    format!("out of time: stopped after {seconds} s; give the build more with --timeout")
+    format!("out of time: stopped after {seconds} s; raise build.x-runrig.timeout")
 }
 
 fn too_much(limit: u64, more: u64) -> String {
@@ -750,9 +750,11 @@ fn how_it_ended(exit: &Exit, planned: &PlannedAllocation) -> String {
     }
     if exit.oom_killed {
         let mib = planned.spec.resources.memory_bytes >> 20;
-        return format!(
-            "out of memory: killed at its limit of {mib} MiB; raise deploy.resources.limits.memory"
-        );
+        let next = match planned.spec.build {
+            Some(_) => "build.x-runrig.memory",
+            None => "deploy.resources.limits.memory",
+        };
+        return format!("out of memory: killed at its limit of {mib} MiB; raise {next}");
     }
     match exit.code {
         0 => String::new(),

@@ -376,3 +376,72 @@ fn what_processes_and_names_ask_for_is_bounded() {
         s.names.extra_hosts = [("a\nb".to_string(), vec![address])].into();
     });
 }
+
+fn building() -> types::ServiceSpec {
+    types::ServiceSpec {
+        build: Some(types::BuildSpec {
+            outputs: ["acme/web:1.2".to_string()].into(),
+            ..types::BuildSpec::default()
+        }),
+        ..service(100, 1)
+    }
+}
+
+#[test]
+fn what_builds_goes_to_a_host_that_does() {
+    let mut world = world(2);
+    let build = || deploy(project("p", &[("web", building())]));
+    let refused = world.ask(1, build()).expect_err("no host builds");
+    assert_eq!(refused.kind, RejectKind::NoHost);
+    assert!(refused.next.contains("buildah"), "{refused}");
+    let builder = 11;
+    let mut call = crate::world::registration(builder, 4_000);
+    if let crate::host::Call::Register { offer, .. } = &mut call {
+        offer.builds = true;
+    }
+    world
+        .ask(builder, crate::Call::Host(call))
+        .expect("registered");
+    world.ask(1, build()).expect("placed");
+    let placed = world.state.allocations.get(&AllocationId(1));
+    assert_eq!(placed.map(|a| a.host), Some(id(builder)));
+}
+
+#[test]
+fn a_build_is_bounded() {
+    let mut world = world(1);
+    let mut refusal = |change: &dyn Fn(&mut types::ServiceSpec, &mut types::BuildSpec)| {
+        let mut service = building();
+        let mut build = service.build.take().expect("one");
+        change(&mut service, &mut build);
+        service.build = Some(build);
+        let refused = world
+            .ask(1, deploy(project("p", &[("a", service)])))
+            .expect_err("refused");
+        assert_eq!(refused.kind, RejectKind::Invalid, "{refused}");
+    };
+    refusal(&|s, _| s.replicas = 2);
+    refusal(&|s, _| s.restart = types::RestartPolicy::Always);
+    refusal(&|_, b| b.outputs.clear());
+    for output in [
+        "web", "Web:1", "../web:1", "a//b:1", "web:", "web:.1", "web:a b", ":1",
+    ] {
+        refusal(&|_, b| {
+            b.outputs.insert(output.into());
+        });
+    }
+    refusal(&|_, b| {
+        b.bases.insert("base".into(), types::ImageRef::default());
+    });
+    refusal(&|_, b| {
+        b.contexts.insert("../x".into());
+    });
+    refusal(&|_, b| {
+        b.args.insert("a=b".into(), String::new());
+    });
+    refusal(&|_, b| {
+        b.labels.insert("long".into(), "x".repeat(40_000));
+    });
+    refusal(&|_, b| b.seconds_max = 0);
+    refusal(&|_, b| b.seconds_max = types::BuildSpec::SECONDS_MAX + 1);
+}
