@@ -26,11 +26,11 @@ fn compose(web: u16, other: u16) -> String {
 name: made
 services:
   web:
-    build: {{ context: app, args: {{ WHO: everyone }}, target: served }}
+    build: {{ context: app, args: {{ WHO: everyone }}, target: served, x-runrig: {{ disk: 1g }} }}
     ports: ["{web}:8000"]
   other:
     image: acme/other:1.2
-    build: {{ context: app, labels: {{ a: b }}, tags: ["further:1"] }}
+    build: {{ context: app, labels: {{ a: b }}, tags: ["further:1"], x-runrig: {{ disk: 1g }} }}
     ports: ["{other}:8000"]
 "#
     )
@@ -49,11 +49,12 @@ impl World {
         path.display().to_string()
     }
 
-    /// `build` of one service with this recipe, and more of `build:`; exit code and stderr.
-    fn build(&self, recipe: &str, more: &str) -> (i32, String) {
+    /// `build` of one service with this recipe, and these limits; exit code and stderr.
+    fn build(&self, recipe: &str, limits: &str) -> (i32, String) {
         self.write("bad/Dockerfile", recipe);
-        let text =
-            format!("name: bad\nservices: {{ bad: {{ build: {{ context: bad, {more} }} }} }}\n");
+        let text = format!(
+            "name: bad\nservices: {{ bad: {{ build: {{ context: bad, x-runrig: {{ {limits} }} }} }} }}\n"
+        );
         let file = self.write("bad.yaml", &text);
         let (code, _, err) = self.cloud.run(&["build", "-f", &file, "--yes"]);
         (code, err)
@@ -130,13 +131,13 @@ fn a_project_is_built_where_it_runs() {
 
     // What fails says where, and changes nothing.
     let failing = "FROM busybox\n\nRUN echo 'told before' && \\\n    exit 3\n";
-    let (code, err) = world.build(failing, "");
+    let (code, err) = world.build(failing, "disk: 1g");
     assert_eq!(code, 1, "{err}");
     assert!(
         err.contains("bad | told before") && err.contains("Dockerfile:3: RUN"),
         "{err}"
     );
-    let (code, err) = world.build("FROM busybox\nRUNN x\n", "");
+    let (code, err) = world.build("FROM busybox\nRUNN x\n", "disk: 1g");
     assert!(
         code == 2 && err.contains("Dockerfile:2: RUNN is no instruction"),
         "{err}"
@@ -144,10 +145,10 @@ fn a_project_is_built_where_it_runs() {
 
     // Limits, and walls.
     let fill = "FROM busybox\nRUN while :; do cat /bin/busybox >> /fill; done\n";
-    let (code, err) = world.build(fill, "x-runrig: { disk: 100m }");
+    let (code, err) = world.build(fill, "disk: 100m");
     assert!(code == 1 && err.contains("out of disk"), "{err}");
     let idle = "FROM busybox\nRUN sleep 10000\n";
-    let (code, err) = world.build(idle, "x-runrig: { timeout: 2s }");
+    let (code, err) = world.build(idle, "disk: 1g, timeout: 2s");
     assert!(
         code == 1 && err.contains("out of time: stopped after 2 s"),
         "{err}"
@@ -157,7 +158,7 @@ fn a_project_is_built_where_it_runs() {
         RUN mkdir /m && ! mount -t tmpfs m /m\n\
         RUN ! sh -c 'echo 1 > /proc/sys/kernel/panic'\n\
         RUN mknod /disk b 8 0 || true; ! dd if=/disk of=/dev/null count=1\n";
-    let (code, err) = world.build(walls, "");
+    let (code, err) = world.build(walls, "disk: 1g");
     assert_eq!(code, 0, "{err}");
 
     // Nothing of a build stays but its image and the account's cache.

@@ -150,7 +150,9 @@ fn with_history(folder: &Path, manifest: Vec<u8>) -> std::io::Result<Vec<u8>> {
     if told == layers {
         return Ok(manifest);
     }
-    config["history"] = vec![json!({ "created_by": "not told" }); layers].into();
+    // With a time, or the builder finds nothing again of what it keeps.
+    let entry = json!({ "created": "1970-01-01T00:00:00Z", "created_by": "not told" });
+    config["history"] = vec![entry; layers].into();
     let bytes = serde_json::to_vec(&config)?;
     let digest = Digest::of(&bytes);
     std::fs::write(folder.join(digest.hex()), &bytes)?;
