@@ -337,7 +337,7 @@ async fn past(
                 None => merge.end(&id),
             }
         }
-        let Some(line) = merge.next() else {
+        let Some(line) = merge.pop() else {
             return Ok(failures);
         };
         printer.print(&line);

@@ -111,7 +111,7 @@ pub fn write(
         compressed: compress,
         raw,
     };
-    let flags = u8::from(compress) * COMPRESSED | u8::from(whole) * WHOLE;
+    let flags = (u8::from(compress) * COMPRESSED) | (u8::from(whole) * WHOLE);
     let start = out.len();
     out.extend(((HEAD - 8 + body.len()) as u32).to_le_bytes());
     out.extend([0; 4]);

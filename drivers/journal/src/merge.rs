@@ -71,7 +71,7 @@ impl<K: Ord + Clone, T> Merge<K, T> {
     }
 
     /// The next of all; `None` while one is [wanted](Self::wants), or at the end of all.
-    pub fn next(&mut self) -> Option<T> {
+    pub fn pop(&mut self) -> Option<T> {
         if !self.wanting.is_empty() {
             return None;
         }
@@ -96,7 +96,7 @@ mod tests {
                     None => merge.end(&key),
                 }
             }
-            match merge.next() {
+            match merge.pop() {
                 Some(item) => all.push(item),
                 None => return all,
             }
