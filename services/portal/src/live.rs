@@ -54,18 +54,14 @@ pub struct After {
     after: Option<String>,
 }
 
-/// For each replica: the millisecond of the last line seen, and how many of it were seen.
-type Cursors = BTreeMap<AllocationId, (u64, usize)>;
+/// For each replica: the number of the line that comes next.
+type Cursors = BTreeMap<AllocationId, u64>;
 
-/// `a-1:1795260024092:1,a-2:…`
+/// `a-1:17,a-2:4`
 fn read_cursors(text: &str) -> Cursors {
     let one = |part: &str| {
-        let mut parts = part.splitn(3, ':');
-        let id = parts.next()?.parse().ok()?;
-        Some((
-            id,
-            (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?),
-        ))
+        let (id, next) = part.split_once(':')?;
+        Some((id.parse().ok()?, next.parse().ok()?))
     };
     text.split(',')
         .take(4 * FOLLOWED_MAX)
@@ -76,7 +72,7 @@ fn read_cursors(text: &str) -> Cursors {
 fn write_cursors(cursors: &Cursors) -> String {
     let all: Vec<String> = cursors
         .iter()
-        .map(|(id, (at, seen))| format!("{id}:{at}:{seen}"))
+        .map(|(id, next)| format!("{id}:{next}"))
         .collect();
     all.join(",")
 }
@@ -94,7 +90,7 @@ pub async fn logs(
     let login = visitor.login()?;
     let deployment = own_deployment(&app, login, &name).await?;
     let said = headers.get("last-event-id").and_then(|v| v.to_str().ok());
-    let mut cursors = read_cursors(said.or(query.after.as_deref()).unwrap_or(""));
+    let cursors = read_cursors(said.or(query.after.as_deref()).unwrap_or(""));
     let mut lines = Vec::new();
     let live = deployment
         .allocations
@@ -102,22 +98,14 @@ pub async fn logs(
         .filter(|a| !a.closed && !matches!(a.status.state, RunState::Placed | RunState::Removed));
     for allocation in live.take(FOLLOWED_MAX) {
         let id = allocation.allocation;
-        if let std::collections::btree_map::Entry::Vacant(entry) = cursors.entry(id) {
+        let from = cursors.get(&id).copied();
+        let query = sdk::LogQuery {
             // Only the end of what is there: an old log is long.
-            let query = sdk::LogQuery {
-                follow: false,
-                tail: Some(TAIL),
-                since_ms: None,
-            };
-            if let Ok(tail) = app.client.logs(&login.key, id, query).await {
-                let first = std::pin::pin!(tail).next().await;
-                if let Some(Ok(line)) = first {
-                    entry.insert((line.at_ms, 0));
-                }
-            }
-        }
-        let cursor = cursors.get(&id).copied();
-        lines.push(app.client.follow_logs(&login.key, id, cursor).boxed());
+            tail: from.is_none().then_some(TAIL),
+            from,
+            ..sdk::LogQuery::default()
+        };
+        lines.push(app.client.follow_logs(&login.key, id, query).boxed());
     }
     if lines.is_empty() {
         let nothing = Event::default()
@@ -129,12 +117,7 @@ pub async fn logs(
     let events = stream::select_all(lines).scan(cursors, |cursors, line| {
         let event = match line {
             Ok(line) => {
-                let at = cursors.entry(line.allocation).or_insert((line.at_ms, 0));
-                *at = if at.0 == line.at_ms {
-                    (at.0, at.1 + 1)
-                } else {
-                    (line.at_ms, 1)
-                };
+                cursors.insert(line.allocation, line.sequence + 1);
                 Event::default().id(write_cursors(cursors)).json_data(&line)
             }
             Err(error) => Event::default()
@@ -224,7 +207,7 @@ mod tests {
 
     #[test]
     fn cursors_are_read_as_they_were_written() {
-        let cursors: Cursors = [(AllocationId(1), (5, 2)), (AllocationId(7), (9, 1))].into();
+        let cursors: Cursors = [(AllocationId(1), 5), (AllocationId(7), 9)].into();
         assert_eq!(read_cursors(&write_cursors(&cursors)), cursors);
         assert!(read_cursors("a-1:x:2,,nonsense,:::").is_empty());
     }
