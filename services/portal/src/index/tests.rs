@@ -38,18 +38,9 @@ fn receipt(number: u64, hour: u64, amount: u128) -> ledger::Event {
 }
 
 fn block(height: u64, first: u64, events: Vec<ledger::Event>) -> Certified {
-    let header = light::Header {
-        network: Digest::default(),
-        height,
-        view: height,
-        time_ms: height * 1_000,
-        parent: Digest::default(),
-        proposer: [0; 32],
-        payload_root: Digest::default(),
-        outcomes_root: Digest::default(),
-        events_root: Digest::default(),
-        state_root: Digest::default(),
-    };
+    let mut header = light::Header::from_bytes(&[0; light::Header::BYTES]).expect("a header");
+    header.height = height;
+    header.time_ms = height * 1_000;
     let events = events
         .into_iter()
         .enumerate()
