@@ -196,6 +196,7 @@ pub async fn host_ls(session: &Session, json: bool) -> Result {
                 ),
                 if h.offer.builds { "yes" } else { "" }.into(),
                 h.offer.region.clone(),
+                reputation(&h.reputation),
                 h.earned.to_string(),
             ]
         })
@@ -210,10 +211,29 @@ pub async fn host_ls(session: &Session, json: bool) -> Result {
         "FREE DISK",
         "BUILDS",
         "REGION",
+        "REPUTATION",
         "EARNED",
     ];
     output::data(output::table(&headers, &rows, &[3, 4, 5, 6, 9]));
     Ok(())
+}
+
+/// `0.86: 24h served, 1 silence`: the bound, and what it follows from.
+fn reputation(r: &api::Reputation) -> String {
+    let mut words = vec![format!("{} served", units::age(r.served_ms))];
+    for (milli, one, many) in [
+        (r.silences_milli, "silence", "silences"),
+        (r.late_milli, "late report", "late reports"),
+    ] {
+        // What is all but forgotten is not worth a word.
+        match (milli + 500) / 1_000 {
+            0 => {}
+            1 => words.push(format!("1 {one}")),
+            count => words.push(format!("{count} {many}")),
+        }
+    }
+    let bound = f64::from(r.reliability_milli) / 1_000.0;
+    format!("{bound:.2}: {}", words.join(", "))
 }
 
 pub async fn host_show(session: &Session, host: &str) -> Result {

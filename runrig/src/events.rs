@@ -1,17 +1,19 @@
-//! `events`: what the ledger says has happened, and happens.
+//! `events`: what the ledger did, in words.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 
 use api::EventView;
 use clap::Args;
 use futures::StreamExt;
 use ledger::Event;
+use sdk::Client;
+use types::HostId;
 
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
-use crate::output;
 use crate::ps::describe;
-use crate::units;
+use crate::{output, units};
 
 #[derive(Args, Debug)]
 #[command(
@@ -36,11 +38,13 @@ pub async fn events(session: &Session, args: &Events, json: bool) -> Result {
         Some(session.account()?)
     };
     let since = units::moment("--since", args.since.as_deref())?;
-    let show = |event: &EventView| {
+    let mut names = HostNames::default();
+    let mut show = async |event: &EventView| {
         if json {
             output::json_line(event);
         } else {
-            output::data(event_words(event));
+            names.learn(&session.client, &event.event).await;
+            output::data(event_words(event, &names));
         }
     };
     // Following alone starts now; the past is asked for by --since, as `docker events` has it.
@@ -51,7 +55,7 @@ pub async fn events(session: &Session, args: &Events, json: bool) -> Result {
             let event = event?;
             next = Some(event.sequence + 1);
             if since.is_none_or(|since| event.time_ms >= since) {
-                show(&event);
+                show(&event).await;
             }
         }
     }
@@ -60,7 +64,7 @@ pub async fn events(session: &Session, args: &Events, json: bool) -> Result {
     }
     let mut stream = pin!(session.client.events(owner, next));
     while let Some(event) = stream.next().await {
-        show(&event?);
+        show(&event?).await;
     }
     Err(Failure::new(
         failure::FAILED,
@@ -70,7 +74,49 @@ pub async fn events(session: &Session, args: &Events, json: bool) -> Result {
     ))
 }
 
-fn event_words(view: &EventView) -> String {
+/// Names of hosts that events speak of, asked for once each.
+#[derive(Default)]
+struct HostNames(BTreeMap<HostId, String>);
+
+impl HostNames {
+    async fn learn(&mut self, client: &Client, event: &Event) {
+        if let Event::Host(ledger::host::Event::HostRegistered { host, name, .. }) = event {
+            self.0.insert(*host, name.clone());
+        }
+        let Some(host) = host_of(event) else { return };
+        if !self.0.contains_key(&host) {
+            let known = client.host(&host.to_string()).await;
+            // One that has left is known by its id.
+            let name = known.map_or_else(|_| host.short(), |known| known.name);
+            self.0.insert(host, name);
+        }
+    }
+
+    fn of(&self, host: &HostId) -> String {
+        self.0.get(host).cloned().unwrap_or_else(|| host.short())
+    }
+}
+
+/// The host that an event's words name.
+fn host_of(event: &Event) -> Option<HostId> {
+    use ledger::host::Event as H;
+    match event {
+        Event::Host(
+            H::HostRegistered { host, .. }
+            | H::HostOnline { host }
+            | H::HostOffline { host, .. }
+            | H::HostCordoned { host, .. }
+            | H::HostDraining { host, .. }
+            | H::HostLeft { host },
+        )
+        | Event::Deployment(ledger::deployment::Event::AllocationPlaced { host, .. }) => {
+            Some(*host)
+        }
+        _ => None,
+    }
+}
+
+fn event_words(view: &EventView, hosts: &HostNames) -> String {
     use ledger::account::Event as A;
     use ledger::deployment::Event as D;
     use ledger::host::Event as H;
@@ -106,15 +152,15 @@ fn event_words(view: &EventView) -> String {
             H::HostRegistered { name, host, .. } => {
                 format!("host {name} ({}) registered", host.short())
             }
-            H::HostOnline { host } => format!("host {} online", host.short()),
-            H::HostOffline { host, .. } => format!("host {} offline", host.short()),
+            H::HostOnline { host } => format!("host {} online", hosts.of(host)),
+            H::HostOffline { host, .. } => format!("host {} offline", hosts.of(host)),
             H::HostCordoned { host, cordoned } => {
                 let words = if *cordoned {
                     "takes no new work"
                 } else {
                     "takes work again"
                 };
-                format!("host {} {words}", host.short())
+                format!("host {} {words}", hosts.of(host))
             }
             H::HostDraining { host, draining } => {
                 let words = if *draining {
@@ -122,9 +168,9 @@ fn event_words(view: &EventView) -> String {
                 } else {
                     "is drained no more"
                 };
-                format!("host {} {words}", host.short())
+                format!("host {} {words}", hosts.of(host))
             }
-            H::HostLeft { host } => format!("host {} left", host.short()),
+            H::HostLeft { host } => format!("host {} left", hosts.of(host)),
         },
         Event::Deployment(event) => match event {
             D::Deployed {
@@ -161,7 +207,7 @@ fn event_words(view: &EventView) -> String {
                 host,
             } => format!(
                 "{deployment} {service}.{replica} placed as {allocation} on {}",
-                host.short()
+                hosts.of(host)
             ),
             D::AllocationLeaves {
                 deployment,

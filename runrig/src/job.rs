@@ -245,6 +245,7 @@ pub mod tests {
                 replica: 1,
                 host: AccountId([2; 20]),
                 host_name: "dev-1".into(),
+                heard: true,
                 desired: ledger::lease::Desired::Run,
                 generation: 1,
                 reserved: types::Resources::default(),

@@ -40,6 +40,7 @@ mod releases;
 mod roles;
 mod rollout;
 mod run;
+mod scale;
 mod stats;
 mod units;
 mod up;
@@ -172,7 +173,7 @@ enum Command {
     /// Remove projects
     Rm(control::Rm),
     /// Change how many replicas services have
-    Scale(releases::Scale),
+    Scale(scale::Scale),
     /// What a project was, release by release
     Releases(releases::Releases),
     /// What changed between two releases
@@ -416,7 +417,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Stop(args) => act(globals, control::Act::Stop, args),
         Command::Start(args) => act(globals, control::Act::Start, args),
         Command::Rm(args) => done(ask(globals, async |s| control::rm(s, args, json).await)),
-        Command::Scale(args) => done(ask(globals, async |s| releases::scale(s, args, json).await)),
+        Command::Scale(args) => done(ask(globals, async |s| scale::scale(s, args, json).await)),
         Command::Releases(args) => {
             done(ask(globals, async |s| releases::list(s, args, json).await))
         }
@@ -446,7 +447,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Network(args) => done(network::run(args, json)),
         Command::Lots(args) => done(ask(globals, async |s| drawn::run(s, args, json).await)),
         Command::Validator(Validator::Run(args)) => done(roles::validator(args)),
-        Command::Gateway(Gateway::Run(args)) => done(roles::gateway(args)),
+        Command::Gateway(Gateway::Run(args)) => done(roles::gateway(args, globals.key.as_deref())),
         Command::Registry(Registry::Run(args)) => done(roles::registry(args)),
         Command::Relay(Relay::Run(args)) => done(relay_run::run(args)),
         Command::Portal(Portal::Run(args)) => done(portal_run::run(args)),

@@ -50,6 +50,10 @@ pub struct Init {
     /// URL of a gateway, if you run one
     #[arg(long)]
     gateway: Option<String>,
+    /// How many gateways there may be whose word on the demand for services counts: a key is
+    /// made for each
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=64))]
+    gateways: u8,
     /// No gifts to newcomers: a network for real money
     #[arg(long)]
     no_faucet: bool,
@@ -90,6 +94,8 @@ pub struct Founding {
     pub p2p: Vec<SocketAddr>,
     pub api: Vec<SocketAddr>,
     pub gateway: Option<String>,
+    /// Keys made for gateways, whose word on the demand for services counts.
+    pub gateways: usize,
     pub params: Params,
 }
 
@@ -99,6 +105,7 @@ pub struct Founded {
     pub seats: Vec<Vec<u8>>,
     pub founder: SecretKey,
     pub faucet: SecretKey,
+    pub gateways: Vec<SecretKey>,
 }
 
 pub fn found(founding: Founding) -> anyhow::Result<Founded> {
@@ -108,7 +115,12 @@ pub fn found(founding: Founding) -> anyhow::Result<Founded> {
     let (committee, seats) = consensus::deal(count, seed)?;
     let founder = SecretKey::random(&mut rand::rng());
     let faucet = SecretKey::random(&mut rand::rng());
+    let gateways: Vec<SecretKey> = (0..founding.gateways)
+        .map(|_| SecretKey::random(&mut rand::rng()))
+        .collect();
     let account = |key: &SecretKey| AccountId::of(&key.public());
+    let mut params = founding.params;
+    params.gateways.extend(gateways.iter().map(account));
     let addresses = founding.p2p.iter().zip(&founding.api);
     let validators = seats
         .iter()
@@ -123,7 +135,7 @@ pub fn found(founding: Founding) -> anyhow::Result<Founded> {
         genesis: Genesis {
             name: founding.name,
             time_ms: units::now_ms(),
-            params: founding.params,
+            params,
             balances: vec![
                 (account(&founder), Amount::credits(FOUNDERS_SHARE)),
                 (account(&faucet), Amount::credits(SUPPLY - FOUNDERS_SHARE)),
@@ -148,7 +160,13 @@ pub fn found(founding: Founding) -> anyhow::Result<Founded> {
         seats: seats.iter().map(consensus::Seat::to_bytes).collect(),
         founder,
         faucet,
+        gateways,
     })
+}
+
+/// Where the key of a gateway lies, in the folder of the network.
+pub fn gateway_key(number: usize) -> String {
+    format!("keys/gateway-{number}")
 }
 
 impl Founded {
@@ -166,6 +184,9 @@ impl Founded {
         wrote()?;
         write_key(&out.join("keys/founder"), &self.founder)?;
         write_key(&out.join("keys/faucet"), &self.faucet)?;
+        for (index, key) in self.gateways.iter().enumerate() {
+            write_key(&out.join(gateway_key(index + 1)), key)?;
+        }
         write_file(&out.join("network.json"), &self.file)
     }
 }
@@ -233,6 +254,7 @@ pub fn run(command: &Network, json: bool) -> Result {
         p2p: addresses("--p2p-base", &init.p2p_base, init.validators)?,
         api: addresses("--api-base", &init.api_base, init.validators)?,
         gateway: init.gateway.clone(),
+        gateways: init.gateways.into(),
         params,
     })?;
     founded.write(&init.out)?;
@@ -285,12 +307,19 @@ mod tests {
             p2p: all.clone(),
             api: all,
             gateway: None,
+            gateways: 2,
             params: Params::dev(),
         })
         .expect("founded");
         founded.write(folder.path()).expect("written");
         let file = read_file(&folder.path().join("network.json")).expect("read");
         assert_eq!(file, founded.file);
+        for (number, gateway) in (1..).zip(&file.genesis.params.gateways) {
+            let key = crate::context::read_key(&folder.path().join(gateway_key(number)));
+            let key = key.expect("read").expect("there");
+            assert_eq!(AccountId::of(&key.public()), *gateway);
+        }
+        assert_eq!(file.genesis.params.gateways.len(), 2);
         let sum: u128 = file.genesis.balances.iter().map(|(_, a)| a.0).sum();
         assert_eq!(Amount(sum), Amount::credits(SUPPLY));
         for (index, validator) in file.validators.iter().enumerate() {

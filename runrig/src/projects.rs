@@ -26,7 +26,7 @@ struct Row {
     project: String,
     deployment: DeploymentId,
     release: u32,
-    /// `running`, `rolling out`, `stuck`, `stopped`, `frozen`, `degraded` or `removed`.
+    /// `running`, `asleep`, `rolling out`, `stuck`, `stopped`, `frozen`, `degraded` or `removed`.
     state: String,
     running: u32,
     wanted: u32,
@@ -55,6 +55,8 @@ impl Row {
                 Some(_) => "stuck",
                 None => "rolling out",
             }
+        } else if wanted == 0 && d.allocations.is_empty() && !d.scales.is_empty() {
+            "asleep"
         } else if stopped {
             "stopped"
         } else if running < wanted {

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use api::{AllocationView, DeploymentView};
+use api::{AllocationView, DeploymentView, WhyView};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use types::{AllocationId, Health, PortSpec, RunState};
 
 use crate::context::Session;
 use crate::failure::{Failure, Result};
-use crate::job::Jobs;
-use crate::output;
-use crate::units;
+use crate::job::{Job, Jobs};
+use crate::{output, scale, units};
 
 #[derive(Args, Debug)]
 #[command(
@@ -84,6 +83,8 @@ pub struct Row {
     pub addresses: BTreeMap<String, String>,
     pub desired: ledger::lease::Desired,
     pub closed: bool,
+    /// Its host gives signs of life; else all this is what it said last.
+    pub heard: bool,
 }
 
 impl Row {
@@ -116,6 +117,7 @@ impl Row {
                 .collect(),
             desired: a.desired,
             closed: a.closed,
+            heard: a.heard,
         }
     }
 
@@ -134,7 +136,11 @@ impl Row {
 
     /// What a person wants to know of it: `running (healthy)`, `exited (137, out of memory)`.
     pub fn state_words(&self) -> String {
-        describe(self.state, self.health, self.exit_code, self.oom_killed)
+        let words = describe(self.state, self.health, self.exit_code, self.oom_killed);
+        match self.heard || self.closed {
+            true => words,
+            false => format!("host silent, was {words}"),
+        }
     }
 
     fn port_words(&self) -> String {
@@ -256,8 +262,28 @@ pub async fn ps(session: &Session, args: &Ps, json: bool) -> Result {
                 output::printable(&row.message)
             ));
         }
+        for job in jobs.select(&args.jobs)? {
+            missing(&job).iter().for_each(output::say);
+        }
     }
     Ok(())
+}
+
+/// What has no row: replicas that have no place, and why; services that sleep.
+fn missing(job: &Job) -> Vec<String> {
+    let view = job.deployment;
+    let named = |service: &str| job.service.is_none_or(|s| s == service);
+    let unplaced = view.unplaced.iter().filter(|u| named(&u.service));
+    let waits = unplaced.map(|u| {
+        let since = units::age(units::now_ms().saturating_sub(u.since_ms));
+        let why = output::printable(&u.why);
+        format!(
+            "{}/{}.{} waits for {since}: {why}",
+            view.project, u.service, u.replica
+        )
+    });
+    let scaled = scale::words(view, |name| job.allocation.is_none() && named(name));
+    waits.chain(scaled).collect()
 }
 
 /// An image as the account itself names it.
@@ -337,18 +363,41 @@ pub async fn inspect(session: &Session, args: &Inspect) -> Result {
 }
 
 #[derive(Args, Debug)]
-#[command(before_help = "Examples:\n  runrig why a-1")]
+#[command(before_help = "Examples:\n  runrig why a-1\n  runrig why shop/web")]
 pub struct Why {
-    /// The allocation, written a-1
-    allocation: AllocationId,
+    /// Allocation, service or project
+    job: String,
 }
 
+/// Replicas whose reasons are shown at once.
+const REASONS_MAX: usize = 20;
+
 pub async fn why(session: &Session, args: &Why, json: bool) -> Result {
-    let view = session.client.why(args.allocation).await?;
-    if json {
-        output::json(&view);
+    // An allocation that has ended is in no list, and has its reason still.
+    if let (true, Ok(id)) = (args.job.starts_with("a-"), args.job.parse()) {
+        let view = session.client.why(id).await?;
+        match json {
+            true => output::json(&view),
+            false => why_there(&view),
+        }
         return Ok(());
     }
+    let jobs = Jobs::of(session).await?;
+    let job = jobs.find(&args.job)?;
+    let mut views = Vec::new();
+    for allocation in job.allocations().take(REASONS_MAX) {
+        views.push(session.client.why(allocation.allocation).await?);
+    }
+    if json {
+        output::json(&views);
+        return Ok(());
+    }
+    missing(&job).iter().for_each(output::data);
+    views.iter().for_each(why_there);
+    Ok(())
+}
+
+fn why_there(view: &WhyView) {
     let name = |host: &types::HostId| {
         let names = view.names.get(&host.to_string());
         names.cloned().unwrap_or_else(|| host.short())
@@ -397,7 +446,6 @@ pub async fn why(session: &Session, args: &Why, json: bool) -> Result {
         "Anyone can recompute this from the state at height {} with seed {}.",
         reason.height, reason.seed
     ));
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `releases`, `diff`, `rollback`, `scale`: what a project was, and how it becomes that again.
+//! `releases`, `diff`, `rollback`: what a project was, and how it becomes that again.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::context::Session;
 use crate::failure::{self, Failure, Result};
 use crate::job::Jobs;
 use crate::rollout::{Goal, follow_until};
-use crate::{output, units};
+use crate::{output, scale, units};
 
 /// The project that is meant: the only one, if none is named.
 fn project<'a>(jobs: &'a Jobs, name: Option<&str>) -> Result<&'a DeploymentView> {
@@ -63,6 +63,9 @@ pub async fn list(session: &Session, args: &Releases, json: bool) -> Result {
         &rows,
         &[0],
     ));
+    for line in scale::words(deployment, |_| true) {
+        output::say(line);
+    }
     Ok(())
 }
 
@@ -172,7 +175,7 @@ pub struct Rollback {
 }
 
 #[derive(Args, Debug)]
-struct Wait {
+pub struct Wait {
     /// Return when the release is good
     #[arg(long)]
     wait: bool,
@@ -191,58 +194,8 @@ pub async fn rollback(session: &Session, args: &Rollback, json: bool) -> Result 
     change(session, deployment, call, &args.wait, json).await
 }
 
-#[derive(Args, Debug)]
-#[command(
-    before_help = "Examples:\n  runrig scale web=3\n  runrig scale shop/web=5 shop/worker=0 --wait"
-)]
-pub struct Scale {
-    /// SERVICE=REPLICAS
-    #[arg(required = true, value_parser = replicas, value_name = "SERVICE=REPLICAS")]
-    services: Vec<(String, u32)>,
-    #[command(flatten)]
-    wait: Wait,
-}
-
-fn replicas(text: &str) -> std::result::Result<(String, u32), String> {
-    let (service, count) = text
-        .split_once('=')
-        .ok_or("say SERVICE=REPLICAS, as in web=3")?;
-    let count = count
-        .parse()
-        .map_err(|_| format!("{count} is not a number of replicas"))?;
-    Ok((service.into(), count))
-}
-
-pub async fn scale(session: &Session, args: &Scale, json: bool) -> Result {
-    let jobs = Jobs::of(session).await?;
-    let mut specs = std::collections::BTreeMap::new();
-    for (name, count) in &args.services {
-        let job = jobs.find(name)?;
-        let Some(service) = job.service.filter(|_| job.allocation.is_none()) else {
-            return Err(Failure::usage(
-                format!("{name} is not a service"),
-                "only services have replicas",
-                "Name one: `runrig scale SERVICE=REPLICAS`.",
-            ));
-        };
-        let (_, spec) = specs
-            .entry(job.deployment.deployment)
-            .or_insert_with(|| (job.deployment, job.deployment.spec.clone()));
-        if let Some(service) = spec.services.get_mut(service) {
-            service.replicas = *count;
-        }
-    }
-    for (deployment, spec) in specs.into_values() {
-        let call = Deployments::Deploy {
-            spec,
-            price_max_hour: None,
-        };
-        change(session, deployment, call, &args.wait, json).await?;
-    }
-    Ok(())
-}
-
-async fn change(
+/// Submits `call`, which makes a release of `deployment`, and says what became of it.
+pub async fn change(
     session: &Session,
     deployment: &DeploymentView,
     call: Deployments,
@@ -268,14 +221,6 @@ async fn change(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counts_are_read() {
-        assert_eq!(replicas("shop/web=3"), Ok(("shop/web".into(), 3)));
-        for wrong in ["web", "web=", "web=-1", "web=many"] {
-            assert!(replicas(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_cause_is_told_in_words() {

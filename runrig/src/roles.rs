@@ -34,7 +34,7 @@ pub struct ValidatorRun {
 
 #[derive(Args, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig gateway run --network ./net/network.json --listen 0.0.0.0:8700"
+    before_help = "Examples:\n  runrig gateway run --network ./net/network.json --listen 0.0.0.0:8700 --key ./net/keys/gateway-1"
 )]
 pub struct GatewayRun {
     /// network.json, or the URL of a validator
@@ -224,7 +224,20 @@ pub fn validators_of(network: &str) -> Result<Vec<String>> {
     Ok(file.validators.into_iter().map(|v| v.api).collect())
 }
 
-pub fn gateway(args: &GatewayRun) -> Result {
+/// `key` is its own: see [`gateway::Config`].
+pub fn gateway(args: &GatewayRun, key: Option<&Path>) -> Result {
+    let key = match key {
+        Some(file) => Some(crate::context::read_key(file)?.ok_or_else(|| {
+            let next = "Name one that `runrig network init` made: keys/gateway-1.";
+            Failure::usage(
+                format!("key {}", file.display()),
+                "there is no such file",
+                next,
+            )
+        })?),
+        None => None,
+    };
+
     let config = gateway::Config {
         validators: validators_of(&args.network)?,
         registry: args.registry.clone(),
@@ -232,6 +245,7 @@ pub fn gateway(args: &GatewayRun) -> Result {
         publish: args.publish.unwrap_or(args.listen.ip()),
         domain: args.domain.clone(),
         tls: args.tls()?,
+        key,
     };
     foreground(|asked| gateway::run(config, asked))
 }

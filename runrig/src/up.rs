@@ -170,7 +170,7 @@ pub async fn agree(session: &Session, spec: DeploymentSpec, terms: &Terms) -> Re
             .client
             .deployments(session.account()?, false)
             .await?;
-        if let Some(known) = own.into_iter().find(|d| d.project == spec.project) {
+        if let Some(known) = own.into_iter().find(|d| d.spec == spec) {
             output::say(format!(
                 "{} is up to date (release {})",
                 spec.project, known.release

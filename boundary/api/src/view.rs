@@ -269,6 +269,23 @@ pub struct HostView {
     pub earned: Amount,
     /// Number of its last usage report: the next one carries one more.
     pub interval: u64,
+    #[serde(default)]
+    pub reputation: Reputation,
+}
+
+/// What a host's outcomes come to, as it is now: older ones count less, half in a week. Only
+/// what others than its owner paid for is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reputation {
+    /// Lower bound of the share of hours that it serves well, in thousandths; a newcomer's is
+    /// 200. Below 50 it gets work only where nobody else can take it.
+    pub reliability_milli: u32,
+    /// Time in which it served, in milliseconds.
+    pub served_ms: u64,
+    /// Times that it fell silent on what ran there, in thousandths.
+    pub silences_milli: u64,
+    /// Reports that came late, in thousandths.
+    pub late_milli: u64,
 }
 
 /// What should run on a host.
@@ -403,6 +420,10 @@ impl DeploymentView {
     }
 }
 
+fn yes() -> bool {
+    true
+}
+
 /// Where an autoscaled service stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ScaleView {
@@ -446,6 +467,9 @@ pub struct AllocationView {
     #[schema(value_type = String)]
     pub host: HostId,
     pub host_name: String,
+    /// Its host gives signs of life; else `status` is what it said last.
+    #[serde(default = "yes")]
+    pub heard: bool,
     #[schema(value_type = String)]
     pub desired: Desired,
     pub generation: u32,

@@ -286,6 +286,15 @@ impl State {
             .filter_map(|(_, id)| Some((*id, self.allocations.get(id)?)))
     }
 
+    /// Is a lease on it that its own owner does not pay for?
+    pub(crate) fn serves_others(&self, host: &HostId) -> bool {
+        let owner = self.hosts.get(host).map(|h| h.owner);
+        self.allocations_on(host).any(|(_, a)| {
+            let payer = self.deployments.get(&a.deployment).map(|d| d.owner);
+            payer != owner
+        })
+    }
+
     /// All deployments an account ever made, in order.
     pub fn deployments_of(
         &self,
@@ -460,7 +469,7 @@ fn entry(host: &Host, available: bool) -> HostEntry {
         free: host.free,
         price_multiplier_milli: host.offer.price_multiplier_milli,
         available,
-        successes: host.successes,
-        failures: host.failures,
+        good_ms: host.record.served_ms,
+        bad_ms: host.record.bad_ms(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::MountSource;
+use types::{MountSource, PortSpec, Protocol, ServiceSpec};
 
 use crate::field::Field;
 use crate::problem::shown;
@@ -51,10 +51,31 @@ pub(crate) fn references(
             );
         }
     }
+    let sleeps = |s: &ServiceSpec| s.autoscale.is_some_and(|a| a.min == 0);
+    let tcp = |p: &PortSpec| p.protocol == Protocol::Tcp;
+    let spec = &draft.spec;
+    if sleeps(spec) && spec.expose.is_empty() && !spec.ports.iter().any(tcp) {
+        let at = place(reader, field, "x-runrig");
+        reader.wrong_at(
+            &at,
+            "it has no TCP port, and may have no replica",
+            "a request to one of its ports is what starts a replica",
+            "name its port with expose, or set min: 1",
+        );
+    }
     for (name, condition) in &draft.spec.depends_on {
         let Some(dependency) = project.services.get(name) else {
             continue; // told already
         };
+        if sleeps(&dependency.spec) {
+            let at = place(reader, field, "depends_on");
+            reader.warn_at(
+                &at,
+                format!("{} may have no replica when it is needed", shown(name)),
+                "only requests from outside start one, not those of other services",
+                "give it autoscale with min: 1",
+            );
+        }
         if *condition == types::DependencyCondition::ServiceHealthy
             && dependency
                 .spec

@@ -66,6 +66,7 @@ impl Reader {
                     "",
                     "put them under the service's labels:",
                 ),
+                "x-runrig" => self.extension(&inner, sizing),
                 _ if key.starts_with("x-") => {}
                 _ => self.unknown(
                     &inner,

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use types::{
     DependencyCondition, DeploymentSpec, ExportKind, HealthCheck, HostFeature, ImageRef, LogExport,
     LogPolicy, MountSource, NamesSpec, PlacementSpec, ProcessSpec, Protocol, RestartPolicy,
-    ServiceSpec, UpdateFailure, UpdateOrder, UpdatePolicy,
+    ScaleTarget, ServiceSpec, UpdateFailure, UpdateOrder, UpdatePolicy,
 };
 
 /// The compose file of a deployment. Reading it again, with its images pinned to the digests
@@ -264,6 +264,18 @@ fn write_service(out: &mut Text, service: &ServiceSpec) {
         "bandwidth",
         &format!("{}kbit", service.resources.bandwidth_kbps),
     );
+    if let Some(autoscale) = &service.autoscale {
+        out.open(3, "autoscale");
+        out.line(4, "min", &autoscale.min.to_string());
+        out.line(4, "max", &autoscale.max.to_string());
+        let (key, value) = match autoscale.target {
+            ScaleTarget::Cpu(percent) => ("cpu", format!("{percent}%")),
+            ScaleTarget::Requests(count) => ("requests", count.to_string()),
+            ScaleTarget::RequestsPerSecond(count) => ("requests", format!("{count}/s")),
+        };
+        out.line(4, key, &value);
+        out.line(4, "idle", &format!("{}ms", autoscale.idle_ms));
+    }
 }
 
 fn write_process(out: &mut Text, process: &ProcessSpec) {

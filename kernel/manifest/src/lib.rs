@@ -54,6 +54,7 @@ pub use dotenv::{parse_env_file, parse_env_file_with};
 pub use export::to_compose;
 pub use problem::{Problem, Problems};
 pub use project::{CONTENT, Content, FileMount, FileOwner, FileSource, Project, ServiceDraft};
+pub use sizing::{cpu_target, request_target};
 pub use top::read;
 
 /// A file's name, for messages, and its text.

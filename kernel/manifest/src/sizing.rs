@@ -2,7 +2,7 @@
 //!
 //! Compose can say each in two places; saying it twice differently is an error.
 
-use types::{PlacementSpec, RestartPolicy, ServiceSpec, UpdatePolicy};
+use types::{AutoscaleSpec, PlacementSpec, RestartPolicy, ScaleTarget, ServiceSpec, UpdatePolicy};
 
 use crate::field::Field;
 use crate::reader::Reader;
@@ -27,6 +27,7 @@ pub(crate) struct Sizing {
     disk: Option<u64>,
     bandwidth: Option<u32>,
     pub replicas: Option<u32>,
+    autoscale: Option<AutoscaleSpec>,
     pub restart: Option<RestartPolicy>,
     pub restart_delay_ms: Option<u32>,
     pub update: Option<UpdatePolicy>,
@@ -53,7 +54,10 @@ impl Sizing {
         set(&mut resources.disk_bytes, self.disk);
         set(&mut resources.bandwidth_kbps, self.bandwidth);
         set(&mut spec.pids, self.pids);
-        set(&mut spec.replicas, self.replicas);
+        // Where nobody says how many to begin with, it begins with the fewest that can serve.
+        let least = self.autoscale.map(|a| a.min.max(1));
+        set(&mut spec.replicas, self.replicas.or(least));
+        spec.autoscale = self.autoscale.or(spec.autoscale);
         set(&mut spec.restart, self.restart);
         set(&mut spec.restart_delay_ms, self.restart_delay_ms);
         set(&mut spec.update, self.update);
@@ -218,7 +222,7 @@ impl Reader {
         self.within(field, bytes, 1, DISK_MAX, bounds)
     }
 
-    fn extension(&mut self, field: &Field<'_>, sizing: &mut Sizing) {
+    pub fn extension(&mut self, field: &Field<'_>, sizing: &mut Sizing) {
         for (key, inner) in self.map_or_null(field) {
             match key {
                 "disk" => {
@@ -235,8 +239,67 @@ impl Reader {
                         "bandwidth is 1 kbit to 100 gbit per second",
                     );
                 }
-                _ => self.unknown(&inner, key, "disk, bandwidth"),
+                "autoscale" => {
+                    let value = self.autoscale(&inner);
+                    self.say(&inner, &mut sizing.autoscale, value);
+                }
+                _ => self.unknown(&inner, key, "disk, bandwidth, autoscale"),
             }
         }
     }
+
+    /// `{ min: 0, max: 5, requests: 20 }`.
+    fn autoscale(&mut self, field: &Field<'_>) -> Option<AutoscaleSpec> {
+        let (mut min, mut max, mut target) = (None, None, None);
+        let mut idle_ms = AutoscaleSpec::IDLE_MS;
+        for (key, inner) in self.map(field) {
+            match key {
+                "min" => min = self.replica_count(&inner),
+                "max" => max = self.replica_count(&inner),
+                "cpu" | "requests" if target.is_some() => self.wrong_at(
+                    &inner,
+                    "two targets are given",
+                    "the number of replicas follows from one",
+                    "keep cpu or requests",
+                ),
+                "cpu" => target = self.parsed(&inner, cpu_target, "70%"),
+                "requests" => target = self.parsed(&inner, request_target, "20, or 100/s"),
+                "idle" => {
+                    let ms = self.parsed(&inner, value::duration_ms, "60s");
+                    idle_ms = ms.unwrap_or(idle_ms);
+                }
+                _ => self.unknown(&inner, key, "min, max, cpu, requests, idle"),
+            }
+        }
+        let Some(max) = max else {
+            let why = "without a bound it could cost any amount";
+            self.wrong_at(field, "max is missing", why, "write for example max: 5");
+            return None;
+        };
+        let spec = AutoscaleSpec {
+            min: min.unwrap_or(1),
+            max,
+            target: target.unwrap_or_default(),
+            idle_ms,
+        };
+        if let Some(fault) = spec.fault() {
+            self.wrong_at(field, fault, "", "change it");
+            return None;
+        }
+        Some(spec)
+    }
+}
+
+/// `70`, `70%`.
+pub fn cpu_target(text: &str) -> Option<ScaleTarget> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    Some(ScaleTarget::Cpu(number.trim().parse().ok()?))
+}
+
+/// `20` at once, `100/s`.
+pub fn request_target(text: &str) -> Option<ScaleTarget> {
+    Some(match text.strip_suffix("/s") {
+        Some(rate) => ScaleTarget::RequestsPerSecond(rate.trim().parse().ok()?),
+        None => ScaleTarget::Requests(text.parse().ok()?),
+    })
 }

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use types::{
-    DependencyCondition, DeploymentSpec, Digest, ImageRef, MountSource, PortSpec, Protocol,
-    RestartPolicy, ServiceSpec,
+    AutoscaleSpec, DependencyCondition, DeploymentSpec, Digest, ImageRef, MountSource, PortSpec,
+    Protocol, RestartPolicy, ScaleTarget, ServiceSpec,
 };
 
 use super::*;
@@ -373,6 +373,28 @@ fn each_key_is_obeyed() {
             s.environment["A"] == "'as $it' # is" && s.environment["SET"] == "value"
         }),
         ("links: [db]", |s| s.depends_on.contains_key("db")),
+        (
+            "expose: [80]\nx-runrig: { autoscale: { min: 0, max: 4, requests: 100/s, idle: 5m } }",
+            |s| {
+                let expected = AutoscaleSpec {
+                    min: 0,
+                    max: 4,
+                    target: ScaleTarget::RequestsPerSecond(100),
+                    idle_ms: 300_000,
+                };
+                (s.autoscale, s.replicas) == (Some(expected), 1)
+            },
+        ),
+        (
+            "deploy: { replicas: 3, x-runrig: { autoscale: { min: 2, max: 4, cpu: 70 } } }",
+            |s| {
+                let target = s.autoscale.map(|a| (a.min, a.target, a.idle_ms));
+                (target, s.replicas) == (Some((2, ScaleTarget::Cpu(70), 60_000)), 3)
+            },
+        ),
+        ("x-runrig: { autoscale: { min: 2, max: 4 } }", |s| {
+            s.autoscale.map(|a| a.target) == Some(ScaleTarget::Requests(100)) && s.replicas == 2
+        }),
         ("x-runrig: { disk: 5GiB, bandwidth: 2.5mbit }", |s| {
             s.resources.disk_bytes == 5 << 30 && s.resources.bandwidth_kbps == 2_500
         }),
@@ -694,6 +716,36 @@ fn each_refusal_names_its_line_and_key() {
             4,
             "services.web.x-runrig.disks",
             "not known here",
+        ),
+        (
+            "x-runrig:\n  autoscale: { max: 3, limit: 1 }",
+            5,
+            "services.web.x-runrig.autoscale.limit",
+            "not known here",
+        ),
+        (
+            "x-runrig:\n  autoscale:\n    min: 2",
+            5,
+            "services.web.x-runrig.autoscale",
+            "max is missing",
+        ),
+        (
+            "x-runrig: { autoscale: { min: 4, max: 3 } }",
+            4,
+            "services.web.x-runrig.autoscale",
+            "min is above max",
+        ),
+        (
+            "deploy:\n  x-runrig: { autoscale: { max: 3, cpu: 50, requests: 3 } }",
+            5,
+            "services.web.deploy.x-runrig.autoscale.requests",
+            "two targets",
+        ),
+        (
+            "x-runrig: { autoscale: { min: 0, max: 3 } }",
+            4,
+            "services.web.x-runrig",
+            "no TCP port",
         ),
         (
             "env_file: gone.env",
@@ -1232,7 +1284,7 @@ scale: 0
 cpus: 1.234
 mem_limit: 77m
 pids_limit: 3
-x-runrig: { disk: 2g, bandwidth: 3mbit }
+x-runrig: { disk: 2g, bandwidth: 3mbit, autoscale: { min: 0, max: 3, cpu: 60%, idle: 90s } }
 cap_add: [SYS_PTRACE]
 cap_drop: [ALL]
 group_add: [audio]

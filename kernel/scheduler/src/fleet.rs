@@ -26,9 +26,9 @@ pub struct HostEntry {
     pub price_multiplier_milli: u32,
     /// Online and not cordoned.
     pub available: bool,
-    /// Leases brought to a proper end, and times it failed them.
-    pub successes: u32,
-    pub failures: u32,
+    /// How long it served well, and what speaks against that, in milliseconds of service.
+    pub good_ms: u64,
+    pub bad_ms: u64,
 }
 
 #[derive(Clone, Debug)]

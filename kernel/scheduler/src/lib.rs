@@ -16,6 +16,7 @@ mod score;
 pub use fleet::{Fleet, HostEntry};
 pub use place::{NoFit, Placement, Request, fulfils};
 pub use reason::{Candidate, Dropped, Reason, Term};
+pub use score::reliability;
 
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,8 @@ pub struct Request {
     pub full_hosts: BTreeSet<HostId>,
     pub avoid_hosts: BTreeSet<HostId>,
     pub avoid_owners: BTreeSet<AccountId>,
+    /// Only where outcomes do not speak too much against it.
+    pub reliable: bool,
     /// Where its volume is: taken if feasible.
     pub prefer: Option<HostId>,
 }
@@ -59,15 +61,17 @@ enum Rule {
     Full,
     Host,
     Owner,
+    Reliability,
 }
 
-const RULES: [&str; 6] = [
+const RULES: [&str; 7] = [
     "architecture",
     "constraints",
     "resources",
     "replicas per host",
     "distinct hosts",
     "distinct owners",
+    "reliability",
 ];
 
 /// Does a host fulfil all of `constraints`?
@@ -106,6 +110,12 @@ fn broken(slot: &Slot, request: &Request) -> Option<Rule> {
     }
     if request.avoid_owners.contains(&entry.owner) {
         return Some(Rule::Owner);
+    }
+    // Its volume is nowhere else.
+    let free_choice = request.prefer != Some(slot.id);
+    let reliability = || score::reliability(entry.good_ms, entry.bad_ms);
+    if request.reliable && free_choice && reliability() < score::FLOOR {
+        return Some(Rule::Reliability);
     }
     None
 }

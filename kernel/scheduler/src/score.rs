@@ -7,6 +7,9 @@ use crate::reason::Term;
 
 const ONE: i64 = 4096;
 
+/// Hosts below it get nothing while others fit, in 1/4096.
+pub const FLOOR: i64 = ONE / 20;
+
 /// The heuristic vector; a learned one replaces it by vote.
 const WEIGHTS: [(&str, i64); 5] = [
     // Fill what is begun: large gaps stay whole for large requests.
@@ -28,15 +31,20 @@ fn used(free: u64, request: u64, capacity: u64) -> i64 {
     (u128::from(used.min(capacity)) * ONE as u128 / u128::from(capacity)) as i64
 }
 
-/// Lower bound of the success rate after `good` and `bad` outcomes: Wilson's at z = 2, with
-/// one good outcome lent to newcomers.
-fn reliability(good: u32, bad: u32) -> i64 {
-    let (good, n) = (i128::from(good) + 1, i128::from(good) + i128::from(bad) + 1);
+const HOUR_MS: i128 = 3_600_000;
+
+/// Lower bound of the share of hours that a host serves well, in 1/4096, after `good_ms` of
+/// good service and `bad_ms` that speak against it: Wilson's at z = 2, an hour being a trial,
+/// with one good hour lent to newcomers. Theirs is a fifth.
+pub fn reliability(good_ms: u64, bad_ms: u64) -> i64 {
     let one = i128::from(ONE);
+    let good = i128::from(good_ms) + HOUR_MS;
+    let n = good + i128::from(bad_ms);
     let p = good * one / n;
-    let spread = isqrt((p * (one - p) / n + one * one / (n * n)) as u128) as i128;
-    let centre = p + 2 * one / n;
-    ((centre - 2 * spread) * n / (n + 4)).clamp(0, one) as i64
+    let part = one * HOUR_MS / n;
+    let spread = isqrt((p * (one - p) * HOUR_MS / n + part * part) as u128) as i128;
+    let centre = p + 2 * part;
+    ((centre - 2 * spread) * n / (n + 4 * HOUR_MS)).clamp(0, one) as i64
 }
 
 fn isqrt(n: u128) -> u128 {
@@ -65,7 +73,7 @@ fn features(host: &HostEntry, request: &Resources, preferred: bool) -> [i64; 5] 
     [
         (cpu + memory + disk) / 3,
         (cpu - memory).abs(),
-        reliability(host.successes, host.failures),
+        reliability(host.good_ms, host.bad_ms),
         (i64::from(host.price_multiplier_milli) - 500) * ONE / 1500,
         if preferred { ONE } else { 0 },
     ]
@@ -95,12 +103,14 @@ pub fn terms(host: &HostEntry, request: &Resources, preferred: bool) -> Vec<Term
 mod tests {
     use super::*;
 
+    const HOUR: u64 = HOUR_MS as u64;
+
     #[test]
     fn more_good_outcomes_never_count_less() {
         for bad in [0, 1, 5, 100] {
             let mut last = 0;
             for good in 0..500 {
-                let now = reliability(good, bad);
+                let now = reliability(good * HOUR, bad * HOUR);
                 assert!(
                     now + 1 >= last,
                     "{good} good, {bad} bad: {now} after {last}"
@@ -108,8 +118,12 @@ mod tests {
                 last = now;
             }
         }
-        assert!(reliability(u32::MAX, 0) > ONE * 9 / 10);
-        assert!(reliability(0, u32::MAX) < ONE / 10);
+        assert_eq!(reliability(0, 0), ONE / 5);
+        assert!(reliability(u64::MAX, 0) > ONE * 9 / 10);
+        assert!(reliability(0, u64::MAX) < ONE / 10);
+        assert!(reliability(u64::MAX, u64::MAX) < ONE * 6 / 10);
+        // Three silences before an hour was served: nothing new; one: yes.
+        assert!(reliability(0, HOUR) >= FLOOR && reliability(0, 3 * HOUR) < FLOOR);
     }
 
     #[test]

@@ -29,8 +29,8 @@ fn entry(owner: u16, capacity: u64, free: u64, available: bool) -> HostEntry {
         free: resources(free.min(capacity)),
         price_multiplier_milli: 1000,
         available,
-        successes: 0,
-        failures: 0,
+        good_ms: 0,
+        bad_ms: 0,
     }
 }
 

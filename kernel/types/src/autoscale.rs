@@ -69,6 +69,13 @@ pub enum ScaleTarget {
     RequestsPerSecond(u32),
 }
 
+/// As many as an ordinary server takes at once.
+impl Default for ScaleTarget {
+    fn default() -> Self {
+        Self::Requests(100)
+    }
+}
+
 impl fmt::Display for ScaleTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -179,6 +179,7 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
             p2p: layout.p2p.clone(),
             api: layout.api.clone(),
             gateway: Some(layout.url()),
+            gateways: 1,
             params: ledger::Params::dev(),
         })?;
         founded.write(&folder)?;
@@ -214,6 +215,11 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
             layout.registry
         ));
         args.push(text(&network_file));
+        let key = folder.join(network::gateway_key(1));
+        // A network of an earlier version has none.
+        if key.exists() {
+            args.extend(["--key".into(), text(&key)]);
+        }
         if let Some(secure) = layout.secure {
             args.extend(["--tls-listen".into(), secure.to_string()]);
             args.extend(["--tls-authority".into(), text(&data.join(AUTHORITY))]);

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use types::SecretKey;
+
 #[derive(Clone, Debug)]
 pub struct Config {
     /// URLs of validators, asked in order of health.
@@ -15,6 +17,9 @@ pub struct Config {
     /// What follows `<service>.<label>` in names: `localhost`.
     pub domain: String,
     pub tls: Option<Secure>,
+    /// Signs what it tells the ledger of the demand for services. Without one it cannot have
+    /// services started that sleep.
+    pub key: Option<SecretKey>,
 }
 
 /// Listen for TLS, too.

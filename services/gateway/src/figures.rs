@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::Gauge;
 
-use crate::limits::{METERED_MAX, SPLICED_MAX};
+use crate::limits::{METERED_MAX, SPLICED_MAX, WAITING_MAX};
 use crate::proxy::Gateway;
 use crate::table::{Service, uptime_ms};
 use crate::tally::{Counts, LATENCY_US};
@@ -38,6 +38,11 @@ pub fn metrics(gateway: &Gateway) -> String {
             "runrig_gateway_published_ports",
             "Ports that services publish here.",
             table.published.len() as u64,
+        ),
+        Gauge::new(
+            "runrig_gateway_waiting_requests",
+            "Requests that wait for services to start.",
+            (WAITING_MAX - gateway.waiting.available_permits()) as u64,
         ),
         Gauge::new(
             "runrig_gateway_connections",

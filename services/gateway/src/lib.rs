@@ -20,6 +20,7 @@ mod client;
 mod config;
 mod connect;
 mod connection;
+mod demand;
 mod directory;
 mod figures;
 mod follow;
@@ -46,6 +47,7 @@ mod tls;
 mod udp;
 mod upgrade;
 mod validators;
+mod wake;
 mod wire;
 mod worker;
 
@@ -95,6 +97,11 @@ async fn serve(
     tasks.spawn(follow::follow(clients, gateway.clone()));
     tasks.spawn(validators::probe(gateway.clone()));
     tasks.spawn(published::keep(gateway.clone(), config.publish));
+    if let Some(key) = config.key {
+        let client = sdk::Client::new(config.validators.iter().cloned())?;
+        tasks.spawn(demand::report(gateway.clone(), client.clone(), key.clone()));
+        tasks.spawn(wake::call(gateway.clone(), client, key));
+    }
     listen::serve(listener, secure, workers, shutdown).await;
     tasks.shutdown().await;
     Ok(())

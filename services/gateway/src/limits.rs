@@ -37,6 +37,18 @@ pub const SCRAPED_MAX: usize = 1_000;
 pub const SCRAPED_AT_ONCE: usize = 32;
 /// For one of them.
 pub const SCRAPE_TIME: Duration = Duration::from_secs(3);
+/// Requests that wait for a service to start: of all services, and of one.
+pub const WAITING_MAX: usize = 4_096;
+pub const WAITING_SHARE: u32 = 256;
+/// A request waits so long for a service to start.
+pub const WAKE_TIME: Duration = patience(30);
+/// The ledger is told again of services that requests wait for, at first and at last.
+pub const WAKE_AGAIN: Duration = Duration::from_millis(300);
+pub const WAKE_AGAIN_MAX: Duration = Duration::from_secs(4);
+/// A replica that has just come and has never answered may not listen yet for so long; it is
+/// asked again after a pause.
+pub const STARTING_TIME: Duration = Duration::from_secs(10);
+pub const STARTING_PAUSE: Duration = Duration::from_millis(40);
 /// Replicas, or validators, tried for one request.
 pub const ATTEMPTS_MAX: usize = 3;
 /// A replica that failed is passed over for so long, and for twice as long each time after.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::limits::{REST, REST_MAX, RETRY_EVERY, RETRY_SECOND, RETRY_STORE, UNWELL_MAX};
+use crate::limits::{
+    REST, REST_MAX, RETRY_EVERY, RETRY_SECOND, RETRY_STORE, STARTING_TIME, UNWELL_MAX,
+};
 use crate::table::uptime_ms;
 
 /// After so long a latency counts for 1/e of what it was: a replica that was slow is tried again.
@@ -41,6 +43,10 @@ impl Latency {
         self.at_ms.store(now_ms, Ordering::Relaxed);
     }
 
+    fn is_known(&self) -> bool {
+        self.us.load(Ordering::Relaxed) != 0
+    }
+
     fn kept(&self, now_ms: u64) -> f32 {
         match now_ms.saturating_sub(self.at_ms.load(Ordering::Relaxed)) {
             0..100 => 1.0,
@@ -71,6 +77,8 @@ pub enum Outcome {
 #[derive(Debug, Default)]
 pub struct Load {
     in_flight: AtomicU32,
+    /// When it was first told to be ready, plus one; 0 if it was not yet.
+    ready_ms: AtomicU64,
     latency: Latency,
     unwell: AtomicU32,
     /// Rests in a row: each is twice as long as the one before.
@@ -96,6 +104,19 @@ impl Load {
 
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// It is ready, as the ledger has it.
+    pub fn is_ready_at(&self, now_ms: u64) {
+        let since = &self.ready_ms;
+        let _ = since.compare_exchange(0, now_ms + 1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// It runs since a moment ago and has never answered: it may not listen yet.
+    pub fn is_starting(&self, now_ms: u64) -> bool {
+        let since = self.ready_ms.load(Ordering::Relaxed);
+        let fresh = since > 0 && now_ms < since + STARTING_TIME.as_millis() as u64;
+        fresh && !self.latency.is_known()
     }
 
     pub fn latency_us(&self, now_ms: u64) -> f32 {

@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use types::{AllocationId, Digest, Protocol};
 
 use crate::Config;
@@ -33,6 +33,7 @@ use crate::connect::Connector;
 use crate::directory::Directory;
 use crate::limits::{
     ANSWER_TIME, IDLE_MAX, IDLE_TIME, LONG_POLL_TIME, SPLICED_MAX, SPLICED_SHARE, VALIDATOR_TIME,
+    WAITING_MAX,
 };
 use crate::outgoing::{Outgoing, Reply};
 use crate::published::PortState;
@@ -52,6 +53,14 @@ pub struct Gateway {
     pub directory: Directory,
     /// State of the published ports, for the status.
     pub ports: Mutex<BTreeMap<(Protocol, u16), PortState>>,
+    /// Requests that wait for services to start.
+    pub waiting: Semaphore,
+    /// A request has come for a service that sleeps.
+    pub sleepers: Notify,
+    /// It has a key to have services started with.
+    pub wakes: bool,
+    /// Why services that sleep could not be woken just now, if so.
+    pub refusal: ArcSwap<Option<String>>,
     pub spliced: Arc<Semaphore>,
     /// Of the clients of published ports.
     pub shares: Shares,
@@ -109,6 +118,10 @@ impl Gateway {
             validators: Validators::new(&config.validators)?,
             directory: Directory::default(),
             ports: Mutex::default(),
+            waiting: Semaphore::new(WAITING_MAX),
+            sleepers: Notify::new(),
+            refusal: ArcSwap::from_pointee(None),
+            wakes: config.key.is_some(),
             spliced: Arc::new(Semaphore::new(SPLICED_MAX)),
             shares: Shares::new(SPLICED_SHARE),
             machine: machine().context("read this machine's boot id")?,

@@ -15,10 +15,11 @@ use types::{AllocationId, Protocol};
 
 use crate::client::{Counted, Patient};
 use crate::connect::{dial, tune};
-use crate::limits::{ATTEMPTS_MAX, REOPEN};
+use crate::limits::{ATTEMPTS_MAX, REOPEN, STARTING_PAUSE};
 use crate::load::Outcome;
 use crate::proxy::Gateway;
-use crate::udp;
+use crate::table::uptime_ms;
+use crate::{udp, wake};
 
 pub type Key = (Protocol, u16);
 
@@ -161,9 +162,19 @@ async fn splice(gateway: &Gateway, key: Key, client: Patient<TcpStream>) {
     let mut client = Counted::new(client);
     let mut tried: Vec<AllocationId> = Vec::new();
     while tried.len() < ATTEMPTS_MAX {
-        let Some(published) = gateway.table.load().published.get(&key).cloned() else {
+        let Some(mut published) = gateway.table.load().published.get(&key).cloned() else {
             return;
         };
+        let service = &mut published.service;
+        if service.scale.is_some() && service.replicas.is_empty() && !service.frozen {
+            match wake::wait(gateway, service).await {
+                Ok(awake) => *service = awake,
+                Err(why) => {
+                    tracing::debug!(why, service = %service.domain, "nobody to connect to");
+                    return;
+                }
+            }
+        }
         let Some(replica) = published.service.choose(&tried) else {
             return;
         };
@@ -175,6 +186,10 @@ async fn splice(gateway: &Gateway, key: Key, client: Patient<TcpStream>) {
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
                 published.service.tally.spliced(client.read, client.written);
                 return;
+            }
+            Err(_) if replica.load.is_starting(uptime_ms()) => {
+                drop(held);
+                tokio::time::sleep(STARTING_PAUSE).await;
             }
             Err(error) => {
                 tracing::debug!(%error, allocation = %replica.allocation, "a replica cannot be reached");

@@ -30,7 +30,7 @@ use crate::connect::{Stream, dial};
 use crate::http1::{self, Answer, Forward, Framing, Method, Parsed};
 use crate::limits::{
     ANSWER_TIME, ATTEMPTS_MAX, FRESH_TIME, HEAD_BYTES, HEADER_TIME, IDLE_TIME, SMALL_BODY,
-    SPARE_BYTES_MAX, WRITE_PAUSE,
+    SPARE_BYTES_MAX, STARTING_PAUSE, WRITE_PAUSE,
 };
 use crate::load::Outcome;
 use crate::page;
@@ -297,6 +297,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
                 Err(Trouble::Gone) => {
                     self.record(exchange, 499, 0);
                     return Then::Drop;
+                }
+                Err(Trouble::Unreached(why))
+                    if replica.load.is_starting(uptime_ms_at(Instant::now()))
+                        && service.choose(&tried[..at]).is_none() =>
+                {
+                    // It listens in a moment.
+                    at -= 1;
+                    trouble = Trouble::Unreached(why);
+                    tokio::time::sleep(STARTING_PAUSE).await;
+                    self.now = Instant::now();
+                    if let Some(newer) = self.gateway.renewed(&exchange.service) {
+                        exchange.service = newer;
+                    }
                 }
                 Err(failed) => {
                     self.output = None;

@@ -48,6 +48,8 @@ pub enum SendError {
         why: String,
         /// It may be sent elsewhere.
         again: bool,
+        /// No connection stood: nobody has seen it.
+        unreached: bool,
     },
 }
 
@@ -211,6 +213,7 @@ impl Sending {
                     return Err(SendError::Failed {
                         why,
                         again: body.is_whole() && (is_connect || harmless),
+                        unreached: is_connect,
                     });
                 }
                 // Time counts from the body's last piece: an upload takes as long as it takes.

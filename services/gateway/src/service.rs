@@ -8,15 +8,16 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, heade
 use hyper::body::Incoming;
 use types::AllocationId;
 
-use crate::limits::{ANSWER_TIME, ATTEMPTS_MAX};
+use crate::limits::{ANSWER_TIME, ATTEMPTS_MAX, STARTING_PAUSE};
 use crate::load::Outcome;
 use crate::outgoing::Reply;
 use crate::page;
 use crate::proxy::Gateway;
 use crate::record::Record;
 use crate::sending::{From, SendError, Sending};
-use crate::table::Service;
+use crate::table::{Service, uptime_ms};
 use crate::tally::shown;
+use crate::wake;
 
 pub async fn to_service(
     gateway: &Gateway,
@@ -24,6 +25,16 @@ pub async fn to_service(
     mut service: Arc<Service>,
     request: Request<Incoming>,
 ) -> Response<Reply> {
+    let started = Instant::now();
+    if service.scale.is_some() && service.replicas.is_empty() && !service.frozen {
+        match wake::wait(gateway, &service).await {
+            Ok(awake) => service = awake,
+            Err(why) => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                return page::page(request.headers(), status, &service.domain, &why);
+            }
+        }
+    }
     if service.frozen || service.replicas.is_empty() {
         return page::absent(request.headers(), &service);
     }
@@ -38,7 +49,6 @@ pub async fn to_service(
     service.tally.budget.earn();
     let accept = request.headers().get(header::ACCEPT).cloned();
     let mut access = begun(&request, from);
-    let started = Instant::now();
     let mut sending = Sending::new(request, from, &gateway.via);
     let mut tried: Vec<AllocationId> = Vec::new();
     let record = |service: &Arc<Service>, access: &Access, sending: &Sending, held| {
@@ -69,7 +79,8 @@ pub async fn to_service(
         access.allocation = Some(replica.allocation);
         let held = replica.begin();
         let asked = Instant::now();
-        let is_last = tried.len() >= ATTEMPTS_MAX;
+        let starting = replica.load.is_starting(uptime_ms());
+        let is_last = tried.len() >= ATTEMPTS_MAX && !starting;
         let sent = sending
             .send(
                 gateway,
@@ -97,6 +108,18 @@ pub async fn to_service(
                 access.status = status.as_u16();
                 let record = record(&service, &access, &sending, Some(held));
                 return sending.finish(response, Some(record));
+            }
+            Err(SendError::Failed {
+                again: true,
+                unreached: true,
+                ..
+            }) if starting && current.choose(&tried).is_none() => {
+                // It listens in a moment.
+                tried.pop();
+                tokio::time::sleep(STARTING_PAUSE).await;
+                if let Some(newer) = gateway.renewed(&service) {
+                    service = newer;
+                }
             }
             Err(error) => {
                 if !matches!(error, SendError::Stalled) {

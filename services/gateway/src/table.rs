@@ -1,6 +1,6 @@
 //! Where things are: an immutable snapshot of the routes, made for looking up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -68,9 +68,13 @@ pub struct Service {
     pub domain: String,
     pub http_port: Option<u16>,
     pub frozen: bool,
+    /// Of an autoscaled one.
+    pub scale: Option<api::RouteScale>,
     pub placed: usize,
     /// Ready ones.
     pub replicas: Vec<Replica>,
+    /// How the others do: those that leave may still be connected to.
+    pub others: Vec<(AllocationId, Arc<Load>)>,
     pub owner: AccountId,
     pub tally: Arc<Tally>,
     next: AtomicUsize,
@@ -167,7 +171,9 @@ pub struct Table {
     domains: HashMap<String, Arc<Service>>,
     pub published: BTreeMap<(Protocol, u16), Published>,
     agents: HashMap<AllocationId, Arc<str>>,
+    /// Of all replicas that have an address.
     loads: HashMap<AllocationId, Arc<Load>>,
+    ready: HashSet<AllocationId>,
     tallies: HashMap<(DeploymentId, String), Arc<Tally>>,
     pub refused: usize,
 }
@@ -180,6 +186,7 @@ impl Table {
             height: routes.height,
             ..Self::default()
         };
+        let now_ms = uptime_ms();
         let mut in_order = routes.routes;
         in_order.sort_by_key(|route| route.deployment);
         for route in in_order {
@@ -188,19 +195,27 @@ impl Table {
             // Better somebody who may not answer than nobody.
             let any = route.replicas.iter().any(|u| u.ready);
             let chosen = |u: &api::Upstream| u.ready || (!any && u.unheard);
-            for upstream in route.replicas.into_iter().filter(chosen) {
+            let mut others = Vec::new();
+            for upstream in route.replicas {
                 let load = before
                     .loads
                     .get(&upstream.allocation)
                     .cloned()
                     .unwrap_or_default();
+                if !chosen(&upstream) {
+                    table.loads.insert(upstream.allocation, load.clone());
+                    others.push((upstream.allocation, load));
+                    continue;
+                }
                 let Some(replica) =
                     table.replica(&upstream, route.http_port, load.clone(), machine, trust)
                 else {
                     table.refused += 1;
                     continue;
                 };
+                load.is_ready_at(now_ms);
                 table.loads.insert(upstream.allocation, load);
+                table.ready.insert(upstream.allocation);
                 replicas.push(replica);
             }
             let key = (route.deployment, route.service.clone());
@@ -214,8 +229,10 @@ impl Table {
                 domain: route.domain,
                 http_port: route.http_port,
                 frozen: route.frozen,
+                scale: route.scale,
                 placed,
                 replicas,
+                others,
                 next: AtomicUsize::new(0),
             });
             for port in &route.ports {
@@ -282,7 +299,7 @@ impl Table {
 
     /// It is among the ready ones.
     pub fn has(&self, allocation: AllocationId) -> bool {
-        self.loads.contains_key(&allocation)
+        self.ready.contains(&allocation)
     }
 
     pub fn agent(&self, allocation: AllocationId) -> Option<&Arc<str>> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::Access;
@@ -47,6 +47,8 @@ pub struct Tally {
     pub budget: Budget,
     /// Ended requests to keep: fewer when services are many.
     kept: AtomicUsize,
+    /// Requests that wait for a first replica.
+    pub waiting: AtomicU32,
     recent: Mutex<Recent>,
     /// Moves with `recent` while somebody waits.
     news: watch::Sender<()>,
@@ -58,6 +60,7 @@ impl Default for Tally {
             counts: Counts::default(),
             budget: Budget::default(),
             kept: AtomicUsize::new(ACCESS_MAX),
+            waiting: AtomicU32::new(0),
             recent: Mutex::default(),
             news: watch::Sender::new(()),
         }
@@ -77,6 +80,12 @@ fn add(counter: &AtomicU64, amount: u64) {
 }
 
 impl Counts {
+    /// Requests and connections that have ended.
+    pub fn ended(&self) -> u64 {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.answers.iter().map(read).sum::<u64>() + read(&self.connections)
+    }
+
     /// Nobody has asked yet.
     pub fn is_unused(&self) -> bool {
         let used = |counter: &AtomicU64| counter.load(Ordering::Relaxed) > 0;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::{
     AllocationView, DeploymentView, HostPlan, HostView, Peer, PlannedAllocation, ReleaseView,
-    Route, RouteScale, Routes, ScaleView, Upstream, WhyView,
+    Reputation, Route, RouteScale, Routes, ScaleView, Upstream, WhyView,
 };
 use ledger::deployment::{Deployment, Funding, Scale};
+use ledger::host::Record;
 use ledger::lease::{Allocation, Desired};
 use ledger::{Params, State};
 use types::{AllocationId, Amount, DeploymentId, HostId, Protocol, ServiceSpec};
@@ -31,7 +32,17 @@ pub fn host(state: &State, id: HostId) -> Option<HostView> {
         allocations: state.allocations_on(&id).count() as u32,
         earned: host.earned,
         interval: host.interval,
+        reputation: reputation(&host.record.at(state.time_ms())),
     })
+}
+
+fn reputation(record: &Record) -> Reputation {
+    Reputation {
+        reliability_milli: (record.reliability().max(0) * 1_000 / 4_096) as u32,
+        served_ms: record.served_ms,
+        silences_milli: record.silences_milli(),
+        late_milli: record.late_milli(),
+    }
 }
 
 pub fn allocation(state: &State, id: AllocationId) -> Option<AllocationView> {
@@ -49,6 +60,7 @@ pub fn allocation(state: &State, id: AllocationId) -> Option<AllocationView> {
         replica: allocation.replica,
         host: allocation.host,
         host_name: host.map_or_else(|| allocation.host.to_string(), |h| h.name.clone()),
+        heard: host.is_some_and(|h| h.online),
         desired: allocation.desired,
         generation: allocation.generation,
         reserved: allocation.reserved,

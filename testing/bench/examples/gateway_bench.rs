@@ -39,6 +39,7 @@ async fn serve(network: &str, listen: SocketAddr) -> anyhow::Result<()> {
         publish: listen.ip(),
         domain: "localhost".into(),
         tls: None,
+        key: None,
     };
     let kind = tokio::signal::unix::SignalKind::terminate();
     let mut terminate = tokio::signal::unix::signal(kind)?;

@@ -75,8 +75,8 @@ fn host(hosts: usize, lot: &mut Lot) -> HostEntry {
         free: background(capacity, hosts as u64, lot),
         price_multiplier_milli: lot.of(&[800, 1000, 1000, 1200, 1500]),
         available: true,
-        successes: lot.of(&[0, 10, 100]),
-        failures: lot.of(&[0, 0, 1]),
+        good_ms: lot.of(&[0u64, 10, 100]) * 3_600_000,
+        bad_ms: lot.of(&[0u64, 0, 1]) * 3_600_000,
     }
 }
 

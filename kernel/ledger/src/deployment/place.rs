@@ -17,6 +17,10 @@ use crate::{RejectKind, Rejection};
 
 /// Ended allocations looked through for where a volume was.
 const FORMER_MAX: usize = 256;
+/// Rules that are let go.
+const OWNERS: &str = "distinct owners";
+const HOSTS: &str = "distinct hosts";
+const RELIABILITY: &str = "reliability";
 
 /// Where the replicas of one service may go.
 pub(super) struct Spread {
@@ -43,6 +47,7 @@ impl Spread {
             request: Request {
                 resources: service.resources,
                 constraints,
+                reliable: true,
                 ..Request::default()
             },
             most: service.placement.replicas_per_host_max,
@@ -57,15 +62,19 @@ impl Spread {
         if self.most > 0 && *there >= self.most {
             self.request.full_hosts.insert(host);
         }
-        if self.relaxed.len() < 2 {
+        if !self.is_relaxed(HOSTS) {
             self.request.avoid_hosts.insert(host);
         }
-        if let Some(entry) = fleet.get(&host).filter(|_| self.relaxed.is_empty()) {
+        if let Some(entry) = fleet.get(&host).filter(|_| !self.is_relaxed(OWNERS)) {
             self.request.avoid_owners.insert(entry.owner);
         }
     }
 
-    /// Owners, then hosts, are let go if nothing fits otherwise.
+    fn is_relaxed(&self, rule: &str) -> bool {
+        self.relaxed.iter().any(|r| r == rule)
+    }
+
+    /// Owners, then reliability, then hosts, are let go if nothing fits otherwise.
     fn place(
         &mut self,
         fleet: &Fleet,
@@ -81,12 +90,16 @@ impl Spread {
                 }
                 Err(none) => none,
             };
+            let dropped = |rule: &str| none.reason.dropped.iter().any(|d| d.rule == rule);
             if !self.request.avoid_owners.is_empty() {
                 self.request.avoid_owners.clear();
-                self.relaxed.push("distinct owners".into());
+                self.relaxed.push(OWNERS.into());
+            } else if self.request.reliable && dropped(RELIABILITY) {
+                self.request.reliable = false;
+                self.relaxed.push(RELIABILITY.into());
             } else if !self.request.avoid_hosts.is_empty() {
                 self.request.avoid_hosts.clear();
-                self.relaxed.push("distinct hosts".into());
+                self.relaxed.push(HOSTS.into());
             } else {
                 return Err(none.reason);
             }

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use types::{AccountId, Amount, Digest, HostId, Offer, Resources};
 
-use super::{Call, Event, Host, mesh};
+use super::{Call, Event, Host, Record, mesh};
 use crate::execute::Context;
 use crate::lease::{self, Desired};
 use crate::{RejectKind, Rejection, State};
@@ -63,9 +63,12 @@ pub(crate) fn pass_time(context: &mut Context, before_ms: u64) {
         context.state.index.seen.remove(&(last_seen_ms, host));
         let leases = context.state.allocations_on(&host).count();
         lost += leases;
+        let harmed = context.state.serves_others(&host);
         if let Some(record) = context.state.hosts.get_mut(&host) {
             record.online = false;
-            record.failures = record.failures.saturating_add((leases > 0).into());
+            if harmed {
+                record.record.fell_silent(now);
+            }
             let steady = last_seen_ms.saturating_sub(record.trusted_ms) > STEADY_MS;
             record.flaps = if steady {
                 1
@@ -393,8 +396,7 @@ fn register(
             plan: 1,
             interval: 0,
             earned: Amount::ZERO,
-            successes: 0,
-            failures: 0,
+            record: Record::default(),
             mesh: None,
         },
     };

@@ -4,12 +4,14 @@ mod apply;
 mod call;
 mod event;
 mod mesh;
+mod record;
 mod state;
 
 pub(crate) use apply::{apply, is_name, pass_time};
 pub use call::Call;
 pub use event::Event;
 pub use mesh::MeshPoint;
+pub use record::Record;
 pub use state::Host;
 
 #[cfg(test)]

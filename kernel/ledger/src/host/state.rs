@@ -2,7 +2,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, Amount, Digest, Offer, Resources};
 
-use super::MeshPoint;
+use super::{MeshPoint, Record};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct Host {
@@ -29,10 +29,8 @@ pub struct Host {
     pub interval: u64,
     /// Paid to the owner for this host so far.
     pub earned: Amount,
-    /// Leases it brought to a proper end; times it fell silent with leases on it. Placement
-    /// weighs them.
-    pub successes: u32,
-    pub failures: u32,
+    /// What its outcomes come to: placement goes by it.
+    pub record: Record,
     /// Where it said that its links end.
     pub mesh: Option<MeshPoint>,
 }

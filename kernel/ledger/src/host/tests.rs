@@ -1,7 +1,7 @@
-use types::{Amount, Resources};
+use types::{AllocationId, Amount, Resources, Usage};
 
-use super::Call;
-use crate::world::{World, deploy, id, project, registration, service};
+use super::{Call, Record};
+use crate::world::{World, deploy, id, line, project, registration, report, service};
 use crate::{Params, RejectKind};
 
 fn registered(world: &mut World, change: impl FnOnce(&mut Call)) -> Result<(), RejectKind> {
@@ -122,4 +122,105 @@ fn the_owner_of_one_host_may_cordon_it() {
         .expect("nothing is placed");
     assert!(world.state.hosts.is_empty());
     assert_eq!(world.state.account(&id(3)).spendable, Amount::ZERO);
+}
+
+fn record(world: &World) -> &Record {
+    &world.state.hosts.get(&id(10)).expect("there").record
+}
+
+/// The host reports that its first allocation has used nothing more.
+fn reports(world: &mut World) {
+    let known = world
+        .state
+        .allocations
+        .get(&AllocationId(1))
+        .expect("there");
+    let sequence = known.sequence + 1;
+    let interval = world.state.hosts.get(&id(10)).expect("there").interval + 1;
+    let one = line(1, sequence, world.state.time_ms(), Usage::default());
+    world.ask(10, report(interval, vec![one])).expect("settled");
+}
+
+/// A day with host 10 and a deployment of account `payer` on it: it serves, is late once, and
+/// falls silent once.
+fn day(payer: u8) -> World {
+    let mut world = World::new(Params::dev());
+    world.host(10, 2_000);
+    let gift = crate::account::Call::Transfer {
+        to: id(10),
+        amount: Amount::credits(50),
+        memo: String::new(),
+    };
+    world.ask(1, crate::Call::Account(gift)).expect("given");
+    world
+        .ask(payer, deploy(project("p", &[("web", service(100, 1))])))
+        .expect("deployed");
+    world.runs(1);
+    for _ in 0..10 {
+        world.pass(5, &[]);
+        reports(&mut world);
+    }
+    world.pass(30, &[]);
+    reports(&mut world);
+    world.pass(10, &[10]);
+    world
+}
+
+#[test]
+fn a_host_has_the_name_that_it_made_with_others() {
+    let mut world = day(1);
+    let made = record(&world).clone();
+    assert!((80_000..=82_000).contains(&made.served_ms), "{made:?}");
+    assert_eq!((made.silent_ms, made.late_ms), (3_600_000, 900_000));
+    // While it was away, nobody could be served; what it says afterwards is late.
+    world.pass(10, &[]);
+    reports(&mut world);
+    let after = record(&world);
+    assert!(after.late_ms > made.late_ms && after.reliability() < 820);
+}
+
+#[test]
+fn what_an_owner_runs_on_his_own_host_makes_no_name() {
+    let world = day(10);
+    assert_eq!(*record(&world), Record::default());
+}
+
+#[test]
+fn a_host_with_a_bad_name_gets_work_only_if_nobody_else_can() {
+    let mut world = World::new(Params::dev());
+    world.host(10, 2_000);
+    world
+        .ask(1, deploy(project("p", &[("web", service(100, 1))])))
+        .expect("deployed");
+    world.runs(1);
+    for _ in 0..3 {
+        world.pass(6, &[10]);
+        world.pass(1, &[]);
+    }
+    assert_eq!(record(&world).silent_ms, 3 * 3_600_000);
+    world.pass(100, &[]);
+    world.host(11, 1_000);
+    for (name, project_name) in ["b", "c", "d"].iter().zip(["b", "c", "d"]) {
+        let wish = deploy(project(project_name, &[(*name, service(400, 1))]));
+        world.ask(1, wish).expect("deployed");
+    }
+    let placed = |n: u64| {
+        world
+            .state
+            .allocations
+            .get(&AllocationId(n))
+            .expect("there")
+    };
+    let last = world.state.globals.allocations;
+    assert_eq!(
+        [placed(last - 2).host, placed(last - 1).host],
+        [id(11), id(11)]
+    );
+    let dropped = &placed(last - 2).reason.dropped;
+    assert!(
+        dropped.iter().any(|d| d.rule == "reliability"),
+        "{dropped:?}"
+    );
+    assert_eq!(placed(last).host, id(10));
+    assert_eq!(placed(last).reason.relaxed, ["reliability"]);
 }

@@ -17,6 +17,8 @@ use crate::{RejectKind, Rejection};
 const MESSAGE_BYTES_MAX: usize = 400;
 const ADDRESSES_MAX: usize = 32;
 const LINES_MAX: usize = 1_000;
+/// A report that comes more than so many intervals after the one before is late.
+const LATE_INTERVALS: u64 = 3;
 /// A reservation may be exceeded for a moment: shapers and schedulers let bursts pass.
 const BURST_MS: u64 = 1_000;
 const BURST_BYTES: u128 = 1 << 20;
@@ -206,6 +208,7 @@ fn report_usage(
         record.interval = interval;
     }
     context.saw(host);
+    note_outcome(context, host, &lines);
     let mut deployments = BTreeSet::new();
     for line in lines {
         let last = line.last;
@@ -219,9 +222,6 @@ fn report_usage(
             .get(&allocation)
             .is_some_and(|a| a.desired == Desired::Remove);
         if last && leaving {
-            if let Some(record) = context.state.hosts.get_mut(&host) {
-                record.successes = record.successes.saturating_add(1);
-            }
             close(context, allocation);
             context.state.refresh_host(&host);
         }
@@ -231,6 +231,42 @@ fn report_usage(
         weigh(context, &deployment);
     }
     Ok(())
+}
+
+/// What the report says of how well the host served others.
+fn note_outcome(context: &mut Context, host: HostId, lines: &[UsageLine]) {
+    let now = context.env.time_ms;
+    let globals = &context.state.globals;
+    let patience = globals
+        .params
+        .report_interval_ms
+        .saturating_mul(LATE_INTERVALS);
+    let patience = patience.saturating_add(globals.params.clock_skew_ms);
+    let Some(mut record) = context.state.hosts.get(&host).map(|h| h.record.clone()) else {
+        return;
+    };
+    let owner = context.state.hosts.get(&host).map(|h| h.owner);
+    let mut late = false;
+    for line in lines {
+        let Some(known) = context.state.allocations.get(&line.allocation) else {
+            continue;
+        };
+        let payer = context.state.deployments.get(&known.deployment);
+        if payer.map(|d| d.owner) == owner || known.status.state != RunState::Running {
+            continue;
+        }
+        record.served(known.settled_ms, line.until_ms, now);
+        // While blocks stood still nobody could report.
+        let since = known.settled_ms.max(known.status_ms).max(globals.awake_ms);
+        late |= now.saturating_sub(since) > patience;
+    }
+    if late {
+        record.was_late(now);
+    }
+    if let Some(kept) = context.state.hosts.get_mut(&host) {
+        kept.record = record;
+    }
+    context.state.refresh_host(&host);
 }
 
 fn check_line(context: &Context, known: &Allocation, line: &UsageLine) -> Result<(), String> {

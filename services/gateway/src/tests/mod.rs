@@ -3,6 +3,7 @@
 mod owner;
 mod protocols;
 mod replicas;
+mod wake;
 mod world;
 
 use std::sync::atomic::Ordering;

@@ -293,6 +293,7 @@ impl Running {
             listen: address,
             publish: IpAddr::V4(Ipv4Addr::LOCALHOST),
             domain: "localhost".into(),
+            key: Some(types::SecretKey::from_seed([7; 32])),
             tls: certificates.map(|certificates| Secure {
                 listen: loopback(1, 0),
                 certificates,
