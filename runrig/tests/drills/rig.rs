@@ -60,14 +60,12 @@ impl<'a> Rig<'a> {
 
     pub fn start_as(&mut self, program: &Path, cgroup: Option<&Path>, more: &[&str]) {
         let gateway = format!("http://{}", self.cloud.gateway());
-        let port = self.cloud.port(10);
         let path = self.cloud.data().join(format!("logs/{}.log", self.name));
         let mut log = std::fs::OpenOptions::new();
         let log = log.create(true).append(true).open(path).expect("a log");
         let mut command = Command::new(program);
         command
             .args(["host", "join", "--network", &gateway, "--name", self.name])
-            .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--cpus", "1", "--memory", "1g", "--disk", "4g"])
             .args(["--uid-base", "910000000"])
             .args(more)
