@@ -15,7 +15,7 @@ use crate::failure::Result;
 use crate::{image, output};
 
 /// The account's repository of them.
-const REPOSITORY: &str = "files";
+pub const REPOSITORY: &str = "files";
 
 /// Every file's image.
 pub async fn resolve(
@@ -28,11 +28,11 @@ pub async fn resolve(
         let packed = tokio::task::spawn_blocking(move || pack(&folder, &wanted))
             .await
             .map_err(anyhow::Error::from)??;
-        let what = match &source.content {
+        let shown = match &source.content {
             Content::Path(path) => Some(path.as_str()),
             Content::Text(_) => None,
         };
-        let image = kept(session, what, packed).await?;
+        let image = kept(session, REPOSITORY, packed, shown).await?;
         images.insert(source, image);
     }
     Ok(images)
@@ -50,8 +50,14 @@ fn pack(folder: &std::path::Path, source: &FileSource) -> std::result::Result<Pa
     }
 }
 
-/// The image in the registry, pushed if it is not there yet, and said if it has a name.
-pub async fn kept(session: &Session, what: Option<&str>, packed: Pack) -> Result<ImageRef> {
+/// The image in the account's `repository`, pushed if it is not there yet; `shown` is said
+/// then.
+pub async fn kept(
+    session: &Session,
+    repository: &str,
+    packed: Pack,
+    shown: Option<&str>,
+) -> Result<ImageRef> {
     let account = session.account()?;
     let signer = image::signer(session.key()?);
     let tag = packed.content.hex()[..32].to_string();
@@ -60,17 +66,17 @@ pub async fn kept(session: &Session, what: Option<&str>, packed: Pack) -> Result
         signer: Some(signer.clone()),
         credentials: Credentials::default(),
     };
-    let reference = format!("{NETWORK_REGISTRY}/{account}/{REPOSITORY}:{tag}");
+    let reference = format!("{NETWORK_REGISTRY}/{account}/{repository}:{tag}");
     match images::resolve(&reference, &access).await {
         Ok(known) => return Ok(known),
         Err(ImageError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    if let Some(what) = what {
-        output::say(format!("pushing {}", output::printable(what)));
+    if let Some(path) = shown {
+        output::say(format!("pushing {}", output::printable(path)));
     }
     let layout = tempfile::tempdir().map_err(anyhow::Error::from)?;
     let image = packed.write(layout.path())?;
-    let repository = format!("{account}/{REPOSITORY}");
+    let repository = format!("{account}/{repository}");
     Ok(images::push(&image, session.client.url(), &repository, &tag, &signer).await?)
 }

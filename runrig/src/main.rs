@@ -41,6 +41,7 @@ mod roles;
 mod rollout;
 mod run;
 mod scale;
+mod secret;
 mod stats;
 mod units;
 mod up;

@@ -21,7 +21,7 @@ use crate::context::Session;
 use crate::endpoint::endpoints;
 use crate::failure::{self, Failure, Result};
 use crate::rollout::{Goal, follow_until};
-use crate::{content, image, output, ps, units};
+use crate::{content, image, output, ps, secret, units};
 
 #[derive(Args, Debug)]
 #[command(
@@ -70,8 +70,9 @@ pub async fn pin(
         images.insert(reference, pinned);
     }
     let files = content::resolve(session, &project).await?;
+    let secrets = secret::resolve(session, &project).await?;
     project
-        .pin(&images, &files)
+        .pin(&images, &files, &secrets)
         .map_err(|problems| wrong_file(Path::new("compose file"), &problems.0))
 }
 

@@ -8,8 +8,8 @@ use utoipa::openapi::{Ref, RefOr};
 use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus,
     DeploymentView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine, LotsView,
-    NetworkFile, Quote, QuoteRequest, ReleaseView, Routes, Stats, StatsSample, Submit, SubmitMany,
-    Submitted, SubmittedOne, Supply, TransactionView, UsageProof, WhyView,
+    NetworkFile, Quote, QuoteRequest, ReleaseView, Routes, SecretShares, Stats, StatsSample,
+    Submit, SubmitMany, Submitted, SubmittedOne, Supply, TransactionView, UsageProof, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -304,6 +304,13 @@ fn of_validators() -> Vec<Endpoint> {
             "Why a replica is where it is.",
             json(named::<WhyView>),
         ),
+        get(
+            "/v1/allocations/{id}/secrets",
+            "Shares of the keys of a replica's secrets, for its host alone.",
+            json(named::<SecretShares>),
+        )
+        .query(&[("to", "The key that the host made for this request, hex.")])
+        .signed(),
         get("/v1/routes", "Where requests go.", json(named::<Routes>)).query(&[
             ("after", "Held back until routes changed after this height."),
             WAIT,

@@ -501,6 +501,21 @@ pub struct WhyView {
     pub names: BTreeMap<String, String>,
 }
 
+/// What validators release of the keys of a replica's secrets: useless to all but the host
+/// whose key it is sealed to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SecretShares {
+    /// Public side of the dealt network key, hex: what the shares are checked by.
+    pub sharing: String,
+    /// Base64, one per validator that answered; the first is of the one that was asked.
+    pub releases: Vec<String>,
+}
+
+impl SecretShares {
+    /// Header of a request that no other validator is to be asked for.
+    pub const OWN: &'static str = "runrig-own-share";
+}
+
 /// Where requests go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Routes {

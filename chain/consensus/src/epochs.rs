@@ -18,6 +18,7 @@ use commonware_consensus::types::Epoch;
 use commonware_consensus::{
     Automaton, CertifiableAutomaton, Epochable as _, Handoff, Relay, Reporter, Viewable as _,
 };
+use commonware_cryptography::bls12381::primitives::group::Share;
 use commonware_cryptography::bls12381::primitives::variant::MinSig;
 use commonware_cryptography::certificate::{Provider, Scoped};
 use commonware_cryptography::{ed25519, sha256};
@@ -48,9 +49,27 @@ pub(crate) struct Schemes {
 
 /// Who votes in which epoch, in voting order.
 #[derive(Default)]
-pub(crate) struct Seated(Mutex<BTreeMap<u64, Vec<ed25519::PublicKey>>>);
+pub(crate) struct Seated(
+    Mutex<BTreeMap<u64, Vec<ed25519::PublicKey>>>,
+    Mutex<Option<KeyShare>>,
+);
+
+/// A validator's part of the network key in one epoch, for what is not a vote.
+#[derive(Clone)]
+pub struct KeyShare {
+    /// Canonical bytes of the public side: what shares are checked by.
+    pub sharing: Vec<u8>,
+    /// How many shares make a signature of the network.
+    pub quorum: usize,
+    pub share: Share,
+}
 
 impl Seated {
+    /// Of the newest epoch; `None` while this validator has none.
+    pub fn key_share(&self) -> Option<KeyShare> {
+        self.1.lock().expect("not poisoned").clone()
+    }
+
     pub fn of(&self, epoch: u64) -> Vec<ed25519::PublicKey> {
         let seated = self.0.lock().expect("not poisoned");
         seated.get(&epoch).cloned().unwrap_or_default()
@@ -88,6 +107,7 @@ impl Registrar for Schemes {
     type PublicKey = ed25519::PublicKey;
 
     async fn register(&self, epoch: Epoch, info: SchemeInfo<MinSig, ed25519::PublicKey>) {
+        let mut held = None;
         let (members, scheme) = match info {
             SchemeInfo::Verifier {
                 participants: members,
@@ -113,6 +133,11 @@ impl Registrar for Schemes {
                 sharing,
                 share,
             } => {
+                held = Some(KeyShare {
+                    sharing: sharing.encode().to_vec(),
+                    quorum: sharing.required() as usize,
+                    share: share.clone(),
+                });
                 let signer = Scheme::signer(NAMESPACE, members.clone(), sharing.clone(), share);
                 let scheme = signer.unwrap_or_else(|| {
                     tracing::error!(epoch = epoch.get(), "this validator's share does not belong to the committee's key: it only follows");
@@ -121,6 +146,8 @@ impl Registrar for Schemes {
                 (members, Some(scheme))
             }
         };
+        // What was held before is spent.
+        *self.seated.1.lock().expect("not poisoned") = held;
         let Some(scheme) = scheme else { return };
         let first = epoch.get().saturating_sub(KEPT);
         let mut seated = self.seated.0.lock().expect("not poisoned");

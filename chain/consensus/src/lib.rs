@@ -25,6 +25,7 @@ mod wiring;
 pub use app::Finalized;
 pub use block::Block;
 pub use committee::{Committee, MEMBERS_MAX, Member, Seat, deal};
+pub use epochs::KeyShare;
 pub use machine::{Admitted, Env, Executed, Machine};
 pub use mempool::SubmitError;
 pub use node::{Config, Handle, damaged, spend_seat, start};

@@ -15,6 +15,7 @@ use types::{Digest, merkle_root};
 use crate::app::{Core, Finalized, Node, chance, completed, genesis};
 use crate::block::TRANSACTION_BYTES_MAX;
 use crate::committee::{Committee, Member, Seat};
+use crate::epochs::KeyShare;
 use crate::machine::{Env, Machine};
 use crate::mempool::{Mempool, SubmitError};
 use crate::store::{Record, Store};
@@ -96,6 +97,11 @@ impl<M: Machine> Handle<M> {
     /// A past finalised block, from disk.
     pub fn block(&self, height: u64) -> Result<Option<Record>> {
         self.core.store.block(height)
+    }
+
+    /// This validator's part of the network key now; `None` while it has none.
+    pub fn key_share(&self) -> Option<KeyShare> {
+        self.core.seated.key_share()
     }
 
     pub fn is_queued(&self, id: &Digest) -> bool {

@@ -3,14 +3,15 @@
 //! Everything lies on a private tmpfs at `/mnt`, where a user namespace can reach it however
 //! closed the host's data folder is.
 
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::{Value, json};
 
-use crate::{ContainerSpec, MountFrom, rights, seccomp};
+use crate::{ContainerSpec, MountFrom, hidden, rights, seccomp};
 
 /// The private tmpfs.
 pub const BASE: &str = "/mnt";
@@ -54,14 +55,52 @@ pub fn isolate() -> Result<(), String> {
     )?;
     step(
         "mount a tmpfs",
-        mount(
-            Some("tmpfs"),
-            BASE,
-            Some("tmpfs"),
-            MsFlags::MS_NOSUID,
-            Some("mode=755,size=4m"),
-        ),
+        mount_tmpfs(Path::new(BASE), "mode=755,size=4m"),
     )
+}
+
+fn mount_tmpfs(at: &Path, options: &str) -> nix::Result<()> {
+    let flags = MsFlags::MS_NOSUID;
+    mount(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options))
+}
+
+/// The files of [`MountFrom::Memory`], on a tmpfs of their own that is never swapped out where
+/// the kernel can do that (6.4 and later).
+fn secrets(spec: &ContainerSpec, base: &Path) -> Result<Vec<(usize, PathBuf)>, String> {
+    let folder = base.join("secrets");
+    let mut files = Vec::new();
+    for (index, wanted) in spec.mounts.iter().enumerate() {
+        let MountFrom::Memory {
+            content,
+            uid,
+            gid,
+            mode,
+        } = &wanted.source
+        else {
+            continue;
+        };
+        if files.is_empty() {
+            step("make a folder", std::fs::create_dir(&folder))?;
+            let options = format!("mode=755,size={}", hidden::BYTES_MAX + (1 << 20));
+            let mounted = mount_tmpfs(&folder, &format!("{options},noswap"))
+                .or_else(|_| mount_tmpfs(&folder, &options));
+            step("mount a tmpfs", mounted)?;
+        }
+        let path = folder.join(index.to_string());
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(content.bytes()));
+        step("write a secret", file)?;
+        let (uid, gid) = (spec.uid_base + uid, spec.uid_base + gid);
+        step("set an owner", chown(&path, Some(uid), Some(gid)))?;
+        let mode = std::fs::Permissions::from_mode(*mode);
+        step("set a mode", std::fs::set_permissions(&path, mode))?;
+        files.push((index, path));
+    }
+    Ok(files)
 }
 
 /// Mounts and writes everything that `spec` needs; the bundle is [`BASE`] afterwards.
@@ -112,7 +151,7 @@ pub fn make(spec: &ContainerSpec, cgroup: &str, runtime_filters: bool) -> Result
         let executable = std::fs::Permissions::from_mode(0o755);
         step("set a mode", std::fs::set_permissions(&path, executable))?;
     }
-    let mut volumes = Vec::new();
+    let mut volumes = secrets(spec, base)?;
     for (index, wanted) in spec.mounts.iter().enumerate() {
         if let MountFrom::Directory(from) = &wanted.source {
             let to = base.join(format!("v{index}"));
@@ -227,7 +266,7 @@ fn config(
             MountFrom::Tmpfs(bytes) => json!({
                 "destination": wanted.target, "type": "tmpfs", "source": "tmpfs",
                 "options": ["nosuid", "nodev", "mode=1777", format!("size={bytes}"), access] }),
-            MountFrom::Directory(_) => {
+            MountFrom::Directory(_) | MountFrom::Memory { .. } => {
                 let source = volumes.iter().find(|(i, _)| *i == index).map(|(_, at)| at);
                 json!({ "destination": wanted.target, "type": "bind", "source": source,
                     "options": ["bind", "nosuid", "nodev", access] })

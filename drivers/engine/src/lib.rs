@@ -12,6 +12,7 @@ mod face;
 mod fault;
 mod folder;
 mod handover;
+mod hidden;
 mod log;
 mod oci;
 mod payload;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use types::Resources;
 
 pub use fault::StartFault;
+pub use hidden::Hidden;
 pub use oci::{EngineConfig, OciEngine, Runtime};
 pub use shim::shim_main;
 pub use users::{resolve_groups, resolve_user};
@@ -109,6 +111,15 @@ pub enum MountFrom {
     Directory(PathBuf),
     /// Bytes.
     Tmpfs(u64),
+    /// One file in memory, with the container's own ids for its owner. Its content is handed
+    /// to the shim and never lies on a disk.
+    Memory {
+        content: Hidden,
+        uid: u32,
+        gid: u32,
+        /// Permission bits.
+        mode: u32,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use crate::shim::{Order, Process, State, write_file};
 use crate::zygote::Zygote;
 use crate::{
     Capabilities, ContainerSpec, ContainerStatus, Engine, EngineError, ExecRequest, ExecSession,
-    Exit, Missing, Phase, cgroup, exec, probe,
+    Exit, Missing, Phase, cgroup, exec, hidden, probe,
 };
 
 /// How long a probe's container may take.
@@ -289,8 +289,13 @@ impl Engine for OciEngine {
         };
         let path = folder.join("order.json");
         write_file(&path, &order).map_err(|e| failed("start", id, e))?;
+        let secrets = hidden::handed(spec);
+        if secrets.bytes().len() > hidden::BYTES_MAX {
+            return Err(failed("start", id, "its secrets are too large"));
+        }
         let zygote = self.zygote.clone();
-        let answer = tokio::task::spawn_blocking(move || zygote.follow(&path)).await;
+        let follow = move || zygote.follow(&path, secrets.bytes());
+        let answer = tokio::task::spawn_blocking(follow).await;
         let answer = answer
             .unwrap_or_else(|e| Err(std::io::Error::other(e)))
             .map_err(|e| failed("start", id, format!("make a shim: {e}")))?;

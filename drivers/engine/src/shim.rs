@@ -17,7 +17,8 @@ use crate::log::{Log, Output};
 use crate::runtime::{self, Ends};
 use crate::terminal::{self, ConsoleSocket};
 use crate::{
-    ContainerSpec, Exit, Runtime, bundle, cgroup, enter, face, folder, payload, probe, zygote,
+    ContainerSpec, Exit, Runtime, bundle, cgroup, enter, face, folder, hidden, payload, probe,
+    zygote,
 };
 
 /// How long output is waited for after the container has ended.
@@ -153,10 +154,16 @@ pub fn start(order: &Path) -> i32 {
         libc::setsid();
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     }
-    let order: Order = match std::fs::read(order)
+    let mut order: Order = match std::fs::read(order)
         .map_err(|e| e.to_string())
-        .and_then(|b| serde_json::from_slice(&b).map_err(|e| e.to_string()))
-    {
+        .and_then(|b| serde_json::from_slice::<Order>(&b).map_err(|e| e.to_string()))
+        .and_then(|mut order| {
+            // Where the answer goes, and without a buffer that would keep it.
+            let agent = std::io::stdout().as_fd().try_clone_to_owned();
+            let agent = std::fs::File::from(agent.map_err(|e| e.to_string())?);
+            hidden::take(&mut order.spec, agent)?;
+            Ok(order)
+        }) {
         Ok(order) => order,
         Err(error) => {
             let why = format!("the order cannot be read: {error}");
@@ -164,7 +171,7 @@ pub fn start(order: &Path) -> i32 {
             return 1;
         }
     };
-    let ran = run(&order).and_then(|(state, outputs)| {
+    let ran = run(&mut order).and_then(|(state, outputs)| {
         write_file(&order.folder.join("state.json"), &state)
             .map_err(|e| format!("write state.json: {e}"))?;
         Ok((state, outputs))
@@ -205,10 +212,12 @@ struct Streams {
     claimed: Vec<PathBuf>,
 }
 
-fn run(order: &Order) -> Result<(State, Streams), Failure> {
-    let spec = &order.spec;
+fn run(order: &mut Order) -> Result<(State, Streams), Failure> {
     let filters = order.runtime != Runtime::Libcontainer;
-    bundle::make(spec, &order.cgroup, filters)?;
+    bundle::make(&order.spec, &order.cgroup, filters)?;
+    // They are where they belong: this process lives on and need not know them.
+    hidden::forget(&mut order.spec);
+    let (order, spec) = (&*order, &order.spec);
     folder::make(&Path::new(bundle::BASE).join("rootfs"), spec)?;
     let claimed = match order.runtime {
         Runtime::Crun => cgroup::claim_loose()?,

@@ -4,9 +4,11 @@
 //! sixth of a container's start and some megabytes of each shim. A fork of one that is ready
 //! takes neither. It holds nothing, follows one agent and ends with it; the shims stay.
 
-use std::io::{BufRead, BufReader, PipeReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -53,8 +55,9 @@ impl Ready {
         })
     }
 
-    fn order(&self, path: &Path) -> std::io::Result<PipeReader> {
-        let (answer, tell) = std::io::pipe()?;
+    /// What is said to the shim comes before its answer, on the same way.
+    fn order(&self, path: &Path) -> std::io::Result<UnixStream> {
+        let (answer, tell) = UnixStream::pair()?;
         let socket = self.socket.as_ref();
         let socket = socket.ok_or(std::io::ErrorKind::NotConnected)?;
         handover::send(socket, path.as_os_str().as_bytes(), &tell)?;
@@ -80,17 +83,21 @@ impl Zygote {
         }
     }
 
-    /// Makes a shim that follows the order at `path`; gives its answer's line, empty if it
-    /// ended without one. Blocks until then.
+    /// Makes a shim that follows the order at `path` and is handed `hidden`; gives its answer's
+    /// line, empty if it ended without one. Blocks until then.
     ///
     /// Errors: no process can be made.
-    pub fn follow(&self, path: &Path) -> std::io::Result<String> {
+    pub fn follow(&self, path: &Path, hidden: &[u8]) -> std::io::Result<String> {
         let mut line = String::new();
-        BufReader::new(self.order(path)?.take(ANSWER_BYTES_MAX)).read_line(&mut line)?;
+        let mut shim = self.order(path)?;
+        // A shim that ended too soon says why itself.
+        let _ = shim.write_all(hidden);
+        let _ = shim.shutdown(Shutdown::Write);
+        BufReader::new(shim.take(ANSWER_BYTES_MAX)).read_line(&mut line)?;
         Ok(line)
     }
 
-    fn order(&self, path: &Path) -> std::io::Result<PipeReader> {
+    fn order(&self, path: &Path) -> std::io::Result<UnixStream> {
         let mut ready = self.ready.lock().unwrap_or_else(|p| p.into_inner());
         if let Some(zygote) = &*ready
             && let Ok(answer) = zygote.order(path)

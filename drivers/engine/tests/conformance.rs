@@ -73,6 +73,52 @@ async fn conform(runtime: Runtime) {
     assert!(said.contains("CapEff:\t0000000000000000"), "{name}: {said}");
     assert!(volume.join("y").exists());
 
+    // A secret is a file in memory, for whom it is meant; nothing of it lies on the disk.
+    let mut spec = bench.spec(
+        "secret",
+        "cat /run/secrets/a; cat /run/secrets/b; echo x > /run/secrets/a; \
+         busybox stat -c '%a %u %g' /run/secrets/a; busybox stat -f -c %T /run/secrets/a; echo end; sleep 60",
+    );
+    spec.user.uid = 1000;
+    let secret = |target: &str, text: &str, uid| Mount {
+        target: target.into(),
+        source: MountFrom::Memory {
+            content: engine::Hidden::new(text.into()),
+            uid,
+            gid: 7,
+            mode: 0o400,
+        },
+        read_only: true,
+    };
+    spec.mounts = vec![
+        secret("/run/secrets/a", "the-first-value\n", 1000),
+        secret("/run/secrets/b", "the-other-value\n", 0),
+    ];
+    bench.engine.start(&spec).await.expect("starts");
+    until("its end", async || {
+        bench.log("secret").iter().any(|l| l.text == "end")
+    })
+    .await;
+    let texts = bench.log("secret").into_iter().map(|l| l.text);
+    let said = texts.collect::<Vec<_>>().join("\n");
+    for part in [
+        "the-first-value",
+        "400 1000 7",
+        "tmpfs",
+        "Permission denied",
+    ] {
+        assert!(said.contains(part), "{name}: no {part:?} in {said}");
+    }
+    assert!(said.contains("Read-only file system"), "{name}: {said}");
+    let upper = bench.folder.path();
+    let found = std::process::Command::new("grep")
+        .args(["-rlE", "the-(first|other)-value", "--exclude=*.log"])
+        .arg(upper)
+        .output()
+        .expect("grep");
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{name}");
+    bench.engine.remove("secret").await.expect("removed");
+
     // What a service asks for of its rights, and no more; beside its process too.
     let asks = "exec 2>&1; busybox grep -E 'CapBnd|CapEff' /proc/self/status; ulimit -n; ulimit -Hc; \
         cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax /proc/self/oom_score_adj; \

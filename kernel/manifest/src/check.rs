@@ -101,7 +101,9 @@ pub(crate) fn references(
 pub(crate) fn doubled_mounts(reader: &mut Reader, field: &Field<'_>, draft: &ServiceDraft) {
     let mut seen = BTreeSet::new();
     let mounts = draft.spec.mounts.iter().map(|m| &m.target);
-    for target in mounts.chain(draft.files.iter().map(|f| &f.target)) {
+    let files = draft.files.iter().map(|f| &f.target);
+    let secrets = draft.secrets.iter().map(|s| &s.target);
+    for target in mounts.chain(files).chain(secrets) {
         let parts = target.split('/').filter(|p| !matches!(*p, "" | "."));
         if !seen.insert(parts.collect::<Vec<_>>()) {
             let what = format!("two volumes are mounted at {}", shown(target));

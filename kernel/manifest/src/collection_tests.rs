@@ -145,7 +145,7 @@ secrets: { db_password: { file: ./db_password.txt } }
 volumes: { pg: }
 ",
             &["services.db.volumes[1]"],
-            &["secrets", "services.db.secrets"],
+            &[],
         ),
         // Search, with what it asks of the machine.
         (

@@ -39,13 +39,7 @@ impl Reader {
                 }
                 "update_config" => sizing.update = Some(self.update_config(&inner)),
                 "rollback_config" => {
-                    self.update_config(&inner);
-                    self.warn_at(
-                        &inner,
-                        "rollback_config has no effect",
-                        "a rollback is a release: update_config says how it goes",
-                        "remove it",
-                    );
+                    sizing.rollback = Some(self.update_config(&inner));
                 }
                 "placement" => sizing.placement = Some(self.placement(&inner)),
                 "endpoint_mode" => {
@@ -235,12 +229,11 @@ impl Reader {
                     let count = self.whole_number(&inner, "1");
                     placement.replicas_per_host_max = count.unwrap_or_default();
                 }
-                "preferences" => self.warn_at(
-                    &inner,
-                    "preferences have no effect",
-                    "replicas are spread over distinct owners and hosts while there are enough",
-                    "remove it",
-                ),
+                "preferences" => {
+                    for item in self.list(&inner).iter().take(CONSTRAINTS_MAX) {
+                        placement.spread_regions |= self.preference(item);
+                    }
+                }
                 _ => self.unknown(
                     &inner,
                     key,
@@ -249,6 +242,27 @@ impl Reader {
             }
         }
         placement
+    }
+
+    /// `spread: node.labels.region`; hosts and their owners are spread over anyway.
+    fn preference(&mut self, item: &Field<'_>) -> bool {
+        for (key, inner) in self.map(item) {
+            if key != "spread" {
+                self.unknown(&inner, key, "spread");
+                continue;
+            }
+            match self.text(&inner).as_deref() {
+                Some("node.labels.region") => return true,
+                Some("node.id" | "node.hostname") | None => {}
+                Some(other) => self.wrong_at(
+                    &inner,
+                    format!("replicas cannot be spread over {}", shown(other)),
+                    "hosts are known by node.labels.region and node.id",
+                    "write spread: node.labels.region",
+                ),
+            }
+        }
+        false
     }
 
     /// `node.labels.region == eu`.

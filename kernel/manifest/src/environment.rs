@@ -10,7 +10,8 @@ use crate::reader::Reader;
 
 const ENV_FILES_MAX: usize = 32;
 const PUBLIC: &str = "the deployment, with this value, is public on the ledger";
-const THROW_AWAY: &str = "use a throw-away value here, and let the program fetch the real one";
+const THROW_AWAY: &str =
+    "put it under secrets: and name its file, as NAME_FILE: /run/secrets/NAME does for many images";
 
 impl Reader {
     pub fn own_environment(&mut self, field: &Field<'_>) -> BTreeMap<String, String> {

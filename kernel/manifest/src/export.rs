@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use types::{
-    DependencyCondition, DeploymentSpec, ExportKind, HealthCheck, HostFeature, ImageRef, LogExport,
-    LogPolicy, MountSource, NamesSpec, PlacementSpec, ProcessSpec, Protocol, RestartPolicy,
-    ScaleTarget, ServiceSpec, UpdateFailure, UpdateOrder, UpdatePolicy,
+    DependencyCondition, DeploymentSpec, ExportKind, HealthCheck, HooksSpec, HostFeature, ImageRef,
+    LogExport, LogPolicy, MountSource, NamesSpec, PlacementSpec, ProcessSpec, Protocol,
+    RestartPolicy, ScaleTarget, SecretMount, ServiceSpec, UpdateFailure, UpdateOrder, UpdatePolicy,
 };
 
 /// The compose file of a deployment. Reading it again, with its images pinned to the digests
@@ -39,6 +39,7 @@ pub fn to_compose(spec: &DeploymentSpec) -> String {
         }
     }
     write_logs(&mut out, &spec.logs);
+    write_secrets(&mut out, spec);
     out.0
 }
 
@@ -80,6 +81,15 @@ impl Text {
         }
         self.0.push_str(&quoted_key(key));
         self.0.push(':');
+    }
+
+    /// The first line of an item of a list.
+    fn item(&mut self, depth: usize, key: &str, value: &str) {
+        for _ in 0..depth {
+            self.0.push_str("  ");
+        }
+        self.0.push_str("- ");
+        self.line(0, key, value);
     }
 
     fn open(&mut self, depth: usize, key: &str) {
@@ -224,6 +234,7 @@ fn write_service(out: &mut Text, service: &ServiceSpec) {
     if let Some(check) = &service.healthcheck {
         write_healthcheck(out, check);
     }
+    write_hooks(out, &service.hooks);
     write_process(out, &service.process);
     write_names(out, &service.names);
     let restart = match service.restart {
@@ -344,9 +355,14 @@ fn write_deploy(out: &mut Text, service: &ServiceSpec) {
         }
         out.line(4, "delay", &format!("{}ms", service.restart_delay_ms));
     }
-    let update = &service.update;
-    if *update != UpdatePolicy::default() {
-        out.open(3, "update_config");
+    let own = (service.update != UpdatePolicy::default()).then_some(&service.update);
+    let policies = [
+        ("update_config", own),
+        ("rollback_config", service.rollback.as_ref()),
+    ];
+    for (key, update) in policies {
+        let Some(update) = update else { continue };
+        out.open(3, key);
         out.line(4, "parallelism", &update.parallelism.to_string());
         out.line(4, "delay", &format!("{}ms", update.delay_ms));
         if let Some(ms) = update.monitor_ms {
@@ -380,11 +396,69 @@ fn write_deploy(out: &mut Text, service: &ServiceSpec) {
         out.list(4, "constraints", constraints);
         let most = placement.replicas_per_host_max;
         out.line(4, "max_replicas_per_node", &most.to_string());
+        if placement.spread_regions {
+            out.open(4, "preferences");
+            out.item(5, "spread", "node.labels.region");
+        }
+    }
+}
+
+/// What each secret of the deployment is, told without its value.
+fn write_secrets(out: &mut Text, spec: &DeploymentSpec) {
+    let all = spec.services.values().flat_map(ServiceSpec::secrets);
+    let by_name: BTreeMap<&str, &SecretMount> = all.map(|s| (s.name.as_str(), s)).collect();
+    if by_name.is_empty() {
+        return;
+    }
+    out.open(0, "secrets");
+    for (name, secret) in by_name {
+        out.open(1, name);
+        out.line(2, "external", "true");
+        out.open(2, "x-runrig");
+        out.line(3, "mark", &quoted(&secret.mark.to_string()));
+        let image = format!("{}@{}", secret.image.reference, secret.image.digest);
+        out.line(3, "image", &quoted(&image));
+    }
+}
+
+fn write_hooks(out: &mut Text, hooks: &HooksSpec) {
+    for (key, hooks) in [
+        ("post_start", &hooks.post_start),
+        ("pre_stop", &hooks.pre_stop),
+    ] {
+        if hooks.is_empty() {
+            continue;
+        }
+        out.open(2, key);
+        for hook in hooks {
+            let words: Vec<String> = hook.command.iter().map(|w| quoted(w)).collect();
+            out.item(3, "command", &format!("[{}]", words.join(", ")));
+            out.text(4, "user", hook.user.as_ref());
+            out.text(4, "working_dir", hook.working_dir.as_ref());
+            out.pairs(4, "environment", &hook.environment);
+        }
     }
 }
 
 fn write_mounts(out: &mut Text, service: &ServiceSpec) {
-    if service.mounts.is_empty() {
+    let mut secrets = service.mounts.iter().filter_map(|m| match &m.source {
+        MountSource::Secret(secret) => Some((m, secret)),
+        _ => None,
+    });
+    if let Some(first) = secrets.next() {
+        out.open(2, "secrets");
+        for (mount, secret) in std::iter::once(first).chain(secrets) {
+            out.item(3, "source", &quoted(&secret.name));
+            out.line(4, "target", &quoted(&mount.target));
+            for (key, id) in [("uid", secret.uid), ("gid", secret.gid)] {
+                if let Some(id) = id {
+                    out.line(4, key, &format!("\"{id}\""));
+                }
+            }
+            out.line(4, "mode", &format!("\"{:04o}\"", secret.mode));
+        }
+    }
+    if service.mounts.len() == service.secrets().count() {
         return;
     }
     out.open(2, "volumes");
@@ -393,6 +467,7 @@ fn write_mounts(out: &mut Text, service: &ServiceSpec) {
             MountSource::Tmpfs(_) => "tmpfs",
             MountSource::Volume(_) | MountSource::Anonymous => "volume",
             MountSource::Image(_) => "image",
+            MountSource::Secret(_) => continue,
         };
         out.0.push_str("      - type: ");
         out.0.push_str(kind);
@@ -410,7 +485,7 @@ fn write_mounts(out: &mut Text, service: &ServiceSpec) {
                     out.line(5, "subpath", &quoted(&mount.path));
                 }
             }
-            MountSource::Tmpfs(_) | MountSource::Anonymous => {}
+            MountSource::Tmpfs(_) | MountSource::Anonymous | MountSource::Secret(_) => {}
         }
         out.line(4, "target", &quoted(&mount.target));
         out.line(4, "read_only", &mount.read_only.to_string());

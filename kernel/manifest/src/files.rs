@@ -15,11 +15,30 @@ use crate::{Inputs, Kind};
 /// Text of all configs together.
 const TEXT_MAX: usize = 1 << 20;
 
-/// A config that a service mounts, before the top of the file is looked at.
+/// A config or secret that a service mounts, before the top of the file is looked at.
 pub(crate) struct ConfigMount {
     pub config: String,
     pub target: String,
-    pub owner: FileOwner,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub mode: Option<u32>,
+}
+
+impl ConfigMount {
+    /// Of a config: root's, and readable by all.
+    pub fn owner(&self) -> FileOwner {
+        FileOwner {
+            uid: self.uid.unwrap_or_default(),
+            gid: self.gid.unwrap_or_default(),
+            mode: self.mode.unwrap_or(0o444),
+        }
+    }
+}
+
+/// A path as the project's folder has it.
+pub(crate) fn folder_path(path: &str, inputs: &Inputs<'_>) -> String {
+    let own = format!("{}/", inputs.directory.trim_end_matches('/'));
+    path.strip_prefix(&own).unwrap_or(path).to_string()
 }
 
 /// What a path is when it is mounted.
@@ -99,7 +118,7 @@ impl Reader {
                 item,
                 format!("{} looks like a secret", shown(bind.source)),
                 "files of a release can be read by whoever reads the ledger",
-                "let the program fetch it, or make it inside a volume",
+                "mount it under secrets:, which are sealed",
             );
         }
         mounts.files.push(FileMount {
@@ -137,27 +156,29 @@ impl Reader {
 
     /// `configs` of a service: a name, or a mapping that says where and whose.
     pub fn config_mounts(&mut self, field: &Field<'_>) -> Vec<ConfigMount> {
+        self.placed(field, "")
+    }
+
+    /// What is declared at the top, put into the container: below `folder`, unless a path says
+    /// where.
+    pub fn placed(&mut self, field: &Field<'_>, folder: &str) -> Vec<ConfigMount> {
         let mut mounts = Vec::new();
         for item in self.list(field) {
             let (mut source, mut target) = (None, None);
-            let mut owner = FileOwner {
-                uid: 0,
-                gid: 0,
-                mode: 0o444,
-            };
+            let (mut uid, mut gid, mut mode) = (None, None, None);
             if item.is_map() {
                 for (key, inner) in self.map(&item) {
                     match key {
                         "source" => source = self.text(&inner),
                         "target" => target = self.text(&inner),
-                        "uid" => owner.uid = self.id(&inner),
-                        "gid" => owner.gid = self.id(&inner),
+                        "uid" => uid = Some(self.id(&inner)),
+                        "gid" => gid = Some(self.id(&inner)),
                         "mode" => {
                             let octal = |t: &str| {
                                 let digits = t.strip_prefix("0o").unwrap_or(t);
                                 u32::from_str_radix(digits, 8).ok().filter(|m| *m <= 0o777)
                             };
-                            owner.mode = self.parsed(&inner, octal, "0440").unwrap_or(0o444);
+                            mode = self.parsed(&inner, octal, "0440");
                         }
                         _ => self.unknown(&inner, key, "source, target, uid, gid, mode"),
                     }
@@ -166,16 +187,18 @@ impl Reader {
                 source = self.text(&item);
             }
             let Some(config) = source else { continue };
-            let target = target.unwrap_or_else(|| format!("/{config}"));
+            let target = target.unwrap_or_else(|| config.clone());
             let target = match target.starts_with('/') {
                 true => target,
-                false => format!("/{target}"),
+                false => format!("{folder}/{target}"),
             };
             if let Some(target) = self.target(&item, &target) {
                 mounts.push(ConfigMount {
                     config,
                     target,
-                    owner,
+                    uid,
+                    gid,
+                    mode,
                 });
             }
         }
@@ -222,9 +245,7 @@ impl Reader {
         for (key, inner) in self.map_or_null(field) {
             match key {
                 "file" => {
-                    let path = self.path_of(&inner)?;
-                    let own = format!("{}/", inputs.directory.trim_end_matches('/'));
-                    let path = path.strip_prefix(&own).unwrap_or(&path).to_string();
+                    let path = folder_path(&self.path_of(&inner)?, inputs);
                     match inputs.folder.kind(&path) {
                         Kind::File => found.push(Content::Path(path)),
                         _ => self.wrong_at(

@@ -18,6 +18,7 @@ mod field;
 mod files;
 mod fixed;
 mod health;
+mod hooks;
 mod load;
 mod logs;
 mod merge;
@@ -29,6 +30,7 @@ mod process;
 mod project;
 mod reader;
 mod refused;
+mod secrets;
 mod sections;
 mod service;
 mod sizing;
@@ -53,7 +55,10 @@ pub use build::{BuildContext, BuildDraft, Recipe};
 pub use dotenv::{parse_env_file, parse_env_file_with};
 pub use export::to_compose;
 pub use problem::{Problem, Problems};
-pub use project::{CONTENT, Content, FileMount, FileOwner, FileSource, Project, ServiceDraft};
+pub use project::{
+    CONTENT, Content, FileMount, FileOwner, FileSource, Project, Sealed, SecretDraft, SecretSource,
+    ServiceDraft, Veiled,
+};
 pub use sizing::{cpu_target, request_target};
 pub use top::read;
 

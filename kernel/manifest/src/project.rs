@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
-    DeploymentSpec, ImageMount, ImageRef, LogPolicy, MountSource, MountSpec, NetworkSpec,
-    ServiceSpec, VolumeSpec,
+    DeploymentSpec, Digest, ImageMount, ImageRef, LogPolicy, MountSource, MountSpec, NetworkSpec,
+    SecretMount, ServiceSpec, VolumeSpec,
 };
 
 use crate::build::BuildDraft;
@@ -34,6 +34,51 @@ pub struct ServiceDraft {
     pub build: Option<BuildDraft>,
     /// Files of the project, which become mounts of an image.
     pub files: Vec<FileMount>,
+    pub secrets: Vec<SecretDraft>,
+}
+
+/// A secret that a service mounts, not sealed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretDraft {
+    /// A key of `secrets` at the top of the file.
+    pub name: String,
+    pub source: SecretSource,
+    /// Absolute path in the container.
+    pub target: String,
+    /// The service's own user if not said.
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub mode: u32,
+}
+
+/// Where the value of a secret is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In a file of the project's folder, or an absolute path.
+    Path(String),
+    /// Of a variable.
+    Value(Veiled),
+    /// Sealed for the account under this name.
+    External(String),
+    /// Sealed by an earlier release.
+    Sealed(Sealed),
+}
+
+/// A value that no message shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Veiled(pub String);
+
+impl std::fmt::Debug for Veiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("veiled")
+    }
+}
+
+/// A secret that is sealed: the image that has it, and its mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    pub image: ImageRef,
+    pub mark: Digest,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,14 +144,24 @@ impl Project {
         files.map(|file| file.source.clone()).collect()
     }
 
-    /// The deployment, once each reference (as written) and each file has its digest. The
-    /// image of a file has it at [`CONTENT`].
+    /// Secrets that must be sealed, each once, by name.
+    pub fn secrets(&self) -> BTreeMap<String, SecretSource> {
+        let secrets = self.services.values().flat_map(|s| &s.secrets);
+        secrets
+            .map(|secret| (secret.name.clone(), secret.source.clone()))
+            .collect()
+    }
+
+    /// The deployment, once each reference (as written) and each file has its digest, and each
+    /// secret is sealed. The image of a file or secret has it at [`CONTENT`].
     ///
-    /// Errors: one per reference that `images` lacks, and per file that `files` does.
+    /// Errors: one per reference that `images` lacks, per file that `files` and per secret that
+    /// `secrets` does.
     pub fn pin(
         self,
         images: &BTreeMap<String, ImageRef>,
         files: &BTreeMap<FileSource, ImageRef>,
+        secrets: &BTreeMap<String, Sealed>,
     ) -> Result<DeploymentSpec, Problems> {
         let mut problems = Vec::new();
         let mut services = BTreeMap::new();
@@ -148,6 +203,24 @@ impl Project {
                     }),
                     target: file.target,
                     read_only: file.read_only,
+                });
+            }
+            for secret in draft.secrets {
+                let Some(sealed) = secrets.get(&secret.name) else {
+                    unknown(&name, format!("the secret {} is not sealed", secret.name));
+                    continue;
+                };
+                spec.mounts.push(MountSpec {
+                    source: MountSource::Secret(SecretMount {
+                        name: secret.name,
+                        image: sealed.image.clone(),
+                        mark: sealed.mark,
+                        uid: secret.uid,
+                        gid: secret.gid,
+                        mode: secret.mode,
+                    }),
+                    target: secret.target,
+                    read_only: true,
                 });
             }
             services.insert(name, spec);

@@ -3,15 +3,10 @@
 /// Why a key of a service is refused, and what to do; `None` if Compose does not know it either.
 pub(crate) fn service_key(key: &str) -> Option<(&'static str, &'static str)> {
     const HOST: &str = "containers share nothing with the machine that they run on";
-    const LATER: &str = "not supported yet";
     const FIXED: &str = "every container runs under one fixed, restricted profile";
     const FOREIGN: &str =
         "remove it; a program that needs it cannot run on other people's machines";
     Some(match key {
-        "secrets" => (
-            "what a release says is public: a secret would be too",
-            "let the program fetch it, or make it inside a volume with `runrig exec`",
-        ),
         "device_cgroup_rules" | "userns_mode" | "cgroup_parent" | "credential_spec" => {
             (FIXED, FOREIGN)
         }
@@ -25,10 +20,6 @@ pub(crate) fn service_key(key: &str) -> Option<(&'static str, &'static str)> {
         "volumes_from" => (
             "replicas of two services may be on two machines",
             "declare a named volume in each service",
-        ),
-        "post_start" | "pre_stop" => (
-            LATER,
-            "put the command into the image's entrypoint, or into a service of its own with depends_on:",
         ),
         "runtime" | "provider" | "models" => (
             "a host runs containers by its own engine",
@@ -46,10 +37,6 @@ pub(crate) fn service_key(key: &str) -> Option<(&'static str, &'static str)> {
 /// The same for keys at the top of the file.
 pub(crate) fn top_key(key: &str) -> Option<(&'static str, &'static str)> {
     Some(match key {
-        "secrets" => (
-            "what a release says is public: a secret would be too",
-            "let the program fetch it, or make it inside a volume with `runrig exec`",
-        ),
         "models" => ("not supported yet", "run the model's server as a service"),
         _ => return None,
     })

@@ -25,6 +25,7 @@ pub(crate) struct Read {
     pub depends_on: BTreeMap<String, Dependency>,
     pub links: Vec<Link>,
     pub configs: Vec<ConfigMount>,
+    pub secrets: Vec<ConfigMount>,
     /// Volumes for folders of the project that are still empty.
     pub folders: BTreeSet<String>,
 }
@@ -55,6 +56,9 @@ impl Reader {
                 "expose" => spec.expose = self.expose(&inner),
                 "volumes" => mounts = self.mounts(&inner, inputs),
                 "configs" => read.configs = self.config_mounts(&inner),
+                "secrets" => read.secrets = self.secret_mounts(&inner),
+                "post_start" => spec.hooks.post_start = self.hooks(&inner),
+                "pre_stop" => spec.hooks.pre_stop = self.hooks(&inner),
                 "tmpfs" => tmpfs = self.tmpfs(&inner),
                 "networks" => spec.networks = self.service_networks(&inner),
                 "depends_on" => read.depends_on = self.depends_on(&inner),
@@ -169,7 +173,7 @@ impl Reader {
     }
 
     /// A list is taken as it is, a text is split into words; nothing at all leaves the image's.
-    fn command_line(&mut self, field: &Field<'_>) -> Option<Vec<String>> {
+    pub fn command_line(&mut self, field: &Field<'_>) -> Option<Vec<String>> {
         if field.is_null() {
             return None;
         }
@@ -197,7 +201,7 @@ impl Reader {
         Some(split.words)
     }
 
-    fn user(&mut self, field: &Field<'_>) -> Option<String> {
+    pub fn user(&mut self, field: &Field<'_>) -> Option<String> {
         let good = |t: &str| {
             let plain = |c: char| !c.is_whitespace() && !c.is_control();
             (!t.is_empty() && t.len() <= 128 && t.chars().all(plain)).then(|| t.to_string())
@@ -205,7 +209,7 @@ impl Reader {
         self.parsed(field, good, "1000:1000 or www-data")
     }
 
-    fn working_dir(&mut self, field: &Field<'_>) -> Option<String> {
+    pub fn working_dir(&mut self, field: &Field<'_>) -> Option<String> {
         let good = |t: &str| t.starts_with('/').then(|| t.to_string());
         self.parsed(field, good, "/app (an absolute path)")
     }

@@ -31,6 +31,7 @@ pub(crate) struct Sizing {
     pub restart: Option<RestartPolicy>,
     pub restart_delay_ms: Option<u32>,
     pub update: Option<UpdatePolicy>,
+    pub rollback: Option<UpdatePolicy>,
     pub placement: Option<PlacementSpec>,
     /// `cpu_quota` and `cpu_period`, in microseconds.
     quota: (Option<u32>, Option<u32>),
@@ -61,6 +62,7 @@ impl Sizing {
         set(&mut spec.restart, self.restart);
         set(&mut spec.restart_delay_ms, self.restart_delay_ms);
         set(&mut spec.update, self.update);
+        spec.rollback = self.rollback;
         set(&mut spec.placement, self.placement);
     }
 }

@@ -114,7 +114,7 @@ fn file(row: &Row<'_>) -> (String, String) {
             };
             let text = format!(
                 "services:\n  web:\n    {image}\n    {open}{example}{close}\n  db: {{ image: redis }}\n\
-                 volumes: {{ data: }}\nnetworks: {{ back: }}\nconfigs: {{ app: {{ content: a }} }}\n"
+                 volumes: {{ data: }}\nnetworks: {{ back: }}\nconfigs: {{ app: {{ content: a }} }}\nsecrets: {{ key: {{ file: a.txt }} }}\n"
             );
             (text, format!("services.web.{path}{key}"))
         }

@@ -6,12 +6,12 @@ use types::LogPolicy;
 
 use crate::field::Field;
 use crate::problem::{Problems, shown};
-use crate::project::{Content, FileMount, FileSource, Project};
+use crate::project::{Content, FileMount, FileSource, Project, SecretSource};
 use crate::reader::Reader;
 use crate::sections::{networks, volumes};
 use crate::service::Read;
 use crate::yaml::Mark;
-use crate::{Inputs, check, load, logs, refused};
+use crate::{Inputs, check, load, logs, refused, secrets};
 
 const SERVICES_MAX: usize = 100;
 const NAME_MAX: usize = 40;
@@ -47,7 +47,7 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
     };
     let mut file_name = None;
     let (mut found, mut places) = (BTreeMap::new(), BTreeMap::new());
-    let mut configs = BTreeMap::new();
+    let (mut configs, mut secrets) = (BTreeMap::new(), BTreeMap::new());
     let mut project = Project {
         name: String::new(),
         folder: inputs.directory.to_string(),
@@ -72,12 +72,17 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
             "volumes" => volumes(reader, &field, &mut project.volumes),
             "configs" => configs = reader.configs(&field, inputs),
             "x-runrig" => logs::extension(reader, &field, &mut project.logs),
+            "secrets" => secrets = reader.secrets(&field, inputs),
             _ if key.starts_with("x-") => {}
             _ => match refused::top_key(key) {
                 Some((why, next)) => {
                     reader.wrong_at(&field, format!("{key} is not supported"), why, next);
                 }
-                None => reader.unknown(&field, key, "name, services, networks, volumes, include"),
+                None => reader.unknown(
+                    &field,
+                    key,
+                    "name, services, networks, volumes, configs, secrets, include",
+                ),
             },
         }
     }
@@ -88,6 +93,7 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
     project.name = project_name(reader, inputs, file_name)?;
     for (name, read) in &mut found {
         mount_configs(reader, &places[name.as_str()], read, &configs);
+        mount_secrets(reader, &places[name.as_str()], read, &secrets);
     }
     choose(reader, inputs, &mut project, found, &places);
     let mut defaulted = false;
@@ -135,11 +141,27 @@ fn mount_configs(
         read.draft.files.push(FileMount {
             source: FileSource {
                 content: content.clone(),
-                owner: Some(mount.owner),
+                owner: Some(mount.owner()),
             },
             target: mount.target,
             read_only: true,
         });
+    }
+}
+
+fn mount_secrets(
+    reader: &mut Reader,
+    field: &Field<'_>,
+    read: &mut Read,
+    declared: &BTreeMap<String, SecretSource>,
+) {
+    let (drafts, missing) = secrets::drafts(std::mem::take(&mut read.secrets), declared);
+    read.draft.secrets = drafts;
+    for name in missing {
+        let at = check::place(reader, field, "secrets");
+        let what = format!("the secret {} is not declared", shown(&name));
+        let why = "secrets stand under secrets: at the top of the file";
+        reader.wrong_at(&at, what, why, "add it there");
     }
 }
 

@@ -35,6 +35,7 @@ pub struct Request {
     pub full_hosts: BTreeSet<HostId>,
     pub avoid_hosts: BTreeSet<HostId>,
     pub avoid_owners: BTreeSet<AccountId>,
+    pub avoid_regions: BTreeSet<String>,
     /// Only where outcomes do not speak too much against it.
     pub reliable: bool,
     /// Where its volume is: taken if feasible.
@@ -62,9 +63,10 @@ enum Rule {
     Host,
     Owner,
     Reliability,
+    Region,
 }
 
-const RULES: [&str; 7] = [
+const RULES: [&str; 8] = [
     "architecture",
     "constraints",
     "resources",
@@ -72,6 +74,7 @@ const RULES: [&str; 7] = [
     "distinct hosts",
     "distinct owners",
     "reliability",
+    "spread over regions",
 ];
 
 /// Does a host fulfil all of `constraints`?
@@ -116,6 +119,9 @@ fn broken(slot: &Slot, request: &Request) -> Option<Rule> {
     let reliability = || score::reliability(entry.good_ms, entry.bad_ms);
     if request.reliable && free_choice && reliability() < score::FLOOR {
         return Some(Rule::Reliability);
+    }
+    if request.avoid_regions.contains(&entry.region) {
+        return Some(Rule::Region);
     }
     None
 }

@@ -58,6 +58,30 @@ pub struct NamesSpec {
     pub dns_options: Vec<String>,
 }
 
+/// Commands that run in the container beside its own.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct HooksSpec {
+    /// One after another as soon as the container runs; one that fails fails the start.
+    pub post_start: Vec<HookSpec>,
+    /// One after another before the container is asked to stop; not when it ends by itself.
+    /// They share its grace period.
+    pub pre_stop: Vec<HookSpec>,
+}
+
+/// The container's own user, variables and folder where nothing is said.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct HookSpec {
+    pub command: Vec<String>,
+    pub user: Option<String>,
+    /// Over the container's own.
+    pub environment: BTreeMap<String, String>,
+    pub working_dir: Option<String>,
+}
+
 /// Capabilities that a service may have: those of every container, all but `SYS_PTRACE`
 /// without asking. They reach no further than the container's own user namespace.
 pub const CAPABILITIES: [&str; 15] = [

@@ -9,7 +9,9 @@ use std::fmt;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::{AutoscaleSpec, BuildSpec, Digest, LogPolicy, NamesSpec, ProcessSpec, Resources};
+use crate::{
+    AutoscaleSpec, BuildSpec, Digest, HooksSpec, LogPolicy, NamesSpec, ProcessSpec, Resources,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct DeploymentSpec {
@@ -83,6 +85,8 @@ pub struct ServiceSpec {
     pub pids: u32,
     /// How a later release takes the place of this one.
     pub update: UpdatePolicy,
+    /// How this one comes back when a later one is undone; as `update` says if not said.
+    pub rollback: Option<UpdatePolicy>,
     /// Pause before it is started again; 0: one that doubles.
     pub restart_delay_ms: u32,
     pub process: ProcessSpec,
@@ -90,6 +94,8 @@ pub struct ServiceSpec {
     pub placement: PlacementSpec,
     /// It makes an image: `image` is then only what its recipe is packed in.
     pub build: Option<BuildSpec>,
+    /// Commands beside its own, when it starts and before it stops.
+    pub hooks: HooksSpec,
 }
 
 /// Half a core, 256 MiB, 1 GiB of disk, 10 Mbit/s: what a replica gets when nothing is said.
@@ -125,11 +131,13 @@ impl Default for ServiceSpec {
             },
             pids: 512,
             update: UpdatePolicy::default(),
+            rollback: None,
             restart_delay_ms: 0,
             process: ProcessSpec::default(),
             names: NamesSpec::default(),
             placement: PlacementSpec::default(),
             build: None,
+            hooks: HooksSpec::default(),
         }
     }
 }
@@ -140,10 +148,19 @@ impl ServiceSpec {
         self.autoscale.map_or(self.replicas, |a| a.max)
     }
 
+    /// Its secrets, in the order of their mounts.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretMount> {
+        self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Secret(secret) => Some(secret),
+            _ => None,
+        })
+    }
+
     /// Every image that its replicas need: what they run, then what is mounted.
     pub fn images(&self) -> impl Iterator<Item = &ImageRef> {
         let mounted = self.mounts.iter().filter_map(|mount| match &mount.source {
             MountSource::Image(mount) => Some(&mount.image),
+            MountSource::Secret(mount) => Some(&mount.image),
             _ => None,
         });
         std::iter::once(&self.image).chain(mounted)
@@ -159,6 +176,8 @@ pub struct PlacementSpec {
     pub constraints: Vec<PlacementConstraint>,
     /// Replicas of the service on one host; 0: as many as fit.
     pub replicas_per_host_max: u32,
+    /// In as many regions as there are, before two are in one.
+    pub spread_regions: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
@@ -296,6 +315,26 @@ pub enum MountSource {
     /// What an image has at a path: another service's, or one that was made of the project's
     /// files. Read-only, or a copy of the replica's own that goes with it.
     Image(ImageMount),
+    /// A file in memory with what the owner sealed to the network. Read-only.
+    Secret(SecretMount),
+}
+
+/// A secret: where its sealed form is, and what its key is bound to. Neither tells its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct SecretMount {
+    /// As the compose file calls it.
+    pub name: String,
+    /// Has the sealed bytes in its one file.
+    pub image: ImageRef,
+    /// Keyed digest of project, name and value, which only the owner can make: equal marks,
+    /// equal values. Validators release the key of this mark, and no other, to a host on which
+    /// this service has a replica.
+    pub mark: Digest,
+    /// The service's own user if not said.
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// Permission bits.
+    pub mode: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]

@@ -421,7 +421,7 @@ impl One<'_> {
         };
         let keep = async |what: &str, pack| {
             let what = format!("{what} of {}", self.name);
-            content::kept(self.session, Some(&what), pack).await
+            content::kept(self.session, content::REPOSITORY, pack, Some(&what)).await
         };
         let context = keep("the context", packed.context).await?;
         let mut mounts = vec![

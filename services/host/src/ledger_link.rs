@@ -53,6 +53,15 @@ impl LedgerLink {
         Ok(())
     }
 
+    /// Asks for what is for this host alone.
+    pub async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        client: &Client,
+        path: &str,
+    ) -> Result<T, SdkError> {
+        client.get_signed(path, &self.key).await
+    }
+
     /// When the ledger last took something from this host.
     pub fn heard(&self) -> Instant {
         *self.heard.lock().expect("not poisoned")

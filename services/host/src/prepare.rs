@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use api::PlannedAllocation;
-use engine::{ContainerSpec, Mount, MountFrom};
+use engine::{ContainerSpec, Hidden, Mount, MountFrom};
 use images::ReadyImage;
 use net::{Attachment, NetworkKey};
 use types::{Digest, HealthCheck, MountSource, NamesSpec};
@@ -103,13 +103,15 @@ pub fn storage(shared: &Shared, planned: &PlannedAllocation) -> Vec<PathBuf> {
     all
 }
 
-/// Blocking: may copy image content into a fresh volume. `build`: it builds, with this.
+/// Blocking: may copy image content into a fresh volume. `secrets`: in the order of
+/// their mounts.
+/// `build`: it builds, with this.
 pub fn container(
     shared: &Shared,
     planned: &PlannedAllocation,
     id: String,
     image: &ReadyImage,
-    mounted: &BTreeMap<Digest, ReadyImage>,
+    (mounted, secrets): (&BTreeMap<Digest, ReadyImage>, &[Hidden]),
     attachment: &Attachment,
     build: Option<&Ready>,
 ) -> Result<ContainerSpec> {
@@ -125,6 +127,7 @@ pub fn container(
     std::fs::create_dir_all(&upper)
         .with_context(|| format!("make the writable layer {}", upper.display()))?;
     let mut mounts = Vec::new();
+    let mut secrets = secrets.iter();
     for (index, mount) in spec.mounts.iter().enumerate() {
         let source = match &mount.source {
             MountSource::Tmpfs(0) => MountFrom::Tmpfs(spec.resources.memory_bytes / 2),
@@ -145,6 +148,12 @@ pub fn container(
                     .with_context(|| format!("what is mounted at {}", mount.target))?;
                 MountFrom::Directory(path)
             }
+            MountSource::Secret(secret) => MountFrom::Memory {
+                content: secrets.next().context("a secret is not opened")?.clone(),
+                uid: secret.uid.unwrap_or(user.uid),
+                gid: secret.gid.unwrap_or(user.gid),
+                mode: secret.mode,
+            },
             MountSource::Anonymous => {
                 let path = upper.join(format!("volume-{index}"));
                 volume::make(&path, image, &mount.target, shared.config.uid_base)?;

@@ -14,19 +14,19 @@ use std::time::Duration;
 
 use anyhow::Result;
 use api::{HostPlan, PlannedAllocation};
-use engine::{EngineError, Exit, Phase};
+use engine::{EngineError, Exit, Hidden, Phase};
 use ledger::lease::Desired;
 use net::Attachment;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use types::{AllocationId, BuildSpec, DependencyCondition, Health, MountSource, RunState};
+use types::{AllocationId, BuildSpec, DependencyCondition, Health, RunState};
 
 use crate::book::Book;
 use crate::builds::{self, Ready};
 use crate::durable::{self, Memory, Watch, container_id};
 use crate::policy::{self, Pauses};
 use crate::shared::Shared;
-use crate::{health, logs, prepare, volume};
+use crate::{health, hooks, logs, prepare, secrets, volume};
 
 pub struct Worker {
     shared: Arc<Shared>,
@@ -35,6 +35,8 @@ pub struct Worker {
     memory: Memory,
     book: Arc<Mutex<Book>>,
     running: Option<Running>,
+    /// Once they were opened; they are the same as long as it is here.
+    secrets: Option<Vec<Hidden>>,
     pauses: Pauses,
     /// How many bytes more than its limit it holds on disk.
     over_disk: watch::Receiver<Option<u64>>,
@@ -87,6 +89,7 @@ impl Worker {
             build: None,
             book,
             running: None,
+            secrets: None,
             pauses: Pauses::default(),
         })
     }
@@ -205,11 +208,9 @@ impl Worker {
         let pull = async {
             let image = shared.images.ensure(&planned.spec.image, |_, _| ()).await?;
             let mut mounted = BTreeMap::new();
-            for mount in &planned.spec.mounts {
-                if let MountSource::Image(wanted) = &mount.source {
-                    let ready = shared.images.ensure(&wanted.image, |_, _| ()).await?;
-                    mounted.insert(wanted.image.digest, ready);
-                }
+            for wanted in planned.spec.images().skip(1) {
+                let ready = shared.images.ensure(wanted, |_, _| ()).await?;
+                mounted.insert(wanted.digest, ready);
             }
             Ok::<_, images::ImageError>((image, mounted))
         };
@@ -223,6 +224,14 @@ impl Worker {
         self.wait_for_dependencies(planned).await?;
         let build = self.prepare_build(planned).await?;
         self.build.clone_from(&build);
+        if self.secrets.is_none() {
+            let opened = tokio::select! {
+                opened = secrets::open(&self.shared, planned, &mounted) => opened,
+                () = self.changed() => return Err(StartError::Interrupted),
+            };
+            let said = |e| StartError::Later(format!("its secrets cannot be opened: {e:#}"));
+            self.secrets = Some(opened.map_err(said)?);
+        }
 
         self.set(RunState::Creating, "");
         self.memory.instance += 1;
@@ -244,9 +253,18 @@ impl Worker {
         let spec = {
             let (shared, planned, image) = (self.shared.clone(), planned.clone(), image.clone());
             let (id, attachment) = (container.clone(), attachment.clone());
+            let secrets = self.secrets.clone().unwrap_or_default();
             tokio::task::spawn_blocking(move || {
                 let build = build.as_deref();
-                prepare::container(&shared, &planned, id, &image, &mounted, &attachment, build)
+                prepare::container(
+                    &shared,
+                    &planned,
+                    id,
+                    &image,
+                    (&mounted, &secrets),
+                    &attachment,
+                    build,
+                )
             })
             .await
             .map_err(|e| later(&e))?
@@ -287,7 +305,7 @@ impl Worker {
                 let health = self.memory.status.health;
                 self.watch(container, health);
                 self.save();
-                self.say();
+                self.greet(planned).await;
                 Ok(())
             }
             Err(error) => {
@@ -333,6 +351,42 @@ impl Worker {
             Err(error) if error.is_temporary() => Err(StartError::Later(error.to_string())),
             Err(error) => Err(StartError::Never(error.to_string(), None)),
         }
+    }
+
+    /// Runs what its service wants run once it has started; only then it counts as running.
+    async fn greet(&mut self, planned: &Arc<PlannedAllocation>) {
+        let commands = &planned.spec.hooks.post_start[..];
+        let container = self.memory.container();
+        if !commands.is_empty() {
+            let shared = self.shared.clone();
+            let ran = tokio::select! {
+                ran = hooks::run(&shared, planned, &container, ("post_start", commands)) => ran,
+                () = self.changed() => Ok(()),
+            };
+            if let Err(failed) = ran {
+                return self.turn_back(planned, failed).await;
+            }
+        }
+        self.say();
+    }
+
+    /// What was to be run after the start has failed: so has the start.
+    async fn turn_back(&mut self, planned: &PlannedAllocation, failed: hooks::Failed) {
+        let Some(running) = &self.running else {
+            return;
+        };
+        let (container, signal) = (running.container.clone(), running.stop_signal);
+        let grace = Duration::from_millis(planned.spec.stop_grace_ms.into());
+        let stopped = self.shared.engine.stop(&container, signal, grace).await;
+        let exit = Exit {
+            code: failed.code,
+            ..stopped.unwrap_or_else(|_| lost())
+        };
+        let exit = Exit {
+            lost: false,
+            ..exit
+        };
+        self.ended(planned, exit, failed.why).await;
     }
 
     async fn wait_for_dependencies(
@@ -441,6 +495,11 @@ impl Worker {
 
     /// It ended by itself: by policy it starts again or rests.
     async fn exited(&mut self, planned: &PlannedAllocation, exit: Exit) {
+        let how = how_it_ended(&exit, planned);
+        self.ended(planned, exit, how).await;
+    }
+
+    async fn ended(&mut self, planned: &PlannedAllocation, exit: Exit, how: String) {
         let Some(running) = self.running.take() else {
             return;
         };
@@ -451,7 +510,6 @@ impl Worker {
         self.memory.status.addresses = BTreeMap::new();
         self.memory.status.exit_code = Some(exit.code);
         self.memory.status.oom_killed = exit.oom_killed;
-        let how = how_it_ended(&exit, planned);
         if let Some(build) = &planned.spec.build {
             let cut_off = exit.oom_killed || exit.lost || exit.code > 128;
             let made = match exit.code {
@@ -557,10 +615,11 @@ impl Worker {
             return;
         };
         let grace = Duration::from_millis(planned.spec.stop_grace_ms.into());
+        let left = self.bid_farewell(planned, &running.container, grace).await;
         let stopped = self
             .shared
             .engine
-            .stop(&running.container, running.stop_signal, grace)
+            .stop(&running.container, running.stop_signal, left)
             .await;
         let ended_ms = match stopped {
             Ok(exit) => {
@@ -578,6 +637,27 @@ impl Worker {
         self.memory.status.pid = 0;
         self.memory.status.health = Health::None;
         self.memory.status.addresses = BTreeMap::new();
+    }
+
+    /// Runs what its service wants run before it is stopped; what is left of `grace` then.
+    async fn bid_farewell(
+        &self,
+        planned: &PlannedAllocation,
+        container: &str,
+        grace: Duration,
+    ) -> Duration {
+        let commands = &planned.spec.hooks.pre_stop[..];
+        if commands.is_empty() {
+            return grace;
+        }
+        let began = std::time::Instant::now();
+        let run = hooks::run(&self.shared, planned, container, ("pre_stop", commands));
+        match tokio::time::timeout(grace, run).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failed)) => tracing::warn!(%container, why = %failed.why, "before its stop"),
+            Err(_) => tracing::warn!(%container, "pre_stop took all of its grace"),
+        }
+        grace.saturating_sub(began.elapsed())
     }
 
     /// Desired: remove.

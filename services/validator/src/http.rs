@@ -45,6 +45,10 @@ pub struct Validator {
     pub network: api::NetworkFile,
     /// The last blocks, read once for all who ask.
     pub recent: Recent,
+    /// This validator's identity.
+    pub own: [u8; 32],
+    /// For what validators ask of one another.
+    pub peers: reqwest::Client,
     waiting: Arc<Semaphore>,
     computing: Arc<Semaphore>,
 }
@@ -68,6 +72,11 @@ pub async fn run_on(
     let index_path = config.data.join("index.redb");
     let node = node_config(&config)?;
     let network = node.network;
+    let own = node.seat.key();
+    let peers = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .no_proxy()
+        .build()?;
     let machine = Arc::new(LedgerMachine::new(config.network.genesis.clone()));
     let damaged = consensus::damaged(&config.data);
     let handle = tokio::task::spawn_blocking(move || consensus::start(node, machine)).await??;
@@ -82,6 +91,8 @@ pub async fn run_on(
             indexed,
             network: config.network,
             recent: Recent::default(),
+            own,
+            peers,
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             computing: Arc::new(Semaphore::new(COMPUTING_MAX)),
         });

@@ -15,6 +15,7 @@ mod lots_api;
 mod metrics;
 mod money_api;
 mod routes;
+mod secret_api;
 mod serve;
 mod views;
 

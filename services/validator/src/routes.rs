@@ -7,7 +7,7 @@ use axum::{Json, Router};
 
 use crate::answer::Refused;
 use crate::http::{self, App};
-use crate::{chain_api, lots_api, metrics, money_api};
+use crate::{chain_api, lots_api, metrics, money_api, secret_api};
 
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
@@ -30,6 +30,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/allocations", get(http::allocations)),
         ("/v1/allocations/{id}", get(http::allocation)),
         ("/v1/allocations/{id}/why", get(http::why)),
+        ("/v1/allocations/{id}/secrets", get(secret_api::shares)),
         ("/v1/routes", get(http::routes)),
         ("/v1/quote", post(money_api::quote)),
         ("/v1/transactions", post(chain_api::submit)),

@@ -341,6 +341,7 @@ pub(super) fn same_service(old: &DeploymentSpec, new: &DeploymentSpec, name: &st
         replicas: a.replicas,
         autoscale: a.autoscale,
         update: a.update,
+        rollback: a.rollback,
         ..b.clone()
     };
     *a == b_like_a && networks(old, a) == networks(new, b)

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
-    BuildSpec, CAPABILITIES, DeploymentSpec, LogPolicy, MountSource, NamesSpec, PortSpec,
-    ProcessSpec, Protocol, RestartPolicy, ServiceSpec, ULIMITS, is_sysctl, is_sysctl_value,
+    BuildSpec, CAPABILITIES, DeploymentSpec, HooksSpec, LogPolicy, MountSource, NamesSpec,
+    PortSpec, ProcessSpec, Protocol, RestartPolicy, ServiceSpec, ULIMITS, is_sysctl,
+    is_sysctl_value,
 };
 
 use crate::host::is_name;
@@ -21,6 +22,10 @@ const BANDWIDTH_MAX: u32 = 100_000_000;
 const PIDS_MAX: u32 = 100_000;
 const GRACE_MS_MAX: u32 = 600_000;
 const PAUSE_MS_MAX: u32 = 3_600_000;
+const SECRETS_MAX: usize = 32;
+const HOOKS_MAX: usize = 8;
+/// Numbers of users and groups that a container has.
+const ID_MAX: u32 = 65_535;
 
 struct Check {
     what: String,
@@ -184,6 +189,33 @@ fn logs_bounds(project: &Check, logs: &LogPolicy) -> Result<(), Rejection> {
     }
 }
 
+fn hooks(check: &Check, hooks: &HooksSpec) -> Result<(), Rejection> {
+    for (key, hooks) in [
+        ("post_start", &hooks.post_start),
+        ("pre_stop", &hooks.pre_stop),
+    ] {
+        check.that(hooks.len() <= HOOKS_MAX, || {
+            format!("{key} has more than {HOOKS_MAX} commands")
+        })?;
+        for hook in hooks {
+            check.that(!hook.command.is_empty(), || {
+                format!("a command of {key} is empty")
+            })?;
+            check.texts(key, &hook.command)?;
+            check.texts(key, hook.environment.iter().flat_map(|(k, v)| [k, v]))?;
+            check.texts(key, hook.user.iter().chain(&hook.working_dir))?;
+            check.that(hook.user.as_deref().is_none_or(is_user), || {
+                format!("a user of {key} is not user[:group]")
+            })?;
+            let folder = hook.working_dir.as_deref();
+            check.that(folder.is_none_or(|d| d.starts_with('/')), || {
+                format!("a working_dir of {key} is no absolute path")
+            })?;
+        }
+    }
+    Ok(())
+}
+
 fn service_bounds(
     check: &Check,
     spec: &DeploymentSpec,
@@ -267,9 +299,31 @@ fn service_bounds(
                     format!("the path in the image mounted at {target} leaves it")
                 })?;
             }
+            MountSource::Secret(secret) => {
+                check.that(is_reference(&secret.image.reference), || {
+                    format!("the secret at {target} has no plain reference")
+                })?;
+                check.that(is_compose_name(&secret.name), || {
+                    format!("the secret at {target} has no plain name")
+                })?;
+                check.that(mount.read_only, || {
+                    format!("the secret at {target} is not read-only")
+                })?;
+                let ids = secret.uid.into_iter().chain(secret.gid);
+                check.that(ids.into_iter().all(|id| id <= ID_MAX), || {
+                    format!("the owner of the secret at {target} is above {ID_MAX}")
+                })?;
+                check.that(secret.mode <= 0o777, || {
+                    format!("the mode of the secret at {target} is more than permission bits")
+                })?;
+            }
             MountSource::Anonymous => {}
         }
     }
+    check.that(service.secrets().count() <= SECRETS_MAX, || {
+        format!("it has more than {SECRETS_MAX} secrets")
+    })?;
+    hooks(check, &service.hooks)?;
     check.items("networks", service.networks.len())?;
     for (network, aliases) in &service.networks {
         check.that(
@@ -321,10 +375,10 @@ fn service_bounds(
     check.that(service.stop_grace_ms <= GRACE_MS_MAX, || {
         "stop_grace_period is at most 10 minutes".into()
     })?;
-    let update = &service.update;
-    let monitor_ms = update.monitor_ms.unwrap_or_default();
-    let pauses = [service.restart_delay_ms, update.delay_ms, monitor_ms];
-    check.that(pauses.into_iter().all(|ms| ms <= PAUSE_MS_MAX), || {
+    let policies = std::iter::once(&service.update).chain(&service.rollback);
+    let pauses = policies.flat_map(|p| [p.delay_ms, p.monitor_ms.unwrap_or_default()]);
+    let mut pauses = pauses.chain([service.restart_delay_ms]);
+    check.that(pauses.all(|ms| ms <= PAUSE_MS_MAX), || {
         "a pause between two starts is at most an hour".into()
     })?;
     let constraints = &service.placement.constraints;

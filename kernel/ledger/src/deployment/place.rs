@@ -28,6 +28,9 @@ pub(super) struct Spread {
     /// Replicas that one host may have, 0 for any number, and that each has.
     most: u32,
     there: BTreeMap<HostId, u32>,
+    /// Replicas in each region, where they are to be spread; and how many one may have before
+    /// it is passed over.
+    regions: Option<(BTreeMap<String, u32>, u32)>,
     /// Rules let go so far. What is free only shrinks while a service is placed, so a rule
     /// that one replica could not keep stays let go for the next.
     relaxed: Vec<String>,
@@ -52,6 +55,7 @@ impl Spread {
             },
             most: service.placement.replicas_per_host_max,
             there: BTreeMap::new(),
+            regions: (service.placement.spread_regions).then(|| (BTreeMap::new(), 1)),
             relaxed: Vec::new(),
         }
     }
@@ -65,8 +69,14 @@ impl Spread {
         if !self.is_relaxed(HOSTS) {
             self.request.avoid_hosts.insert(host);
         }
-        if let Some(entry) = fleet.get(&host).filter(|_| !self.is_relaxed(OWNERS)) {
+        let Some(entry) = fleet.get(&host) else {
+            return;
+        };
+        if !self.is_relaxed(OWNERS) {
             self.request.avoid_owners.insert(entry.owner);
+        }
+        if let Some((regions, _)) = &mut self.regions {
+            *regions.entry(entry.region.clone()).or_default() += 1;
         }
     }
 
@@ -74,7 +84,8 @@ impl Spread {
         self.relaxed.iter().any(|r| r == rule)
     }
 
-    /// Owners, then reliability, then hosts, are let go if nothing fits otherwise.
+    /// A region gets a further replica only when none with fewer has an owner and a host to
+    /// spare; owners, then reliability, then hosts, are let go if nothing fits otherwise.
     fn place(
         &mut self,
         fleet: &Fleet,
@@ -83,6 +94,10 @@ impl Spread {
     ) -> Result<Placement, Reason> {
         self.request.prefer = home;
         loop {
+            if let Some((regions, level)) = &self.regions {
+                let full = regions.iter().filter(|(_, count)| *count >= level);
+                self.request.avoid_regions = full.map(|(region, _)| region.clone()).collect();
+            }
             let none = match fleet.place(&self.request, height) {
                 Ok(mut placement) => {
                     placement.reason.relaxed.clone_from(&self.relaxed);
@@ -90,6 +105,14 @@ impl Spread {
                 }
                 Err(none) => none,
             };
+            if let Some((regions, level)) = &mut self.regions {
+                let full = regions.values().filter(|count| *count >= level).min();
+                if let Some(count) = full {
+                    *level = count + 1;
+                    continue;
+                }
+                *level = 1;
+            }
             let dropped = |rule: &str| none.reason.dropped.iter().any(|d| d.rule == rule);
             if !self.request.avoid_owners.is_empty() {
                 self.request.avoid_owners.clear();
@@ -217,7 +240,10 @@ pub(super) fn away_from_home(context: &Context, seat: (&str, u32), host: &HostId
 pub(super) fn volumes(service: &ServiceSpec) -> impl Iterator<Item = &String> {
     service.mounts.iter().filter_map(|m| match &m.source {
         MountSource::Volume(name) => Some(name),
-        MountSource::Anonymous | MountSource::Tmpfs(_) | MountSource::Image(_) => None,
+        MountSource::Anonymous
+        | MountSource::Tmpfs(_)
+        | MountSource::Image(_)
+        | MountSource::Secret(_) => None,
     })
 }
 

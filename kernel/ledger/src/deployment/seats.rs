@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 use types::{
     AllocationId, AllocationStatus, DeploymentId, Health, HostId, RunState, ServiceSpec,
-    UpdateFailure, UpdateOrder,
+    UpdateFailure, UpdateOrder, UpdatePolicy,
 };
 
 use super::apply::{begin_release, ports_are_free, retire_one, same_service};
@@ -139,6 +139,8 @@ struct Tending {
     look_ms: u64,
     unplaced: Vec<Unplaced>,
     failing: Option<(UpdateFailure, String)>,
+    /// The latest release is an earlier one again.
+    back: bool,
     /// Nothing of the latest release is still to come.
     settled: bool,
     changed: bool,
@@ -154,8 +156,10 @@ impl Tending {
         for (name, service) in &mut deployment.spec.services {
             service.replicas = context.state.wanted(*id, name, service);
         }
+        let latest = context.state.releases.get(&(*id, deployment.release));
         let mut tending = Self {
             id: *id,
+            back: latest.is_some_and(|r| matches!(r.cause, Cause::RolledBack { .. })),
             homes: Homes::of(&context.state, &deployment),
             deployment,
             seats: BTreeMap::new(),
@@ -169,6 +173,11 @@ impl Tending {
             tending.take_in(context, allocation);
         }
         Some(tending)
+    }
+
+    fn policy(&self, service: &ServiceSpec) -> UpdatePolicy {
+        let back = service.rollback.filter(|_| self.back);
+        back.unwrap_or(service.update)
     }
 
     /// Puts an allocation into its seat; ends what has drained.
@@ -205,7 +214,7 @@ impl Tending {
             return;
         }
         let service = self.deployment.spec.services.get(&allocation.service);
-        let monitor_ms = match service.and_then(|s| s.update.monitor_ms) {
+        let monitor_ms = match service.and_then(|s| self.policy(s).monitor_ms) {
             Some(ms) => ms.into(),
             // Only time can tell that a replica stays up whose health nobody checks.
             None if allocation.status.health == Health::None => UNCHECKED_MS,
@@ -278,7 +287,7 @@ impl Tending {
         service: &ServiceSpec,
         strict: bool,
     ) -> Result<(), Rejection> {
-        let policy = service.update;
+        let policy = self.policy(service);
         let stateful = volumes(service).next().is_some();
         let mut spread = Spread::new(service);
         let (mut empty, mut old) = (Vec::new(), Vec::new());
