@@ -32,9 +32,9 @@ pub async fn resolve(session: &Session, project: &Project) -> Result<BTreeMap<St
             }
             SecretSource::External(name) => {
                 return Err(Failure::new(
-                    failure::NOT_FOUND,
+                    failure::USAGE,
                     format!("secret {name}"),
-                    "none is kept under this name",
+                    "secrets from outside of the project are not kept yet",
                     "Name its file under secrets:, or a variable of the environment.",
                 ));
             }

@@ -164,19 +164,19 @@ fn hooks_ran(world: &World) {
     let told = ["busybox", "stat", "-c", "%u", "/tmp/hello"];
     assert_eq!(world.inside(alone, &told), "1000\n");
     assert_eq!(world.inside(alone, &["cat", "/tmp/hello"]), "hi\n");
-    let tidy = &world.running("tidy", "")[0];
     world.cloud.good(&["stop", "sealed/tidy"]);
-    let host = world.text(tidy, "host").replace("dev-", "host-");
-    let volumes = world
-        .cloud
-        .data()
-        .join("network")
-        .join(host)
-        .join("volumes");
-    until("what is to be done before a stop is done", || {
-        let all = std::fs::read_dir(&volumes).into_iter().flatten().flatten();
-        let mut said = all.map(|d| d.path().join("data/bye"));
-        said.any(|path| std::fs::read_to_string(path).is_ok_and(|text| text == "bye\n"))
+    until("it has stopped", || {
+        world
+            .cloud
+            .rows("tidy")
+            .iter()
+            .all(|r| r["state"] == "exited")
+    });
+    world.cloud.good(&["start", "sealed/tidy"]);
+    until("what is to be done before a stop was done", || {
+        let rows = world.running("tidy", "");
+        rows.iter()
+            .any(|row| world.inside(row, &["cat", "/data/bye"]) == "bye\n")
     });
 }
 

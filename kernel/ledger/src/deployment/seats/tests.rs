@@ -428,3 +428,55 @@ fn what_is_stopped_is_left_alone() {
     world.pass(10, &[lost]);
     assert_eq!(wanted(&world), [(1, Desired::Stop), (2, Desired::Stop)]);
 }
+
+#[test]
+fn replicas_are_spread_over_regions_if_asked_for() {
+    let regions = ["a", "a", "a", "a", "b", "b"];
+    let mut world = World::new(Params::dev());
+    for (who, region) in (10..).zip(regions) {
+        let mut call = registration(who, 4000);
+        if let host::Call::Register { offer, .. } = &mut call {
+            offer.region = region.into();
+        }
+        world.ask(who, crate::Call::Host(call)).expect("registered");
+    }
+    let mut web = service(100, 4);
+    web.placement.spread_regions = true;
+    up(&mut world, &web);
+    let region = |n| regions[usize::from(who(&world, n)) - 10];
+    let in_b = (1..=4).filter(|n| region(*n) == "b").count();
+    assert_eq!(in_b, 2);
+}
+
+#[test]
+fn a_release_comes_back_as_its_rollback_policy_says() {
+    let mut world = world(3);
+    let mut web = service(100, 3);
+    web.rollback = Some(types::UpdatePolicy {
+        parallelism: 0,
+        ..web.update
+    });
+    up(&mut world, &web);
+    (1..=3).for_each(|n| world.runs(n));
+    world.pass(4, &[]);
+    let mut other = web.clone();
+    other.command = Some(vec!["other".into()]);
+    up(&mut world, &other);
+    let of = |world: &World, release| {
+        let live = deployment(world).allocations.iter();
+        live.filter(|a| allocation(world, a.0).release == release)
+            .count()
+    };
+    assert_eq!(of(&world, 2), 1);
+    for next in 4..=6 {
+        world.runs(next);
+        world.pass(6, &[]);
+    }
+    assert_eq!(of(&world, 2), 3);
+    let back = crate::Call::Deployment(Call::Rollback {
+        deployment: D,
+        release: Some(1),
+    });
+    world.ask(1, back).expect("rolled back");
+    assert_eq!(of(&world, 3), 3);
+}
