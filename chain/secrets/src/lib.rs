@@ -19,7 +19,7 @@
 //! and keys are wiped when they are let go, and have no `Debug`.
 //!
 //! Knows no network and no ledger. Start at [`seal`], [`release`], [`Asking`].
-//! Source: RFD 6; Boneh and Franklin, *Identity-Based Encryption from the Weil Pairing*, 2001.
+//! Source: RFD 10; Boneh and Franklin, *Identity-Based Encryption from the Weil Pairing*, 2001.
 
 mod asking;
 mod sealing;
