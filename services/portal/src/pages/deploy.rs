@@ -193,7 +193,9 @@ async fn read(
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    let spec = project.pin(&pinned, &BTreeMap::new()).map_err(said)?;
+    let spec = project
+        .pin(&pinned, &BTreeMap::new(), &BTreeMap::new())
+        .map_err(said)?;
     Ok((spec, warnings))
 }
 
