@@ -194,7 +194,7 @@ pub(crate) fn built_after(
         .collect();
     let built: BTreeSet<&str> = left.keys().copied().collect();
     for (name, needs) in &left {
-        for missing in needs.iter().filter(|n| !built.contains(*n)) {
+        if let Some(missing) = needs.iter().find(|n| !built.contains(*n)) {
             let at = place(reader, &places[name], "build");
             let what = format!("nothing is built for a service {}", shown(missing));
             let why = "additional_contexts names it";
