@@ -13,7 +13,7 @@
 //! came from ([`Position`]) is in the same block as the lines, so a writer that was killed goes
 //! on behind the last line that was kept; every block has a checksum, and one that does not hold
 //! is never shown. Reading does not hold up writing. Knows nothing of ledgers, owners or
-//! networks. Source: RFD 7.
+//! networks. Source: RFD 11.
 //!
 //! [`Ring`] keeps figures over time in a file of fixed size.
 

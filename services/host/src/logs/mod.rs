@@ -9,7 +9,7 @@
 //! Invariants: a shim never waits for any of this; a line that was taken is in the journal once,
 //! with its number, whenever this process dies; what a replica left behind stays when the
 //! replica, its release or its project is gone, until policy lets it go; only the owner and
-//! whom he names read. Source: RFD 7.
+//! whom he names read. Source: RFD 11.
 
 mod export;
 mod intake;
