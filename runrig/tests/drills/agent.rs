@@ -186,5 +186,12 @@ pub fn leaves(world: &World) {
         left.elapsed().as_secs_f64()
     ));
     assert!(!alive(old), "nothing of the site is left there");
+    let claims = std::fs::read_dir("/run/runrig").expect("claims").flatten();
+    let own = rig.data.display().to_string();
+    let mut claims = claims.filter_map(|c| std::fs::read_to_string(c.path()).ok());
+    assert!(
+        !claims.any(|c| c.starts_with(&own)),
+        "its addresses are free"
+    );
     drill.end();
 }

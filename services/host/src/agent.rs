@@ -123,10 +123,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     });
 
     let mut workers = Workers::default();
+    let mut left = false;
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         () = ledger_link::follow(link, clock, plan_sender) => {
             tracing::info!("the ledger does not know this host any more: it has left");
+            left = true;
             Ok(())
         }
         part = background.join_next() => Err(anyhow!("a part of the agent has stopped: {part:?}")),
@@ -140,7 +142,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         neighbours.close().await;
     }
     ended?;
-    net.close(shared.config.stop_on_exit).await?;
+    net.close(shared.config.stop_on_exit || left).await?;
     Ok(())
 }
 
