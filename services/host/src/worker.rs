@@ -8,6 +8,9 @@
 //!          desired: remove ─► stopped, last reading, data gone, lease closed
 //! ```
 
+mod building;
+mod dependencies;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,10 +22,11 @@ use ledger::lease::Desired;
 use net::Attachment;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use types::{AllocationId, BuildSpec, DependencyCondition, Health, RunState};
+use types::{AllocationId, Health, RunState};
 
+use self::building::{out_of_time, too_long};
 use crate::book::Book;
-use crate::builds::{self, Ready};
+use crate::builds::Ready;
 use crate::durable::{self, Memory, Watch, container_id};
 use crate::policy::{self, Pauses};
 use crate::shared::Shared;
@@ -320,39 +324,6 @@ impl Worker {
         }
     }
 
-    /// Waits for the account's turn, then gets what a build needs; nothing for what is no
-    /// build.
-    async fn prepare_build(
-        &mut self,
-        planned: &Arc<PlannedAllocation>,
-    ) -> Result<Option<Arc<Ready>>, StartError> {
-        let Some(build) = &planned.spec.build else {
-            return Ok(None);
-        };
-        let shared = self.shared.clone();
-        let Some(builds) = &shared.builds else {
-            let why = "this host does not build any more: `runrig host ls` shows which do";
-            return Err(StartError::Never(why.into(), None));
-        };
-        self.set(RunState::Waiting, "waits for another build of yours here");
-        self.say();
-        let turn = tokio::select! {
-            turn = builds.turn(planned.owner) => turn,
-            () = self.changed() => return Err(StartError::Interrupted),
-        };
-        self.set(RunState::Pulling, "");
-        self.say();
-        let ready = tokio::select! {
-            ready = builds.ready(&shared.images, planned.owner, build, turn) => ready,
-            () = self.changed() => return Err(StartError::Interrupted),
-        };
-        match ready {
-            Ok(ready) => Ok(Some(Arc::new(ready))),
-            Err(error) if error.is_temporary() => Err(StartError::Later(error.to_string())),
-            Err(error) => Err(StartError::Never(error.to_string(), None)),
-        }
-    }
-
     /// Runs what its service wants run once it has started; only then it counts as running.
     async fn greet(&mut self, planned: &Arc<PlannedAllocation>) {
         let commands = &planned.spec.hooks.post_start[..];
@@ -387,32 +358,6 @@ impl Worker {
             ..exit
         };
         self.ended(planned, exit, failed.why).await;
-    }
-
-    async fn wait_for_dependencies(
-        &mut self,
-        planned: &Arc<PlannedAllocation>,
-    ) -> Result<(), StartError> {
-        loop {
-            let missing = match self.plans.borrow_and_update().as_ref() {
-                Some(plan) => unmet(planned, plan),
-                None => Ok(None),
-            };
-            let Some(reason) = missing.map_err(|why| StartError::Never(why, None))? else {
-                return Ok(());
-            };
-            if self.memory.status.state != RunState::Waiting || self.memory.status.message != reason
-            {
-                self.set(RunState::Waiting, &reason);
-                self.say();
-            }
-            let mut plans = self.plans.clone();
-            plans.mark_unchanged();
-            tokio::select! {
-                _ = plans.changed() => {}
-                () = self.changed() => return Err(StartError::Interrupted),
-            }
-        }
     }
 
     fn attach_book(
@@ -548,38 +493,6 @@ impl Worker {
             () = tokio::time::sleep(pause) => {}
             () = self.changed() => {}
         }
-    }
-
-    /// What was built goes into the registry; its digest.
-    async fn publish(
-        &self,
-        planned: &PlannedAllocation,
-        build: &BuildSpec,
-    ) -> Result<String, String> {
-        let pushed = tokio::select! {
-            pushed = builds::publish(&self.shared, planned, build) => pushed,
-            () = self.changed() => return Err("something else was wanted meanwhile".into()),
-        };
-        match pushed {
-            Ok(digest) => Ok(digest.to_string()),
-            Err(error) => Err(format!("what was built cannot be kept: {error:#}")),
-        }
-    }
-
-    /// The account's next build may begin, with what this one left if that is sound.
-    async fn settle_build(&mut self, planned: &PlannedAllocation, cut_off: bool) {
-        if planned.spec.build.is_none() {
-            return;
-        }
-        let (shared, owner) = (self.shared.clone(), planned.owner);
-        let settled = tokio::task::spawn_blocking(move || match &shared.builds {
-            Some(builds) => builds.settle(owner, cut_off),
-            None => Ok(()),
-        });
-        if let Ok(Err(error)) = settled.await {
-            tracing::warn!(%error, %owner, "what a build left");
-        }
-        self.build = None;
     }
 
     /// It rests until somebody asks for it again, or gives it more.
@@ -793,20 +706,6 @@ async fn over_disk(disk: &mut watch::Receiver<Option<u64>>) -> u64 {
     }
 }
 
-/// Resolves when a build has taken all its time, with how many seconds that is.
-async fn out_of_time(planned: &PlannedAllocation, since: std::time::Instant) -> u32 {
-    let Some(build) = &planned.spec.build else {
-        return std::future::pending().await;
-    };
-    let most = Duration::from_secs(build.seconds_max.into());
-    tokio::time::sleep(most.saturating_sub(since.elapsed())).await;
-    build.seconds_max
-}
-
-fn too_long(seconds: u32) -> String {
-    format!("out of time: stopped after {seconds} s; raise build.x-runrig.timeout")
-}
-
 fn too_much(limit: u64, more: u64) -> String {
     format!(
         "out of disk: stopped with {} MiB over its limit of {} MiB; raise `x-runrig: {{ disk: … }}`, or remove it to begin anew",
@@ -844,54 +743,6 @@ fn how_it_ended(exit: &Exit, planned: &PlannedAllocation) -> String {
             planned.allocation
         ),
     }
-}
-
-/// What `planned` still waits for, in words; an error if it will never come.
-fn unmet(planned: &PlannedAllocation, plan: &HostPlan) -> Result<Option<String>, String> {
-    for (service, condition) in &planned.spec.depends_on {
-        let mut replicas = plan
-            .peers
-            .iter()
-            .filter(|p| p.deployment == planned.deployment && p.service == *service)
-            .peekable();
-        if replicas.peek().is_none() {
-            return Ok(Some(format!("waits for {service} to be placed")));
-        }
-        for peer in replicas {
-            let status = &peer.status;
-            let met = match condition {
-                DependencyCondition::ServiceStarted => {
-                    matches!(status.state, RunState::Running | RunState::Exited)
-                }
-                DependencyCondition::ServiceHealthy => {
-                    if status.state == RunState::Running && status.health == Health::None {
-                        return Err(format!(
-                            "{service} has no health check, so it never becomes healthy; give it `healthcheck:`, or wait for service_started"
-                        ));
-                    }
-                    status.is_ready()
-                }
-                DependencyCondition::ServiceCompletedSuccessfully => {
-                    if status.state == RunState::Exited && status.exit_code.unwrap_or(0) != 0 {
-                        return Err(format!(
-                            "{service} ended with code {}, but had to succeed first",
-                            status.exit_code.unwrap_or_default()
-                        ));
-                    }
-                    status.state == RunState::Exited && status.exit_code == Some(0)
-                }
-            };
-            if !met {
-                let what = match condition {
-                    DependencyCondition::ServiceStarted => "start",
-                    DependencyCondition::ServiceHealthy => "be healthy",
-                    DependencyCondition::ServiceCompletedSuccessfully => "complete",
-                };
-                return Ok(Some(format!("waits for {service} to {what}")));
-            }
-        }
-    }
-    Ok(None)
 }
 
 fn delete(shared: &Shared, planned: &PlannedAllocation, instances: u32) -> Result<()> {
