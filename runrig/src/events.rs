@@ -1,6 +1,7 @@
 //! `events`: what the ledger did, in words.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::pin::pin;
 
 use api::EventView;
@@ -84,11 +85,10 @@ impl HostNames {
             self.0.insert(*host, name.clone());
         }
         let Some(host) = host_of(event) else { return };
-        if !self.0.contains_key(&host) {
+        if let Entry::Vacant(unknown) = self.0.entry(host) {
             let known = client.host(&host.to_string()).await;
             // One that has left is known by its id.
-            let name = known.map_or_else(|_| host.short(), |known| known.name);
-            self.0.insert(host, name);
+            unknown.insert(known.map_or_else(|_| host.short(), |known| known.name));
         }
     }
 

@@ -51,7 +51,7 @@ fn run(state: &mut State, until: u64, beacon_at: Option<u64>) -> Vec<Event> {
             Event::Drawn { .. } => None,
         });
         assert_eq!(root, frozen);
-        assert_eq!(root.is_some(), height % BLOCKS == 0);
+        assert_eq!(root.is_some(), height.is_multiple_of(BLOCKS));
         events.extend(lots);
         *state = executed.state;
     }
