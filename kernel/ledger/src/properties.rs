@@ -186,7 +186,8 @@ fn machine_of(host: HostId) -> Option<u8> {
     (10u8..14).find(|who| id(*who) == host)
 }
 
-/// Hosts do what they are told for as long as anything may still change.
+/// Hosts do what they are told, and the gateway goes on to report, for as long as anything may
+/// still change.
 fn settle(world: &mut World) {
     for host in 10..14 {
         if world.state.hosts.get(&id(host)).is_some() {
@@ -223,6 +224,12 @@ fn settle(world: &mut World) {
                 _ => {}
             }
         }
+        let live: Vec<u64> = world.state.live().map(|(id, _)| id.0).collect();
+        let quiet = live.into_iter().map(|id| Step::Demand(id, 0, 0));
+        let calls: Vec<_> = quiet.filter_map(|s| call(&world.state, &s)).collect();
+        let reports = calls.into_iter().map(|(who, call)| world.sign(who, call));
+        let reports: Vec<_> = reports.collect();
+        world.block(100, &reports);
         world.pass(1, &[]);
     }
 }
