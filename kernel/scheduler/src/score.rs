@@ -32,19 +32,21 @@ fn used(free: u64, request: u64, capacity: u64) -> i64 {
 }
 
 const HOUR_MS: i128 = 3_600_000;
+/// Parts of [`ONE`] that are counted on the way, so that more good never rounds to less.
+const FINE: i128 = 1 << 16;
 
 /// Lower bound of the share of hours that a host serves well, in 1/4096, after `good_ms` of
 /// good service and `bad_ms` that speak against it: Wilson's at z = 2, an hour being a trial,
 /// with one good hour lent to newcomers. Theirs is a fifth.
 pub fn reliability(good_ms: u64, bad_ms: u64) -> i64 {
-    let one = i128::from(ONE);
+    let one = i128::from(ONE) * FINE;
     let good = i128::from(good_ms) + HOUR_MS;
     let n = good + i128::from(bad_ms);
     let p = good * one / n;
     let part = one * HOUR_MS / n;
     let spread = isqrt((p * (one - p) * HOUR_MS / n + part * part) as u128) as i128;
     let centre = p + 2 * part;
-    ((centre - 2 * spread) * n / (n + 4 * HOUR_MS)).clamp(0, one) as i64
+    ((centre - 2 * spread) * n / (n + 4 * HOUR_MS) / FINE).clamp(0, ONE.into()) as i64
 }
 
 fn isqrt(n: u128) -> u128 {

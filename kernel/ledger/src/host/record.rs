@@ -123,6 +123,21 @@ mod tests {
         assert_eq!((end.served_ms, end.bad_ms()), (0, 0));
     }
 
+    #[test]
+    fn more_good_hours_never_round_to_less() {
+        let mut record = Record {
+            served_ms: 2_887_020_001,
+            silent_ms: 6 * HOUR_MS,
+            late_ms: LATE_MS,
+            ..Record::default()
+        };
+        for _ in 0..1_000 {
+            let before = record.reliability();
+            record.served_ms += HOUR_MS / 7;
+            assert!(record.reliability() >= before, "{record:?}");
+        }
+    }
+
     proptest! {
         /// However a time is cut into reports, and however often it is looked at.
         #[test]
