@@ -547,7 +547,6 @@ mod tests {
             "runrig dev --hosts 65",
             "runrig host join --network http://h:1 --data d --name n --memory lots",
             "runrig doctor --engine docker",
-            "runrig why d-1",
             "runrig bench everything",
             "runrig bench ledger --rounds 0",
             "runrig wallet send someone 1",

@@ -385,7 +385,7 @@ CMD ["x"]
     fn a_step_is_found_again() {
         let recipe = Recipe::parse(STAGES).expect("read");
         assert_eq!(recipe.line_of("RUN apt-get update     && true"), Some(6));
-        assert_eq!(recipe.line_of("CMD [\"x\"]"), Some(17));
+        assert_eq!(recipe.line_of("CMD [\"x\"]"), Some(18));
         assert_eq!(recipe.line_of("RUN other"), None);
     }
 }
