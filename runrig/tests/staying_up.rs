@@ -288,7 +288,7 @@ fn told(world: &World, validator: usize) -> bool {
         .data()
         .join(format!("logs/validator-{validator}.log"));
     let log = fs::read_to_string(log).unwrap_or_default();
-    log.contains("move everything there but `seat` away")
+    log.contains("move everything there but `seat` and `vault` away")
 }
 
 /// As the message says.
@@ -298,7 +298,7 @@ fn mend(world: &mut World, validator: usize, folder: &Path) {
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
         let path = entry.path();
         match entry.file_name().to_str() {
-            Some("seat") => {}
+            Some("seat" | "vault") => {}
             _ if path.is_dir() => fs::remove_dir_all(path).expect("removed"),
             _ => fs::remove_file(path).expect("removed"),
         }
