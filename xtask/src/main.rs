@@ -20,6 +20,7 @@ usage: cargo xtask <task>
 
   test [CRATE..]  install what the tests need, run them, sum up
   drill NAME|all  one failure, or all, at full length on a real cloud; prints figures
+  screenshots     pictures of all web pages, both themes, desk and phone, into screenshots/
   unified         the engine's suite under cgroup v2, in a virtual machine (eight minutes)
   tidy            the direction of dependencies, pure kernel crates, documented folders, sizes
   ci              fmt --check, tidy, clippy, test: what CI runs";
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let done = match arguments.split_first() {
         Some((task, crates)) if task == "test" => test(crates),
         Some((task, [name])) if task == "drill" => drill(name),
+        Some((task, [])) if task == "screenshots" => screenshots(),
         Some((task, [])) if task == "unified" => unified::run(),
         Some((task, [])) if task == "tidy" => tidy::check(),
         Some((task, [])) if task == "ci" => ci(),
@@ -49,6 +51,19 @@ fn main() -> ExitCode {
 fn drill(name: &str) -> Result<()> {
     packages::install()?;
     drill::run(name)
+}
+
+/// The browser's test goes through all pages; with a folder named, it takes pictures too.
+fn screenshots() -> Result<()> {
+    packages::install()?;
+    let folder = std::env::current_dir()?.join("screenshots");
+    command::run(
+        command::new_cargo()
+            .args(["test", "-q", "-p", "runrig", "--test", "portal"])
+            .env("RUNRIG_SCREENSHOTS", &folder),
+    )?;
+    println!("{}", folder.display());
+    Ok(())
 }
 
 fn test(crates: &[String]) -> Result<()> {

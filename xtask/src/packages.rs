@@ -67,6 +67,11 @@ const PACKAGES: &[Package] = &[
         program: "buildah",
         purpose: "build images",
     },
+    Package {
+        name: "chromium",
+        program: "chromium",
+        purpose: "go through the pages as people do",
+    },
 ];
 
 /// Makes sure that all of [`PACKAGES`] are there.

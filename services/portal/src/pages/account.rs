@@ -36,7 +36,7 @@ async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
             section.card.s6 {
                 header { div { h2 { "Recovery file" } p.sub { "The account key itself: whoever has it can spend what you have" } } }
                 @if let Some(wrong) = wrong { (alert(Tone::Bad, html! { p { (wrong) } })) }
-                p.ink2 { "Nobody can reset your password, as it seals your key. Keep this file where you keep other keys. The command line takes it as it is: " code { "runrig --key FILE whoami" } "." }
+                p.ink2 { "Nobody can reset your password, as it seals your key. Keep this file where you keep other keys. The command line takes it as it is, once only you may read it: " code { "chmod 600 FILE; runrig --key FILE whoami" } "." }
                 form method="post" action="/settings/recovery" {
                     input type="hidden" name="csrf" value=(visitor.form_token());
                     (field("password", "Your password, once more", html! { input.in id="password" name="password" type="password" autocomplete="current-password" maxlength="200" required; }, "", None))

@@ -31,10 +31,13 @@ impl Draft {
 
     fn input(&self, name: &str, kind: &str, complete: &str, max: u32, required: bool) -> Markup {
         let wrong = self.wrong(name).is_some();
+        let hinted = matches!(name, "handle" | "password");
+        let told_by =
+            (wrong || hinted).then(|| format!("{name}-{}", if wrong { "error" } else { "hint" }));
         html! {
             input.in id=(name) name=(name) type=(kind) value=[(kind != "password").then(|| self.form.text(name))]
                 autocomplete=(complete) maxlength=(max) required[required] aria-invalid=[wrong.then_some("true")]
-                aria-describedby=(format!("{name}-{}", if wrong { "error" } else { "hint" }))
+                aria-describedby=[told_by]
                 autocapitalize="none" spellcheck="false";
         }
     }

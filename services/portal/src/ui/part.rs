@@ -102,7 +102,7 @@ pub fn kpi(figure: Figure) -> Markup {
             p.lab { (figure.label) }
             p.val {
                 @match &figure.value {
-                    Some(value) => { (value) @if !figure.unit.is_empty() { small { (figure.unit) } } }
+                    Some(value) => { (value) @if !figure.unit.is_empty() { " " small { (figure.unit) } } }
                     None => { (unknown()) }
                 }
             }

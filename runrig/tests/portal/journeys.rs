@@ -1,0 +1,236 @@
+//! From the first page to a running container and back out.
+
+use std::os::unix::fs::PermissionsExt;
+
+use fixtures::{Page, get, until};
+
+use super::Stage;
+
+const PASSWORD: &str = "four plain words here";
+
+fn compose(image: &str) -> String {
+    format!(
+        r#"name: journey
+services:
+  web:
+    image: {image}
+    command: ["sh", "-c", "echo hello from the journey; exec httpd -f -p 8080 -h /etc"]
+    ports: ["8080"]
+    deploy:
+      replicas: 2
+      resources:
+        limits: {{ cpus: "0.1", memory: 32m }}
+"#
+    )
+}
+
+/// A page's own trouble; that a form was refused is none.
+fn sound(page: &Page, what: &str) {
+    let faults = page.faults(&["status of 4"]);
+    assert!(faults.is_empty(), "{what}: {faults:?}");
+}
+
+fn fill_in(page: &Page, handle: &str) {
+    page.fill("#handle", handle);
+    page.fill("#email", &format!("{handle}@example.org"));
+    page.fill("#password", PASSWORD);
+}
+
+/// Saves the recovery file and puts an image into the account's repositories with it; its name.
+fn bring_image(stage: &Stage, page: &Page) -> &'static str {
+    page.go("/settings");
+    let key = page.eval(&format!(
+        "(async () => {{
+            const form = document.querySelector('form[action=\"/settings/recovery\"]');
+            form.querySelector('#password').value = {PASSWORD:?};
+            const body = new URLSearchParams(new FormData(form));
+            return (await fetch(form.action, {{ method: 'POST', body }})).text(); }})()"
+    ));
+    let key = key.as_str().expect("a key");
+    let file = stage.cloud.file("recovery.key", key);
+    let own = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&file, own).expect("kept for its owner");
+    let layout = stage.image.display().to_string();
+    stage
+        .cloud
+        .good(&["--key", &file, "image", "load", &layout]);
+    "busybox"
+}
+
+pub fn from_sign_up_to_a_bill(stage: &Stage) -> Page {
+    let page = stage.browser.visitor(&stage.site);
+    page.go("/signup");
+    let send = "form[action='/signup'] button.primary";
+    // A company says who it is, a person does not.
+    page.click("label:has(input[value=company])");
+    fill_in(&page, "ada");
+    page.follow(send);
+    let said = page.text("main");
+    assert!(said.contains("needs the company's name"), "{said}");
+    assert!(said.contains("needs the company's address"), "{said}");
+    page.fill("#company_name", "Analytical Engines");
+    page.click("label:has(input[value=personal])");
+    fill_in(&page, "ada");
+    page.follow(send);
+    let said = page.text("main");
+    assert!(said.contains("A personal account has no company"), "{said}");
+    page.fill("#company_name", "");
+    page.fill("#password", PASSWORD);
+    assert_eq!(
+        page.eval("document.querySelector('[data-strength]').dataset.score"),
+        "4"
+    );
+    page.follow(send);
+    page.at("/");
+    assert!(
+        page.text("main").contains("Welcome, ada"),
+        "{}",
+        page.text("main")
+    );
+    assert!(
+        page.text(".balance").contains("000"),
+        "{}",
+        page.text(".balance")
+    );
+
+    let image = bring_image(stage, &page);
+    page.go("/jobs/new");
+    page.fill(
+        "#compose",
+        "name: journey\nservices:\n  web:\n    image: x\n    privilegd: true\n",
+    );
+    page.follow("button[value=quote]");
+    assert!(
+        page.text("main").contains("privilegd"),
+        "{}",
+        page.text("main")
+    );
+    page.fill("#compose", &compose(image));
+    page.follow("button[value=quote]");
+    assert!(
+        page.text("main").contains("Fits now"),
+        "{}",
+        page.text("main")
+    );
+    page.follow("form:has(input[value=deploy]) button");
+    page.at("/jobs/journey");
+    page.until_says("/jobs/journey", "main", "2 of 2");
+
+    // It answers where the page says.
+    let url = page.eval("document.querySelector('main .feed a').href");
+    let url = url.as_str().expect("a URL");
+    let host = url.trim_start_matches("http://").trim_end_matches('/');
+    let (name, _) = host.rsplit_once(':').expect("with a port");
+    until("it answers", || {
+        get(&stage.cloud.gateway(), name, "/hostname").status == 200
+    });
+
+    // One click from the list to lines that are there, and stay there once after the tab was away.
+    page.go("/jobs/journey");
+    page.follow(".tabs a[href$='/logs']");
+    let lines = "document.querySelectorAll('.log p time').length";
+    page.until("both replicas' lines", &format!("{lines} === 2"));
+    assert!(page.text(".log").contains("hello from the journey"));
+    for hidden in [true, false] {
+        page.eval(&format!(
+            "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }});
+             document.dispatchEvent(new Event('visibilitychange'))"
+        ));
+    }
+    page.until("it is live again", "document.getElementById(document.querySelector('.log').dataset.state).textContent === 'Live'");
+    assert_eq!(page.eval(lines), 2);
+
+    page.until_says("/bills", "main", "journey");
+    sound(&page, "the newcomer");
+    page
+}
+
+pub fn out(page: &Page) {
+    page.go("/");
+    page.click("header .pop summary");
+    page.follow("form[action='/logout'] button");
+    page.at("/login");
+    page.go("/jobs");
+    page.at("/login");
+    sound(page, "the way out");
+}
+
+/// Only the Tab key, Enter, Space and letters.
+pub fn by_keyboard_alone(stage: &Stage) {
+    let page = stage.browser.visitor(&stage.site);
+    page.go("/login");
+    page.tab_to("a[href='/signup']");
+    page.enter();
+    for (field, text) in [
+        ("#handle", "grace"),
+        ("#email", "grace@example.org"),
+        ("#password", PASSWORD),
+    ] {
+        page.tab_to(field);
+        page.write(text);
+    }
+    page.enter();
+    page.at("/");
+    let image = bring_image(stage, &page);
+    page.go("/");
+    page.tab_to("a[href='/jobs/new']");
+    page.enter();
+    page.tab_to(".seg a[href='/jobs/new?from=image']");
+    page.enter();
+    page.tab_to("#name");
+    page.write("typed");
+    page.tab_to("#image");
+    page.write(image);
+    page.tab_to("button[value=quote]");
+    page.enter();
+    page.tab_to("form:has(input[value=deploy]) button");
+    page.enter();
+    page.at("/jobs/typed");
+    page.tab_to(".tabs a[href$='/events']");
+    page.enter();
+    page.at("/jobs/typed/events");
+    page.tab_to(".acts summary");
+    page.press("Space");
+    page.tab_to("button.bad");
+    page.enter();
+    page.tab_to("header .pop summary");
+    page.press("Enter");
+    page.tab_to("form[action='/logout'] button");
+    page.enter();
+    page.at("/login");
+    sound(&page, "the keyboard");
+}
+
+pub fn without_scripts(stage: &Stage) {
+    let page = stage.browser.visitor(&stage.site);
+    page.scripts(false);
+    page.go("/signup");
+    page.click("label:has(input[value=company])");
+    page.fill("#company_name", "Charles & Sons <Ltd>");
+    page.fill("#company_address", "1 Dorset Street, London");
+    fill_in(&page, "charles");
+    page.follow("form[action='/signup'] button.primary");
+    page.at("/");
+    page.scripts(true);
+    let image = bring_image(stage, &page);
+    page.scripts(false);
+    page.go("/");
+    assert!(page.text("nav").contains("Charles & Sons <Ltd>"));
+    page.go("/jobs/new");
+    page.fill("#compose", &compose(image));
+    page.follow("button[value=quote]");
+    page.follow("form:has(input[value=deploy]) button");
+    page.at("/jobs/journey");
+    page.follow("form:has(input[value=stop]) button");
+    page.go("/wallet");
+    page.follow("form.theme button");
+    assert_eq!(page.eval("document.documentElement.dataset.theme"), "dark");
+    page.click("header .pop summary");
+    page.follow("form[action='/logout'] button");
+    page.at("/login");
+    page.fill("#handle", "charles");
+    page.fill("#password", PASSWORD);
+    page.follow("form[action='/login'] button.primary");
+    page.at("/");
+    sound(&page, "without scripts");
+}

@@ -1,0 +1,113 @@
+//! Every page, at a desk and on a phone: nothing is wrong, nothing is too wide; pictures.
+
+use std::path::Path;
+
+use fixtures::Page;
+
+use super::Stage;
+
+/// For who is logged in and has the job `journey`.
+const MEMBERS: [(&str, &str); 19] = [
+    ("overview", "/"),
+    ("jobs", "/jobs"),
+    ("jobs-none", "/jobs?q=nothing"),
+    ("job-new", "/jobs/new"),
+    ("job-new-image", "/jobs/new?from=image"),
+    ("job", "/jobs/journey"),
+    ("job-logs", "/jobs/journey/logs"),
+    ("job-releases", "/jobs/journey/releases"),
+    ("job-events", "/jobs/journey/events"),
+    ("job-receipts", "/jobs/journey/receipts"),
+    ("job-missing", "/jobs/nothing"),
+    ("analytics", "/analytics"),
+    ("hosts", "/hosts"),
+    ("host-new", "/hosts/new"),
+    ("earnings", "/earnings"),
+    ("wallet", "/wallet"),
+    ("bills", "/bills"),
+    ("settings", "/settings"),
+    ("no-page", "/nowhere"),
+];
+
+const STRANGERS: [(&str, &str); 10] = [
+    ("stranger", "/"),
+    ("signup", "/signup"),
+    ("login", "/login"),
+    ("explorer", "/explorer"),
+    ("blocks", "/explorer/blocks"),
+    ("block", "/explorer/blocks/2"),
+    ("transactions", "/explorer/transactions"),
+    ("network-hosts", "/explorer/hosts"),
+    ("network", "/explorer/network"),
+    ("receipt", "/explorer/receipts/r-1"),
+];
+
+/// What a page must not have, as a list of words.
+const WRONGS: &str = "(() => {
+    const wrong = [], all = s => [...document.querySelectorAll(s)];
+    if (all('h1').length !== 1) wrong.push(all('h1').length + ' headings of the first order');
+    const ids = all('[id]').map(n => n.id);
+    ids.filter((id, at) => ids.indexOf(id) !== at).forEach(id => wrong.push('two of #' + id));
+    const named = n => n.getAttribute('aria-label') || n.innerText?.trim() || n.title
+        || n.querySelector('[aria-label], .sr') || n.textContent.trim();
+    all('a[href], button, summary').filter(n => !named(n)).forEach(n => wrong.push('no name: ' + n.outerHTML.slice(0, 90)));
+    all('input:not([type=hidden]), textarea, select')
+        .filter(n => !n.labels?.length && !n.getAttribute('aria-label'))
+        .forEach(n => wrong.push('no label: ' + n.outerHTML.slice(0, 90)));
+    all('[aria-describedby]').flatMap(n => n.getAttribute('aria-describedby').split(' '))
+        .filter(id => !document.getElementById(id)).forEach(id => wrong.push('nothing is #' + id));
+    return wrong; })()";
+
+fn check(page: &Page, path: &str) {
+    page.sized(1440, 900);
+    page.go(path);
+    let wrongs = page.eval(WRONGS);
+    assert_eq!(wrongs.as_array().map(Vec::len), Some(0), "{path}: {wrongs}");
+    for width in [1440, 390, 320] {
+        page.sized(width, 900);
+        let wide = page.too_wide();
+        assert_eq!(wide, None, "{path} at {width}");
+    }
+    let faults = page.faults(&["status of 404"]);
+    assert!(faults.is_empty(), "{path}: {faults:?}");
+}
+
+pub fn around(stage: &Stage, member: &Page) {
+    for (_, path) in MEMBERS {
+        check(member, path);
+    }
+    let stranger = stage.browser.visitor(&stage.site);
+    for (_, path) in STRANGERS {
+        check(&stranger, path);
+    }
+    member.sized(1440, 900);
+}
+
+/// `PAGE-THEME-WIDTH.png` of every page.
+pub fn pictures(stage: &Stage, member: &Page, folder: &Path) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let stranger = stage.browser.visitor(&stage.site);
+    for (page, all) in [(member, MEMBERS.as_slice()), (&stranger, &STRANGERS)] {
+        for theme in ["light", "dark"] {
+            let features = serde_json::json!([{ "name": "prefers-color-scheme", "value": theme }]);
+            page.command(
+                "Emulation.setEmulatedMedia",
+                serde_json::json!({ "features": features }),
+            );
+            for (name, path) in all {
+                page.sized(1440, 900);
+                page.go(path);
+                page.until("fonts", "document.fonts.status === 'loaded'");
+                if *path == "/" && page.eval("!!document.querySelector('.live')") == true {
+                    page.until("a few samples", "window.looked = (window.looked || 0) + 1, !!document.querySelector('.uplot') && window.looked > 60");
+                }
+                for width in [1440, 390] {
+                    page.sized(width, 900);
+                    let height = page.height();
+                    page.sized(width, height.max(900));
+                    page.picture(&folder.join(format!("{name}-{theme}-{width}.png")));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The web pages as people meet them: Chromium on a cloud of three hosts. Runs as root; needs
+//! chromium, nft and Debian's mirrors.
+//!
+//! With `RUNRIG_SCREENSHOTS=FOLDER` (`cargo xtask screenshots`) it takes pictures of all pages too.
+
+mod journeys;
+mod look;
+
+use std::path::{Path, PathBuf};
+
+use fixtures::{Browser, Cloud, free_ports};
+
+/// What every journey has.
+struct Stage {
+    cloud: Cloud,
+    browser: Browser,
+    /// URL of the portal.
+    site: String,
+    /// An image, as a layout.
+    image: PathBuf,
+}
+
+impl Stage {
+    fn new(folder: &Path) -> Self {
+        let cloud = Cloud::start(env!("CARGO_BIN_EXE_runrig"), folder, free_ports());
+        Self {
+            site: cloud.portal(),
+            image: fixtures::busybox().write(&folder.join("layout")),
+            browser: Browser::start(&folder.join("browser")),
+            cloud,
+        }
+    }
+}
+
+#[test]
+fn people_go_through_the_pages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stage = Stage::new(folder.path());
+    let newcomer = journeys::from_sign_up_to_a_bill(&stage);
+    look::around(&stage, &newcomer);
+    if let Some(pictures) = std::env::var_os("RUNRIG_SCREENSHOTS") {
+        look::pictures(&stage, &newcomer, &PathBuf::from(pictures));
+    }
+    journeys::out(&newcomer);
+    journeys::by_keyboard_alone(&stage);
+    journeys::without_scripts(&stage);
+}
