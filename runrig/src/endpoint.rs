@@ -26,32 +26,29 @@ pub fn gateway_of(url: &str) -> (&str, u16) {
 pub fn endpoints(view: &DeploymentView, gateway: &str) -> Vec<Endpoint> {
     let (host, gateway_port) = gateway_of(gateway);
     let services = view.spec.services.iter();
+    let endpoint = |service: &String, url: String, port: u16, target: u16| Endpoint {
+        service: service.clone(),
+        url,
+        port,
+        target,
+    };
     let published = services.clone().flat_map(|(name, service)| {
         service.ports.iter().filter_map(move |p| {
             let port = p.published?;
-            let scheme = if p.protocol == Protocol::Udp {
-                "udp"
-            } else {
-                "http"
+            let scheme = match p.protocol {
+                Protocol::Udp => "udp",
+                Protocol::Tcp => "http",
             };
-            Some(Endpoint {
-                service: name.clone(),
-                url: format!("{scheme}://{host}:{port}"),
-                port,
-                target: p.target,
-            })
+            let url = format!("{scheme}://{host}:{port}");
+            Some(endpoint(name, url, port, p.target))
         })
     });
     let named = services.filter_map(|(name, service)| {
         let tcp = service.ports.iter().find(|p| p.protocol == Protocol::Tcp);
         let target = tcp.map(|p| p.target).or(service.expose.first().copied())?;
         let part = name.replace(['_', '.'], "-").to_lowercase();
-        Some(Endpoint {
-            service: name.clone(),
-            url: format!("http://{part}.{}.localhost:{gateway_port}", view.label),
-            port: gateway_port,
-            target,
-        })
+        let url = format!("http://{part}.{}.localhost:{gateway_port}", view.label);
+        Some(endpoint(name, url, gateway_port, target))
     });
     published.chain(named).collect()
 }

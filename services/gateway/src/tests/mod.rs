@@ -19,8 +19,6 @@ use types::Protocol;
 use crate::table::{Absent, Table, Trust, authority, machine};
 use world::*;
 
-const LOCAL: [u8; 4] = [127, 0, 0, 1];
-
 #[tokio::test]
 async fn requests_go_to_the_service_of_their_host() {
     let web = Process::start(loopback(1, 0), replica_router("web")).await;
@@ -38,9 +36,7 @@ async fn requests_go_to_the_service_of_their_host() {
         route("none.app", port, vec![]),
         mute,
     ]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let (_validator, gateway) = gateway_with(&chain).await;
     for (host, status, text) in [
         ("web.app.localhost", 200, "web"),
         ("WEB.App.LOCALHOST:8080", 200, "web"),
@@ -76,14 +72,8 @@ async fn requests_go_to_the_service_of_their_host() {
 #[tokio::test]
 async fn headers_of_a_hop_end_with_it() {
     let web = Process::start(loopback(1, 0), replica_router("web")).await;
-    let chain = Chain::new(vec![route(
-        "web.app",
-        web.address.port(),
-        vec![upstream(1, LOCAL)],
-    )]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let chain = chain_of(&web);
+    let (_validator, gateway) = gateway_with(&chain).await;
     let answer = gateway
         .send(
             "GET",
@@ -133,9 +123,7 @@ async fn headers_of_a_hop_end_with_it() {
 #[tokio::test]
 async fn bad_requests_are_refused_and_others_go_on() {
     let chain = Chain::new(vec![]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let (_validator, gateway) = gateway_with(&chain).await;
     let long = format!(
         "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
         "y".repeat(100_000)
@@ -187,9 +175,7 @@ async fn bad_requests_are_refused_and_others_go_on() {
 #[tokio::test]
 async fn bodies_too_large_for_the_api_end_here() {
     let chain = Chain::new(vec![]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let (_validator, gateway) = gateway_with(&chain).await;
     let large = 4 << 20;
     let head = |length: &str| {
         format!("POST /v1/transactions HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n")
@@ -229,9 +215,7 @@ async fn clients_that_dawdle_are_let_go() {
         published,
         Protocol::Tcp,
     )]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let (_validator, gateway) = gateway_with(&chain).await;
     // A head that never ends, a body that stops, answers that are not read.
     let head = gateway.raw("GET / HTTP/1.1\r\nHost: a\r\nX").await;
     let body = gateway
@@ -260,14 +244,8 @@ async fn clients_that_dawdle_are_let_go() {
 #[tokio::test]
 async fn a_slow_replica_is_not_the_clients_fault() {
     let web = Process::start(loopback(1, 0), replica_router("web")).await;
-    let chain = Chain::new(vec![route(
-        "web.app",
-        web.address.port(),
-        vec![upstream(1, LOCAL)],
-    )]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let chain = chain_of(&web);
+    let (_validator, gateway) = gateway_with(&chain).await;
     let body = Bytes::from(vec![1; 32 << 20]);
     let answer = gateway
         .send("POST", "web.app.localhost", "/lazy", &[], body)
@@ -290,11 +268,7 @@ fn a_client_has_its_share() {
 #[tokio::test]
 async fn the_api_is_answered_by_the_next_validator_when_one_dies() {
     let web = Process::start(loopback(1, 0), replica_router("web")).await;
-    let chain = Chain::new(vec![route(
-        "web.app",
-        web.address.port(),
-        vec![upstream(1, LOCAL)],
-    )]);
+    let chain = chain_of(&web);
     let first = validator(chain.clone()).await;
     let second = validator(chain.clone()).await;
     let gateway = Running::start(&[&first, &second], None).await;
@@ -389,9 +363,7 @@ async fn a_replica_that_fails_is_passed_over() {
         route("dead.app", port, vec![refusing]),
         route("rude.app", port, vec![closing]),
     ]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let (_validator, gateway) = gateway_with(&chain).await;
     for _ in 0..10 {
         let body = Bytes::from_static(b"hello");
         let answer = gateway
@@ -428,9 +400,7 @@ async fn other_protocols_pass_directly_and_through_a_tunnel() {
         route("far.app", web.address.port(), vec![tunnelled(2, &agent)]),
     ]);
     *chain.agent.lock().unwrap() = agent.url();
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let (_validator, gateway) = gateway_with(&chain).await;
     assert_eq!(gateway.get("far.app.localhost", "/").await.text(), "web");
     for (host, path) in [
         ("near.app.localhost", "/switch"),
@@ -534,9 +504,7 @@ async fn published_ports_come_and_go() {
     let replicas = vec![upstream(1, [127, 0, 0, 2]), upstream(2, [127, 0, 0, 3])];
     let web = publishing(route("web.app", port, replicas), published, Protocol::Tcp);
     let chain = Chain::new(vec![]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let (_validator, gateway) = gateway_with(&chain).await;
     let occupant = TcpListener::bind(loopback(1, published)).await.unwrap();
     chain.set(vec![web.clone()]);
     eventually("the port is seen to be in use", async || {
@@ -610,11 +578,7 @@ async fn datagrams_are_forwarded_for_each_client() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_requests_at_once() {
     let web = Process::start(loopback(1, 0), replica_router("web")).await;
-    let chain = Chain::new(vec![route(
-        "web.app",
-        web.address.port(),
-        vec![upstream(1, LOCAL)],
-    )]);
+    let chain = chain_of(&web);
     let validator = validator(chain.clone()).await;
     let gateway = std::sync::Arc::new(Running::start(&[&validator], None).await);
     gateway.heard(&chain).await;
@@ -631,11 +595,7 @@ async fn a_thousand_requests_at_once() {
 #[tokio::test]
 async fn what_is_under_way_ends_before_the_gateway() {
     let web = Process::start(loopback(1, 0), replica_router("web")).await;
-    let chain = Chain::new(vec![route(
-        "web.app",
-        web.address.port(),
-        vec![upstream(1, LOCAL)],
-    )]);
+    let chain = chain_of(&web);
     let validator = validator(chain.clone()).await;
     let mut gateway = Running::start(&[&validator], None).await;
     gateway.heard(&chain).await;

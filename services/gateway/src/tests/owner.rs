@@ -25,9 +25,7 @@ async fn the_owner_sees_each_request_and_nobody_else_does() {
     let mut service = route("web.app", web.address.port(), vec![upstream(1, LOCAL)]);
     service.owner = AccountId::of(&owner.public());
     let chain = Chain::new(vec![service]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let (_validator, gateway) = gateway_with(&chain).await;
     let host = "web.app.localhost";
     assert_eq!(gateway.get(host, "/?q=1").await.status, 200);
     assert_eq!(gateway.get(host, "/nothing").await.status, 404);
@@ -92,9 +90,7 @@ async fn requests_and_bytes_are_counted_for_metering() {
         Protocol::Tcp,
     );
     let chain = Chain::new(vec![service]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let (_validator, gateway) = gateway_with(&chain).await;
     for _ in 0..3 {
         let answer = gateway
             .send(

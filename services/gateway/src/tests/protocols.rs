@@ -32,14 +32,8 @@ where
 #[tokio::test]
 async fn clients_of_http2_are_served_by_replicas_of_http1() {
     let web = Process::start(loopback(1, 0), replica_router("web")).await;
-    let chain = Chain::new(vec![route(
-        "web.app",
-        web.address.port(),
-        vec![upstream(1, LOCAL)],
-    )]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let chain = chain_of(&web);
+    let (_validator, gateway) = gateway_with(&chain).await;
     let stream = TcpStream::connect(gateway.address).await.unwrap();
     let sender: SendRequest<Full<Bytes>> = http2(stream).await;
     let ask = |method: &str, path: &str, body: Bytes| {
@@ -121,9 +115,7 @@ async fn grpc_streams_both_ways_with_trailers() {
     // The other replica is not there: what was not sent is sent to the next.
     let replicas = vec![upstream(2, [127, 0, 0, 3]), upstream(1, [127, 0, 0, 2])];
     let chain = Chain::new(vec![route("rpc.app", address.port(), replicas)]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let (_validator, gateway) = gateway_with(&chain).await;
     let stream = TcpStream::connect(gateway.address).await.unwrap();
     let sender = http2(stream).await;
     for _ in 0..4 {
@@ -182,11 +174,7 @@ async fn connect(
 
 async fn secure_gateway(certificates: Certificates) -> (Chain, [Process; 2], Running) {
     let web = Process::start(loopback(1, 0), replica_router("web")).await;
-    let chain = Chain::new(vec![route(
-        "web.app",
-        web.address.port(),
-        vec![upstream(1, LOCAL)],
-    )]);
+    let chain = chain_of(&web);
     let validator = validator(chain.clone()).await;
     let gateway = Running::with_tls(vec![validator.url()], None, Some(certificates)).await;
     gateway.heard(&chain).await;
@@ -320,14 +308,8 @@ async fn certificates_from_files_are_chosen_by_name() {
 #[tokio::test]
 async fn a_request_that_comes_back_is_refused() {
     let web = Process::start(loopback(1, 0), replica_router("web")).await;
-    let chain = Chain::new(vec![route(
-        "web.app",
-        web.address.port(),
-        vec![upstream(1, LOCAL)],
-    )]);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let chain = chain_of(&web);
+    let (_validator, gateway) = gateway_with(&chain).await;
     let host = "web.app.localhost";
     let seen = gateway.get(host, "/headers").await;
     let via = seen

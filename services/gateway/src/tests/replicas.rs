@@ -21,9 +21,7 @@ fn counting(count: &Arc<AtomicU32>, status: u16, pause: Duration) -> Router {
 
 async fn gateway_of(services: Vec<api::Route>) -> (Chain, Process, Running) {
     let chain = Chain::new(services);
-    let validator = validator(chain.clone()).await;
-    let gateway = Running::start(&[&validator], None).await;
-    gateway.heard(&chain).await;
+    let (validator, gateway) = gateway_with(&chain).await;
     (chain, validator, gateway)
 }
 

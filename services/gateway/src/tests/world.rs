@@ -218,6 +218,8 @@ pub async fn agent(upstream: SocketAddr) -> Process {
     Process::start(loopback(1, 0), router).await
 }
 
+pub const LOCAL: [u8; 4] = [127, 0, 0, 1];
+
 pub fn upstream(number: u64, address: [u8; 4]) -> Upstream {
     Upstream {
         allocation: AllocationId(number),
@@ -268,6 +270,20 @@ pub struct Running {
     pub secure: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<anyhow::Result<()>>,
+}
+
+/// `web.app` with one replica, `web`, on this machine.
+pub fn chain_of(web: &Process) -> Chain {
+    let replicas = vec![upstream(1, LOCAL)];
+    Chain::new(vec![route("web.app", web.address.port(), replicas)])
+}
+
+/// A validator that tells of `chain`, and a gateway that has heard it.
+pub async fn gateway_with(chain: &Chain) -> (Process, Running) {
+    let validator = validator(chain.clone()).await;
+    let gateway = Running::start(&[&validator], None).await;
+    gateway.heard(chain).await;
+    (validator, gateway)
 }
 
 impl Running {
