@@ -60,6 +60,10 @@ pub struct Init {
     /// Blocks of an epoch, after which the network's key is handed to the next committee
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
     epoch_blocks: u64,
+    /// Validators listen for hosts' signs of life, over UDP at the port of their API, and vote on
+    /// who is silent; else hosts give them by transactions. For networks of many hosts
+    #[arg(long)]
+    watched: bool,
 }
 
 /// One address each: given as such, or counted up from the first.
@@ -97,6 +101,8 @@ pub struct Founding {
     /// Keys made for gateways, whose word on the demand for services counts.
     pub gateways: usize,
     pub params: Params,
+    /// Validators listen for hosts and vote on who is silent.
+    pub watched: bool,
 }
 
 /// Made once: the public file, and one seat per validator in its order.
@@ -149,6 +155,10 @@ pub fn found(founding: Founding) -> anyhow::Result<Founded> {
                     address: at.to_string(),
                 })
                 .collect(),
+            watchers: match founding.watched {
+                true => seats.iter().map(|s| PublicKey(s.key())).collect(),
+                false => Vec::new(),
+            },
         },
         committee: hex::encode(committee.to_bytes()),
         network_key: hex::encode(committee.network_key()),
@@ -256,6 +266,7 @@ pub fn run(command: &Network, json: bool) -> Result {
         gateway: init.gateway.clone(),
         gateways: init.gateways.into(),
         params,
+        watched: init.watched,
     })?;
     founded.write(&init.out)?;
     let founder = AccountId::of(&founded.founder.public());
@@ -309,6 +320,7 @@ mod tests {
             gateway: None,
             gateways: 2,
             params: Params::dev(),
+            watched: true,
         })
         .expect("founded");
         founded.write(folder.path()).expect("written");
@@ -330,7 +342,9 @@ mod tests {
                 .mode();
             assert_eq!(mode & 0o777, 0o600);
             let seat = consensus::Seat::from_bytes(&std::fs::read(path).expect("read"));
-            assert_eq!(hex::encode(seat.expect("a seat").key()), validator.key);
+            let key = seat.expect("a seat").key();
+            assert_eq!(hex::encode(key), validator.key);
+            assert_eq!(file.genesis.watchers[index], PublicKey(key));
         }
         assert!(read_file(Path::new("/nonexistent")).is_err());
     }

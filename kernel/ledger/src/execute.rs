@@ -332,6 +332,7 @@ impl Context {
         before: &State,
         outcomes: Vec<Outcome>,
     ) -> Result<Executed, BrokenInvariant> {
+        host::judge(&mut self);
         self.tend_seats();
         self.number_plans();
         let Self {

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, Amount, Digest, Resource};
+use types::{AccountId, Amount, Digest, PublicKey, Resource};
 
 use crate::{Params, lots};
 
 const DAY_MS: u64 = 86_400_000;
+/// One bit each.
+const WATCHERS_MAX: usize = 128;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct Genesis {
@@ -22,6 +24,10 @@ pub struct Genesis {
     pub faucet: AccountId,
     /// Those whom the network's key is dealt to: they sit first.
     pub validators: Vec<lots::Founder>,
+    /// Identity keys of the validators that listen for hosts' signs of life and vote on who is
+    /// silent (RFD 12), at most 128. None: hosts give signs of life by transactions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watchers: Vec<PublicKey>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +36,8 @@ pub enum GenesisError {
     Supply,
     #[error("account {0} is listed twice: add its balances up")]
     Twice(AccountId),
+    #[error("{0} watchers are named; there may be 128, each once")]
+    Watchers(usize),
     #[error("the rate of {0} is above 18 million credits a unit: lower it")]
     Rate(&'static str),
     #[error("{0} must be from {1} to {2}")]
@@ -50,6 +58,10 @@ impl Genesis {
                 return Err(GenesisError::Twice(*account));
             }
             supply = supply.checked_add(*amount).ok_or(GenesisError::Supply)?;
+        }
+        let distinct: BTreeSet<_> = self.watchers.iter().map(AccountId::of).collect();
+        if distinct.len() != self.watchers.len() || distinct.len() > WATCHERS_MAX {
+            return Err(GenesisError::Watchers(self.watchers.len()));
         }
         for resource in Resource::ALL {
             if self.params.tariff.rate(resource).0 > u64::MAX.into() {

@@ -48,6 +48,7 @@ fn transfers() {
         balances,
         faucet: id(1),
         validators: Vec::new(),
+        watchers: Vec::new(),
     };
     let state = State::genesis(&genesis);
     let transactions: Vec<Vec<u8>> = (0..PAYERS)

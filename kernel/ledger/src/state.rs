@@ -14,7 +14,7 @@ use types::{
 
 use crate::account::Account;
 use crate::deployment::{Deployment, Funding, Release, Scale};
-use crate::host::Host;
+use crate::host::{Host, Verdict};
 use crate::lease::Allocation;
 use crate::lots::{self, Drawing};
 use crate::table::{Table, state_key};
@@ -27,6 +27,8 @@ pub struct Globals {
     pub name: String,
     pub params: Params,
     pub faucet: AccountId,
+    /// Who may vote on hosts' silence, in the order of their bits in [`Host::silent`].
+    pub watchers: Vec<AccountId>,
     /// All money there is.
     pub supply: Amount,
     pub height: u64,
@@ -84,6 +86,8 @@ pub(crate) struct Index {
     pub due: OrdMap<DeploymentId, u64>,
     /// When a deployment's replicas are looked at again, whatever happens.
     pub looks: OrdSet<(u64, DeploymentId)>,
+    /// Online hosts that a quorum of watchers does not hear.
+    pub silent: OrdSet<HostId>,
     /// Hosts that came back and get new work only later.
     pub probation: OrdSet<(u64, HostId)>,
     /// Sums of all purses and escrows, kept along to check every block in O(changes).
@@ -109,6 +113,7 @@ impl State {
             name: genesis.name.clone(),
             params: genesis.params.clone(),
             faucet: genesis.faucet,
+            watchers: genesis.watchers.iter().map(AccountId::of).collect(),
             supply: Amount(supply),
             height: 0,
             time_ms: genesis.time_ms,
@@ -199,6 +204,9 @@ impl State {
             index.owned_hosts.insert((host.owner, *id));
             if host.online {
                 index.seen.insert((host.last_seen_ms, *id));
+                if self.globals.verdict(host.silent) == Some(Verdict::Silent) {
+                    index.silent.insert(*id);
+                }
             }
             if host.trusted_ms > self.globals.time_ms {
                 index.probation.insert((host.trusted_ms, *id));
@@ -387,6 +395,7 @@ impl Index {
             wheel: OrdSet::new(),
             due: OrdMap::new(),
             looks: OrdSet::new(),
+            silent: OrdSet::new(),
             probation: OrdSet::new(),
             spendable: 0,
             escrow: 0,

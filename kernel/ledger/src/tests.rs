@@ -545,6 +545,7 @@ fn a_genesis_is_checked_by_its_founder() {
         balances: vec![(id(1), Amount(1)), (id(2), Amount(u128::MAX - 1))],
         faucet: id(1),
         validators: Vec::new(),
+        watchers: Vec::new(),
     };
     assert_eq!(good.check(), Ok(()));
     let changes: [fn(&mut Genesis); 4] = [

@@ -39,6 +39,11 @@ impl World {
     }
 
     pub fn new(params: Params) -> Self {
+        Self::watched(params, &[])
+    }
+
+    /// `watchers` vote on who is silent.
+    pub fn watched(params: Params, watchers: &[u8]) -> Self {
         let genesis = Genesis {
             name: "test".into(),
             time_ms: 1_000_000,
@@ -50,6 +55,7 @@ impl World {
             ],
             faucet: id(FAUCET),
             validators: Vec::new(),
+            watchers: watchers.iter().map(|n| key(*n).public()).collect(),
         };
         Self {
             state: State::genesis(&genesis),

@@ -181,6 +181,7 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
             gateway: Some(layout.url()),
             gateways: 1,
             params: ledger::Params::dev(),
+            watched: false,
         })?;
         founded.write(&folder)?;
         founded.file

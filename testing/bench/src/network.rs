@@ -63,6 +63,7 @@ impl Network {
                     address: ports[0].to_string(),
                 })
                 .collect(),
+            watchers: Vec::new(),
         };
         let id = genesis.digest();
         let file = NetworkFile {

@@ -32,6 +32,7 @@ pub fn genesis(founders: Vec<Founder>, epoch_blocks: u64, seats_max: u32) -> Gen
             .collect(),
         faucet: account(0),
         validators: founders,
+        watchers: Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use types::{AccountId, Amount, Digest, HostId, Offer, Resources};
 
-use super::{Call, Event, Host, Record, mesh};
+use super::{Call, Event, Host, Record, mesh, watch};
 use crate::execute::Context;
 use crate::lease::{self, Desired};
 use crate::{RejectKind, Rejection, State};
@@ -41,6 +41,10 @@ pub(crate) fn pass_time(context: &mut Context, before_ms: u64) {
     if now.saturating_sub(before_ms) > GAP_MS {
         context.state.globals.awake_ms = now;
     }
+    if !context.state.globals.watchers.is_empty() {
+        // Those who listen beside the ledger know better.
+        return;
+    }
     let (_, timeout) = context.state.liveness();
     let limit = now.saturating_sub(timeout);
     if context.state.globals.awake_ms >= limit {
@@ -60,39 +64,49 @@ pub(crate) fn pass_time(context: &mut Context, before_ms: u64) {
         if lost > LOST_MAX {
             break;
         }
-        context.state.index.seen.remove(&(last_seen_ms, host));
-        let leases = context.state.allocations_on(&host).count();
-        lost += leases;
-        let harmed = context.state.serves_others(&host);
-        if let Some(record) = context.state.hosts.get_mut(&host) {
-            record.online = false;
-            if harmed {
-                record.record.fell_silent(now);
-            }
-            let steady = last_seen_ms.saturating_sub(record.trusted_ms) > STEADY_MS;
-            record.flaps = if steady {
-                1
-            } else {
-                record.flaps.saturating_add(1)
-            };
-        }
-        context.touch_all_on(&host);
-        context.state.refresh_host(&host);
-        context.touch_routes();
-        context.emit(crate::Event::Host(Event::HostOffline {
-            host,
-            last_seen_ms,
-        }));
-        let leaving: Vec<_> = context
-            .state
-            .allocations_on(&host)
-            .filter(|(_, a)| a.desired == Desired::Remove)
-            .map(|(id, _)| id)
-            .collect();
-        for allocation in leaving {
-            lease::close(context, allocation);
-        }
+        lost += lose(context, host, last_seen_ms);
     }
+}
+
+/// `host` was not heard since `last_ms`: how many leases it had.
+pub(super) fn lose(context: &mut Context, host: HostId, last_ms: u64) -> usize {
+    let leases = context.state.allocations_on(&host).count();
+    let harmed = context.state.serves_others(&host);
+    let now = context.env.time_ms;
+    let Some(record) = context.state.hosts.get_mut(&host) else {
+        return 0;
+    };
+    let known_ms = record.last_seen_ms;
+    let last_seen_ms = known_ms.max(last_ms);
+    record.last_seen_ms = last_seen_ms;
+    record.online = false;
+    if harmed {
+        record.record.fell_silent(now);
+    }
+    let steady = last_seen_ms.saturating_sub(record.trusted_ms) > STEADY_MS;
+    record.flaps = if steady {
+        1
+    } else {
+        record.flaps.saturating_add(1)
+    };
+    context.state.index.seen.remove(&(known_ms, host));
+    context.touch_all_on(&host);
+    context.state.refresh_host(&host);
+    context.touch_routes();
+    context.emit(crate::Event::Host(Event::HostOffline {
+        host,
+        last_seen_ms,
+    }));
+    let leaving: Vec<_> = context
+        .state
+        .allocations_on(&host)
+        .filter(|(_, a)| a.desired == Desired::Remove)
+        .map(|(id, _)| id)
+        .collect();
+    for allocation in leaving {
+        lease::close(context, allocation);
+    }
+    leases
 }
 
 fn end_probation(context: &mut Context, now: u64) {
@@ -118,7 +132,11 @@ impl State {
     pub fn liveness(&self) -> (u64, u64) {
         /// Up to so many hosts speak as often as the parameters say.
         const HOSTS: u64 = 500;
-        let factor = 1 + self.index.seen.len() as u64 / HOSTS;
+        let factor = match self.globals.watchers.is_empty() {
+            true => 1 + self.index.seen.len() as u64 / HOSTS,
+            // They speak beside the ledger.
+            false => 1,
+        };
         let params = &self.globals.params;
         (
             params.heartbeat_ms.saturating_mul(factor),
@@ -158,8 +176,14 @@ impl Context {
         self.emit(crate::Event::Host(Event::HostOnline { host }));
     }
 
-    /// The host gave a sign of life.
+    /// The host gave a sign of life in a block.
     pub(crate) fn saw(&mut self, host: HostId) {
+        watch::forget_votes(self, host);
+        self.return_online(host);
+    }
+
+    /// The host is there now.
+    pub(super) fn return_online(&mut self, host: HostId) {
         let now = self.env.time_ms;
         let Some(record) = self.state.hosts.get_mut(&host) else {
             return;
@@ -225,6 +249,7 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             known(context, &sender)?;
             mesh::announce(context, sender, point)
         }
+        Call::Observe { silent, heard } => watch::observe(context, sender, silent, heard),
     }
 }
 
@@ -391,6 +416,7 @@ fn register(
             draining: false,
             registered_ms: now,
             last_seen_ms: now,
+            silent: 0,
             flaps: 0,
             trusted_ms: now,
             plan: 1,
@@ -403,8 +429,10 @@ fn register(
     let host = Host {
         online: true,
         last_seen_ms: now,
+        silent: 0,
         ..host
     };
+    context.state.index.silent.remove(&id);
     // Which peers are on the same machine may have changed.
     context.touch_host(id);
     context.touch_routes();
@@ -442,6 +470,7 @@ fn leave(context: &mut Context, id: HostId) -> Result<(), Rejection> {
         context.state.index.owned_hosts.remove(&(owner, id));
         context.state.index.host_names.remove(&name);
         context.state.index.seen.remove(&(seen, id));
+        context.state.index.silent.remove(&id);
         context.state.index.probation.remove(&(trusted, id));
     }
     context.state.hosts.remove(&id);

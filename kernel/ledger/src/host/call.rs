@@ -32,4 +32,10 @@ pub enum Call {
     Heartbeat,
     /// Where other hosts find it for links.
     Announce(MeshPoint),
+    /// Signed by a watcher: hosts that it has ceased to hear, and hosts that it hears again;
+    /// at most 1,000 together. Those that are not registered are passed over.
+    Observe {
+        silent: Vec<HostId>,
+        heard: Vec<HostId>,
+    },
 }

@@ -6,6 +6,7 @@ mod event;
 mod mesh;
 mod record;
 mod state;
+mod watch;
 
 pub(crate) use apply::{apply, is_name, pass_time};
 pub use call::Call;
@@ -13,6 +14,7 @@ pub use event::Event;
 pub use mesh::MeshPoint;
 pub use record::Record;
 pub use state::Host;
+pub(crate) use watch::{Verdict, judge};
 
 #[cfg(test)]
 mod tests;

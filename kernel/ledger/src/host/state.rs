@@ -19,6 +19,8 @@ pub struct Host {
     pub draining: bool,
     pub registered_ms: u64,
     pub last_seen_ms: u64,
+    /// Bit i: watcher i does not hear it.
+    pub silent: u128,
     /// Times it fell silent lately, each soon after the one before.
     pub flaps: u32,
     /// Gets new work from then on: a host that has come back must stay for a while.

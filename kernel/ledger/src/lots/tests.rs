@@ -22,6 +22,7 @@ fn genesis() -> Genesis {
                 address: format!("10.0.0.{n}:9000"),
             })
             .collect(),
+        watchers: Vec::new(),
     }
 }
 
