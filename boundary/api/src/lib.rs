@@ -22,6 +22,7 @@
 //! ids are `d-1`, `a-1`, `r-1`, times are milliseconds since 1970.
 
 mod auth;
+mod beat;
 mod endpoint;
 mod figures;
 mod grant;
@@ -30,6 +31,7 @@ mod openapi;
 mod view;
 
 pub use auth::{AuthError, RequestAuth};
+pub use beat::{Anchor, BEAT_BYTES_MAX, BEATS, Beat, Beats};
 pub use endpoint::{Body, Endpoint, Method, Role, endpoints, paths_of};
 pub use figures::{Gauge, PROMETHEUS, prometheus};
 pub use grant::Grant;

@@ -15,6 +15,7 @@
 //! Start at [`run`].
 
 mod agent;
+mod beat;
 mod book;
 mod builds;
 mod clock;

@@ -9,10 +9,13 @@ use ledger::lease::UsageLine;
 use tokio::time::Instant;
 use types::{AllocationId, AllocationStatus, UsageRecord, merkle_path, merkle_root};
 
+use crate::beat::Heart;
 use crate::shared::Shared;
 
 /// Statuses in one transaction.
 const STATUSES_MAX: usize = 200;
+/// How often it is looked whether the validators still hear this host.
+const HEARD_LOOK: Duration = Duration::from_millis(500);
 /// Usage lines in one report.
 const LINES_MAX: usize = 500;
 const RECORDS_BYTES_MAX: u64 = 16 << 20;
@@ -29,6 +32,9 @@ pub async fn meter(shared: Arc<Shared>) -> std::convert::Infallible {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        if shared.books.lock().expect("not poisoned").is_empty() {
+            continue;
+        }
         let shared = shared.clone();
         let began = Instant::now();
         let walk = began >= walk_due;
@@ -104,9 +110,15 @@ fn keep_for_later(shared: &Shared, batch: Vec<(AllocationId, AllocationStatus)>)
     }
 }
 
-/// A sign of life whenever nothing else has been said for as long as the plan allows.
+/// Signs of life: to the validators if they listen and hear this host, else on the ledger
+/// whenever nothing else has been said there for as long as the plan allows.
 pub async fn heartbeat(shared: Arc<Shared>) -> std::convert::Infallible {
+    let heart = heart(&shared).await;
     loop {
+        if heart.as_ref().is_some_and(Heart::is_heard) {
+            tokio::time::sleep(HEARD_LOOK).await;
+            continue;
+        }
         let Some(plan) = shared.plan() else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
@@ -120,6 +132,25 @@ pub async fn heartbeat(shared: Arc<Shared>) -> std::convert::Infallible {
         if let Err(error) = shared.link.submit(call).await {
             tracing::warn!(%error, "heartbeat");
             tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// `None` if no validator listens, or this machine cannot send to them.
+async fn heart(shared: &Shared) -> Option<Heart> {
+    let file = loop {
+        match shared.link.client().network().await {
+            Ok(file) => break file,
+            Err(error) => tracing::warn!(%error, "the network does not say who its validators are"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    let period = Duration::from_millis(file.genesis.params.heartbeat_ms);
+    match Heart::start(shared.config.key.clone(), &file, period) {
+        Ok(heart) => heart,
+        Err(error) => {
+            tracing::warn!(%error, "signs of life go to the ledger");
+            None
         }
     }
 }

@@ -11,16 +11,17 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use consensus::{Committee, Member, Seat};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use types::{AccountId, AllocationId, DeploymentId, HostId};
+use types::{AccountId, AllocationId, DeploymentId, HostId, SecretKey};
 
 use crate::answer::{Answer, Asked, Named, Refused};
 use crate::chain_api::Recent;
 use crate::config::Config;
 use crate::index::{Handle, Index};
 use crate::ledger_machine::LedgerMachine;
+use crate::lists::{self, Rows, Whose};
 use crate::routes::router;
 use crate::serve::serve;
 use crate::views;
@@ -31,9 +32,6 @@ const WAITING_MAX: usize = 4_096;
 const COMPUTING_MAX: usize = 4;
 const COMPUTING_WAIT: Duration = Duration::from_secs(10);
 pub const WAIT_MS_MAX: u64 = 30_000;
-/// Rows in one answer, and about how many bytes.
-pub const ROWS_MAX: usize = 1_000;
-const ROWS_BYTES_MAX: usize = 8 << 20;
 /// Header of a cut answer: `from` of the next page.
 pub const NEXT: &str = "runrig-next";
 
@@ -71,6 +69,8 @@ pub async fn run_on(
 ) -> Result<()> {
     let index_path = config.data.join("index.redb");
     let node = node_config(&config)?;
+    let identity = SecretKey::from_seed(node.seat.secret());
+    let watch_at = listener.local_addr()?;
     let network = node.network;
     let own = node.seat.key();
     let peers = reqwest::Client::builder()
@@ -96,6 +96,14 @@ pub async fn run_on(
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             computing: Arc::new(Semaphore::new(COMPUTING_MAX)),
         });
+        if let Err(error) =
+            crate::watch::start(handle.clone(), network, identity, watch_at, stop.clone())
+        {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "this validator does not hear hosts and does not vote on who is silent"
+            );
+        }
         let mut indexing = tokio::spawn(keep_index(handle.clone(), index, sender, stop.clone()));
         let mut serving = tokio::spawn(serve(listener, router(app), stop));
         let result = tokio::select! {
@@ -221,24 +229,11 @@ impl Validator {
     }
 }
 
-/// Rows from number `from` on, as many as one answer holds; a header tells where the next
-/// page begins.
-fn rows<T: Serialize>(all: impl Iterator<Item = T>, from: usize) -> Result<Response, Refused> {
-    let mut body = b"[".to_vec();
-    let mut next = None;
-    for (count, row) in all.skip(from).enumerate() {
-        if count >= ROWS_MAX || body.len() >= ROWS_BYTES_MAX {
-            next = Some(from + count);
-            break;
-        }
-        if count > 0 {
-            body.push(b',');
-        }
-        serde_json::to_writer(&mut body, &row).map_err(|e| Refused::internal(&e.into()))?;
-    }
-    body.push(b']');
-    let mut response = ([(CONTENT_TYPE, "application/json")], body).into_response();
-    if let Some(next) = next {
+/// A header tells where the next page begins.
+fn answer(page: serde_json::Result<Rows>) -> Result<Response, Refused> {
+    let page = page.map_err(|e| Refused::internal(&e.into()))?;
+    let mut response = ([(CONTENT_TYPE, "application/json")], page.json).into_response();
+    if let Some(next) = page.next {
         response.headers_mut().insert(NEXT, next.into());
     }
     Ok(response)
@@ -318,14 +313,9 @@ pub struct Page {
 }
 
 pub async fn hosts(State(app): State<App>, Asked(page): Asked<Page>) -> Result<Response, Refused> {
-    app.compute(move |state| {
-        let all = state
-            .hosts
-            .iter()
-            .filter_map(|(id, _)| views::host(&state, *id));
-        rows(all, page.from.unwrap_or(0))
-    })
-    .await?
+    let from = page.from.unwrap_or(0);
+    app.compute(move |state| answer(lists::hosts(&state, from)))
+        .await?
 }
 
 fn find_host(state: &ledger::State, text: &str) -> Result<HostId, Refused> {
@@ -406,16 +396,8 @@ pub async fn deployments(
     Asked(filter): Asked<Filter>,
 ) -> Result<Response, Refused> {
     app.compute(move |state| {
-        let view = |(id, _)| views::deployment(&state, id);
         let from = filter.from.unwrap_or(0);
-        match filter.owner {
-            Some(owner) => {
-                let own = state.deployments_of(&owner);
-                let wanted = own.filter(|(_, d)| filter.all || !d.removed);
-                rows(wanted.filter_map(view), from)
-            }
-            None => rows(state.live().filter_map(view), from),
-        }
+        answer(lists::deployments(&state, filter.owner, filter.all, from))
     })
     .await?
 }
@@ -451,22 +433,13 @@ pub async fn allocations(
         return Err(Refused::invalid("allocations", why));
     }
     app.compute(move |state| {
-        let of = |d: &ledger::deployment::Deployment| -> Vec<AllocationId> {
-            let ended = d.ended.iter().filter(|_| filter.all);
-            d.allocations.iter().chain(ended).copied().collect()
+        let whose = Whose {
+            deployment: filter.deployment,
+            owner: filter.owner,
+            host: filter.host,
         };
-        let ids: Vec<AllocationId> = if let Some(id) = filter.deployment {
-            state.deployments.get(&id).map(of).unwrap_or_default()
-        } else if let Some(owner) = filter.owner {
-            let own = state.deployments_of(&owner);
-            own.flat_map(|(_, d)| of(d)).collect()
-        } else if let Some(host) = filter.host {
-            state.allocations_on(&host).map(|(id, _)| id).collect()
-        } else {
-            Vec::new()
-        };
-        let views = ids.iter().filter_map(|id| views::allocation(&state, *id));
-        rows(views, filter.from.unwrap_or(0))
+        let from = filter.from.unwrap_or(0);
+        answer(lists::allocations(&state, whose, filter.all, from))
     })
     .await?
 }

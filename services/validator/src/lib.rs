@@ -11,13 +11,15 @@ mod config;
 mod http;
 mod index;
 mod ledger_machine;
+pub mod lists;
 mod lots_api;
 mod metrics;
 mod money_api;
 mod routes;
 mod secret_api;
 mod serve;
-mod views;
+pub mod views;
+pub mod watch;
 
 pub use config::Config;
 pub use http::{run, run_on};

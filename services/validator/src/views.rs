@@ -28,7 +28,11 @@ pub fn host(state: &State, id: HostId) -> Option<HostView> {
         cordoned: host.cordoned,
         draining: host.draining,
         trusted_ms: host.trusted_ms,
-        last_seen_ms: host.last_seen_ms,
+        last_seen_ms: match host.online && !state.globals.watchers.is_empty() {
+            // Those who listen would have said otherwise.
+            true => state.time_ms(),
+            false => host.last_seen_ms,
+        },
         allocations: state.allocations_on(&id).count() as u32,
         earned: host.earned,
         interval: host.interval,

@@ -86,6 +86,7 @@ impl Network {
                     address: at.to_string(),
                 })
                 .collect(),
+            watchers: Vec::new(),
         };
         let file = NetworkFile {
             genesis,
@@ -107,6 +108,23 @@ impl Network {
             seats: seats.iter().map(consensus::Seat::to_bytes).collect(),
             folder: tempfile::tempdir().expect("a folder"),
         }
+    }
+
+    /// All of its validators listen for hosts.
+    fn watched(validators: u32) -> Self {
+        let mut network = Self::new(validators);
+        let seats = network.seats.iter();
+        let keys = seats.map(|s| consensus::Seat::from_bytes(s).expect("a seat").key());
+        network.file.genesis.watchers = keys.map(PublicKey).collect();
+        network
+    }
+
+    async fn start_all(&self) -> Vec<Running> {
+        let mut running = Vec::new();
+        for n in 0..self.seats.len() {
+            running.push(self.start(n).await);
+        }
+        running
     }
 
     async fn start(&self, n: usize) -> Running {
@@ -199,10 +217,33 @@ fn spec() -> DeploymentSpec {
     }
 }
 
-/// Faucet, host, deployment, running, used once and settled; the receipt's id.
-async fn run_something(client: &Client) -> types::ReceiptId {
+/// A validator alone, and an account that has its gift.
+async fn endowed() -> (Network, Running, Client) {
+    let network = Network::new(1);
+    let running = network.start(0).await;
+    let client = running.client();
+    give(&client).await;
+    (network, running, client)
+}
+
+/// The faucet's gift, to account 1.
+async fn give(client: &Client) {
     let gift = Call::Account(account::Call::Faucet { to: id(1) });
     client.submit_and_wait(&key(1), gift).await.expect("a gift");
+}
+
+/// Asks for `what` again and again until it is so.
+async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+    let from = Instant::now();
+    while !is_so().await {
+        assert!(from.elapsed() < PATIENCE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Faucet, host, deployment, running, used once and settled; the receipt's id.
+async fn run_something(client: &Client) -> types::ReceiptId {
+    give(client).await;
     client
         .submit_and_wait(&key(50), register("alpha", id(2)))
         .await
@@ -346,11 +387,10 @@ async fn a_deployment_is_placed_billed_and_proven_and_survives_a_restart() {
         }
         let running = network.start(0).await;
         let client = running.client();
-        let from = Instant::now();
-        while client.receipt(receipt).await.is_err() {
-            assert!(from.elapsed() < PATIENCE, "the receipt is not found again");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually("the receipt is found again", async || {
+            client.receipt(receipt).await.is_ok()
+        })
+        .await;
         assert_eq!(check_money(&client).await, money);
         let (again, _) = client.events_page(None, 0).await.expect("events");
         assert_eq!(again[..events.len()], events);
@@ -361,10 +401,7 @@ async fn a_deployment_is_placed_billed_and_proven_and_survives_a_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_validators_answer_alike_and_followers_miss_nothing() {
     let network = Network::new(4);
-    let mut running = Vec::new();
-    for n in 0..4 {
-        running.push(network.start(n).await);
-    }
+    let running = network.start_all().await;
     let clients: Vec<Client> = running.iter().map(Running::client).collect();
     let follower = clients[3].clone();
     let followed = tokio::spawn(async move {
@@ -374,11 +411,7 @@ async fn four_validators_answer_alike_and_followers_miss_nothing() {
             .collect::<Vec<_>>()
             .await
     });
-    let gift = Call::Account(account::Call::Faucet { to: id(1) });
-    clients[0]
-        .submit_and_wait(&key(1), gift)
-        .await
-        .expect("a gift");
+    give(&clients[0]).await;
     for n in 0..5 {
         let view = clients[n % 4]
             .submit_and_wait(&key(1), transfer(id(3), 2))
@@ -386,11 +419,10 @@ async fn four_validators_answer_alike_and_followers_miss_nothing() {
         let view = view.expect("applied");
         let height = view.height.expect("included");
         for client in &clients {
-            let from = Instant::now();
-            while client.status().await.expect("a head").height < height {
-                assert!(from.elapsed() < PATIENCE, "a validator fell behind");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            eventually("a validator fell behind", async || {
+                client.status().await.expect("a head").height >= height
+            })
+            .await;
         }
     }
     let followed = tokio::time::timeout(PATIENCE, followed).await;
@@ -414,11 +446,7 @@ async fn four_validators_answer_alike_and_followers_miss_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_wakes_for_what_concerns_him_only() {
-    let network = Network::new(1);
-    let running = network.start(0).await;
-    let client = running.client();
-    let gift = Call::Account(account::Call::Faucet { to: id(1) });
-    client.submit_and_wait(&key(1), gift).await.expect("a gift");
+    let (_network, running, client) = endowed().await;
     client
         .submit_and_wait(&key(50), register("alpha", id(2)))
         .await
@@ -481,11 +509,7 @@ async fn ids(url: &str, last: Option<&str>, count: usize) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_of_events_resumes_where_it_was_cut() {
-    let network = Network::new(1);
-    let running = network.start(0).await;
-    let client = running.client();
-    let gift = Call::Account(account::Call::Faucet { to: id(1) });
-    client.submit_and_wait(&key(1), gift).await.expect("a gift");
+    let (_network, running, client) = endowed().await;
     for to in [3, 4, 3] {
         client
             .submit_and_wait(&key(1), transfer(id(to), 1))
@@ -624,11 +648,7 @@ async fn bad_requests_are_refused_in_the_apis_words() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_a_batch_is_taken_or_refused_by_itself() {
-    let network = Network::new(1);
-    let running = network.start(0).await;
-    let client = running.client();
-    let gift = Call::Account(account::Call::Faucet { to: id(1) });
-    client.submit_and_wait(&key(1), gift).await.expect("a gift");
+    let (network, running, client) = endowed().await;
     let at = client.account(id(1)).await.expect("an account");
     let sign = |ahead: u64, by: u8| {
         let body = ledger::TransactionBody {
@@ -729,6 +749,72 @@ async fn a_drawing_is_checked_from_certified_headers_alone() {
         let lineup = v.lineup.as_mut().expect("fallen");
         lineup.committee.truncate(1);
     });
+    for one in running {
+        one.stop().await;
+    }
+}
+
+/// Beats of host 50 to all of `validators`, until dropped.
+struct Speaking {
+    _until: std::sync::mpsc::Sender<()>,
+}
+
+impl Speaking {
+    fn start(network: Digest, validators: Vec<SocketAddr>) -> Self {
+        const PERIOD: Duration = Duration::from_millis(200);
+        let (speaking, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            let beats = api::Beats::new(&key(50), &network, [1; 32], api::now_ms(), 200);
+            for number in 1..=api::BEATS {
+                for validator in &validators {
+                    let sent = socket.send_to(&beats.datagram(number), validator);
+                    sent.expect("loopback takes it");
+                }
+                let pause = ended.recv_timeout(PERIOD);
+                if pause == Err(std::sync::mpsc::RecvTimeoutError::Disconnected) {
+                    return;
+                }
+            }
+        });
+        Self { _until: speaking }
+    }
+}
+
+async fn await_online(client: &Client, online: bool) {
+    eventually("the host comes or goes", async || {
+        client.host("alpha").await.expect("there").online == online
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn validators_lose_a_host_that_they_do_not_hear_and_have_it_back() {
+    let network = Network::watched(4);
+    let running = network.start_all().await;
+    let client = running[0].client();
+    client
+        .submit_and_wait(&key(50), register("alpha", id(2)))
+        .await
+        .expect("a host");
+    let addresses: Vec<SocketAddr> = running.iter().map(|r| r.api).collect();
+    let id = network.file.genesis.digest();
+    let timeout = Params::dev().host_timeout_ms;
+
+    // It says nothing on the ledger, for twice as long as it may be silent.
+    let speaking = Speaking::start(id, addresses.clone());
+    let since = client.status().await.expect("a head").time_ms;
+    eventually("time goes by", async || {
+        client.status().await.expect("a head").time_ms >= since + 2 * timeout
+    })
+    .await;
+    assert!(client.host("alpha").await.expect("there").online);
+
+    drop(speaking);
+    await_online(&client, false).await;
+    let speaking = Speaking::start(id, addresses);
+    await_online(&client, true).await;
+    drop(speaking);
     for one in running {
         one.stop().await;
     }
