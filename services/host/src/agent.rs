@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use engine::{Engine, EngineConfig, OciEngine, Runtime};
 use futures::FutureExt;
 use ledger::lease::Desired;
 use net::{Directory, DirectoryEntry, NetworkKey};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use types::{AccountId, AllocationId, Offer};
+use types::{AccountId, AllocationId, Offer, SecretKey};
 
 use crate::book::Book;
 use crate::builds::{self, Builds};
@@ -19,8 +19,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::ledger_link::{self, LedgerLink};
 use crate::machine::{machine_digest, machine_resources};
-use crate::neighbours::Neighbours;
+use crate::neighbours::Links;
 use crate::shared::Shared;
+use crate::shelf::Shelf;
 use crate::worker::Worker;
 use crate::{fence, http, logs, neighbours, reporter, room};
 
@@ -43,12 +44,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 
     let client = sdk::Client::new([config.network.clone()])?;
     let link = Arc::new(LedgerLink::new(client, config.key.clone()));
-    let images = Arc::new(images::Store::open(images::StoreConfig {
-        dir: config.data.join("images"),
-        uid_base: config.uid_base,
-        network_registry: Some(config.network.clone()),
-        ..Default::default()
-    })?);
+    let shelf = open_shelf(&config)?;
     let builds = open_builds(&config)?;
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
@@ -71,7 +67,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         link: link.clone(),
         engine,
         net: net.clone(),
-        images,
+        images: shelf.store.clone(),
+        shelf,
         builds,
         logs,
         exports: logs::Exports::default(),
@@ -87,12 +84,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let builds = shared.builds.is_some();
     let registration = registration(&shared.config, &link, address, builds)?;
     insist(&shared.config, &link, registration.clone()).await?;
-    let neighbours = Neighbours::open(&shared.config, &tag(&shared.config), bound).await;
-    let neighbours = neighbours.map(Arc::new);
-    if let Some(neighbours) = &neighbours {
-        let call = ledger::host::Call::Announce(neighbours.point.clone());
-        insist(&shared.config, &link, call).await?;
-    }
+    let links = Arc::<Links>::default();
 
     let mut background = tokio::task::JoinSet::new();
     background.spawn(reporter::meter(shared.clone()).map(drop));
@@ -111,10 +103,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     background.spawn(logs::room(shared.clone()).map(drop));
     background.spawn(room::offer(shared.clone(), registration));
     background.spawn(room::removed_volumes(shared.clone()));
-    if let Some(neighbours) = neighbours.clone() {
-        let shared = shared.clone();
-        background.spawn(async move { neighbours.follow(shared).await });
-    }
+    background.spawn(neighbours::keep(shared.clone(), bound, links.clone()).map(drop));
     let server = axum::serve(listener, http::router(shared.clone()));
     background.spawn(async move {
         if let Err(error) = server.await {
@@ -138,12 +127,23 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         workers.end(&shared).await;
     }
     background.shutdown().await;
-    if let Some(neighbours) = neighbours.and_then(Arc::into_inner) {
-        neighbours.close().await;
-    }
+    neighbours::close(links).await;
     ended?;
     net.close(shared.config.stop_on_exit || left).await?;
     Ok(())
+}
+
+fn open_shelf(config: &Config) -> Result<Arc<Shelf>> {
+    if let Some(shelf) = &config.images {
+        ensure!(
+            shelf.fits(config.uid_base),
+            "agents that share images map containers to the same uids: one --uid-base for all"
+        );
+        return Ok(shelf.clone());
+    }
+    let dir = config.data.join("images");
+    let shelf = Shelf::open(dir, config.uid_base, &config.network, 1)?;
+    Ok(Arc::new(shelf))
 }
 
 fn open_engine(config: &Config) -> Result<OciEngine> {
@@ -157,19 +157,19 @@ fn open_engine(config: &Config) -> Result<OciEngine> {
         root: config.data.join("engine"),
         runtime,
         shim: config.shim.clone(),
-        cgroup_parent: format!("/runrig/{}", tag(config)),
+        cgroup_parent: format!("/runrig/{}", tag(&config.key)),
     })?)
 }
 
-/// Four letters that tell this agent's bridges and cgroups from those of others here.
-fn tag(config: &Config) -> String {
-    AccountId::of(&config.key.public()).to_string()[..4].to_string()
+/// Four letters that tell the bridges and cgroups of `key`'s agent from those of others here.
+pub fn tag(key: &SecretKey) -> String {
+    AccountId::of(&key.public()).to_string()[..4].to_string()
 }
 
 fn net_config(config: &Config) -> net::NetworkConfig {
     net::NetworkConfig {
         state: config.data.join("net"),
-        tag: tag(config),
+        tag: tag(&config.key),
         ..Default::default()
     }
 }
@@ -227,7 +227,7 @@ fn registration(
 }
 
 /// Until the ledger has heard it, or refuses.
-async fn insist(config: &Config, link: &LedgerLink, call: ledger::host::Call) -> Result<()> {
+pub async fn insist(config: &Config, link: &LedgerLink, call: ledger::host::Call) -> Result<()> {
     let mut pause = Duration::from_millis(200);
     loop {
         match link.submit(ledger::Call::Host(call.clone())).await {
@@ -247,6 +247,15 @@ struct Workers {
     all: BTreeMap<AllocationId, (watch::Sender<Arc<api::PlannedAllocation>>, JoinHandle<()>)>,
     /// What a former agent left and nobody works on has been looked for.
     swept: bool,
+}
+
+/// An agent that fails may be started again in the same process: nothing of it goes on.
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for (_, task) in self.all.values() {
+            task.abort();
+        }
+    }
 }
 
 impl Workers {

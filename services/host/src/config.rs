@@ -2,13 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use types::{AccountId, SecretKey};
+
+use crate::shelf::Shelf;
 
 #[derive(Clone, Debug)]
 pub struct Config {
     /// All state lives here.
     pub data: PathBuf,
+    /// Images, where several agents of one process keep them together; an own store under
+    /// `data` if not said.
+    pub images: Option<Arc<Shelf>>,
     /// URL of a gateway or validator of the network.
     pub network: String,
     pub name: String,

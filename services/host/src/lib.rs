@@ -36,10 +36,12 @@ mod reporter;
 mod room;
 mod secrets;
 mod shared;
+mod shelf;
 mod volume;
 mod worker;
 
-pub use agent::run;
+pub use agent::{run, tag};
 pub use builds::{Builder, builder};
 pub use config::Config;
 pub use machine::{machine_digest, machine_resources};
+pub use shelf::Shelf;

@@ -3,10 +3,15 @@
 //! The plan says who they are and which replicas they hold; the networks here give those
 //! replicas addresses; the mesh carries what goes between. Only what all three agree on is
 //! carried.
+//!
+//! Where many agents live in one process the mesh is opened, and the network told where it is,
+//! when the plan first names a replica on another machine: it watches all interfaces of this
+//! one, which come and go with every container, and for many hosts that would be most of what
+//! they do.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::{HostPlan, Peer};
 use ledger::host::MeshPoint;
@@ -14,15 +19,19 @@ use mesh::{Local, Mesh, NetworkId, Place, Table};
 use net::{NetworkKey, Places, Remote};
 use types::{AllocationId, HostId};
 
+use crate::agent::{insist, tag};
 use crate::config::Config;
 use crate::durable;
 use crate::shared::Shared;
+
+/// Links, once they are needed.
+pub type Links = OnceLock<Arc<Neighbours>>;
 
 pub struct Neighbours {
     mesh: Mesh,
     tunnel: String,
     /// For others to find this host by.
-    pub point: MeshPoint,
+    point: MeshPoint,
 }
 
 /// `http://ip:port` of a URL that others may be told.
@@ -40,11 +49,49 @@ fn reached_at(config: &Config, bound: SocketAddr) -> Option<SocketAddr> {
     config.mesh_advertise.or(beside).or(here)
 }
 
+/// Links this host to others; one of many in a process as soon as there are any to be linked to.
+/// `api` is where the agent's API listens.
+pub async fn keep(
+    shared: Arc<Shared>,
+    api: SocketAddr,
+    links: Arc<Links>,
+) -> std::convert::Infallible {
+    let mut plans = shared.plans.clone();
+    let needed = |plan: &Option<Arc<HostPlan>>| plan.as_deref().is_some_and(has_far);
+    let alone = shared.config.images.is_none();
+    if (alone || plans.wait_for(needed).await.is_ok())
+        && let Some(neighbours) = Neighbours::open(&shared.config, api).await
+    {
+        let neighbours = links.get_or_init(|| Arc::new(neighbours)).clone();
+        let call = ledger::host::Call::Announce(neighbours.point.clone());
+        if let Err(error) = insist(&shared.config, &shared.link, call).await {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "others are not told where links end"
+            );
+        }
+        neighbours.follow(shared).await;
+    }
+    std::future::pending().await
+}
+
+/// Says goodbye, so that other hosts need not wait for the silence. After [`keep`] has ended.
+pub async fn close(links: Arc<Links>) {
+    let opened = Arc::into_inner(links).and_then(OnceLock::into_inner);
+    if let Some(neighbours) = opened.and_then(Arc::into_inner) {
+        neighbours.mesh.close().await;
+    }
+}
+
+fn has_far(plan: &HostPlan) -> bool {
+    far(plan).next().is_some()
+}
+
 impl Neighbours {
     /// `api` is where the agent's API listens. Without what this needs (a kernel with tun, a
     /// port) the host still serves, but reaches no replicas on other machines.
-    pub async fn open(config: &Config, tag: &str, api: SocketAddr) -> Option<Self> {
-        let tunnel = format!("r{tag}t");
+    async fn open(config: &Config, api: SocketAddr) -> Option<Self> {
+        let tunnel = format!("r{}t", tag(&config.key));
         let relays = config.relays.clone();
         let open = |listen| {
             Mesh::open(mesh::Config {
@@ -83,13 +130,8 @@ impl Neighbours {
         })
     }
 
-    /// Says goodbye, so that other hosts need not wait for the silence.
-    pub async fn close(self) {
-        self.mesh.close().await;
-    }
-
     /// Follows the plan, the networks here and the links for as long as it is polled.
-    pub async fn follow(&self, shared: Arc<Shared>) {
+    async fn follow(&self, shared: Arc<Shared>) {
         let mut plans = shared.plans.clone();
         let mut places = shared.net.places();
         let mut up = self.mesh.up();

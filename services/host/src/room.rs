@@ -36,7 +36,10 @@ pub async fn keep(shared: Arc<Shared>) {
         ticks.tick().await;
         // Without a plan it is not known what is in use.
         let Some(plan) = shared.plan() else { continue };
-        let in_use: BTreeSet<Digest> = plan.allocations.iter().flat_map(images_of).collect();
+        let own: BTreeSet<Digest> = plan.allocations.iter().flat_map(images_of).collect();
+        let Some(in_use) = shared.shelf.in_use(plan.host, own) else {
+            continue;
+        };
         let images = shared.images.clone();
         let pruned = tokio::task::spawn_blocking(move || images.prune(&in_use, &room)).await;
         match pruned {

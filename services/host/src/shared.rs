@@ -13,6 +13,7 @@ use crate::builds::Builds;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ledger_link::LedgerLink;
+use crate::shelf::Shelf;
 
 pub struct Shared {
     pub config: Config,
@@ -25,6 +26,7 @@ pub struct Shared {
     pub builds: Option<Builds>,
     pub logs: Arc<crate::logs::Store>,
     pub exports: crate::logs::Exports,
+    pub shelf: Arc<Shelf>,
     pub plans: watch::Receiver<Option<Arc<api::HostPlan>>>,
     pub books: Mutex<BTreeMap<AllocationId, Arc<Mutex<Book>>>>,
     /// What is to be reported, newest word per allocation.

@@ -12,7 +12,7 @@ mod building;
 mod dependencies;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -20,7 +20,7 @@ use api::{HostPlan, PlannedAllocation};
 use engine::{EngineError, Exit, Hidden, Phase};
 use ledger::lease::Desired;
 use net::Attachment;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use types::{AllocationId, Health, RunState};
 
@@ -31,6 +31,12 @@ use crate::durable::{self, Memory, Watch, container_id};
 use crate::policy::{self, Pauses};
 use crate::shared::Shared;
 use crate::{health, hooks, logs, prepare, secrets, volume};
+
+/// Containers of this process that are made and started at once: more would only make each
+/// slower, and everything else on the machine.
+static STARTS: LazyLock<Semaphore> = LazyLock::new(|| {
+    Semaphore::new(2 * std::thread::available_parallelism().map_or(1, usize::from))
+});
 
 pub struct Worker {
     shared: Arc<Shared>,
@@ -236,6 +242,8 @@ impl Worker {
             let said = |e| StartError::Later(format!("its secrets cannot be opened: {e:#}"));
             self.secrets = Some(opened.map_err(said)?);
         }
+        // Never closed; without a turn it would only be slower.
+        let _turn = STARTS.acquire().await.ok();
 
         self.set(RunState::Creating, "");
         self.memory.instance += 1;
