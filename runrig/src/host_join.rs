@@ -10,6 +10,9 @@ use types::AccountId;
 use crate::failure::{Failure, Result};
 use crate::{context, doctor, output, roles, units};
 
+/// The host's key, in its data folder.
+pub const KEY: &str = "host.key";
+
 #[derive(Args, Debug)]
 #[command(
     before_help = "Examples:\n  sudo runrig host join --network http://10.0.0.5:8700 --data /var/lib/runrig --name rack-7\n  sudo runrig host join --network URL --data DIR --name small --cpus 2 --memory 4g --region eu"
@@ -75,40 +78,48 @@ pub struct Join {
     no_builds: bool,
 }
 
+impl Join {
+    /// What the agent is run with; makes the data folder and the host's key.
+    pub fn config(&self) -> Result<host::Config> {
+        let unusable = |e: std::io::Error| {
+            Failure::usage(
+                format!("data folder {}", self.data.display()),
+                e.to_string(),
+                "Choose another with --data.",
+            )
+        };
+        context::create_private_dir(&self.data).map_err(unusable)?;
+        let data = self.data.canonicalize().map_err(unusable)?;
+        let key = context::key_file(&data.join(KEY))?;
+        Ok(host::Config {
+            data,
+            images: None,
+            network: self.network.clone(),
+            name: self.name.clone(),
+            owner: self.owner,
+            listen: self.listen,
+            advertise: self.advertise.clone(),
+            mesh: self.mesh,
+            mesh_advertise: self.mesh_advertise,
+            relays: self.relay.clone(),
+            cpus_millis: self.cpus,
+            memory_bytes: self.memory,
+            disk_bytes: self.disk,
+            bandwidth_kbps: self.bandwidth,
+            region: self.region.clone(),
+            engine: self.engine.clone(),
+            shim: doctor::shim()?,
+            uid_base: self.uid_base,
+            private_receivers: self.private_receivers,
+            stop_on_exit: self.stop_on_exit,
+            builds: !self.no_builds,
+            key,
+        })
+    }
+}
+
 pub fn run(args: &Join) -> Result {
-    let unusable = |e: std::io::Error| {
-        Failure::usage(
-            format!("data folder {}", args.data.display()),
-            e.to_string(),
-            "Choose another with --data.",
-        )
-    };
-    context::create_private_dir(&args.data).map_err(unusable)?;
-    let data = args.data.canonicalize().map_err(unusable)?;
-    let key = context::key_file(&data.join("host.key"))?;
-    let config = host::Config {
-        data,
-        network: args.network.clone(),
-        name: args.name.clone(),
-        owner: args.owner,
-        listen: args.listen,
-        advertise: args.advertise.clone(),
-        mesh: args.mesh,
-        mesh_advertise: args.mesh_advertise,
-        relays: args.relay.clone(),
-        cpus_millis: args.cpus,
-        memory_bytes: args.memory,
-        disk_bytes: args.disk,
-        bandwidth_kbps: args.bandwidth,
-        region: args.region.clone(),
-        engine: args.engine.clone(),
-        shim: doctor::shim()?,
-        uid_base: args.uid_base,
-        private_receivers: args.private_receivers,
-        stop_on_exit: args.stop_on_exit,
-        builds: !args.no_builds,
-        key,
-    };
+    let config = args.config()?;
     output::say(format!(
         "host {} ({}) joins {}",
         config.name,

@@ -24,6 +24,7 @@ mod exec;
 mod failure;
 mod forward;
 mod host_join;
+mod host_together;
 mod image;
 mod job;
 mod logs;
@@ -254,6 +255,9 @@ enum Command {
 enum Host {
     /// Offer this machine to a network, in the foreground
     Join(Box<host_join::Join>),
+    /// Many in one process, for `runrig dev`
+    #[command(hide = true)]
+    Together(host_together::Together),
     /// All hosts, with what is free on them
     #[command(alias = "list")]
     Ls,
@@ -433,6 +437,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Chain(args) => done(ask(globals, async |s| chain::chain(s, args, json).await)),
         Command::Image(args) => done(ask(globals, async |s| image::run(s, args, json).await)),
         Command::Host(Host::Join(args)) => done(host_join::run(args)),
+        Command::Host(Host::Together(args)) => done(host_together::run(args)),
         Command::Host(Host::Ls) => done(ask(globals, async |s| chain::host_ls(s, json).await)),
         Command::Host(Host::Images(args)) => done(image::of_host(args, json)),
         Command::Host(Host::Show { host }) => {

@@ -33,6 +33,9 @@ pub struct Layout {
     pub p2p: Vec<SocketAddr>,
     pub api: Vec<SocketAddr>,
     pub hosts: Vec<SocketAddr>,
+    /// Whether the hosts are light. Stays: it decides who owns their files.
+    #[serde(default)]
+    pub light: Option<bool>,
 }
 
 fn is_free(address: SocketAddr) -> bool {
@@ -154,6 +157,7 @@ impl Layout {
             api: many(VALIDATORS, |l| &l.api)?,
             p2p: many(VALIDATORS, |l| &l.p2p)?,
             hosts: many(hosts, |l| &l.hosts)?,
+            light: before.and_then(|b| b.light),
         };
         let port = match before.and_then(|b| b.secure) {
             Some(kept) => kept.port(),

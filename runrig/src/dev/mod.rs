@@ -8,12 +8,14 @@
 //! ```
 //!
 //! Everything lies under one data folder; a restart goes on from there. The hosts share this
-//! machine: each offers all cores and its part of memory and disk.
+//! machine: each offers all cores and its part of memory and disk. Many hosts are *light*: they
+//! live in one process and share a store of images; their containers are as real.
 
 mod child;
 mod layout;
 mod showcase;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,10 +32,15 @@ use types::{AccountId, Amount, SecretKey};
 use crate::context::{self, Context, Home, Session};
 use crate::failure::{self, Failure, Result};
 use crate::network::{self, Founding};
-use crate::output;
+use crate::{host_join, host_together, output};
 use child::{Order, Role, State, supervise};
 use layout::Layout;
 
+/// From so many hosts on they are light.
+const LIGHT_FROM: usize = 8;
+/// Of the disk, each host offers so much at least where that is free: what containers reserve
+/// there they seldom fill. Together that may be more than there is.
+const DISK_THIN: u64 = 16 << 30;
 /// Left to the system and the network's own processes.
 const MEMORY_KEPT: u64 = 1 << 30;
 /// Blocks must come within this time, and hosts after them.
@@ -47,12 +54,16 @@ const UIDS: u32 = 65_536;
 
 #[derive(Args, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig dev\n  runrig dev --demo\n  runrig dev --hosts 5 --listen 127.0.0.1:9700 --data ./net --json"
+    before_help = "Examples:\n  runrig dev\n  runrig dev --demo\n  runrig dev --hosts 50\n  runrig dev --hosts 5 --listen 127.0.0.1:9700 --data ./net --json"
 )]
 pub struct Dev {
     /// So many hosts; they share this machine
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(0..=64))]
     hosts: u16,
+    /// All hosts in one process that share a store of images, or (=false) one process each; light
+    /// from 8 hosts on
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    light: Option<bool>,
     /// Everything lies here; $XDG_DATA_HOME/runrig/dev if not said
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -130,11 +141,11 @@ fn share(data: &Path, hosts: u64) -> Result<Share> {
     let total = kib * 1024;
     let disk = nix::sys::statvfs::statvfs(data)
         .map_err(|e| Failure::new(failure::FAILED, "measure the disk", e.to_string(), ""))?;
-    let free = disk.blocks_available() * disk.fragment_size();
+    let free = disk.blocks_available() * disk.fragment_size() / 10 * 8;
     Ok(Share {
         cores: cores as f64,
         memory: total.saturating_sub(MEMORY_KEPT).max(total / 2) / hosts.max(1),
-        disk: free / 10 * 8 / hosts.max(1),
+        disk: (free / hosts.max(1)).max(DISK_THIN.min(free)),
     })
 }
 
@@ -148,14 +159,28 @@ struct Plan {
     hosts: usize,
 }
 
+/// Whether the hosts live in one process. What a folder was begun with stays.
+fn light(asked: Option<bool>, hosts: usize, before: Option<&Layout>) -> Result<bool> {
+    let known = before.map(|b| b.light.unwrap_or(false));
+    match (asked, known) {
+        (Some(asked), Some(known)) if asked != known => Err(Failure::usage(
+            format!("--light={asked}"),
+            "the hosts of this data folder were begun otherwise, and their files belong to other uids",
+            "Leave --light out, or choose another --data.",
+        )),
+        (_, Some(known)) => Ok(known),
+        (asked, None) => Ok(asked.unwrap_or(hosts >= LIGHT_FROM)),
+    }
+}
+
 fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
     let layout_path = data.join("layout.json");
-    let layout = Layout::choose(
-        args.listen,
-        hosts,
-        Layout::read(&layout_path).as_ref(),
-        layout::LINGER,
-    )?;
+    let before = Layout::read(&layout_path);
+    let mut layout = Layout::choose(args.listen, hosts, before.as_ref(), layout::LINGER)?;
+    let light = light(args.light, hosts, before.as_ref())?;
+    if hosts > 0 {
+        layout.light = Some(light);
+    }
     layout.write(&layout_path)?;
     let folder = data.join("network");
     let network_file = folder.join("network.json");
@@ -237,21 +262,38 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
     });
     let share = share(data, hosts as u64)?;
     let mut host_roles = Vec::new();
+    let mut joins = Vec::new();
+    let mut tags = BTreeSet::new();
     for (index, listen) in layout.hosts.iter().take(hosts).enumerate() {
         let number = index + 1;
         let owner = context::key_file(&data.join(format!("keys/owner-{number}")))?;
-        let mut args = words(&format!(
-            "host join --network {} --name dev-{number} --listen {listen} --cpus {} --memory {} --disk {} --owner {} --engine {} --uid-base {} --stop-on-exit --private-receivers --data",
+        let folder = data.join(format!("host-{number}"));
+        distinct_key(&folder, &mut tags)?;
+        // Layers that are shared have one owner.
+        let uids = if light { 0 } else { index as u32 };
+        let mut join = words(&format!(
+            "--network {} --name dev-{number} --listen {listen} --cpus {} --memory {} --disk {} --owner {} --engine {} --uid-base {} --stop-on-exit --private-receivers --data",
             layout.url(),
             share.cores,
             share.memory,
             share.disk,
             AccountId::of(&owner.public()),
             args.engine.name(),
-            UID_FIRST + index as u32 * UIDS,
+            UID_FIRST + uids * UIDS,
         ));
-        args.push(text(&data.join(format!("host-{number}"))));
-        host_roles.push(role(format!("host-{number}"), args, Some(4)));
+        join.push(text(&folder));
+        joins.push(join);
+    }
+    if light {
+        let file = data.join("hosts.json");
+        host_together::write(&file, &joins)?;
+        let args = ["host".into(), "together".into(), text(&file)];
+        host_roles.push(role("hosts".into(), args.into(), Some(4)));
+    } else {
+        for (index, join) in joins.into_iter().enumerate() {
+            let args = [words("host join"), join].concat();
+            host_roles.push(role(format!("host-{}", index + 1), args, Some(4)));
+        }
     }
     Ok(Plan {
         data: data.to_path_buf(),
@@ -265,6 +307,20 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
         hosts,
         layout,
     })
+}
+
+/// Makes the host's key, such that bridges and cgroups of hosts on this machine, which are named
+/// by its first letters, are told apart: of fifty keys two are alike in every fiftieth case.
+fn distinct_key(folder: &Path, tags: &mut BTreeSet<String>) -> Result {
+    let path = folder.join(host_join::KEY);
+    loop {
+        let known = path.exists();
+        let key = context::key_file(&path)?;
+        if tags.insert(host::tag(&key)) || known {
+            return Ok(());
+        }
+        std::fs::remove_file(&path).map_err(anyhow::Error::from)?;
+    }
 }
 
 /// The processes that run, group by group.
@@ -481,11 +537,12 @@ async fn await_hosts(plan: &Plan, running: &Running, client: &Client) -> Result<
                 url: h.address.clone(),
             })
             .collect();
-        let given_up = running
-            .hosts
-            .iter()
+        let roles = running.hosts.iter();
+        let given_up = roles
             .filter(|(_, state)| matches!(*state.borrow(), State::GivenUp(_)))
-            .count();
+            .count()
+            // One process may stand for all of them.
+            * (plan.hosts / running.hosts.len().max(1));
         if online.len() + given_up >= plan.hosts {
             if given_up > 0 {
                 output::say(
@@ -577,6 +634,7 @@ mod tests {
             data: None,
             listen: "127.0.0.1:0".parse().ok(),
             demo: false,
+            light: None,
             engine: engine::Runtime::Libcontainer,
         }
     }
@@ -605,5 +663,20 @@ mod tests {
         let uid = |role: &Role| role.args.iter().position(|a| a == "--uid-base");
         assert!(uid(&first.roles[0][1]).is_some());
         assert!(first.roles[0][1].args.contains(&"165536".to_string()));
+    }
+
+    #[test]
+    fn many_hosts_are_one_process_and_stay_so() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let many = prepare(&args(), LIGHT_FROM, folder.path()).expect("prepared");
+        assert_eq!(many.roles.iter().map(Vec::len).next(), Some(1));
+        let few = prepare(&args(), 2, folder.path()).expect("prepared");
+        assert_eq!(few.roles[0][0].name, "hosts");
+        let apart = Dev {
+            light: Some(false),
+            ..args()
+        };
+        let refused = prepare(&apart, 2, folder.path()).err().expect("refused");
+        assert_eq!(refused.exit, 2);
     }
 }
