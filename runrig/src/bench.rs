@@ -30,6 +30,8 @@ enum Name {
     Finality,
     /// Placements a second, with 10 thousand, 100 thousand and a million hosts
     Scheduler,
+    /// The real ledger with ten thousand simulated hosts and a hundred thousand allocations
+    Scale,
     /// Start of a container, beside `crun run` and `runc run`
     Start,
     /// `runrig up` to the first HTTP answer
@@ -40,10 +42,11 @@ enum Name {
     Gateway,
 }
 
-const EACH: [Name; 7] = [
+const EACH: [Name; 8] = [
     Name::Ledger,
     Name::Finality,
     Name::Scheduler,
+    Name::Scale,
     Name::Start,
     Name::Up,
     Name::Idle,
@@ -114,6 +117,7 @@ pub async fn run(args: &Bench, json: bool) -> Result {
             Name::Ledger => bench::ledger(&program, rounds).await?,
             Name::Finality => bench::finality(&program, rounds).await?,
             Name::Scheduler => bench::scheduler(rounds),
+            Name::Scale => bench::scale(rounds)?,
             Name::Start => bench::start(&program, rounds).await?,
             Name::Up => bench::up_to_answer(&program, rounds).await?,
             Name::Idle => bench::idle(&program, rounds).await?,
