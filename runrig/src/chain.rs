@@ -110,8 +110,13 @@ pub async fn chain(session: &Session, command: &Chain, json: bool) -> Result {
                 output::json(&supply);
             } else {
                 output::data(format!(
-                    "{} credits by genesis; {} added up at height {}: {} spendable, {} in escrow",
-                    supply.expected, supply.sum, supply.height, supply.spendable, supply.escrow
+                    "{} credits by genesis; {} added up at height {}: {} spendable, {} in escrow, {} in bonds",
+                    supply.expected,
+                    supply.sum,
+                    supply.height,
+                    supply.spendable,
+                    supply.escrow,
+                    supply.bonds
                 ));
             }
             if supply.expected != supply.sum {

@@ -122,6 +122,8 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
     use ledger::host::Event as H;
     use ledger::lease::Event as L;
     use ledger::lots::Event as O;
+    use ledger::validator::Event as V;
+    let brief = |key: &types::PublicKey| key.to_string().chars().take(12).collect::<String>();
     let of = |service: &Option<String>| service.clone().unwrap_or_else(|| "all services".into());
     let words = match &view.event {
         Event::Account(A::Transferred {
@@ -134,6 +136,25 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
             from.short(),
             to.short()
         ),
+        Event::Validator(event) => match event {
+            V::ValidatorRegistered {
+                key, bond, until, ..
+            } => format!(
+                "validator {} entered with a bond of {bond} credits, good for drawings up to epoch {until}",
+                brief(key)
+            ),
+            V::ValidatorLeaving { key, from, .. } => {
+                format!(
+                    "validator {} leaves, and sits no more from epoch {from}",
+                    brief(key)
+                )
+            }
+            V::BondReturned { key, to, amount } => format!(
+                "validator {} is gone: {amount} credits of bond to {}",
+                brief(key),
+                to.short()
+            ),
+        },
         Event::Lots(O::CandidatesFrozen { epoch, count, .. }) => {
             format!("{count} candidates for the committee of epoch {epoch}")
         }

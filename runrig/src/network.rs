@@ -127,6 +127,12 @@ pub fn found(founding: Founding) -> anyhow::Result<Founded> {
     let account = |key: &SecretKey| AccountId::of(&key.public());
     let mut params = founding.params;
     params.gateways.extend(gateways.iter().map(account));
+    // Each founder's bond: the ledger takes it from the account of its identity key.
+    let bond = params.validator_bond;
+    let bonds = Amount(bond.0 * seats.len() as u128);
+    let bonded = seats
+        .iter()
+        .map(|seat| (AccountId::of(&PublicKey(seat.key())), bond));
     let addresses = founding.p2p.iter().zip(&founding.api);
     let validators = seats
         .iter()
@@ -142,10 +148,16 @@ pub fn found(founding: Founding) -> anyhow::Result<Founded> {
             name: founding.name,
             time_ms: units::now_ms(),
             params,
-            balances: vec![
-                (account(&founder), Amount::credits(FOUNDERS_SHARE)),
+            balances: [
+                (
+                    account(&founder),
+                    Amount::credits(FOUNDERS_SHARE).saturating_sub(bonds),
+                ),
                 (account(&faucet), Amount::credits(SUPPLY - FOUNDERS_SHARE)),
-            ],
+            ]
+            .into_iter()
+            .chain(bonded)
+            .collect(),
             faucet: account(&faucet),
             validators: seats
                 .iter()

@@ -58,13 +58,17 @@ pub struct Supply {
     /// By genesis.
     #[schema(value_type = String)]
     pub expected: Amount,
-    /// Balances + escrow, added up now.
+    /// Balances + escrow + bonds, added up now.
     #[schema(value_type = String)]
     pub sum: Amount,
     #[schema(value_type = String)]
     pub spendable: Amount,
     #[schema(value_type = String)]
     pub escrow: Amount,
+    /// Of validators.
+    #[schema(value_type = String)]
+    #[serde(default)]
+    pub bonds: Amount,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

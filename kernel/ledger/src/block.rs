@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{Amount, Digest};
 
-use crate::{Rejection, account, deployment, host, lease, lots};
+use crate::{Rejection, account, deployment, host, lease, lots, validator};
 
 /// Circumstances of a block, agreed by consensus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,4 +38,5 @@ pub enum Event {
     Deployment(deployment::Event),
     Lease(lease::Event),
     Lots(lots::Event),
+    Validator(validator::Event),
 }

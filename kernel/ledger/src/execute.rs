@@ -12,7 +12,7 @@ use crate::state::State;
 use crate::table::state_key;
 use crate::{
     BlockEnv, Call, Event, Outcome, RejectKind, Rejection, Transaction, TransactionBody, account,
-    deployment, host, lease, lots,
+    deployment, host, lease, lots, validator,
 };
 
 /// The state after a block and what came of it.
@@ -318,6 +318,7 @@ impl Context {
             Call::Host(call) => host::apply(self, sender, call),
             Call::Deployment(call) => deployment::apply(self, sender, call),
             Call::Lease(call) => lease::apply(self, sender, call),
+            Call::Validator(call) => validator::apply(self, sender, call),
         }
     }
 
@@ -352,7 +353,7 @@ impl Context {
         state.allocations.changes(&mut changes);
         state.releases.changes(&mut changes);
         state.scales.changes(&mut changes);
-        state.candidates.changes(&mut changes);
+        state.validators.changes(&mut changes);
         state.drawings.changes(&mut changes);
         changes.sort_unstable();
         state.forget_changed();
@@ -385,6 +386,23 @@ impl Context {
         let account = self.account_mut(to);
         account.spendable = Amount(account.spendable.0 + amount.0);
         self.state.index.spendable += amount.0;
+    }
+
+    /// From a purse into a validator's bond, which the caller records; `false` if there is not so
+    /// much.
+    #[must_use]
+    pub fn bond(&mut self, from: AccountId, amount: Amount) -> bool {
+        let spent = self.spend(from, amount);
+        if spent {
+            self.state.index.bonded += amount.0;
+        }
+        spent
+    }
+
+    /// Out of a bond that the caller has taken off its record.
+    pub fn unbond(&mut self, to: AccountId, amount: Amount) {
+        self.state.index.bonded -= amount.0;
+        self.credit(to, amount);
     }
 
     /// From the owner's purse into a deployment's escrow; `false` if there is not so much.

@@ -81,6 +81,9 @@ impl Genesis {
             ("gateways", p.gateways.len() as u64, 0, 64),
             ("epoch_blocks", p.epoch_blocks, 16, 1 << 20),
             ("seats_max", p.seats_max.into(), 1, 128),
+            ("ticket_bits", p.ticket_bits.into(), 0, 18),
+            ("ticket_epochs", p.ticket_epochs, 4, 48),
+            ("bond_epochs", p.bond_epochs, 1, 10_000),
         ] {
             if !(least..=most).contains(&value) {
                 return Err(GenesisError::Param(name, least, most));

@@ -12,7 +12,7 @@ use crate::State;
 /// An invariant does not hold: a bug. The node stops rather than sign such a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BrokenInvariant {
-    #[error("balances and escrow add up to {sum}, but the supply is {supply}")]
+    #[error("balances, escrow and bonds add up to {sum}, but the supply is {supply}")]
     Supply { sum: Amount, supply: Amount },
     #[error("the records changed by the block held {before} and hold {after}")]
     Conservation { before: Amount, after: Amount },
@@ -60,7 +60,9 @@ pub(crate) fn check(before: &State, after: &State) -> Result<(), BrokenInvariant
 }
 
 fn check_money(before: &State, after: &State) -> Result<(), BrokenInvariant> {
-    let sum = Amount(after.index.spendable.saturating_add(after.index.escrow));
+    let index = &after.index;
+    let sum = index.spendable.saturating_add(index.escrow);
+    let sum = Amount(sum.saturating_add(index.bonded));
     let supply = after.globals.supply;
     if sum != supply {
         return Err(BrokenInvariant::Supply { sum, supply });
@@ -75,6 +77,10 @@ fn check_money(before: &State, after: &State) -> Result<(), BrokenInvariant> {
         if was.held != is.held {
             held.entry(*id).or_default().add(is.held, was.held);
         }
+    }
+    for key in after.validators.changed() {
+        let bond = |state: &State| state.validators.get(key).map_or(Amount::ZERO, |v| v.bond);
+        total.add(bond(before), bond(after));
     }
     if total.0 != total.1 {
         return Err(BrokenInvariant::Conservation {
@@ -162,6 +168,8 @@ pub(crate) fn check_all(state: &State) -> Result<(), BrokenInvariant> {
             held.entry(*id).or_default().add(account.held, Amount::ZERO);
         }
     }
+    let bonds = state.validators.iter().map(|(_, v)| v.bond.0);
+    let sum = bonds.fold(sum, u128::saturating_add);
     let (sum, supply) = (Amount(sum), state.globals.supply);
     if sum != supply {
         return Err(BrokenInvariant::Supply { sum, supply });

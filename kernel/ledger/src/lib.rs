@@ -11,6 +11,7 @@ pub mod deployment;
 pub mod host;
 pub mod lease;
 pub mod lots;
+pub mod validator;
 
 mod block;
 mod execute;
@@ -29,7 +30,7 @@ pub use genesis::{Genesis, GenesisError};
 pub use invariant::BrokenInvariant;
 pub use params::{Params, Tariff};
 pub use reject::{RejectKind, Rejection};
-pub use state::{Globals, State};
+pub use state::{Globals, State, Supply};
 pub use table::{Table, state_key};
 pub use transaction::{Call, Transaction, TransactionBody};
 

@@ -64,6 +64,14 @@ pub struct Params {
     pub epoch_blocks: u64,
     /// All candidates sit while there are no more; above, so many are drawn.
     pub seats_max: u32,
+    /// What a validator's owner bonds for it.
+    pub validator_bond: Amount,
+    /// Zero bits that a ticket begins with: see [`lots::is_ticket`]. Zero: every nonce is good.
+    pub ticket_bits: u32,
+    /// A ticket made from the beacon of one epoch is good for drawings of so many after it.
+    pub ticket_epochs: u64,
+    /// A bond goes back so many epochs after its validator has sat for the last time.
+    pub bond_epochs: u64,
 }
 
 impl Params {
@@ -83,6 +91,10 @@ impl Params {
             gateways: Vec::new(),
             epoch_blocks: 256,
             seats_max: 100,
+            validator_bond: Amount::credits(500),
+            ticket_bits: 16,
+            ticket_epochs: 32,
+            bond_epochs: 8,
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ::lots::Candidate;
 use borsh::{BorshDeserialize, BorshSerialize};
 use imbl::{OrdMap, OrdSet};
 use scheduler::{Fleet, HostEntry};
@@ -18,6 +17,7 @@ use crate::host::{Host, Verdict};
 use crate::lease::Allocation;
 use crate::lots::{self, Drawing};
 use crate::table::{Table, state_key};
+use crate::validator::Validator;
 use crate::{Genesis, Params, invariant};
 
 /// Small facts of which there is one each.
@@ -57,7 +57,8 @@ pub struct State {
     pub releases: Table<(DeploymentId, u32), Release>,
     /// Where autoscaled services stand, by name.
     pub scales: Table<(DeploymentId, String), Scale>,
-    pub candidates: Table<PublicKey, Candidate>,
+    /// Who may be drawn, by identity key.
+    pub validators: Table<PublicKey, Validator>,
     /// By the epoch that they are for.
     pub drawings: Table<u64, Drawing>,
     pub(crate) index: Index,
@@ -93,6 +94,26 @@ pub(crate) struct Index {
     /// Sums of all purses and escrows, kept along to check every block in O(changes).
     pub spendable: u128,
     pub escrow: u128,
+    /// Sum of all validators' bonds.
+    pub bonded: u128,
+}
+
+/// Where the money is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supply {
+    /// All that the genesis gave out.
+    pub expected: Amount,
+    pub spendable: Amount,
+    pub escrow: Amount,
+    /// Of validators.
+    pub bonds: Amount,
+}
+
+impl Supply {
+    /// What there is; equals what is expected.
+    pub fn sum(&self) -> Amount {
+        Amount(self.spendable.0 + self.escrow.0 + self.bonds.0)
+    }
 }
 
 impl State {
@@ -132,7 +153,7 @@ impl State {
             allocations: Table::new("allocations"),
             releases: Table::new("releases"),
             scales: Table::new("scales"),
-            candidates: Table::new("candidates"),
+            validators: Table::new("validators"),
             drawings: Table::new("drawings"),
             index: Index::empty(0),
         };
@@ -151,7 +172,7 @@ impl State {
         self.allocations.forget_changed();
         self.releases.forget_changed();
         self.scales.forget_changed();
-        self.candidates.forget_changed();
+        self.validators.forget_changed();
         self.drawings.forget_changed();
     }
 
@@ -164,7 +185,7 @@ impl State {
         self.allocations.save(&mut out);
         self.releases.save(&mut out);
         self.scales.save(&mut out);
-        self.candidates.save(&mut out);
+        self.validators.save(&mut out);
         self.drawings.save(&mut out);
         out
     }
@@ -180,7 +201,7 @@ impl State {
             allocations: Table::load("allocations", input)?,
             releases: Table::load("releases", input)?,
             scales: Table::load("scales", input)?,
-            candidates: Table::load("candidates", input)?,
+            validators: Table::load("validators", input)?,
             drawings: Table::load("drawings", input)?,
             index: Index::empty(0),
         };
@@ -233,6 +254,9 @@ impl State {
                 index.by_host.insert((allocation.host, *id));
             }
         }
+        for (_, validator) in self.validators.iter() {
+            index.bonded = index.bonded.saturating_add(validator.bond.0);
+        }
         for (_, account) in self.accounts.iter() {
             index.spendable = index.spendable.saturating_add(account.spendable.0);
         }
@@ -252,17 +276,23 @@ impl State {
         self.allocations.records(&mut all);
         self.releases.records(&mut all);
         self.scales.records(&mut all);
-        self.candidates.records(&mut all);
+        self.validators.records(&mut all);
         self.drawings.records(&mut all);
         all.sort_unstable();
         all
     }
 
-    /// Expected by genesis, and what purses and escrows add up to, counted anew.
-    pub fn supply(&self) -> (Amount, Amount, Amount) {
+    /// Expected by genesis, and what purses, escrows and bonds add up to, counted anew.
+    pub fn supply(&self) -> Supply {
         let spendable = self.accounts.iter().map(|(_, a)| a.spendable.0).sum();
         let escrow = self.deployments.iter().map(|(_, d)| d.escrow.0).sum();
-        (self.globals.supply, Amount(spendable), Amount(escrow))
+        let bonds = self.validators.iter().map(|(_, v)| v.bond.0).sum();
+        Supply {
+            expected: self.globals.supply,
+            spendable: Amount(spendable),
+            escrow: Amount(escrow),
+            bonds: Amount(bonds),
+        }
     }
 
     pub fn height(&self) -> u64 {
@@ -399,6 +429,7 @@ impl Index {
             probation: OrdSet::new(),
             spendable: 0,
             escrow: 0,
+            bonded: 0,
         }
     }
 

@@ -29,6 +29,8 @@ pub struct World {
     pub state: State,
     nonces: BTreeMap<u8, u64>,
     pub events: Vec<Event>,
+    /// Told by the next block.
+    pub beacon: Option<Digest>,
 }
 
 impl World {
@@ -61,6 +63,7 @@ impl World {
             state: State::genesis(&genesis),
             nonces: BTreeMap::new(),
             events: Vec::new(),
+            beacon: None,
         }
     }
 
@@ -81,7 +84,7 @@ impl World {
         let env = BlockEnv {
             height: self.state.height() + 1,
             time_ms: self.state.time_ms() + after_ms,
-            beacon: None,
+            beacon: self.beacon.take(),
         };
         let before = self.state.clone();
         let executed = before
@@ -181,8 +184,8 @@ impl World {
     }
 
     fn check(&self) {
-        let (supply, spendable, escrow) = self.state.supply();
-        assert_eq!(supply.0, spendable.0 + escrow.0);
+        let supply = self.state.supply();
+        assert_eq!(supply.expected, supply.sum());
         for (owner, account) in self.state.accounts.iter() {
             let held: u128 = self
                 .state

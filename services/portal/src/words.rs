@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ledger::{Call, Event, account, deployment, host, lease};
+use ledger::{Call, Event, account, deployment, host, lease, validator};
 use types::{AccountId, Amount, CREDIT, HostId, RunState};
 
 /// Digits in groups of three.
@@ -184,6 +184,7 @@ pub fn kind(call: &Call) -> &'static str {
         },
         Call::Lease(lease::Call::ReportStatus { .. }) => "status report",
         Call::Lease(lease::Call::ReportUsage { .. }) => "usage report",
+        Call::Validator(_) => "validator",
         #[allow(
             unreachable_patterns,
             reason = "calls are added by domains of their own"
@@ -280,6 +281,16 @@ pub fn call(call: &Call, sender: &AccountId, names: &Names) -> String {
             names.host(&signer),
             plural(lines.len() as u64, "replica", "replicas")
         ),
+        Call::Validator(validator::Call::Register(registration)) => sentence(format!(
+            "{} entered validator {}",
+            who(sender),
+            brief(&registration.key.to_string())
+        )),
+        Call::Validator(validator::Call::Leave { key, .. }) => sentence(format!(
+            "{} took validator {} off",
+            who(sender),
+            brief(&key.to_string())
+        )),
         #[allow(
             unreachable_patterns,
             reason = "calls are added by domains of their own"

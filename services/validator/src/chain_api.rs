@@ -298,6 +298,14 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
             known.is_some_and(|host| host.owner == owner)
         }
         Event::Deployment(_) | Event::Lease(_) => about.is_some_and(owns),
+        Event::Validator(event) => {
+            use ledger::validator::Event as V;
+            match event {
+                V::ValidatorRegistered { owner: of, .. }
+                | V::ValidatorLeaving { owner: of, .. } => *of == owner,
+                V::BondReturned { to, .. } => *to == owner,
+            }
+        }
         Event::Lots(_) => false,
     }
 }
@@ -340,7 +348,7 @@ fn deployment_of(event: &Event) -> Option<DeploymentId> {
             L::StatusChanged { deployment, .. } | L::LeaseClosed { deployment, .. } => *deployment,
             L::Settled(receipt) => receipt.deployment,
         }),
-        Event::Account(_) | Event::Host(_) | Event::Lots(_) => None,
+        Event::Account(_) | Event::Host(_) | Event::Lots(_) | Event::Validator(_) => None,
     }
 }
 

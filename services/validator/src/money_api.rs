@@ -19,13 +19,14 @@ const BILLED_MAX: usize = 10_000;
 
 pub async fn supply(From(app): From<App>) -> Answer<Supply> {
     app.compute(|state| {
-        let (expected, spendable, escrow) = state.supply();
+        let supply = state.supply();
         Json(Supply {
             height: state.height(),
-            expected,
-            sum: Amount(spendable.0 + escrow.0),
-            spendable,
-            escrow,
+            expected: supply.expected,
+            sum: supply.sum(),
+            spendable: supply.spendable,
+            escrow: supply.escrow,
+            bonds: supply.bonds,
         })
     })
     .await

@@ -1,11 +1,14 @@
 //! The three steps of a drawing, each at its height.
 
+use std::collections::BTreeSet;
+
 use lots::{Candidate, candidates_root, draw};
-use types::Digest;
+use types::{Digest, PublicKey};
 
 use super::{Drawing, Event, Founder};
 use crate::execute::Context;
 use crate::state::State;
+use crate::validator;
 
 /// A committee is drawn so many epochs before it sits: one to learn of it, one to be given
 /// its shares, and the one of the drawing.
@@ -15,15 +18,9 @@ const KEPT: u64 = 64;
 
 /// The first epochs are the founders'; the first drawing is from them too.
 pub(crate) fn founding(state: &mut State, founders: &[Founder]) {
-    for founder in founders {
-        let candidate = Candidate {
-            key: founder.key,
-            address: founder.address.clone(),
-            ticket: Digest::of_value("runrig-founder", &founder.key),
-        };
-        state.candidates.insert(founder.key, candidate);
-    }
-    let candidates = listed(state);
+    validator::founders(state, founders);
+    let all = state.validators.iter();
+    let candidates: Vec<Candidate> = all.map(|(key, v)| v.candidate(*key)).collect();
     let rules = state.params().lots();
     // Chance has no say: all founders sit.
     let all = lots::Rules {
@@ -43,12 +40,24 @@ pub(crate) fn founding(state: &mut State, founders: &[Founder]) {
     freeze(state, AHEAD);
 }
 
-fn listed(state: &State) -> Vec<Candidate> {
-    state.candidates.iter().map(|(_, c)| c.clone()).collect()
+/// Who may be drawn for `epoch`: those with a fresh ticket who have not been taken off. If that
+/// left fewer than two thirds of those who sit before, they stay though their tickets are old: a
+/// committee does not melt away because renewals were held up.
+fn listed(state: &State, epoch: u64) -> Vec<Candidate> {
+    let before = epoch.checked_sub(1).and_then(|e| state.committee(e));
+    let sits: BTreeSet<&PublicKey> = before.unwrap_or_default().iter().map(|s| &s.key).collect();
+    let there = || state.validators.iter().filter(|(_, v)| v.leaving.is_none());
+    let sitting = || there().filter(|(key, _)| sits.contains(key));
+    let fresh = sitting().filter(|(_, v)| v.until >= epoch).count();
+    let few = fresh * 3 < sitting().count() * 2;
+    there()
+        .filter(|(key, v)| v.until >= epoch || (few && sits.contains(key)))
+        .map(|(key, v)| v.candidate(*key))
+        .collect()
 }
 
 fn freeze(state: &mut State, epoch: u64) -> Event {
-    let candidates = listed(state);
+    let candidates = listed(state, epoch);
     let event = Event::CandidatesFrozen {
         epoch,
         count: candidates.len() as u32,
@@ -69,6 +78,7 @@ pub(crate) fn pass_time(context: &mut Context) {
     let blocks = context.state.params().epoch_blocks.max(1);
     let (epoch, at) = (context.env.height / blocks, context.env.height % blocks);
     if at == 0 {
+        validator::return_bonds(context, epoch);
         let event = freeze(&mut context.state, epoch + AHEAD);
         if let Event::CandidatesFrozen { root, .. } = &event {
             context.frozen = Some(*root);

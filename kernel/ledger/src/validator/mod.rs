@@ -1,0 +1,19 @@
+//! Who may be drawn to vote: anyone with a bond, an address and a ticket.
+//!
+//! Nobody admits and nobody expels. A validator is entered by its owner, who bonds credits for
+//! it; it may be drawn while its ticket is fresh, and renews that by itself. When its owner takes
+//! it off, it sits through the epochs that it is drawn for; then, after a delay, the bond goes
+//! back. Bonds are part of the supply: what they add up to is checked with every block.
+
+mod apply;
+mod call;
+mod event;
+mod state;
+
+pub(crate) use apply::{apply, founders, return_bonds};
+pub use call::{Call, Registration};
+pub use event::Event;
+pub use state::{Leaving, Validator};
+
+#[cfg(test)]
+mod tests;
