@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use types::{Digest, merkle_root};
 
 use crate::block::{Block, Directory, Payload, payload_bytes, payload_root};
+use crate::boundary::Floor;
 use crate::committee::{Committee, key_bytes};
 use crate::epochs::{Seated, first_info};
 use crate::machine::{Env, Executed, Machine};
@@ -63,6 +64,8 @@ pub(crate) struct Core<M: Machine> {
     pub beacon: Mutex<Option<(u64, [u8; BEACON_BYTES])>>,
     pub seated: Arc<Seated>,
     pub store: Arc<Store>,
+    /// Where the engine begins; `None`: with the genesis.
+    pub floor: Option<Floor>,
     pub mempool: Mutex<Mempool>,
     /// A transaction has come.
     pub wake: Notify,

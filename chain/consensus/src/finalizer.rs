@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::app::{Core, Finalized};
 use crate::block::Block;
+use crate::boundary::pieces;
 use crate::machine::Machine;
 use crate::store::Record;
 
@@ -65,8 +66,14 @@ pub(crate) async fn run<M, C, F>(
             outcomes: node.executed.outcomes.clone(),
             events: node.executed.events.clone(),
         };
-        let state = (height % SAVE_EVERY == 0).then(|| core.machine.save(&node.executed.state));
-        if let Err(error) = core.store.put(height, &record, state) {
+        let ends = height == light::epoch_end(block.header.epoch, core.epoch_blocks);
+        let saves = ends || height % SAVE_EVERY == 0;
+        let state = saves.then(|| core.machine.save(&node.executed.state));
+        let pieces = match &state {
+            Some(state) if ends => pieces(state),
+            _ => Vec::new(),
+        };
+        if let Err(error) = core.store.put(height, &record, state, &pieces) {
             tracing::error!(%error, height, "a block cannot be kept; free the disk and start again");
             return;
         }

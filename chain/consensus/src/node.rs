@@ -14,6 +14,7 @@ use types::{Digest, merkle_root};
 
 use crate::app::{Core, Finalized, Node, chance, completed, genesis};
 use crate::block::TRANSACTION_BYTES_MAX;
+use crate::boundary::{Named, Offer};
 use crate::committee::{Committee, Member, Seat};
 use crate::epochs::KeyShare;
 use crate::machine::{Env, Machine};
@@ -97,6 +98,42 @@ impl<M: Machine> Handle<M> {
     /// A past finalised block, from disk.
     pub fn block(&self, height: u64) -> Result<Option<Record>> {
         self.core.store.block(height)
+    }
+
+    /// What newcomers may start from: the newest epoch's end that has all that they need.
+    pub fn offer(&self) -> Result<Option<Offer>> {
+        let store = &self.core.store;
+        for (height, pieces) in store.offered()? {
+            let Some(record) = store.block(height)?.filter(|r| r.certificate.is_some()) else {
+                continue;
+            };
+            let before = match height.checked_sub(self.core.epoch_blocks) {
+                None => None,
+                Some(before) => {
+                    let record = store.block(before)?;
+                    let named = record.and_then(|r| {
+                        Some(Named {
+                            certificate: r.certificate?,
+                            header: r.header,
+                            duty: r.duty,
+                        })
+                    });
+                    let Some(named) = named else { continue };
+                    Some(named)
+                }
+            };
+            return Ok(Some(Offer {
+                record,
+                before,
+                pieces,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Canonical bytes of piece `number` of the state offered at `height`.
+    pub fn piece(&self, height: u64, number: u32) -> Result<Option<Vec<u8>>> {
+        self.core.store.piece(height, number)
     }
 
     /// This validator's part of the network key now; `None` while it has none.
@@ -342,6 +379,7 @@ pub(crate) fn open<M: Machine>(
         epoch_blocks,
         beacon: Mutex::new(None),
         seated: Arc::default(),
+        floor: store.floor()?,
         store,
         mempool: Mutex::new(Mempool::default()),
         wake: Notify::new(),

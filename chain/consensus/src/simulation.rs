@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
+use borsh::BorshDeserialize as _;
 use commonware_cryptography::{Signer as _, ed25519};
 use commonware_p2p::simulated::{self, Oracle};
 use commonware_runtime::deterministic::Context;
 use commonware_runtime::{Handle as Task, Spawner as _};
 use commonware_utils::NZUsize;
 
+use crate::boundary::{Boundary, Offer, Piece, adopt_in};
 use crate::committee::Seat;
 use crate::machine::Machine;
 use crate::node::{Config, Handle, handle, open};
@@ -37,6 +39,37 @@ impl Disk {
             sealed: Sealed::default(),
         })
     }
+}
+
+/// Fetches the state that `giver` offers into an empty disk, piece by piece, as a newcomer does.
+/// `damaged`: pieces that come with one bit turned.
+///
+/// Errors: nothing is offered yet, or something of it does not hold.
+pub fn join<M: Machine>(
+    config: &Config,
+    machine: &M,
+    disk: &Disk,
+    giver: &Handle<M>,
+    damaged: &[u32],
+) -> Result<Boundary> {
+    let offer: Offer = giver.offer()?.context("nothing is offered yet")?;
+    let count = offer.pieces;
+    let boundary = Boundary::check(config, machine, offer)?;
+    let mut state = Vec::new();
+    for number in 0..count {
+        let bytes = giver.piece(boundary.header.height, number)?;
+        let mut piece = Piece::try_from_slice(&bytes.context("a piece is missing")?)?;
+        if damaged.contains(&number) {
+            piece.bytes[0] ^= 1;
+        }
+        ensure!(
+            boundary.holds(&piece, number, count),
+            "piece {number} is not of the state that is named"
+        );
+        state.extend(piece.bytes);
+    }
+    adopt_in(&disk.store, machine, &boundary, state)?;
+    Ok(boundary)
 }
 
 /// How the network names the validator that sits on `seat`.

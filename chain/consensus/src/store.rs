@@ -8,8 +8,14 @@ use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata as _, TableDefinition,
 };
 
+use crate::boundary::{Floor, Piece};
+
 const BLOCKS: TableDefinition<u64, &[u8]> = TableDefinition::new("blocks");
 const SAVED: TableDefinition<&str, &[u8]> = TableDefinition::new("saved");
+/// Pieces of whole states by height and number: what newcomers start from.
+const PIECES: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("pieces");
+/// States kept for newcomers: one who fetches the older one may end though an epoch does.
+const STATES_KEPT: usize = 2;
 /// How blocks are written; another number when that changes.
 const FORM: &[u8] = &[2];
 
@@ -82,13 +88,30 @@ impl Store {
                 ),
             }
         }
+        write.open_table(PIECES)?;
         write.commit()?;
         Ok(Self { database })
     }
 
-    /// Durable when it returns. `state`: all of the state after this block, to start from.
-    pub fn put(&self, height: u64, record: &Record, state: Option<Vec<u8>>) -> Result<()> {
+    /// Durable when it returns. `state`: all of the state after this block, to start from;
+    /// `pieces`: the same for newcomers.
+    pub fn put(
+        &self,
+        height: u64,
+        record: &Record,
+        state: Option<Vec<u8>>,
+        pieces: &[Piece],
+    ) -> Result<()> {
         let write = self.database.begin_write()?;
+        if !pieces.is_empty() {
+            let mut table = write.open_table(PIECES)?;
+            for (number, piece) in (0..).zip(pieces) {
+                table.insert((height, number), borsh::to_vec(piece)?.as_slice())?;
+            }
+            if let Some(oldest) = offered(&table)?.get(STATES_KEPT - 1) {
+                table.retain_in((0, 0)..(oldest.0, 0), |_, _| false)?;
+            }
+        }
         {
             let mut blocks = write.open_table(BLOCKS)?;
             blocks.insert(height, record.encode()?.as_slice())?;
@@ -99,6 +122,43 @@ impl Store {
         }
         write.commit()?;
         Ok(())
+    }
+
+    /// The first block of a validator that does not begin with the genesis.
+    pub fn begin(&self, record: &Record, state: Vec<u8>, floor: &Floor) -> Result<()> {
+        let write = self.database.begin_write()?;
+        {
+            let mut blocks = write.open_table(BLOCKS)?;
+            blocks.insert(floor.height, record.encode()?.as_slice())?;
+            let mut saved = write.open_table(SAVED)?;
+            saved.insert("state", borsh::to_vec(&(floor.height, state))?.as_slice())?;
+            saved.insert("floor", borsh::to_vec(floor)?.as_slice())?;
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    /// Where the engine begins; `None`: with the genesis.
+    pub fn floor(&self) -> Result<Option<Floor>> {
+        let read = self.database.begin_read()?;
+        let saved = read.open_table(SAVED)?;
+        let floor = saved.get("floor")?;
+        floor
+            .map(|bytes| Ok(Floor::try_from_slice(bytes.value())?))
+            .transpose()
+    }
+
+    /// Heights of the states kept for newcomers, the newest first, and how many pieces each has.
+    pub fn offered(&self) -> Result<Vec<(u64, u32)>> {
+        let read = self.database.begin_read()?;
+        offered(&read.open_table(PIECES)?)
+    }
+
+    /// Canonical bytes of a [`Piece`].
+    pub fn piece(&self, height: u64, number: u32) -> Result<Option<Vec<u8>>> {
+        let read = self.database.begin_read()?;
+        let found = read.open_table(PIECES)?.get((height, number))?;
+        Ok(found.map(|bytes| bytes.value().to_vec()))
     }
 
     pub fn block(&self, height: u64) -> Result<Option<Record>> {
@@ -125,6 +185,17 @@ impl Store {
         };
         Ok(Some(BorshDeserialize::try_from_slice(bytes.value())?))
     }
+}
+
+fn offered(table: &impl ReadableTable<(u64, u32), &'static [u8]>) -> Result<Vec<(u64, u32)>> {
+    let mut found = Vec::new();
+    let mut below = u64::MAX;
+    while let Some(entry) = table.range(..(below, 0))?.next_back() {
+        let (height, last) = entry?.0.value();
+        found.push((height, last + 1));
+        below = height;
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use crate::block::{TRANSACTION_BYTES_MAX, payload_root};
 use crate::node::{open, queue};
 use crate::store::Store;
 use crate::{
-    Admitted, Block, Committee, Config, Env, Executed, Handle, Machine, Member, Record, Seat,
-    SubmitError, deal, start,
+    Admitted, Block, Boundary, Committee, Config, Env, Executed, Handle, Machine, Member, Offer,
+    Piece, Record, Seat, SubmitError, adopt, deal, start,
 };
 
 /// What a wrongly signed transaction begins with: never counted.
@@ -378,6 +378,122 @@ fn the_key_goes_from_hand_to_hand() {
     nodes.iter().flatten().for_each(stop);
 }
 
+/// All pieces of what `giver` offers now.
+fn fetched(giver: &Handle<Counter>) -> (Offer, Vec<Piece>) {
+    let offer = giver.offer().expect("reads").expect("offered");
+    let height = Header::from_bytes(&offer.record.header)
+        .expect("reads")
+        .height;
+    let piece = |number| giver.piece(height, number).expect("reads").expect("kept");
+    let pieces = (0..offer.pieces).map(|n| borsh::from_slice(&piece(n)).expect("a piece"));
+    let pieces = pieces.collect();
+    assert!(giver.piece(height, offer.pieces).expect("reads").is_none());
+    (offer, pieces)
+}
+
+#[test]
+fn a_newcomer_starts_from_a_certified_state_and_votes() {
+    const BLOCKS: u64 = 16;
+    let mut net = Net::with(1, BLOCKS);
+    // Five sit in every other epoch from the third on.
+    net.machine = Counter(vec![net.members[..4].to_vec(), net.members.clone()]);
+    let machine = net.machine.clone();
+    let mut nodes: Vec<_> = (0..4).map(|n| Some(net.start(n))).collect();
+    let mut turn = 0;
+    assert!(
+        nodes[0]
+            .as_ref()
+            .expect("runs")
+            .offer()
+            .expect("reads")
+            .is_none()
+    );
+    feed(&nodes, BLOCKS + 1, &mut turn);
+    let (stale, old_pieces) = fetched(nodes[1].as_ref().expect("runs"));
+    feed(&nodes, 3 * BLOCKS + 1, &mut turn);
+    let (offer, pieces) = fetched(nodes[0].as_ref().expect("runs"));
+    let config = net.config(4);
+    let check = |change: &dyn Fn(&mut Offer)| {
+        let mut other = offer.clone();
+        change(&mut other);
+        Boundary::check(&config, &machine, other)
+    };
+    let boundary = check(&|_| ()).expect("holds");
+    assert_eq!(boundary.header.height, 3 * BLOCKS - 1);
+    assert!(boundary.links(&net.members[4].key) && !boundary.links(&[0; 32]));
+    let lies: [&dyn Fn(&mut Offer); 7] = [
+        &|o| o.record.certificate = None,
+        &|o| o.record.header[9] ^= 1,
+        &|o| o.record.duty[9] ^= 1,
+        &|o| o.record.transactions.push(vec![1]),
+        &|o| o.record.outcomes.clear(),
+        &|o| o.before = None,
+        &|o| o.before.clone_from(&stale.before),
+    ];
+    for (number, lie) in lies.into_iter().enumerate() {
+        assert!(check(lie).is_err(), "lie {number}");
+    }
+    let elsewhere = Config {
+        network: Digest::of(b"another"),
+        ..net.config(4)
+    };
+    let foreign = Boundary::check(&elsewhere, &machine, offer.clone());
+    assert!(
+        foreign
+            .expect_err("another")
+            .to_string()
+            .contains("network")
+    );
+
+    // A turned bit, another place, another count and an older state are all found out.
+    let mut state = Vec::new();
+    for (number, piece) in (0..).zip(&pieces) {
+        assert!(boundary.holds(piece, number, offer.pieces));
+        assert!(!boundary.holds(piece, number + 1, offer.pieces + 1));
+        let mut bad = piece.clone();
+        bad.bytes[7] ^= 1;
+        assert!(!boundary.holds(&bad, number, offer.pieces));
+        state.extend(&piece.bytes);
+    }
+    assert!(!boundary.holds(&old_pieces[0], 0, stale.pieces));
+    let old: Vec<u8> = old_pieces.into_iter().flat_map(|p| p.bytes).collect();
+    let refused = adopt(&config.data, &machine, &boundary, old).expect_err("stale");
+    assert!(refused.to_string().contains("not the state"), "{refused}");
+    adopt(&config.data, &machine, &boundary, state.clone()).expect("adopted");
+    let twice = adopt(&config.data, &machine, &boundary, state).expect_err("twice");
+    assert!(twice.to_string().contains("already"), "{twice}");
+
+    nodes.push(Some(net.start(4)));
+    let newcomer = nodes[4].as_ref().expect("runs");
+    assert_eq!(newcomer.head().header.height, 3 * BLOCKS - 1);
+    assert!(
+        newcomer.block(1).expect("reads").is_none(),
+        "nothing is replayed"
+    );
+    feed(&nodes, 5 * BLOCKS + 1, &mut turn);
+    // Five sit now, of whom four must vote: without the newcomer nothing would be final.
+    stop(&nodes[2].take().expect("runs"));
+    feed(&nodes, 5 * BLOCKS + 8, &mut turn);
+    // It goes on where it was, also from a start within the first epochs.
+    stop(&nodes[4].take().expect("runs"));
+    nodes[2] = Some(net.start(2));
+    nodes[4] = Some(net.start(4));
+    feed(&nodes, 8 * BLOCKS - 1, &mut turn);
+    let first = nodes[0].as_ref().expect("runs");
+    let led = |height| {
+        let record = first.block(height).expect("reads").expect("kept");
+        let header = Header::from_bytes(&record.header).expect("reads");
+        header.proposer == net.members[4].key
+    };
+    assert!((5 * BLOCKS..8 * BLOCKS - 1).any(led), "the newcomer leads");
+    let (own, others) = (nodes[4].as_ref().expect("runs"), first);
+    for height in [4 * BLOCKS, 6 * BLOCKS] {
+        let block = |n: &Handle<Counter>| n.block(height).expect("reads").expect("kept").header;
+        assert_eq!(block(own), block(others));
+    }
+    nodes.iter().flatten().for_each(stop);
+}
+
 /// One validator's state, without a network.
 fn opened(net: &Net, store: &Arc<Store>) -> Result<Core<Counter>> {
     open(&net.config(0), Arc::new(net.machine.clone()), store.clone())
@@ -436,7 +552,7 @@ fn a_wrong_signature_in_a_block_is_wrong_on_replay_too() {
         outcomes: executed.outcomes.clone(),
         events: executed.events.clone(),
     };
-    store.put(1, &record, None).expect("kept");
+    store.put(1, &record, None, &[]).expect("kept");
     let again = opened(&net, &store).expect("its own blocks replay");
     assert_eq!(again.head.borrow().state, executed.state);
 
@@ -445,7 +561,7 @@ fn a_wrong_signature_in_a_block_is_wrong_on_replay_too() {
         transactions: vec![b"other".to_vec()],
         ..record
     };
-    store.put(1, &other, None).expect("kept");
+    store.put(1, &other, None, &[]).expect("kept");
     let refused = opened(&net, &store).err().expect("refused").to_string();
     assert!(refused.contains("executes to another state"), "{refused}");
 }

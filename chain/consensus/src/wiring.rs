@@ -22,16 +22,18 @@ use commonware_consensus::types::{FixedEpocher, Height, ViewDelta};
 use commonware_cryptography::bls12381::dkg::feldman_desmedt::Reveal;
 use commonware_cryptography::bls12381::primitives::variant::MinSig;
 use commonware_cryptography::sha256::Sha256;
-use commonware_cryptography::{ChaCha20Poly1305, Digested, Signer as _, ed25519, sha256};
+use commonware_cryptography::{
+    ChaCha20Poly1305, Digested, Digestible as _, Signer as _, ed25519, sha256,
+};
 use commonware_glue::dkg::fence::Fence;
-use commonware_glue::dkg::state_sync::{Config as SyncConfig, Plan as SyncPlan};
+use commonware_glue::dkg::state_sync::{Config as SyncConfig, Plan as SyncPlan, StateSync};
 use commonware_glue::dkg::{self, orchestrator, reshare};
 use commonware_p2p::authenticated::lookup;
 use commonware_p2p::{Receiver as _, Recipients, Sender as _};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
 use commonware_runtime::{Clock as _, Handle, Quota, Spawner as _, Supervisor as _};
-use commonware_storage::archive::immutable;
+use commonware_storage::archive::{Archive as _, immutable};
 use commonware_stream::cups::{self, Cups};
 use commonware_stream::sake::{self, Sake};
 use commonware_utils::{NZDuration, NZU32, NZUsize};
@@ -219,14 +221,36 @@ macro_rules! start_parts {
         let blocks = immutable::Archive::init(context.child("blocks"), archive("blocks"))
             .await
             .expect("the archive of blocks opens");
-        let (first, _) = genesis(
-            core.machine.as_ref(),
-            &config.committee,
-            config.network,
-            config.genesis_ms,
-        )
-        .expect("the genesis was read when the node was opened");
-        let first = Digested::compute(first, &Sequential).await;
+        let (blocks, start, entered) = match &core.floor {
+            None => {
+                let (first, _) = genesis(
+                    core.machine.as_ref(),
+                    &config.committee,
+                    config.network,
+                    config.genesis_ms,
+                )
+                .expect("the genesis was read when the node was opened");
+                let first = Digested::compute(first, &Sequential).await;
+                (blocks, Start::Genesis(first), None)
+            }
+            Some(floor) => {
+                let anchor = floor
+                    .anchor(&core.store)
+                    .expect("the block that this validator begins with is kept");
+                let (height, digest) = (anchor.block.header.height, anchor.block.digest());
+                // Once it is there, it is not put again.
+                let blocks = blocks
+                    .put_sync(height, digest, &Arc::new(anchor.block))
+                    .await
+                    .expect("the archive of blocks is written");
+                let floor = anchor.certificate;
+                let entered = StateSync {
+                    info: anchor.info,
+                    floor: floor.clone(),
+                };
+                (blocks, Start::Floor(floor), Some(entered))
+            }
+        };
         let epocher = FixedEpocher::new(blocks_per_epoch);
         let (marshal_actor, marshal, _) = MarshalActor::init(
             context.child("marshal"),
@@ -235,7 +259,7 @@ macro_rules! start_parts {
             marshal::Config {
                 provider: schemes.clone(),
                 epocher: epocher.clone(),
-                start: Start::Genesis(first),
+                start,
                 partition_prefix: format!("{prefix}marshal"),
                 mailbox_size: MAILBOX,
                 view_retention: ViewDelta::new(64),
@@ -258,7 +282,7 @@ macro_rules! start_parts {
                 max_participants: NZU32!(MEMBERS_MAX),
                 max_supported_mode: MODE_NEWEST,
             },
-            None,
+            entered,
         )
         .await;
         let (fence, gate) = Fence::new();

@@ -134,12 +134,19 @@ pub fn merkle_root<T: AsRef<[u8]>>(leaves: &[T]) -> Digest {
 
 /// The sibling digests from leaf `index` up; `None` past the end.
 pub fn merkle_path<T: AsRef<[u8]>>(leaves: &[T], index: usize) -> Option<Vec<Digest>> {
-    if index >= leaves.len() {
-        return None;
-    }
+    (index < leaves.len()).then(|| path(&levels(leaves), index))
+}
+
+/// The [`merkle_path`] of every leaf, in order, with each leaf hashed once.
+pub fn merkle_paths<T: AsRef<[u8]>>(leaves: &[T]) -> Vec<Vec<Digest>> {
+    let levels = levels(leaves);
+    (0..leaves.len()).map(|at| path(&levels, at)).collect()
+}
+
+fn path(levels: &[Vec<Digest>], index: usize) -> Vec<Digest> {
     let mut at = index;
     let mut path = Vec::new();
-    for level in levels(leaves) {
+    for level in levels {
         if level.len() > 1
             && let Some(sibling) = level.get(at ^ 1)
         {
@@ -147,7 +154,7 @@ pub fn merkle_path<T: AsRef<[u8]>>(leaves: &[T], index: usize) -> Option<Vec<Dig
         }
         at /= 2;
     }
-    Some(path)
+    path
 }
 
 /// Whether `data` is leaf `index` of `count` under `root`.
