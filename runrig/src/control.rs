@@ -261,7 +261,8 @@ pub struct Rm {
 
 pub async fn rm(session: &Session, args: &Rm, json: bool) -> Result {
     let jobs = Jobs::of(session).await?;
-    let selected = jobs.select(&args.jobs)?;
+    let named = args.jobs.iter().map(|job| jobs.find_whole(job));
+    let selected = named.collect::<Result<Vec<_>>>()?;
     for job in &selected {
         if let Some(service) = job.service {
             return Err(Failure::usage(

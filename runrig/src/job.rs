@@ -134,6 +134,19 @@ impl Jobs {
         all.filter(|d| d.project == job).map(whole).collect()
     }
 
+    /// Where only whole projects can be meant: also one that has a service of its own name, as
+    /// `run --name` makes them.
+    pub fn find_whole(&self, job: &str) -> Result<Job<'_>> {
+        match self.deployments.iter().find(|d| d.project == job) {
+            Some(deployment) => Ok(Job {
+                deployment,
+                service: None,
+                allocation: None,
+            }),
+            None => self.find(job),
+        }
+    }
+
     /// Those named; or all, if none is.
     pub fn select(&self, jobs: &[String]) -> Result<Vec<Job<'_>>> {
         if jobs.is_empty() {
@@ -291,6 +304,21 @@ pub mod tests {
             unplaced: Vec::new(),
             scales: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn a_project_may_have_a_service_of_its_name() {
+        let jobs = Jobs {
+            deployments: vec![deployment(1, "web", &["web"], 1)],
+        };
+        assert_eq!(jobs.find("web").map(|j| j.service), Ok(Some("web")));
+        assert_eq!(jobs.find_whole("web").map(|j| j.service), Ok(None));
+        assert_eq!(
+            jobs.find_whole("none")
+                .map(|j| j.service)
+                .map_err(|f| f.exit),
+            Err(3)
+        );
     }
 
     #[test]

@@ -1,0 +1,207 @@
+//! What people do with what runs: copy files, lead a port home, run one command; and what an
+//! image and a compose file say of a container's life. One cloud for all of it.
+
+use std::io::{BufRead, BufReader};
+use std::process::Child;
+
+use fixtures::{Cloud, File, Image, Layer, free_ports, get, until};
+use serde_json::{Value, json};
+
+const COMPOSE: &str = r#"
+name: everyday
+services:
+  web:
+    image: tools
+    command: ["httpd", "-f", "-p", "8080", "-h", "/tmp"]
+    expose: [8080]
+    healthcheck: { disable: true }
+  checked:
+    image: tools
+    command: ["sleep", "100000"]
+    stop_grace_period: 1s
+  tended:
+    image: busybox
+    command: ["sleep", "100000"]
+    init: true
+  untended:
+    image: busybox
+    command: ["sleep", "100000"]
+    stop_grace_period: 1s
+  seen:
+    image: busybox
+    command: ["sh", "-c", "test -t 1 && echo a terminal; exec sleep 100000"]
+    tty: true
+    stop_grace_period: 1s
+  greedy:
+    image: busybox
+    command: ["sh", "-c", "dd if=/dev/zero of=/fill bs=1M count=60; exec sleep 100000"]
+    x-runrig: { disk: 30m }
+    stop_grace_period: 1s
+  asked:
+    image: tools
+    command: ["sh", "-c", "trap 'echo asked kindly; exit 3' USR1; echo ready; while :; do sleep 0.1; done"]
+    healthcheck: { test: [NONE] }
+    stop_grace_period: 60s
+"#;
+
+/// With a check of its own, and a signal that it wants to be stopped by.
+fn tools() -> Image {
+    let mut image = fixtures::busybox();
+    image.name = "tools:latest".into();
+    let tar = File::link("usr/bin/tar", "busybox");
+    image.layers.push(Layer::Files(vec![tar]));
+    let second = 1_000_000_000u64;
+    image.config = json!({
+        "Healthcheck": { "Test": ["CMD-SHELL", "test -e /tmp/good"], "Interval": second,
+            "Timeout": 5 * second, "Retries": 2 },
+        "StopSignal": "SIGUSR1",
+    });
+    image
+}
+
+fn row(cloud: &Cloud, service: &str) -> Value {
+    let ps = cloud.json(&["ps", "-a"]);
+    let mut rows = ps.as_array().expect("a list").iter();
+    rows.find(|r| r["service"] == service)
+        .unwrap_or_else(|| panic!("no {service}: {ps}"))
+        .clone()
+}
+
+#[test]
+fn a_day_with_what_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cloud = Cloud::start(env!("CARGO_BIN_EXE_runrig"), folder.path(), free_ports());
+    cloud.load(&fixtures::busybox());
+    cloud.load(&tools());
+    let file = cloud.file("compose.yaml", COMPOSE);
+    cloud.good(&["up", "-f", &file, "--yes"]);
+
+    files_go_in_and_out(&cloud);
+    a_port_leads_home(&cloud);
+    an_image_says_how_it_is(&cloud);
+    orphans_are_reaped(&cloud);
+    until("a terminal", || {
+        cloud.good(&["logs", "seen"]).contains("a terminal")
+    });
+    until("the disk's limit", || {
+        row(&cloud, "greedy")["message"]
+            .as_str()
+            .is_some_and(|why| why.contains("out of disk"))
+    });
+    one_command_runs(&cloud);
+    a_stop_is_kind_after_an_agent(&cloud);
+    cloud.good(&["down", "everyday"]);
+}
+
+fn files_go_in_and_out(cloud: &Cloud) {
+    let page = cloud.file("page.html", "a page from here\n");
+    cloud.good(&["cp", &page, "web:/tmp/"]);
+    let inside = cloud.good(&["exec", "web", "--", "cat", "/tmp/page.html"]);
+    assert_eq!(inside, "a page from here\n");
+    let script = "mkdir -p /tmp/kept/deep && echo one > /tmp/kept/deep/one";
+    cloud.good(&["exec", "web", "--", "sh", "-c", script]);
+    let out = cloud.data().with_file_name("out");
+    std::fs::create_dir(&out).expect("made");
+    let shown = out.display().to_string();
+    cloud.good(&["cp", "everyday/web:/tmp/kept", &shown]);
+    let read = std::fs::read_to_string(out.join("kept/deep/one"));
+    assert_eq!(read.expect("copied"), "one\n");
+    let (code, _, err) = cloud.run(&["cp", "web:/tmp/none", &shown]);
+    assert!(code != 0 && err.contains("none"), "{code} {err}");
+}
+
+/// Ended when dropped.
+struct Forward(Child);
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn a_port_leads_home(cloud: &Cloud) {
+    let args = ["port-forward", "everyday/web", "0:8080", "--json"];
+    let mut forward = Forward(cloud.spawn(&args));
+    let out = forward.0.stdout.take().expect("piped");
+    let mut line = String::new();
+    BufReader::new(out).read_line(&mut line).expect("a line");
+    let said: Value = serde_json::from_str(&line).expect("json");
+    let local = said["local"].as_str().expect("an address");
+    for _ in 0..2 {
+        let answer = get(local, "web", "/page.html");
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (200, "a page from here\n")
+        );
+    }
+}
+
+fn an_image_says_how_it_is(cloud: &Cloud) {
+    assert_eq!(row(cloud, "web")["health"], "none", "its check is off");
+    let health = |is: &str| {
+        until(is, || row(cloud, "checked")["health"] == is);
+    };
+    health("unhealthy");
+    cloud.good(&["exec", "checked", "--", "touch", "/tmp/good"]);
+    health("healthy");
+}
+
+/// A process whose parent has gone becomes the first one's, which waits for it, or does not.
+fn orphans_are_reaped(cloud: &Cloud) {
+    let orphan = |service: &str| {
+        let script = "sh -c 'sleep 0.1 & echo $!'";
+        let out = cloud.good(&["exec", service, "--", "sh", "-c", script]);
+        let pid: u32 = out.trim().parse().expect("a pid");
+        format!("/proc/{pid}/stat")
+    };
+    let state = |service: &str, stat: &str| cloud.run(&["exec", service, "--", "cat", stat]).1;
+    let left = orphan("untended");
+    until("nobody waits for it", || {
+        state("untended", &left).contains(") Z ")
+    });
+    let taken = orphan("tended");
+    until("it is reaped", || state("tended", &taken).is_empty());
+    let first = cloud.good(&["exec", "tended", "--", "cat", "/proc/1/cmdline"]);
+    assert!(!first.starts_with("sleep"), "{first}");
+}
+
+fn one_command_runs(cloud: &Cloud) {
+    let (code, out, err) =
+        cloud.run(&["run", "--rm", "-y", "busybox", "sh", "-c", "echo x; exit 5"]);
+    assert_eq!((code, out.as_str()), (5, "x\n"), "{err}");
+    cloud.good(&[
+        "run", "-d", "-y", "--name", "single", "-e", "A=b c", "busybox", "sleep", "100000",
+    ]);
+    let said = cloud.good(&["exec", "single", "--", "sh", "-c", "echo $A"]);
+    assert_eq!(said, "b c\n");
+    let (code, _, err) = cloud.run(&["run", "-d", "-y", "--name", "single", "busybox"]);
+    assert!(code == 5 && err.contains("single"), "{code} {err}");
+    cloud.good(&["rm", "-f", "single"]);
+    let names = cloud.json(&["ls"]);
+    let names: Vec<&Value> = names.as_array().expect("a list").iter().collect();
+    assert!(
+        names.iter().all(|p| p["project"] == "everyday"),
+        "{names:?}"
+    );
+}
+
+/// The agent that stops it is not the one that started it.
+fn a_stop_is_kind_after_an_agent(cloud: &Cloud) {
+    let before = row(cloud, "asked");
+    assert_eq!(before["state"], "running", "{before}");
+    let host = before["host"].as_str().expect("a host");
+    cloud.without(&host.replace("dev-", "host-"), || ());
+    until("the new agent has found it", || {
+        let now = row(cloud, "asked");
+        now["state"] == "running" && now["pid"] == before["pid"]
+    });
+    cloud.good(&["stop", "everyday/asked"]);
+    until("it has stopped", || {
+        row(cloud, "asked")["state"] == "exited"
+    });
+    assert_eq!(row(cloud, "asked")["exit_code"], 3);
+    until("it said goodbye", || {
+        cloud.good(&["logs", "asked"]).contains("asked kindly")
+    });
+}
