@@ -58,9 +58,20 @@ pub async fn kept(
     packed: Pack,
     shown: Option<&str>,
 ) -> Result<ImageRef> {
+    let tag = packed.content.hex()[..32].to_string();
+    kept_as(session, repository, &tag, packed, shown).await
+}
+
+/// The same under a tag that names nothing else.
+pub async fn kept_as(
+    session: &Session,
+    repository: &str,
+    tag: &str,
+    packed: Pack,
+    shown: Option<&str>,
+) -> Result<ImageRef> {
     let account = session.account()?;
     let signer = image::signer(session.key()?);
-    let tag = packed.content.hex()[..32].to_string();
     let access = Access {
         network: Some(session.client.url().to_string()),
         signer: Some(signer.clone()),
@@ -78,5 +89,5 @@ pub async fn kept(
     let layout = tempfile::tempdir().map_err(anyhow::Error::from)?;
     let image = packed.write(layout.path())?;
     let repository = format!("{account}/{repository}");
-    Ok(images::push(&image, session.client.url(), &repository, &tag, &signer).await?)
+    Ok(images::push(&image, session.client.url(), &repository, tag, &signer).await?)
 }

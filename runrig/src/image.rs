@@ -364,18 +364,32 @@ struct Listed {
     reference: String,
 }
 
+/// The account's repositories, called as in a compose file: without the account.
+async fn repositories(session: &Session) -> Result<Vec<String>> {
+    let path = format!("/v2/_accounts/{}", session.account()?);
+    let catalogue: Catalogue = session.client.get_signed(&path, &session.key()?).await?;
+    Ok(catalogue.repositories)
+}
+
+/// Of one of the account's repositories; none if there is no such.
+pub async fn tags(session: &Session, repository: &str) -> Result<Vec<String>> {
+    match repositories(session).await?.iter().any(|r| r == repository) {
+        true => tags_of(session, repository).await,
+        false => Ok(Vec::new()),
+    }
+}
+
+async fn tags_of(session: &Session, repository: &str) -> Result<Vec<String>> {
+    let path = format!("/v2/{}/{repository}/tags/list", session.account()?);
+    let tags: Tags = session.client.get_signed(&path, &session.key()?).await?;
+    Ok(tags.tags)
+}
+
 async fn list(session: &Session, json: bool) -> Result {
-    let (client, key) = (&session.client, session.key()?);
     let account = session.account()?;
-    // Names as in a compose file: without the account.
-    let catalogue: Catalogue = client
-        .get_signed(&format!("/v2/_accounts/{account}"), &key)
-        .await?;
     let mut all = Vec::new();
-    for name in catalogue.repositories.iter().take(LISTED_MAX) {
-        let path = format!("/v2/{account}/{name}/tags/list");
-        let tags: Tags = client.get_signed(&path, &key).await?;
-        for tag in tags.tags {
+    for name in repositories(session).await?.iter().take(LISTED_MAX) {
+        for tag in tags_of(session, name).await? {
             all.push(Listed {
                 image: format!("{name}:{tag}"),
                 reference: format!("{NETWORK_REGISTRY}/{account}/{name}:{tag}"),

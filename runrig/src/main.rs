@@ -202,6 +202,9 @@ enum Command {
     /// Images in the network's registry
     #[command(subcommand)]
     Image(image::Image),
+    /// Passwords and keys kept outside of projects
+    #[command(subcommand)]
+    Secret(secret::Secret),
     /// Networks and accounts that this command knows
     #[command(subcommand)]
     Context(chain::ContextCommand),
@@ -436,6 +439,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Wallet(args) => done(ask(globals, async |s| money::wallet(s, args, json).await)),
         Command::Chain(args) => done(ask(globals, async |s| chain::chain(s, args, json).await)),
         Command::Image(args) => done(ask(globals, async |s| image::run(s, args, json).await)),
+        Command::Secret(args) => done(ask(globals, async |s| secret::run(s, args, json).await)),
         Command::Host(Host::Join(args)) => done(host_join::run(args)),
         Command::Host(Host::Together(args)) => done(host_together::run(args)),
         Command::Host(Host::Ls) => done(ask(globals, async |s| chain::host_ls(s, json).await)),
@@ -538,6 +542,8 @@ mod tests {
             "runrig context rm x",
             "runrig man /nowhere",
             "runrig images --json",
+            "runrig secret create npm token.txt",
+            "runrig secret rm npm api_key",
             "runrig ls -a",
             "runrig bench",
             "runrig bench ledger --rounds 3 --json",

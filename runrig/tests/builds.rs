@@ -1,6 +1,6 @@
 //! Images built on a host by a real builder: stages, arguments, cache, failures, limits.
 
-use fixtures::{Cloud, free_ports, get};
+use fixtures::{Cloud, found_in, free_ports, get, until};
 use serde_json::Value;
 
 const DOCKERFILE: &str = r#"# What one stage makes the other serves.
@@ -161,6 +161,8 @@ fn a_project_is_built_where_it_runs() {
     let (code, err) = world.build(walls, "disk: 1g");
     assert_eq!(code, 0, "{err}");
 
+    secrets_are_seen_by_their_steps_alone(&world);
+
     // Nothing of a build stays but its image and the account's cache.
     assert!(!world.images().iter().any(|i| i.starts_with("further:2")));
     let names = cloud.json(&["ls"]);
@@ -172,4 +174,79 @@ fn a_project_is_built_where_it_runs() {
         .collect();
     assert_eq!(names, ["made"]);
     assert_eq!(answer(web, "/page"), "second page\n", "what runs went on");
+}
+
+const HUSHED: &str = r#"FROM busybox
+RUN --mount=type=secret,id=npm,required=true sha256sum /run/secrets/npm && cp /run/secrets/npm /tmp/x && rm /tmp/x
+RUN --mount=type=secret,id=again,target=/etc/token grep -q word /etc/token
+RUN ! test -s /run/secrets/npm && ! test -s /etc/token
+CMD ["sh", "-c", "test -s /run/secrets/npm || echo nothing of it; exec sleep 100000"]
+"#;
+
+/// While it runs and afterwards no disk has the value, and nothing tells it.
+fn secrets_are_seen_by_their_steps_alone(world: &World) {
+    let cloud = &world.cloud;
+    let token = format!("a-{:x}-word", rand::random::<u64>());
+    let values = [token.clone()];
+    // Beside the cloud's own folder, which is looked through.
+    world.write("token.txt", &token);
+    world.write("hush/Dockerfile", HUSHED);
+    let text = "name: hush
+secrets: { npm: { file: ./token.txt } }
+services:
+  hushed:
+    build:
+      context: hush
+      secrets: [npm, { source: npm, target: again }]
+      x-runrig: { disk: 1g }
+    stop_signal: SIGKILL
+";
+    let file = world.write("hush.yaml", text);
+    let up = ["up", "-f", &file, "--yes", "--wait"];
+    let (code, out, log) = cloud.run(&up);
+    assert_eq!(code, 0, "{out}{log}");
+    let sum = types::Digest::of(token.as_bytes()).hex();
+    assert!(log.contains(&sum) && !log.contains(&token), "{log}");
+    until("the image has nothing of it", || {
+        cloud.good(&["logs", "hushed"]).contains("nothing of it")
+    });
+    assert_eq!(found_in(&cloud.data(), &values), "");
+
+    // A renewed token is no other input.
+    world.write("token.txt", &format!("{token}-2"));
+    let (code, _, log) = cloud.run(&up);
+    assert!(code == 0 && !log.contains("STEP"), "{log}");
+    world.write("token.txt", &token);
+
+    // While a step holds it.
+    let held = "FROM busybox\nRUN --mount=type=secret,id=npm grep -q word /run/secrets/npm && echo seen $((40 + 2)) && sleep 100000\n";
+    world.write("hush/Dockerfile", held);
+    std::thread::scope(|scope| {
+        let building = scope.spawn(|| cloud.run(&["build", "-f", &file, "--yes"]));
+        let project = || -> Option<String> {
+            let all = cloud.json(&["ls"]);
+            let mut names = all.as_array().expect("a list").iter();
+            let name = names.find_map(|p| p["project"].as_str()?.strip_prefix("build-hush-"));
+            name.map(|end| format!("build-hush-{end}"))
+        };
+        until("the step has it", || {
+            project().is_some_and(|p| cloud.run(&["logs", &p]).1.contains("seen 42"))
+        });
+        assert_eq!(found_in(&cloud.data(), &values), "");
+        cloud.good(&["down", &project().expect("it builds")]);
+        let (code, out, log) = building.join().expect("it ends");
+        assert!(code != 0 && !log.contains(&token), "{code} {out}{log}");
+    });
+    let mut shown = String::new();
+    for args in [
+        &["bill", "--json"][..],
+        &["inspect", "hush"],
+        &["events", "--json", "--past"],
+    ] {
+        let (_, out, err) = cloud.run(args);
+        shown += &format!("{out}{err}");
+    }
+    assert!(!shown.contains(&token), "shown");
+    assert_eq!(found_in(&cloud.data(), &values), "");
+    cloud.good(&["down", "hush"]);
 }

@@ -1,12 +1,7 @@
 //! A secret reaches every replica, also one that takes the place of another whose host is
 //! gone, and lies nowhere in the clear. Commands beside a service's own run when they should.
 
-use std::path::Path;
-use std::process::Command;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use fixtures::{Cloud, free_ports, until};
+use fixtures::{Cloud, found_in, free_ports, until};
 use serde_json::Value;
 
 const COMPOSE: &str = r#"
@@ -67,19 +62,6 @@ impl World {
     }
 }
 
-/// Files below `folder` that have one of `values`, as they are or in base64.
-fn found_in(folder: &Path, values: &[String]) -> String {
-    let mut grep = Command::new("grep");
-    grep.args(["-rlaF", "--devices=skip"]);
-    for value in values {
-        // Without its ends, which depend on what stands beside it.
-        let encoded = BASE64.encode(value);
-        grep.args(["-e", value, "-e", &encoded[4..encoded.len() - 4]]);
-    }
-    let output = grep.arg(folder).output().expect("grep runs");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 #[test]
 fn a_secret_follows_its_replica_and_lies_nowhere_in_the_clear() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -125,6 +107,7 @@ fn a_secret_follows_its_replica_and_lies_nowhere_in_the_clear() {
     assert_eq!(found_in(&world.cloud.data(), &values), "");
 
     a_changed_value_is_a_release(&world, &up, &password);
+    one_is_kept_outside_of_projects(&world, &token);
     assert_eq!(found_in(&world.cloud.data(), &values), "");
     world.cloud.good(&["down", "sealed", "--volumes"]);
 }
@@ -215,4 +198,49 @@ fn a_changed_value_is_a_release(world: &World, up: &[&str], password: &str) {
         "{diff}"
     );
     assert!(!diff.contains(password), "{diff}");
+}
+
+/// Under a name of the account's, for any of its projects; a new version with the next `up`.
+fn one_is_kept_outside_of_projects(world: &World, token: &str) {
+    let cloud = &world.cloud;
+    let keep = |value: &str| -> Value {
+        let file = cloud.file("kept.txt", value);
+        let kept = cloud.json(&["secret", "create", "Api.key", &file]);
+        std::fs::remove_file(file).expect("removed");
+        kept["version"].clone()
+    };
+    let compose = r#"
+name: outside
+secrets: { key: { external: true, name: Api.key } }
+services:
+  user: { image: busybox, command: ["sleep", "100000"], stop_signal: SIGKILL, secrets: [key] }
+"#;
+    let compose = cloud.file("outside.yaml", compose);
+    let up = ["up", "-f", &compose, "--yes", "--wait"];
+    let (code, _, err) = cloud.run(&up);
+    assert!(code == 3 && err.contains("runrig secret create"), "{err}");
+    assert_eq!(keep(token), 1);
+    assert_eq!(keep(token), 1, "the same value is the same version");
+    cloud.good(&up);
+    let inside = || {
+        let rows = world.running("user", "");
+        rows.last()
+            .map(|row| world.inside(row, &["cat", "/run/secrets/key"]))
+    };
+    assert_eq!(inside().as_deref(), Some(token));
+    let fresh = format!("{token}-2");
+    assert_eq!(keep(&fresh), 2);
+    cloud.good(&up);
+    until("it has the new value", || inside().as_ref() == Some(&fresh));
+    let all = cloud.json(&["secret", "ls"]);
+    assert_eq!(all[0]["name"], "Api.key");
+    let known = cloud.json(&["secret", "inspect", "Api.key"]);
+    assert_eq!(known[0]["versions"].as_array().map(Vec::len), Some(2));
+    assert_eq!(found_in(&cloud.data(), &[token.to_string()]), "");
+    // What runs goes on when it is forgotten; what begins finds nothing.
+    cloud.good(&["secret", "rm", "Api.key"]);
+    cloud.good(&["restart", "outside"]);
+    until("it has it still", || inside().as_ref() == Some(&fresh));
+    assert_eq!(cloud.run(&up).0, 3);
+    assert_eq!(cloud.json(&["secret", "ls"]), serde_json::json!([]));
 }

@@ -154,6 +154,14 @@ impl Client {
         self.read(response).await
     }
 
+    /// Takes away what only its owner may.
+    pub async fn delete_signed(&self, path: &str, key: &SecretKey) -> Result<(), SdkError> {
+        let limit = Some(Duration::from_secs(15));
+        self.send(Method::DELETE, path, None, Some(key), limit)
+            .await?;
+        Ok(())
+    }
+
     pub async fn post<B: Serialize, T: DeserializeOwned>(
         &self,
         path: &str,

@@ -87,6 +87,8 @@ impl BuildDraft {
     }
 
     /// Of all that it says itself: with the content of its files, what the image depends on.
+    /// Of secrets their names, not their values: they open doors, and what lies behind them is
+    /// meant to be the same. So a token that is renewed builds nothing anew.
     pub fn digest(&self) -> Digest {
         let said = (&self.args, &self.target, &self.labels, &self.secrets);
         let hosts: Vec<String> = (self.extra_hosts.iter())
@@ -129,12 +131,7 @@ impl Reader {
                 "labels" => draft.labels = self.labels(&inner),
                 "no_cache" => draft.no_cache = self.boolean(&inner).unwrap_or_default(),
                 "tags" => draft.tags = self.texts(&inner).into_iter().take(ITEMS_MAX).collect(),
-                "secrets" => {
-                    draft.secrets = self.build_secrets(&inner);
-                    let why = "what a build is given is public on the ledger";
-                    let next = "leave it out; fetch what is private into the context first";
-                    self.wrong_at(&inner, "secrets are not given to builds yet", why, next);
-                }
+                "secrets" => draft.secrets = self.build_secrets(&inner),
                 "additional_contexts" => draft.contexts = self.build_contexts(&inner),
                 "extra_hosts" => draft.extra_hosts = self.extra_hosts(&inner),
                 "platforms" => draft.platform = self.build_platform(&inner),

@@ -23,6 +23,8 @@ pub struct Project {
     /// What the user should know before going on.
     pub warnings: Vec<Problem>,
     pub(crate) file: String,
+    /// What the file says of its secrets, mounted or not.
+    pub(crate) declared: BTreeMap<String, SecretSource>,
 }
 
 /// A service whose images are not pinned yet: `spec.image`, and the image of each mount, has
@@ -150,6 +152,11 @@ impl Project {
         secrets
             .map(|secret| (secret.name.clone(), secret.source.clone()))
             .collect()
+    }
+
+    /// Where the value of a secret is that a build names.
+    pub fn secret(&self, name: &str) -> Option<&SecretSource> {
+        self.declared.get(name)
     }
 
     /// The deployment, once each reference (as written) and each file has its digest, and each

@@ -57,6 +57,7 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
         logs: LogPolicy::default(),
         warnings: Vec::new(),
         file: inputs.files.first().map_or("", |f| f.name).to_string(),
+        declared: BTreeMap::new(),
     };
     for (key, field) in reader.map(&top) {
         match key {
@@ -95,6 +96,7 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
         mount_configs(reader, &places[name.as_str()], read, &configs);
         mount_secrets(reader, &places[name.as_str()], read, &secrets);
     }
+    project.declared = secrets;
     choose(reader, inputs, &mut project, found, &places);
     let mut defaulted = false;
     for draft in project.services.values_mut() {
@@ -157,8 +159,12 @@ fn mount_secrets(
 ) {
     let (drafts, missing) = secrets::drafts(std::mem::take(&mut read.secrets), declared);
     read.draft.secrets = drafts;
-    for name in missing {
-        let at = check::place(reader, field, "secrets");
+    let missing = missing.into_iter().map(|name| ("secrets", name));
+    let build = read.draft.build.iter().flat_map(|b| b.secrets.values());
+    let unknown = build.filter(|name| !declared.contains_key(*name));
+    let unknown = unknown.map(|name| ("build", name.clone()));
+    for (key, name) in missing.chain(unknown) {
+        let at = check::place(reader, field, key);
         let what = format!("the secret {} is not declared", shown(&name));
         let why = "secrets stand under secrets: at the top of the file";
         reader.wrong_at(&at, what, why, "add it there");

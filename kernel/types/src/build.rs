@@ -17,6 +17,8 @@ pub const RECIPE: &str = "/recipe/Dockerfile";
 pub const CONTEXT: &str = "/context";
 /// Folder of the further contexts, each by its name.
 pub const CONTEXTS: &str = "/contexts";
+/// Folder of the secrets, each a file by its name.
+pub const BUILD_SECRETS: &str = "/run/secrets";
 
 /// What is built, and where the result goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
@@ -32,7 +34,7 @@ pub struct BuildSpec {
     pub target: Option<String>,
     pub args: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
-    /// Files below `/run/secrets` that `RUN --mount=type=secret` may see.
+    /// Files in [`BUILD_SECRETS`] that `RUN --mount=type=secret` may see.
     pub secrets: BTreeSet<String>,
     /// Every step is done anew.
     pub no_cache: bool,

@@ -28,7 +28,7 @@ use crate::compose_file::{ComposeFiles, read_project};
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
 use crate::up::Terms;
-use crate::{content, image, output};
+use crate::{content, image, output, secret};
 
 /// Of a Dockerfile, of a .dockerignore.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
@@ -432,6 +432,7 @@ impl One<'_> {
             let target = format!("{CONTEXTS}/{name}");
             mounts.push(mount(target, &keep(&name, pack).await?));
         }
+        mounts.extend(secret::of_build(self.session, self.project, self.draft).await?);
         let mut service = ServiceSpec {
             image: context,
             mounts,

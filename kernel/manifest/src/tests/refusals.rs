@@ -14,6 +14,12 @@ fn each_refusal_names_its_line_and_key() {
         ),
         ("secrets: [a]", 4, "services.web.secrets", "not declared"),
         (
+            "build: { context: ., secrets: [{ source: a, target: b }] }",
+            4,
+            "services.web.build",
+            "not declared",
+        ),
+        (
             "secrets: [{ source: a, uid: 70000 }]",
             4,
             "services.web.secrets[0].uid",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use engine::{ContainerSpec, Mount, MountFrom, UserSpec};
-use types::{BuildSpec, CONTEXT, CONTEXTS, RECIPE, ServiceSpec};
+use types::{BUILD_SECRETS, BuildSpec, CONTEXT, CONTEXTS, RECIPE, ServiceSpec};
 
 use super::{Ready, root};
 
@@ -13,6 +13,9 @@ const OUT: &str = "/out";
 pub const IMAGE: &str = "image";
 /// The builder's own state of one run.
 const RUN_BYTES: u64 = 64 << 20;
+/// What the builder keeps of a step while it runs, copies of the secrets that it may see among
+/// it: in memory, unlike the layers beside it.
+const STEPS: &str = "/var/lib/containers/storage/overlay-containers";
 
 /// Where the result lies outside.
 pub fn out(upper: &Path) -> std::path::PathBuf {
@@ -29,12 +32,14 @@ pub fn wrap(
     let result = out(&spec.upper);
     super::remove(&result)?;
     root::own_folder(&result, spec.uid_base)?;
+    let memory = |target: &str| Mount {
+        target: target.into(),
+        source: MountFrom::Tmpfs(RUN_BYTES),
+        read_only: false,
+    };
     let mut mounts = vec![
-        Mount {
-            target: "/run".into(),
-            source: MountFrom::Tmpfs(RUN_BYTES),
-            read_only: false,
-        },
+        memory("/run"),
+        memory(STEPS),
         folder("/var/lib/containers", &ready.cache, false),
         folder(OUT, &result, false),
     ];
@@ -109,7 +114,7 @@ fn args(build: &BuildSpec, names: &types::NamesSpec, ready: &Ready) -> Vec<Strin
         args.push(format!("--label={name}={value}"));
     }
     for name in &build.secrets {
-        args.push(format!("--secret=id={name},src=/run/secrets/{name}"));
+        args.push(format!("--secret=id={name},src={BUILD_SECRETS}/{name}"));
     }
     for base in &ready.bases {
         let (word, target) = (&base.word, &base.target);
