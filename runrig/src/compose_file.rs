@@ -179,7 +179,38 @@ pub fn wrong_file(path: &Path, problems: &[manifest::Problem]) -> Failure {
     .detailed(details)
 }
 
+/// The project, its warnings told.
 pub fn read_project(args: &ComposeFiles) -> Result<manifest::Project> {
+    with_inputs(args, |path, inputs| told(path, manifest::read(inputs)))
+}
+
+/// The files as one, and whether they are a project of which nothing is refused.
+pub fn read_normal(args: &ComposeFiles) -> Result<(manifest::Normal, Result)> {
+    with_inputs(args, |path, inputs| {
+        let normal = manifest::normal(&inputs);
+        let normal = normal.map_err(|problems| wrong_file(path, &problems.0))?;
+        Ok((normal, told(path, manifest::read(inputs)).map(drop)))
+    })
+}
+
+fn told(
+    path: &Path,
+    read: std::result::Result<manifest::Project, manifest::Problems>,
+) -> Result<manifest::Project> {
+    let project = read.map_err(|problems| wrong_file(path, &problems.0))?;
+    for warning in &project.warnings {
+        output::say(format!(
+            "warning: {}",
+            output::printable(&warning.to_string())
+        ));
+    }
+    Ok(project)
+}
+
+fn with_inputs<T>(
+    args: &ComposeFiles,
+    work: impl FnOnce(&Path, manifest::Inputs<'_>) -> Result<T>,
+) -> Result<T> {
     let paths = files(&args.files)?;
     let mut texts = Vec::new();
     for path in &paths {
@@ -203,7 +234,7 @@ pub fn read_project(args: &ComposeFiles) -> Result<manifest::Project> {
     let asked = said("COMPOSE_PROFILES").unwrap_or_default();
     let profiles = asked.split(',').map(str::trim).filter(|p| !p.is_empty());
     let profiles = profiles.map(String::from).chain(args.profiles.clone());
-    let read = manifest::read(manifest::Inputs {
+    let inputs = manifest::Inputs {
         files: texts
             .iter()
             .map(|(name, text)| manifest::Source { name, text })
@@ -213,15 +244,8 @@ pub fn read_project(args: &ComposeFiles) -> Result<manifest::Project> {
         directory: &folder.to_string_lossy(),
         folder: &Folder(&folder),
         environment,
-    });
-    let project = read.map_err(|problems| wrong_file(path, &problems.0))?;
-    for warning in &project.warnings {
-        output::say(format!(
-            "warning: {}",
-            output::printable(&warning.to_string())
-        ));
-    }
-    Ok(project)
+    };
+    work(path, inputs)
 }
 
 #[cfg(test)]

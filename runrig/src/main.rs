@@ -9,6 +9,7 @@ mod bench;
 mod build;
 mod chain;
 mod compose_file;
+mod config;
 mod content;
 mod context;
 mod control;
@@ -144,6 +145,8 @@ enum Command {
     Up(up::Up),
     /// Build the images of a compose file
     Build(build::Build),
+    /// Print the compose files as one, with all filled in and written out
+    Config(config::Config),
     /// Run one container of an image
     Run(Box<run::Run>),
     /// Remove a project
@@ -397,6 +400,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Dev(args) => done(block_on(dev::run(args, json))),
         Command::Up(args) => done(ask(globals, async |s| up::up(s, args, json).await)),
         Command::Build(args) => done(ask(globals, async |s| build::build(s, args, json).await)),
+        Command::Config(args) => done(config::config(args, json)),
         Command::Run(args) => ask(globals, async |s| run::run(s, args, json).await),
         Command::Down(args) => done(ask(globals, async |s| control::down(s, args, json).await)),
         Command::Ls(args) => done(ask(globals, async |s| projects::ls(s, args, json).await)),
@@ -542,6 +546,8 @@ mod tests {
             "runrig context rm x",
             "runrig man /nowhere",
             "runrig images --json",
+            "runrig config --format json -f a.yaml",
+            "runrig config --hash web",
             "runrig secret create npm token.txt",
             "runrig secret rm npm api_key",
             "runrig ls -a",

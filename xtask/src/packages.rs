@@ -72,6 +72,11 @@ const PACKAGES: &[Package] = &[
         program: "chromium",
         purpose: "go through the pages as people do",
     },
+    Package {
+        name: "docker-compose",
+        program: "docker-compose",
+        purpose: "compare how compose files are read",
+    },
 ];
 
 /// Makes sure that all of [`PACKAGES`] are there.

@@ -127,12 +127,12 @@ impl Text {
 }
 
 /// Double-quoted YAML that no variable is filled into.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     escaped(text, true)
 }
 
 /// Keys are not filled in, so their dollars stay single.
-fn quoted_key(key: &str) -> String {
+pub(crate) fn quoted_key(key: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
     let is_plain = key.starts_with(|c: char| c.is_ascii_alphabetic()) && key.bytes().all(plain);
     match is_plain && !matches!(key, "null" | "Null" | "NULL") {

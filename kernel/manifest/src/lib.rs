@@ -6,7 +6,7 @@
 //! depth, nodes behind aliases and interpolated text are bounded.
 //!
 //! Start at [`read`], then [`Project::pin`] once the images' digests are known; [`to_compose`]
-//! goes the other way. What is supported, key by key: `docs/compose.md`.
+//! goes the other way, [`normal`] only makes one file of all. What is supported, key by key: `docs/compose.md`.
 
 mod build;
 mod check;
@@ -23,7 +23,9 @@ mod load;
 mod logs;
 mod merge;
 mod mount;
+mod normal;
 mod peers;
+mod plain;
 mod port;
 mod problem;
 mod process;
@@ -54,6 +56,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use build::{BuildContext, BuildDraft, Recipe};
 pub use dotenv::{parse_env_file, parse_env_file_with};
 pub use export::to_compose;
+pub use normal::{Normal, normal};
+pub use plain::Plain;
 pub use problem::{Problem, Problems};
 pub use project::{
     CONTENT, Content, FileMount, FileOwner, FileSource, Project, Sealed, SecretDraft, SecretSource,

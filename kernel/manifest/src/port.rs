@@ -7,11 +7,11 @@ use crate::problem::shown;
 use crate::reader::Reader;
 
 /// Of one service.
-const PORTS_MAX: usize = 256;
+pub(crate) const PORTS_MAX: usize = 256;
 const EXAMPLE: &str = "\"8080:80\", \"80\", \"53:53/udp\" or \"3000-3002:3000-3002\"";
 
 /// First and last port of `80` or `3000-3005`.
-fn range(text: &str) -> Option<(u16, u16)> {
+pub(crate) fn range(text: &str) -> Option<(u16, u16)> {
     let port = |t: &str| -> Option<u16> {
         (!t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()))
             .then(|| t.parse().ok())

@@ -279,7 +279,7 @@ fn is_project_name(name: &str) -> bool {
 }
 
 /// Asked for by name, else the file's own, else the folder's made fit.
-fn project_name(
+pub(crate) fn project_name(
     reader: &mut Reader,
     inputs: &Inputs<'_>,
     file_name: Option<(String, Field<'_>)>,

@@ -58,13 +58,36 @@ const FOLDER: &[(&str, &str)] = &[
     ("labels.env", "one=1\nboth=file\n"),
 ];
 
-/// `files`, one over the other, in a folder that holds `folder`.
+/// `files`, one over the other, in a folder that holds `folder`. Whatever they are, what is
+/// printed of them comes to the same.
 pub(crate) fn read_files(
     files: &[(&str, &str)],
     folder: &[(&str, &str)],
     profiles: &[&str],
 ) -> Result<Project, Problems> {
-    read(Inputs {
+    let folder = Files(folder);
+    let inputs = inputs(files, &folder, profiles);
+    let printed = normal(&inputs).map(|normal| normal.whole.yaml());
+    let project = read(inputs)?;
+    let text = printed.unwrap_or_else(|e| panic!("it is read, but not printed: {e}"));
+    let again = [("printed.yaml", text.as_str())];
+    let again = read(super::tests::inputs(&again, &folder, profiles));
+    let again = again.unwrap_or_else(|e| panic!("{text}\n{e}"));
+    assert_eq!(project.name, again.name);
+    assert_eq!(project.networks, again.networks, "{text}");
+    assert_eq!(project.volumes, again.volumes, "{text}");
+    assert_eq!(project.services.len(), again.services.len(), "{text}");
+    for (name, service) in &project.services {
+        let same = &again.services[name];
+        assert_eq!(service.spec, same.spec, "{text}");
+        assert_eq!(service.files, same.files, "{text}");
+        assert_eq!(service.secrets, same.secrets, "{text}");
+    }
+    Ok(project)
+}
+
+fn inputs<'a>(files: &'a [(&str, &str)], folder: &'a Files<'_>, profiles: &[&str]) -> Inputs<'a> {
+    Inputs {
         files: files
             .iter()
             .map(|(name, text)| Source { name, text })
@@ -73,8 +96,8 @@ pub(crate) fn read_files(
         project: None,
         profiles: profiles.iter().map(|p| p.to_string()).collect(),
         directory: "/home/me/My Project",
-        folder: &Files(folder),
-    })
+        folder,
+    }
 }
 
 fn try_read(text: &str) -> Result<Project, Problems> {
