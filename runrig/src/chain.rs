@@ -19,6 +19,15 @@ pub enum Chain {
     Block { height: u64 },
     /// A transaction: what it asked and what became of it
     Tx { id: Digest },
+    /// Between which two times a transaction (its id) or a block (its height) came about
+    When {
+        what: String,
+        /// The key to trust, hex; the context's if not said
+        #[arg(long, value_name = "HEX")]
+        network_key: Option<String>,
+    },
+    /// What validators did in an epoch: led, stated the time, dealt; this epoch if not said
+    Duties { epoch: Option<u64> },
     /// All money there is, by genesis and added up now
     Supply,
     /// What the network has agreed on: rates, intervals, limits
@@ -103,6 +112,10 @@ pub async fn chain(session: &Session, command: &Chain, json: bool) -> Result {
                 ));
             }
         }
+        Chain::When { what, network_key } => {
+            return crate::when::when(session, what, network_key.as_ref(), json).await;
+        }
+        Chain::Duties { epoch } => return crate::when::duties(session, *epoch, json).await,
         Chain::Params => output::json(&client.params().await?),
         Chain::Supply => {
             let supply = client.supply().await?;

@@ -47,6 +47,7 @@ mod secret;
 mod stats;
 mod units;
 mod up;
+mod when;
 mod words;
 
 use std::path::PathBuf;

@@ -7,9 +7,10 @@ use utoipa::openapi::{Ref, RefOr};
 
 use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus,
-    DeploymentView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine, LotsView,
-    NetworkFile, Quote, QuoteRequest, ReleaseView, Routes, SecretShares, Stats, StatsSample,
-    Submit, SubmitMany, Submitted, SubmittedOne, Supply, TransactionView, UsageProof, WhyView,
+    DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine,
+    LotsView, NetworkFile, Quote, QuoteRequest, ReleaseView, Routes, SecretShares, Stats,
+    StatsSample, Submit, SubmitMany, Submitted, SubmittedOne, Supply, TransactionView, UsageProof,
+    WhenView, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -245,6 +246,17 @@ fn of_validators() -> Vec<Endpoint> {
             "/v1/lots/{epoch}",
             "The drawing of an epoch's committee, with what proves it.",
             json(named::<LotsView>),
+        ),
+        get(
+            "/v1/duties/{epoch}",
+            "What validators did in an epoch, as far as blocks show it.",
+            json(named::<DutiesView>),
+        ),
+        get(
+            "/v1/when/{what}",
+            "Between which two times a transaction (by id) or a block (by height) came about, \
+             with what proves it.",
+            json(named::<WhenView>),
         ),
         get(
             "/v1/accounts/{id}",

@@ -215,6 +215,57 @@ pub struct LotsView {
     pub fallen_before: Option<EventProof>,
 }
 
+/// Between which two times something came about. An honest validator's clock had shown
+/// `not_before_ms` before the block was made, and an honest one's no more than `not_after_ms`
+/// when the block was final, as long as no more than a third of those who sit lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WhenView {
+    pub height: u64,
+    /// That it is in the block; `None` if a block was asked for.
+    pub transaction: Option<TransactionProof>,
+    pub not_before_ms: u64,
+    /// `None`: no later block tells yet that a quorum had seen it final.
+    pub not_after_ms: Option<u64>,
+    /// Of the block itself.
+    pub made: DutyProof,
+    /// Of the later block whose clock says that it was final.
+    pub seen: Option<DutyProof>,
+}
+
+/// A transaction under its block's payload root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TransactionProof {
+    /// Base64 of canonical bytes.
+    pub transaction: String,
+    pub index: u64,
+    pub count: u64,
+    #[schema(value_type = Vec<String>)]
+    pub path: Vec<Digest>,
+}
+
+/// What validators did in an epoch, as far as blocks show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DutiesView {
+    pub epoch: u64,
+    /// Else more may come.
+    pub ended: bool,
+    pub validators: Vec<DutyLine>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DutyLine {
+    #[schema(value_type = String)]
+    pub key: PublicKey,
+    /// Blocks made.
+    pub led: u64,
+    /// Blocks that its clock went into.
+    pub stated: u64,
+    /// Blocks that its clock was left out of, as it was too far from the median.
+    pub off: u64,
+    /// Did it deal shares of the key to those who hold it next?
+    pub dealt: bool,
+}
+
 /// A usage record under the root of its host's report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UsageProof {

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::{
-    AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, EventProof,
-    EventView, HostPlan, HostView, LotsView, NetworkFile, Problem, Quote, QuoteRequest,
+    AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, DutiesView,
+    EventProof, EventView, HostPlan, HostView, LotsView, NetworkFile, Problem, Quote, QuoteRequest,
     ReleaseView, RequestAuth, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
-    TransactionStatus, TransactionView, UsageProof, WhyView,
+    TransactionStatus, TransactionView, UsageProof, WhenView, WhyView,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -194,6 +194,15 @@ impl Client {
 
     pub async fn lots(&self, epoch: u64) -> Result<LotsView, SdkError> {
         self.get(&format!("/v1/lots/{epoch}")).await
+    }
+
+    pub async fn duties(&self, epoch: u64) -> Result<DutiesView, SdkError> {
+        self.get(&format!("/v1/duties/{epoch}")).await
+    }
+
+    /// `what`: a transaction's id, or a height.
+    pub async fn when(&self, what: &str) -> Result<WhenView, SdkError> {
+        self.get(&format!("/v1/when/{what}")).await
     }
 
     pub async fn network(&self) -> Result<NetworkFile, SdkError> {

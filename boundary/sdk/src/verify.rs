@@ -1,8 +1,10 @@
-//! Check a receipt or a drawing down to certified blocks, trusting nobody but the network key.
+//! Check a receipt, a time or a drawing down to certified blocks, trusting nobody but the network key.
 
 mod lots;
+mod when;
 
 pub use self::lots::verify_lots;
+pub use self::when::verify_when;
 
 use api::{EventProof, UsageProof};
 use base64::Engine as _;

@@ -1,6 +1,7 @@
 //! Propose, verify and remember: what the engine asks of us for each block.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -21,6 +22,7 @@ use types::{Digest, merkle_root};
 
 use crate::block::{Block, Directory, Payload, payload_bytes, payload_root};
 use crate::boundary::Floor;
+use crate::clock::{Clocks, agreed, made_ms};
 use crate::committee::{Committee, key_bytes};
 use crate::epochs::{Seated, first_info};
 use crate::machine::{Env, Executed, Machine};
@@ -51,6 +53,34 @@ pub struct Finalized<S> {
 pub(crate) struct Node<S> {
     pub header: Arc<Header>,
     pub executed: Executed<S>,
+    /// Who votes on the next block: identity keys in voting order.
+    pub seats: Arc<Vec<[u8; 32]>>,
+    /// When its leader made it, by the leader's own clock.
+    pub made_ms: u64,
+}
+
+impl<S> Node<S> {
+    /// Of a block on which `seats` voted; `next` vote from now on, if that changes with it.
+    pub fn after(
+        seats: Arc<Vec<[u8; 32]>>,
+        header: Arc<Header>,
+        duty: &Duty,
+        next: Option<Vec<[u8; 32]>>,
+        executed: Executed<S>,
+    ) -> Self {
+        let made_ms = made_ms(
+            header.time_ms,
+            duty.clock.as_ref(),
+            &seats,
+            &header.proposer,
+        );
+        Self {
+            header,
+            executed,
+            seats: next.map_or(seats, Arc::new),
+            made_ms,
+        }
+    }
 }
 
 /// Shared by the engine's calls, the finalizer and the handle.
@@ -63,6 +93,7 @@ pub(crate) struct Core<M: Machine> {
     /// The newest beacon heard, with its epoch.
     pub beacon: Mutex<Option<(u64, [u8; BEACON_BYTES])>>,
     pub seated: Arc<Seated>,
+    pub clocks: Clocks,
     pub store: Arc<Store>,
     /// Where the engine begins; `None`: with the genesis.
     pub floor: Option<Floor>,
@@ -86,7 +117,7 @@ impl<M: Machine> Clone for App<M> {
     }
 }
 
-fn now_ms(clock: &impl Clock) -> u64 {
+pub(crate) fn now_ms(clock: &impl Clock) -> u64 {
     clock
         .current()
         .duration_since(UNIX_EPOCH)
@@ -138,10 +169,32 @@ pub(crate) fn completed<M: Machine>(
     let epoch = light::epoch_of(height, epoch_blocks);
     let ends = height == light::epoch_end(epoch, epoch_blocks);
     Duty {
+        clock: told.clock.clone(),
         ceremony: told.ceremony.clone(),
         beacon: told.beacon,
         candidates: executed.candidates,
         snapshot: ends.then(|| light::snapshot_root(&machine.save(&executed.state))),
+    }
+}
+
+/// What surrounds the transactions of a block after one of `before_ms`, as its duty tells it.
+/// `seats`: who votes on it.
+pub(crate) fn surroundings(
+    height: u64,
+    before_ms: u64,
+    told: &Duty,
+    dealt: bool,
+    leader: [u8; 32],
+    seats: &[[u8; 32]],
+) -> Env {
+    let (time_ms, stated) = agreed(before_ms, told.clock.as_ref(), seats);
+    Env {
+        height,
+        time_ms,
+        beacon: chance(told.beacon.as_ref()),
+        leader,
+        dealt,
+        stated: stated.into(),
     }
 }
 
@@ -157,6 +210,11 @@ impl<M: Machine> Core<M> {
 
     pub fn height(&self) -> u64 {
         self.head.borrow().header.height
+    }
+
+    /// What this validator's clock shows.
+    pub fn now_ms(&self, clock: &impl Clock) -> u64 {
+        now_ms(clock).saturating_add_signed(self.clocks.off_ms.load(Ordering::Relaxed))
     }
 
     /// Executes `transactions` on `parent`; the header's roots are what came out.
@@ -189,10 +247,13 @@ impl<M: Machine> Core<M> {
         let follows = header.network == self.network
             && header.height == before.height + 1
             && header.parent == before.digest()
-            && header.time_ms > before.time_ms
             && header.epoch == light::epoch_of(header.height, self.epoch_blocks)
             && (header.epoch, header.view) > (before.epoch, before.view)
-            && self.is_beacon(parent, header.epoch, &block.duty);
+            && self.is_beacon(parent, header.epoch, &block.duty)
+            && block.duty.clock.as_ref().is_none_or(|clock| {
+                let good = clock.check(&self.network, header.height, &parent.seats);
+                good.is_ok()
+            });
         if !follows {
             tracing::warn!(
                 height = header.height,
@@ -200,14 +261,19 @@ impl<M: Machine> Core<M> {
             );
             return None;
         }
-        let env = Env {
-            height: header.height,
-            time_ms: header.time_ms,
-            beacon: chance(block.duty.beacon.as_ref()),
-        };
+        let env = surroundings(
+            header.height,
+            before.time_ms,
+            &block.duty,
+            block.dealt(),
+            header.proposer,
+            &parent.seats,
+        );
+        let time_ms = env.time_ms;
         let executed = self.execute(parent, env, &block.transactions);
         let duty = self.completed(header.height, &block.duty, &executed);
         let truth = header.duty == duty.digest()
+            && header.time_ms == time_ms
             && header.outcomes_root == merkle_root(&executed.outcomes)
             && header.events_root == merkle_root(&executed.events)
             && header.state_root == light::state_root(&before.state_root, &executed.changes);
@@ -218,7 +284,7 @@ impl<M: Machine> Core<M> {
             );
             return None;
         }
-        Some(self.keep(block, executed))
+        Some(self.keep(parent, block, executed))
     }
 
     fn completed(&self, height: u64, told: &Duty, executed: &Executed<M::State>) -> Duty {
@@ -231,11 +297,19 @@ impl<M: Machine> Core<M> {
         )
     }
 
-    fn keep(&self, block: &Block, executed: Executed<M::State>) -> Arc<Node<M::State>> {
-        let node = Arc::new(Node {
-            header: block.header.clone(),
+    fn keep(
+        &self,
+        parent: &Node<M::State>,
+        block: &Block,
+        executed: Executed<M::State>,
+    ) -> Arc<Node<M::State>> {
+        let node = Arc::new(Node::after(
+            parent.seats.clone(),
+            block.header.clone(),
+            &block.duty,
+            block.seats(),
             executed,
-        });
+        ));
         self.nodes
             .lock()
             .expect("not poisoned")
@@ -328,10 +402,12 @@ impl<M: Machine> Core<M> {
 
     /// Waits for its turn: soon if there is something to put into a block.
     async fn pace(&self, clock: &impl Clock, parent: &Node<M::State>, pending: &HashSet<Digest>) {
+        // Who says that his block is of the future is not waited for longer than others.
+        let made_ms = parent.made_ms.min(now_ms(clock));
         loop {
             let woken = self.wake.notified();
             let busy = self.mempool.lock().expect("not poisoned").presses(pending);
-            let due = parent.header.time_ms + if busy { BUSY_MS } else { IDLE_MS };
+            let due = made_ms + if busy { BUSY_MS } else { IDLE_MS };
             let Some(left) = due.checked_sub(now_ms(clock)).filter(|ms| *ms > 0) else {
                 return;
             };
@@ -370,22 +446,22 @@ impl<M: Machine, E: Clock> Application<E> for App<M> {
         let selected = core.mempool.lock().expect("not poisoned").select(&pending);
         let transactions: Vec<Bytes> = selected.into_iter().map(|(_, bytes)| bytes).collect();
         let before = &parent.header;
-        let time_ms = now_ms(&clock).max(before.time_ms + 1);
         let height = before.height + 1;
         let epoch = context.round.epoch().get();
         let heard = *core.beacon.lock().expect("not poisoned");
+        core.clocks.state(core.height(), core.now_ms(&clock));
         let told = Duty {
+            clock: core.clocks.of(height, &parent.seats),
             ceremony: input.payload.as_ref().map(|p: &Payload| payload_bytes(p)),
             beacon: heard
                 .filter(|(of, _)| *of == epoch && core.machine.wants_beacon(&parent.executed.state))
                 .map(|(_, signature)| signature),
             ..Duty::default()
         };
-        let env = Env {
-            height,
-            time_ms,
-            beacon: chance(told.beacon.as_ref()),
-        };
+        let dealt = matches!(input.payload, Some(Payload::DealerLog(_)));
+        let leader = key_bytes(&context.leader);
+        let env = surroundings(height, before.time_ms, &told, dealt, leader, &parent.seats);
+        let time_ms = env.time_ms;
         let executed = core.execute(&parent, env, &transactions);
         let duty = core.completed(height, &told, &executed);
         let header = Header {
@@ -396,7 +472,7 @@ impl<M: Machine, E: Clock> Application<E> for App<M> {
             parent_view: context.parent.0.get(),
             time_ms,
             parent: before.digest(),
-            proposer: key_bytes(&context.leader),
+            proposer: leader,
             payload_root: payload_root(&transactions),
             duty: duty.digest(),
             outcomes_root: merkle_root(&executed.outcomes),
@@ -404,7 +480,7 @@ impl<M: Machine, E: Clock> Application<E> for App<M> {
             state_root: light::state_root(&before.state_root, &executed.changes),
         };
         let block = Block::new(header, duty, transactions).ok()?;
-        core.keep(&block, executed);
+        core.keep(&parent, &block, executed);
         Some(Digested::compute(block, &Sequential).await)
     }
 

@@ -19,7 +19,7 @@ use commonware_runtime::BufMut;
 use commonware_utils::NZU32;
 use light::{Duty, Header};
 
-use crate::committee::{MEMBERS_MAX, MODE_NEWEST, read_key};
+use crate::committee::{MEMBERS_MAX, MODE_NEWEST, key_bytes, read_key};
 
 pub const TRANSACTION_BYTES_MAX: usize = 256 * 1024;
 pub const TRANSACTIONS_MAX: usize = 10_000;
@@ -33,8 +33,9 @@ pub type Payload = types::Payload<MinSig, ed25519::PublicKey, Directory>;
 pub type EpochInfo = types::EpochInfo<MinSig, ed25519::PublicKey, Directory>;
 
 fn duty_bytes_max() -> usize {
-    // Four options, a length, a beacon and two digests.
-    Payload::max_encode_size(NZU32!(MEMBERS_MAX)) + 256
+    // Five options, lengths, a beacon and two digests; of each who sits, a statement.
+    let statement = 2 + 8 + 8 + 64;
+    Payload::max_encode_size(NZU32!(MEMBERS_MAX)) + 256 + statement * MEMBERS_MAX as usize
 }
 
 /// The digest is the header's; the header commits to duty and transactions, which is checked
@@ -69,6 +70,26 @@ impl Block {
 
     pub fn id(&self) -> Digest {
         self.digest
+    }
+}
+
+impl Block {
+    /// Does it carry the log of its leader's dealing?
+    pub(crate) fn dealt(&self) -> bool {
+        matches!(self.payload.as_deref(), Some(Payload::DealerLog(_)))
+    }
+
+    /// Who votes from the next block on, if this one says so: identity keys in voting order.
+    pub(crate) fn seats(&self) -> Option<Vec<[u8; 32]>> {
+        seats_of(self.payload.as_deref()?)
+    }
+}
+
+/// Who holds the key, and so votes, in the epoch that `payload` opens.
+pub(crate) fn seats_of(payload: &Payload) -> Option<Vec<[u8; 32]>> {
+    match payload {
+        Payload::EpochInfo(info) => Some(info.output.players().iter().map(key_bytes).collect()),
+        Payload::DealerLog(_) => None,
     }
 }
 

@@ -11,6 +11,7 @@
 mod app;
 mod block;
 mod boundary;
+mod clock;
 mod committee;
 mod epochs;
 mod finalizer;
@@ -28,7 +29,7 @@ pub use block::Block;
 pub use boundary::{Boundary, OFFER_BYTES_MAX, Offer, PIECE_BYTES_MAX, PIECES_MAX, Piece, adopt};
 pub use committee::{Committee, MEMBERS_MAX, Member, Seat, deal};
 pub use epochs::KeyShare;
-pub use machine::{Admitted, Env, Executed, Machine};
+pub use machine::{Admitted, Env, Executed, Machine, Stated};
 pub use mempool::SubmitError;
 pub use node::{Config, Handle, damaged, spend_seat, start};
 pub use store::{Record, open_database};

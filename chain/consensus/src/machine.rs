@@ -1,5 +1,7 @@
 //! What consensus asks of the ledger.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use types::Digest;
 
@@ -63,13 +65,26 @@ pub struct Admitted {
 }
 
 /// What surrounds a block's transactions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Env {
     pub height: u64,
-    /// Milliseconds since 1970; greater than the parent's.
+    /// Milliseconds since 1970; greater than the parent's. The median of what clocks showed.
     pub time_ms: u64,
     /// Chance: digest of the beacon's signature, when this block tells it.
     pub beacon: Option<Digest>,
+    /// Who made the block.
+    pub leader: [u8; 32],
+    /// Does it carry the log of its leader's dealing?
+    pub dealt: bool,
+    /// Whose clocks it was told of.
+    pub stated: Arc<[Stated]>,
+}
+
+/// Whose clock a block was told of, and whether it was near the median.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stated {
+    pub key: [u8; 32],
+    pub within: bool,
 }
 
 #[derive(Clone, Debug)]

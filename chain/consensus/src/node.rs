@@ -12,12 +12,13 @@ use light::{Duty, Header};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use types::{Digest, merkle_root};
 
-use crate::app::{Core, Finalized, Node, chance, completed, genesis};
-use crate::block::TRANSACTION_BYTES_MAX;
+use crate::app::{Core, Finalized, Node, completed, genesis, surroundings};
+use crate::block::{Payload, TRANSACTION_BYTES_MAX, read_payload, seats_of};
 use crate::boundary::{Named, Offer};
+use crate::clock::Clocks;
 use crate::committee::{Committee, Member, Seat};
 use crate::epochs::KeyShare;
-use crate::machine::{Env, Machine};
+use crate::machine::Machine;
 use crate::mempool::{Mempool, SubmitError};
 use crate::store::{Record, Store};
 use crate::vault::{Vault, replace};
@@ -139,6 +140,13 @@ impl<M: Machine> Handle<M> {
     /// This validator's part of the network key now; `None` while it has none.
     pub fn key_share(&self) -> Option<KeyShare> {
         self.core.seated.key_share()
+    }
+
+    /// From now on it states a time that is so much off.
+    #[cfg(feature = "simulation")]
+    pub fn lie_about_time(&self, off_ms: i64) {
+        let off = &self.core.clocks.off_ms;
+        off.store(off_ms, std::sync::atomic::Ordering::Relaxed);
     }
 
     pub fn is_queued(&self, id: &Digest) -> bool {
@@ -287,6 +295,24 @@ pub(crate) fn handle<M: Machine>(core: Arc<Core<M>>) -> (Handle<M>, Ends, watch:
     (handle, Ends { forwarded, stopped }, ended_sender)
 }
 
+/// Who votes on the block after `height`, as the last block of an epoch said: identity keys in
+/// voting order. `None`: those of the first deal.
+fn seats_after(store: &Store, height: u64, epoch_blocks: u64) -> Result<Option<Vec<[u8; 32]>>> {
+    let Some(before) = light::epoch_of(height + 1, epoch_blocks).checked_sub(1) else {
+        return Ok(None);
+    };
+    let said_at = light::epoch_end(before, epoch_blocks);
+    let record = store
+        .block(said_at)?
+        .with_context(|| format!("block {said_at} is missing, which says who votes"))?;
+    let header = Header::from_bytes(&record.header)?;
+    let duty = Duty::from_bytes(&header, &record.duty)?;
+    let payload = duty.ceremony.as_deref().and_then(read_payload);
+    let seats = payload.as_ref().and_then(seats_of);
+    let seats = seats.with_context(|| format!("block {said_at} does not say who votes"))?;
+    Ok(Some(seats))
+}
+
 /// The saved state, brought up to the last block kept.
 pub(crate) fn open<M: Machine>(
     config: &Config,
@@ -300,10 +326,8 @@ pub(crate) fn open<M: Machine>(
         config.genesis_ms,
     )?;
     let epoch_blocks = config.epoch_blocks.get();
-    let mut node = Node {
-        header: first.header.clone(),
-        executed,
-    };
+    let seats = Arc::new(config.committee.members().collect());
+    let mut node = Node::after(seats, first.header.clone(), &first.duty, None, executed);
     let mut record = Record {
         header: node.header.to_bytes(),
         certificate: None,
@@ -320,6 +344,10 @@ pub(crate) fn open<M: Machine>(
         node.executed.state = machine
             .load(&state)
             .context("the saved state cannot be read")?;
+        if let Some(seats) = seats_after(&store, height, epoch_blocks)? {
+            node.seats = Arc::new(seats);
+        }
+        node.made_ms = node.header.time_ms;
     }
     for height in node.header.height + 1..=store.latest()?.unwrap_or(0) {
         record = store
@@ -333,11 +361,17 @@ pub(crate) fn open<M: Machine>(
             .map(Bytes::from)
             .collect();
         let told = Duty::from_bytes(&header, &record.duty)?;
-        let env = Env {
+        let payload = told.ceremony.as_deref().and_then(read_payload);
+        let dealt = matches!(payload, Some(Payload::DealerLog(_)));
+        let env = surroundings(
             height,
-            time_ms: header.time_ms,
-            beacon: chance(told.beacon.as_ref()),
-        };
+            node.header.time_ms,
+            &told,
+            dealt,
+            header.proposer,
+            &node.seats,
+        );
+        let time_ms = env.time_ms;
         let executed = machine.execute(
             &node.executed.state,
             env,
@@ -347,6 +381,7 @@ pub(crate) fn open<M: Machine>(
         );
         let duty = completed(machine.as_ref(), epoch_blocks, height, &told, &executed);
         let same = header.parent == node.header.digest()
+            && header.time_ms == time_ms
             && header.duty == duty.digest()
             && header.outcomes_root == merkle_root(&executed.outcomes)
             && header.events_root == merkle_root(&executed.events)
@@ -356,10 +391,8 @@ pub(crate) fn open<M: Machine>(
                 "block {height} on disk executes to another state: this program or its data is broken; restore the data folder or sync anew"
             );
         }
-        node = Node {
-            header: Arc::new(header),
-            executed,
-        };
+        let next = payload.as_ref().and_then(seats_of);
+        node = Node::after(node.seats, Arc::new(header), &duty, next, executed);
     }
     ensure!(
         node.header.network == config.network,
@@ -380,6 +413,7 @@ pub(crate) fn open<M: Machine>(
         beacon: Mutex::new(None),
         seated: Arc::default(),
         floor: store.floor()?,
+        clocks: Clocks::new(&config.seat, config.network),
         store,
         mempool: Mutex::new(Mempool::default()),
         wake: Notify::new(),

@@ -17,7 +17,7 @@ const PIECES: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("pieces"
 /// States kept for newcomers: one who fetches the older one may end though an epoch does.
 const STATES_KEPT: usize = 2;
 /// How blocks are written; another number when that changes.
-const FORM: &[u8] = &[2];
+const FORM: &[u8] = &[3];
 
 /// A finalised block and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

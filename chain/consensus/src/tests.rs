@@ -515,7 +515,7 @@ fn block_on(parent: &Node<Counts>, transactions: Vec<Bytes>) -> (Block, Executed
     let env = Env {
         height,
         time_ms: height,
-        beacon: None,
+        ..Env::default()
     };
     let executed = Counter::default().execute(state, env, &transactions, &|_| false);
     let header = Header {

@@ -42,7 +42,7 @@ use tokio::sync::mpsc;
 
 use crate::app::{App, Core, genesis};
 use crate::block::{Block, TRANSACTION_BYTES_MAX};
-use crate::committee::{MEMBERS_MAX, MODE, MODE_NEWEST};
+use crate::committee::{MEMBERS_MAX, MODE, MODE_NEWEST, key_bytes};
 use crate::epochs::{Drawn, Ears, Roads, Schemes};
 use crate::finalizer::{self, Inbox};
 use crate::machine::Machine;
@@ -56,6 +56,7 @@ const BACKFILL: u64 = 3;
 const BROADCAST: u64 = 4;
 const TRANSACTIONS: u64 = 5;
 const CEREMONY: u64 = 6;
+const CLOCKS: u64 = 7;
 
 const MAILBOX: NonZeroUsize = NZUsize!(1_024);
 /// The network reserves inbound room for this many messages per peer and channel.
@@ -102,6 +103,11 @@ fn packed(transactions: impl Iterator<Item = Bytes>) -> Vec<Vec<u8>> {
     }
     messages
 }
+
+/// A validator tells the next leaders what its clock shows this often, and with each new head.
+const STATE_EVERY: Duration = Duration::from_millis(250);
+/// ... but with so much between at least.
+const STATE_PAUSE: Duration = Duration::from_millis(30);
 
 /// How many peers an epoch may have until the next start: three committees as large as any that
 /// is known, and some to grow.
@@ -162,6 +168,7 @@ macro_rules! start_parts {
             broadcast,
             transactions,
             ceremony,
+            clocks,
         ] = $channels;
         let (mut sender, mut receiver) = transactions;
         let prefix: &str = $prefix;
@@ -397,6 +404,42 @@ macro_rules! start_parts {
                 }
             })
         };
+        let (mut tell, mut told) = clocks;
+        let hearing = {
+            let core = core.clone();
+            context.child("clocks").spawn(move |_| async move {
+                while let Ok((from, bytes)) = told.recv().await {
+                    core.clocks.hear(key_bytes(&from), bytes.as_ref());
+                }
+            })
+        };
+        let telling = {
+            let core = core.clone();
+            let me = me.clone();
+            context.child("clock").spawn(move |clock| async move {
+                let mut heads = core.head.subscribe();
+                loop {
+                    let leaders = next_leaders(&core);
+                    let height = heads.borrow_and_update().header.height;
+                    let epoch = light::epoch_of(height + 1, core.epoch_blocks);
+                    if core.seated.of(epoch).contains(&me) {
+                        let told = core.clocks.state(height, core.now_ms(&clock));
+                        let message = borsh::to_vec(&told).expect("writing to memory");
+                        let others = leaders.into_iter().filter(|leader| *leader != me);
+                        tell.send(Recipients::Some(others.collect()), message, false);
+                    }
+                    clock.sleep(STATE_PAUSE).await;
+                    let pause = clock.sleep(STATE_EVERY - STATE_PAUSE);
+                    tokio::select! {
+                        biased;
+                        changed = heads.changed() => if changed.is_err() {
+                            return;
+                        },
+                        () = pause => {}
+                    }
+                }
+            })
+        };
         let sending = {
             let core = core.clone();
             let mut forwarded = $forwarded;
@@ -435,6 +478,8 @@ macro_rules! start_parts {
             engine,
             finalizer,
             receiving,
+            hearing,
+            telling,
             sending,
         ]
     }};
@@ -478,6 +523,7 @@ pub async fn on_tokio<M: Machine>(
     let broadcast = network.register(BROADCAST, RATE);
     let transactions = network.register(TRANSACTIONS, RATE);
     let ceremony = network.register(CEREMONY, RATE);
+    let clocks = network.register(CLOCKS, RATE);
     let network = network.start();
     let channels = [
         votes,
@@ -487,6 +533,7 @@ pub async fn on_tokio<M: Machine>(
         broadcast,
         transactions,
         ceremony,
+        clocks,
     ];
     let manager = Roads::new(oracle.clone(), &config.addresses, room.get());
     let parts = start_parts!(
@@ -529,6 +576,7 @@ pub async fn on_simulated<M: Machine>(
         BROADCAST,
         TRANSACTIONS,
         CEREMONY,
+        CLOCKS,
     ] {
         match control.register(channel, RATE).await {
             Ok(ends) => channels.push(ends),
@@ -538,7 +586,7 @@ pub async fn on_simulated<M: Machine>(
             }
         }
     }
-    let Ok(channels) = <[_; 7]>::try_from(channels) else {
+    let Ok(channels) = <[_; 8]>::try_from(channels) else {
         return;
     };
     let prefix = format!("{}-", config.listen.port());

@@ -5,6 +5,12 @@
 //!
 //! Start at [`verify_block`], then [`verify_event`].
 
+mod clock;
+
+pub use clock::{
+    Agreed, CLOCK_BOUND_MS, Clock, STATED_WITHIN, Statement, clock_quorum, is_stated, state_time,
+};
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use commonware_codec::{Copying, DecodeExt, Encode};
 use commonware_consensus::simplex::scheme::bls12381_threshold::vrf;
@@ -35,7 +41,7 @@ pub struct Header {
     pub view: u64,
     /// View of the parent; 0 in an epoch's first block.
     pub parent_view: u64,
-    /// Milliseconds since 1970; greater than the parent's.
+    /// Milliseconds since 1970, by agreement ([`Clock`]); greater than the parent's.
     pub time_ms: u64,
     pub parent: Digest,
     /// Identity key of its leader.
@@ -70,9 +76,11 @@ impl Header {
     }
 }
 
-/// What a block does for its epoch, beside its transactions. In most blocks, nothing.
+/// What a block does for its epoch and for the time, beside its transactions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Duty {
+    /// What clocks showed: the header's time follows from it.
+    pub clock: Option<Clock>,
     /// Of the handing over of the key: a dealer's log, or, in an epoch's last block, who sits
     /// in the next one.
     pub ceremony: Option<Vec<u8>>,
@@ -189,6 +197,8 @@ pub enum LightError {
     Event,
     #[error("this is not the duty that the header names")]
     Duty,
+    #[error("the block's clock has statements that are old, twice or not their makers'")]
+    Clock,
     #[error("the beacon of epoch {0} was not made by this network's committee")]
     Beacon(u64),
 }

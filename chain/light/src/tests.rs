@@ -221,6 +221,7 @@ fn a_duty_is_the_one_that_the_header_names() {
     let none = Duty::default();
     assert_eq!(Duty::from_bytes(&header, &none.to_bytes()), Ok(none));
     let duty = Duty {
+        clock: None,
         ceremony: Some(vec![1, 2, 3]),
         beacon: Some([4; BEACON_BYTES]),
         candidates: None,

@@ -4,16 +4,19 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{Amount, Digest};
 
-use crate::{Rejection, account, deployment, host, lease, lots, validator};
+use crate::{Rejection, account, deployment, duty, host, lease, lots, validator};
 
 /// Circumstances of a block, agreed by consensus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockEnv {
     pub height: u64,
-    /// Ledger time, milliseconds since 1970. Strictly greater than the parent's.
+    /// Ledger time, milliseconds since 1970: what validators agreed on. Strictly greater than
+    /// the parent's.
     pub time_ms: u64,
     /// Chance: the epoch's beacon, in the block that tells it.
     pub beacon: Option<Digest>,
+    /// What it shows of the duties of validators.
+    pub seen: duty::Seen,
 }
 
 /// What became of one transaction of a block, in block order.

@@ -12,7 +12,7 @@ use crate::state::State;
 use crate::table::state_key;
 use crate::{
     BlockEnv, Call, Event, Outcome, RejectKind, Rejection, Transaction, TransactionBody, account,
-    deployment, host, lease, lots, validator,
+    deployment, duty, host, lease, lots, validator,
 };
 
 /// The state after a block and what came of it.
@@ -237,7 +237,7 @@ impl Context {
     ) -> Result<(), Rejection> {
         let before = Self {
             state: self.state.clone(),
-            env: self.env,
+            env: self.env.clone(),
             events: Vec::new(),
             touched_hosts: self.touched_hosts.clone(),
             touched: self.touched.clone(),
@@ -324,6 +324,7 @@ impl Context {
 
     fn pass_time(&mut self, before_ms: u64) {
         lots::pass_time(self);
+        duty::pass_time(self);
         host::pass_time(self, before_ms);
         self.turn_wheel();
     }
@@ -355,6 +356,7 @@ impl Context {
         state.scales.changes(&mut changes);
         state.validators.changes(&mut changes);
         state.drawings.changes(&mut changes);
+        state.duties.changes(&mut changes);
         changes.sort_unstable();
         state.forget_changed();
         Ok(Executed {
@@ -453,7 +455,7 @@ impl State {
         let env = BlockEnv {
             height: self.globals.height.saturating_add(1),
             time_ms: self.globals.time_ms.saturating_add(1),
-            beacon: None,
+            ..BlockEnv::default()
         };
         let mut context = Context::new(self.clone(), env);
         let result = deployment::apply(&mut context, sender, call);

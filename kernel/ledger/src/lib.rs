@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod deployment;
+pub mod duty;
 pub mod host;
 pub mod lease;
 pub mod lots;

@@ -356,7 +356,7 @@ proptest! {
     #[test]
     fn bytes_of_strangers_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let world = World::new(Params::dev());
-        let env = BlockEnv { height: 1, time_ms: world.state.time_ms() + 1, beacon: None };
+        let env = BlockEnv { height: 1, time_ms: world.state.time_ms() + 1, ..BlockEnv::default() };
         world.state.execute(env, std::slice::from_ref(&bytes), &|_| false).expect("conserved");
         let _ = State::load(&bytes);
     }

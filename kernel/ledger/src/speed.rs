@@ -70,20 +70,22 @@ fn transfers() {
     let env = BlockEnv {
         height: 1,
         time_ms: 2,
-        beacon: None,
+        ..BlockEnv::default()
     };
     each("transfers, signatures known", PAYERS, || {
-        let executed = state.execute(env, &transactions, &|_| true).expect("holds");
+        let executed = state
+            .execute(env.clone(), &transactions, &|_| true)
+            .expect("holds");
         assert!(executed.outcomes.iter().all(|o| o.rejection.is_none()));
     });
     each("transfers, signatures checked", PAYERS, || {
         state
-            .execute(env, &transactions, &|_| false)
+            .execute(env.clone(), &transactions, &|_| false)
             .expect("holds");
     });
     each("an empty block", 1, || {
         state
-            .execute(env, &[] as &[Vec<u8>], &|_| false)
+            .execute(env.clone(), &[] as &[Vec<u8>], &|_| false)
             .expect("holds");
     });
 }
@@ -105,14 +107,14 @@ fn a_thousand_replicas() {
         let env = BlockEnv {
             height: world.state.height() + 1,
             time_ms: world.state.time_ms() + 1000,
-            beacon: None,
+            ..BlockEnv::default()
         };
         let mut executed = None;
         each(what, count, || {
             executed = Some(
                 world
                     .state
-                    .execute(env, &[transaction], &|_| true)
+                    .execute(env.clone(), &[transaction], &|_| true)
                     .expect("holds"),
             );
         });

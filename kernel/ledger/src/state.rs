@@ -13,6 +13,7 @@ use types::{
 
 use crate::account::Account;
 use crate::deployment::{Deployment, Funding, Release, Scale};
+use crate::duty::Duties;
 use crate::host::{Host, Verdict};
 use crate::lease::Allocation;
 use crate::lots::{self, Drawing};
@@ -61,6 +62,8 @@ pub struct State {
     pub validators: Table<PublicKey, Validator>,
     /// By the epoch that they are for.
     pub drawings: Table<u64, Drawing>,
+    /// By epoch.
+    pub duties: Table<u64, Duties>,
     pub(crate) index: Index,
 }
 
@@ -155,6 +158,7 @@ impl State {
             scales: Table::new("scales"),
             validators: Table::new("validators"),
             drawings: Table::new("drawings"),
+            duties: Table::new("duties"),
             index: Index::empty(0),
         };
         lots::founding(&mut state, &genesis.validators);
@@ -174,6 +178,7 @@ impl State {
         self.scales.forget_changed();
         self.validators.forget_changed();
         self.drawings.forget_changed();
+        self.duties.forget_changed();
     }
 
     /// Canonical bytes of everything that is not an index.
@@ -187,6 +192,7 @@ impl State {
         self.scales.save(&mut out);
         self.validators.save(&mut out);
         self.drawings.save(&mut out);
+        self.duties.save(&mut out);
         out
     }
 
@@ -203,6 +209,7 @@ impl State {
             scales: Table::load("scales", input)?,
             validators: Table::load("validators", input)?,
             drawings: Table::load("drawings", input)?,
+            duties: Table::load("duties", input)?,
             index: Index::empty(0),
         };
         if !input.is_empty() {
@@ -278,6 +285,7 @@ impl State {
         self.scales.records(&mut all);
         self.validators.records(&mut all);
         self.drawings.records(&mut all);
+        self.duties.records(&mut all);
         all.sort_unstable();
         all
     }

@@ -275,7 +275,7 @@ fn what_is_refused_and_why() {
     let env = BlockEnv {
         height: world.state.height() + 1,
         time_ms: world.state.time_ms() + 1,
-        beacon: None,
+        ..BlockEnv::default()
     };
     let executed = world
         .state

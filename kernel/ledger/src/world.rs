@@ -85,10 +85,11 @@ impl World {
             height: self.state.height() + 1,
             time_ms: self.state.time_ms() + after_ms,
             beacon: self.beacon.take(),
+            ..BlockEnv::default()
         };
         let before = self.state.clone();
         let executed = before
-            .execute(env, transactions, &|_| false)
+            .execute(env.clone(), transactions, &|_| false)
             .expect("conserved");
         // A node that has just read its state from disk says the same as one that ran on.
         let again = State::load(&before.save())

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use consensus::{Admitted, Env, Executed, Machine, Member};
+use ledger::duty::Seen;
 use ledger::{BlockEnv, Genesis, Rejection, State, decode};
-use types::Digest;
+use types::{Digest, PublicKey};
 
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
@@ -85,6 +86,15 @@ impl Machine for LedgerMachine {
             height: env.height,
             time_ms: env.time_ms,
             beacon: env.beacon,
+            seen: Seen {
+                leader: Some(PublicKey(env.leader)),
+                dealt: env.dealt,
+                stated: env
+                    .stated
+                    .iter()
+                    .map(|s| (PublicKey(s.key), s.within))
+                    .collect(),
+            },
         };
         let executed = match parent.execute(env, transactions, verified) {
             Ok(executed) => executed,

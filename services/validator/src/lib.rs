@@ -7,6 +7,7 @@
 
 mod answer;
 mod chain_api;
+mod clock_api;
 mod config;
 mod http;
 mod index;

@@ -62,13 +62,17 @@ impl Validator {
         let Some(block) = self.read_block(height).await?.filter(|_| height > 0) else {
             return Ok(None);
         };
-        let (descendants, certificate) = self.certificate(&block).await?;
-        Ok(Some(DutyProof {
+        Ok(Some(self.duty_proof_of(&block).await?))
+    }
+
+    pub async fn duty_proof_of(&self, block: &ReadBlock) -> Result<DutyProof, Refused> {
+        let (descendants, certificate) = self.certificate(block).await?;
+        Ok(DutyProof {
             header: BASE64.encode(&block.record.header),
             descendants,
             certificate,
             duty: BASE64.encode(&block.record.duty),
-        }))
+        })
     }
 
     /// The event by which the lot fell for `epoch`; `None`: the founders sit.

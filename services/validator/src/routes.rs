@@ -7,7 +7,7 @@ use axum::{Json, Router};
 
 use crate::answer::Refused;
 use crate::http::{self, App};
-use crate::{chain_api, lots_api, metrics, money_api, secret_api};
+use crate::{chain_api, clock_api, lots_api, metrics, money_api, secret_api};
 
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
@@ -20,6 +20,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/supply", get(money_api::supply)),
         ("/v1/blocks/{height}", get(chain_api::block)),
         ("/v1/lots/{epoch}", get(lots_api::drawing)),
+        ("/v1/duties/{epoch}", get(clock_api::duties)),
+        ("/v1/when/{what}", get(clock_api::when)),
         ("/v1/accounts/{id}", get(http::account)),
         ("/v1/hosts", get(http::hosts)),
         ("/v1/hosts/{id}", get(http::host)),

@@ -819,3 +819,58 @@ async fn validators_lose_a_host_that_they_do_not_hear_and_have_it_back() {
         one.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn between_which_times_something_came_about_is_checked_from_two_blocks() {
+    let network = Network::new(2);
+    let running = [network.start(0).await, network.start(1).await];
+    let client = running[0].client();
+    let trusted = hex::decode(&network.file.network_key).expect("hex");
+    let paid = client.submit_and_wait(&key(200), transfer(id(3), 1)).await;
+    let paid = paid.expect("applied");
+    let what = paid.id.to_string();
+    let from = Instant::now();
+    let view = loop {
+        assert!(from.elapsed() < PATIENCE, "nobody has seen it final");
+        let view = client.when(&what).await.expect("known");
+        if view.seen.is_some() {
+            break view;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let steps = sdk::verify_when(&trusted, &what, &view);
+    assert!(steps.iter().all(|s| s.good), "{steps:?}");
+    assert_eq!(Some(view.height), paid.height);
+    assert!(view.not_after_ms >= Some(view.not_before_ms), "{view:?}");
+    let now = api::now_ms();
+    let ago = now - view.not_before_ms;
+    assert!(ago < PATIENCE.as_millis() as u64, "{view:?} at {now}");
+
+    let doubt = |change: &dyn Fn(&mut api::WhenView)| {
+        let mut other = view.clone();
+        change(&mut other);
+        let steps = sdk::verify_when(&trusted, &what, &other);
+        assert!(!steps.last().expect("a step").good, "{steps:?}");
+    };
+    doubt(&|v| v.not_before_ms += 1);
+    doubt(&|v| v.not_after_ms = Some(now));
+    doubt(&|v| v.seen = Some(v.made.clone()));
+    doubt(&|v| v.made = v.seen.clone().expect("seen"));
+    doubt(&|v| v.transaction = None);
+    doubt(&|v| v.transaction.as_mut().expect("asked for").index += 1);
+    let height = view.height.to_string();
+    let block = client.when(&height).await.expect("a block");
+    let steps = sdk::verify_when(&trusted, &height, &block);
+    assert!(steps.iter().all(|s| s.good), "{steps:?}");
+
+    let duties = client.duties(0).await.expect("counted");
+    assert_eq!(duties.validators.len(), 2);
+    assert!(duties.validators.iter().all(|v| v.stated > 0), "{duties:?}");
+    assert!(client.duties(7).await.is_err());
+    for nothing in ["0", "99999999", "soon", &"f".repeat(64)] {
+        assert!(client.when(nothing).await.is_err(), "{nothing}");
+    }
+    for one in running {
+        one.stop().await;
+    }
+}

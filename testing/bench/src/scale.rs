@@ -140,7 +140,7 @@ impl Network {
         let env = BlockEnv {
             height: self.state.height() + 1,
             time_ms: self.state.time_ms() + BLOCK_MS,
-            beacon: None,
+            ..BlockEnv::default()
         };
         Ok(self.state.execute(env, transactions, &|_| known)?)
     }
@@ -520,7 +520,7 @@ fn silence(network: &Network, found: &mut Rounds, lost: u64) -> Result<()> {
             let env = BlockEnv {
                 height: other.state.height() + 1,
                 time_ms: other.state.time_ms() + if first { 2_000 } else { 1 },
-                beacon: None,
+                ..BlockEnv::default()
             };
             first = false;
             let started = Instant::now();

@@ -30,6 +30,8 @@ pub enum Fault {
     /// These see each other only.
     Cut(Vec<usize>),
     Heal,
+    /// It states a time that is so many milliseconds off.
+    Lie(usize, i64),
     /// All die at once, and what was not yet durable is lost; all start again.
     PowerFailure,
 }
@@ -66,6 +68,8 @@ pub struct Report {
     pub height: u64,
     pub empty_views: u64,
     pub certificates: usize,
+    /// How far behind the clocks the last block was when it was heard of.
+    pub late_ms: u64,
     pub took: Duration,
 }
 
@@ -100,6 +104,7 @@ pub fn run(scenario: &Scenario) -> Result<Report> {
         tip: act.witness.tip(),
         height: act.witness.height(),
         empty_views: act.witness.empty_views(),
+        late_ms: act.witness.late_ms,
         certificates: act.witness.check(&site.committee.network_key()),
         took: STEP * act.step as u32,
     })
@@ -137,12 +142,18 @@ impl Act<'_> {
                     Fault::Start(at) => network.run(*at)?,
                     Fault::Cut(apart) => network.cut(apart).await?,
                     Fault::Heal => network.cut(&[]).await?,
+                    Fault::Lie(at, off_ms) => {
+                        if let Some(node) = network.node(*at) {
+                            node.lie_about_time(*off_ms);
+                        }
+                    }
                     Fault::PowerFailure => return Ok(false),
                 }
             }
             self.submit(&network);
+            let now = clock.current().duration_since(UNIX_EPOCH)?;
             for (at, node) in network.nodes() {
-                self.witness.look(at, node);
+                self.witness.look(at, node, now.as_millis() as u64);
             }
             if self.is_done(&network) {
                 for node in self.sitting(&network) {

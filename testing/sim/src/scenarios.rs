@@ -16,7 +16,7 @@ const SHORT: u64 = 16;
 /// Name, what it tries, and how it is made from a seed.
 type Named = (&'static str, &'static str, fn(u64) -> Scenario);
 
-pub const SCENARIOS: [Named; 7] = [
+pub const SCENARIOS: [Named; 8] = [
     ("calm", "four validators, no faults", |seed| {
         scenario(seed, &[])
     }),
@@ -40,6 +40,11 @@ pub const SCENARIOS: [Named; 7] = [
         "epoch-cut",
         "the network falls apart around the end of an epoch",
         epoch_cut,
+    ),
+    (
+        "liars",
+        "a third of the clocks lie, by hours, by a little, into both directions",
+        liars,
     ),
     (
         "drawn",
@@ -179,6 +184,27 @@ fn epoch_cut(seed: u64) -> Scenario {
     Scenario {
         faults,
         ..short(seed, 8)
+    }
+}
+
+/// Two of seven: as many as are borne.
+fn liars(seed: u64) -> Scenario {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let first = rng.random_range(0..7);
+    let second = (first + rng.random_range(1..7)) % 7;
+    let lies = [3_600_000, -3_600_000, 900, -900, 1_100, i64::MAX, i64::MIN];
+    let lie = |n: u64, rng: &mut StdRng| {
+        let at = [first, second][(n % 2) as usize];
+        let off = lies[rng.random_range(0..lies.len())];
+        (
+            When::After(Duration::from_millis(400 * n)),
+            Fault::Lie(at, off),
+        )
+    };
+    Scenario {
+        validators: 7,
+        faults: (1..=20).map(|n| lie(n, &mut rng)).collect(),
+        ..short(seed, 3)
     }
 }
 

@@ -90,6 +90,13 @@ fn dying_at_any_step_of_an_epoch_harms_nobody() {
 }
 
 #[test]
+fn liars_do_not_move_the_time() {
+    let report = one("liars", 1);
+    // No block was ever ahead, or the run had ended; and the last is not behind.
+    assert!(report.late_ms < 2_000, "{report:?}");
+}
+
+#[test]
 fn whom_the_lot_falls_on_sits() {
     one("drawn", 1);
 }

@@ -15,13 +15,18 @@ pub struct Witness {
     /// Height read so far, by validator.
     seen: BTreeMap<usize, u64>,
     applied: BTreeSet<Digest>,
+    /// How far behind the clocks the newest block was when it was heard of.
+    pub late_ms: u64,
     /// Height of the last block that applied something.
     applied_at: u64,
 }
 
 impl Witness {
     /// Reads what is new with a validator. Panics if it contradicts what any said before.
-    pub fn look(&mut self, at: usize, node: &Handle<LedgerMachine>) {
+    ///
+    /// `now_ms`: what every clock shows that is right. No block may be dated after it, and one
+    /// that is heard of at once not long before.
+    pub fn look(&mut self, at: usize, node: &Handle<LedgerMachine>, now_ms: u64) {
         assert!(!node.has_ended(), "validator {at} ended by itself");
         let height = node.head().header.height;
         let seen = self.seen.entry(at).or_default();
@@ -36,6 +41,10 @@ impl Witness {
                     assert_eq!(known.outcomes, record.outcomes);
                 }
                 None => {
+                    let header = Header::from_bytes(&record.header).expect("a header");
+                    let time_ms = header.time_ms;
+                    assert!(time_ms <= now_ms, "block {seen} is {time_ms} at {now_ms}");
+                    self.late_ms = now_ms - time_ms;
                     if note(&mut self.applied, &record) {
                         self.applied_at = *seen;
                     }

@@ -212,7 +212,7 @@ fn block(
         .map_err(|e| e.to_string())
 }
 
-fn duty(key: &[u8], proof: &DutyProof) -> Result<(Header, Duty), String> {
+pub(super) fn duty(key: &[u8], proof: &DutyProof) -> Result<(Header, Duty), String> {
     let header = block(key, &proof.header, &proof.descendants, &proof.certificate)?;
     let bytes = BASE64.decode(&proof.duty).unwrap_or_default();
     let duty = Duty::from_bytes(&header, &bytes).map_err(|e| e.to_string())?;

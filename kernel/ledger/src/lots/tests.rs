@@ -35,6 +35,7 @@ fn run(state: &mut State, until: u64, beacon_at: Option<u64>) -> Vec<Event> {
             height,
             time_ms: state.time_ms() + 1,
             beacon: told.then(|| Digest::of(&height.to_le_bytes())),
+            ..BlockEnv::default()
         };
         if told {
             assert!(state.wants_beacon(), "height {height}");

@@ -1,0 +1,48 @@
+//! Count what a block shows.
+
+use types::PublicKey;
+
+use super::Done;
+use crate::execute::Context;
+
+/// Duties of so many past epochs are kept.
+const KEPT: u64 = 64;
+
+/// Before the block's transactions.
+pub(crate) fn pass_time(context: &mut Context) {
+    let blocks = context.state.params().epoch_blocks.max(1);
+    let epoch = context.env.height / blocks;
+    if context.env.height.is_multiple_of(blocks)
+        && let Some(old) = epoch.checked_sub(KEPT)
+    {
+        context.state.duties.remove(&old);
+    }
+    let seen = context.env.seen.clone();
+    let mut note = |key: PublicKey, what: &dyn Fn(&mut Done)| {
+        what(
+            context
+                .state
+                .duties
+                .or_default(epoch)
+                .by
+                .entry(key)
+                .or_default(),
+        );
+    };
+    for (key, within) in seen.stated.iter() {
+        note(*key, &|done| {
+            let count = if *within {
+                &mut done.stated
+            } else {
+                &mut done.off
+            };
+            *count = count.saturating_add(1);
+        });
+    }
+    if let Some(leader) = seen.leader {
+        note(leader, &|done| {
+            done.led = done.led.saturating_add(1);
+            done.dealt |= seen.dealt;
+        });
+    }
+}
