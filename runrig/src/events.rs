@@ -155,6 +155,7 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
                 to.short()
             ),
         },
+        Event::Lottery(event) => lottery(event),
         Event::Lots(O::CandidatesFrozen { epoch, count, .. }) => {
             format!("{count} candidates for the committee of epoch {epoch}")
         }
@@ -319,4 +320,37 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
     };
     let time = output::dim(&units::time(view.time_ms));
     format!("{time}  {}", output::printable(&words))
+}
+fn lottery(event: &ledger::lottery::Event) -> String {
+    use ledger::lottery::Event as L;
+    match event {
+        L::Created { lottery, terms } => {
+            let name = output::printable(&terms.name);
+            format!(
+                "lottery {lottery} ({name}) opened at {} credits an entry",
+                terms.price
+            )
+        }
+        L::Entered {
+            lottery,
+            account,
+            count,
+            ..
+        } => format!(
+            "account {} bought {count} entries in {lottery}",
+            account.short()
+        ),
+        L::Closed {
+            lottery,
+            entries,
+            draw_epoch,
+            ..
+        } => format!("lottery {lottery} closed with {entries} entries: epoch {draw_epoch} decides"),
+        L::Drawn { lottery, draw } => {
+            format!("lottery {lottery} drawn: {} win", draw.wins.len())
+        }
+        L::Refunded { lottery, .. } => {
+            format!("lottery {lottery} paid back: too few had entered")
+        }
+    }
 }

@@ -29,6 +29,7 @@ mod host_together;
 mod image;
 mod job;
 mod logs;
+mod lottery;
 mod manual;
 mod money;
 mod network;
@@ -221,6 +222,9 @@ enum Command {
     /// Who was drawn to vote, and whether rightly
     #[command(subcommand)]
     Lots(drawn::Lots),
+    /// Rounds that anyone may open, enter and check
+    #[command(subcommand)]
+    Lottery(lottery::Lottery),
     /// What this machine can do as a host
     Doctor(doctor::Doctor),
     /// One address for services and the API
@@ -461,6 +465,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Context(args) => done(block_on(chain::context(args, &overrides(globals), json))),
         Command::Network(args) => done(network::run(args, json)),
         Command::Lots(args) => done(ask(globals, async |s| drawn::run(s, args, json).await)),
+        Command::Lottery(args) => done(ask(globals, async |s| lottery::run(s, args, json).await)),
         Command::Validator(Validator::Run(args)) => done(roles::validator(args)),
         Command::Gateway(Gateway::Run(args)) => done(roles::gateway(args, globals.key.as_deref())),
         Command::Registry(Registry::Run(args)) => done(roles::registry(args)),

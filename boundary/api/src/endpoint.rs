@@ -8,9 +8,9 @@ use utoipa::openapi::{Ref, RefOr};
 use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus,
     DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine,
-    LotsView, NetworkFile, Quote, QuoteRequest, ReleaseView, Routes, SecretShares, Stats,
-    StatsSample, Submit, SubmitMany, Submitted, SubmittedOne, Supply, TransactionView, UsageProof,
-    WhenView, WhyView,
+    LotsView, LotteryExport, LotteryView, NetworkFile, Quote, QuoteRequest, ReleaseView, Routes,
+    SecretShares, Stats, StatsSample, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
+    TransactionView, UsageProof, WhenView, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -246,6 +246,22 @@ fn of_validators() -> Vec<Endpoint> {
             "/v1/lots/{epoch}",
             "The drawing of an epoch's committee, with what proves it.",
             json(named::<LotsView>),
+        ),
+        get(
+            "/v1/lotteries",
+            "Rounds of the public drawing service, the latest first.",
+            json(listed::<LotteryView>),
+        )
+        .query(&[FROM]),
+        get(
+            "/v1/lotteries/{id}",
+            "A round: terms, entries, who won.",
+            json(named::<LotteryView>),
+        ),
+        get(
+            "/v1/lotteries/{id}/export",
+            "All that proves a round.",
+            json(named::<LotteryExport>),
         ),
         get(
             "/v1/duties/{epoch}",

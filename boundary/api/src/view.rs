@@ -9,7 +9,8 @@ use ledger::{Params, Rejection, Tariff};
 use serde::{Deserialize, Serialize};
 use types::{
     AccountId, AllocationId, AllocationStatus, Amount, DeploymentId, DeploymentSpec, Digest,
-    HostId, Offer, PublicKey, ReceiptId, Resource, Resources, ServiceSpec, Usage, UsageRecord,
+    HostId, LotteryId, Offer, PublicKey, ReceiptId, Resource, Resources, ServiceSpec, Usage,
+    UsageRecord,
 };
 use utoipa::ToSchema;
 
@@ -213,6 +214,40 @@ pub struct LotsView {
     pub fallen: Option<EventProof>,
     /// The same of the epoch before.
     pub fallen_before: Option<EventProof>,
+}
+
+/// A round of the public drawing service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LotteryView {
+    #[schema(value_type = String)]
+    pub lottery: LotteryId,
+    /// All that may be won: what entries paid, and the owner's stake.
+    #[schema(value_type = String)]
+    pub pot: Amount,
+    /// The first epoch whose beacon may decide, if the round closes by height.
+    pub draw_epoch: u64,
+    /// Height at which that epoch begins.
+    pub draw_from: u64,
+    #[schema(value_type = Object)]
+    pub round: ledger::lottery::Round,
+}
+
+/// All that proves a round, to be kept as a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LotteryExport {
+    #[schema(value_type = String)]
+    pub lottery: LotteryId,
+    #[schema(value_type = Object)]
+    pub round: ledger::lottery::Round,
+    /// By their numbers, from 0.
+    #[schema(value_type = Vec<Object>)]
+    pub entries: Vec<ledger::lottery::Entry>,
+    /// Of the event that fixed the entries.
+    pub closed: Option<EventProof>,
+    /// Of the block that told the beacon.
+    pub told: Option<DutyProof>,
+    /// Of the event that drew it, or paid it back.
+    pub over: Option<EventProof>,
 }
 
 /// Between which two times something came about. An honest validator's clock had shown

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, DutiesView,
-    EventProof, EventView, HostPlan, HostView, LotsView, NetworkFile, Problem, Quote, QuoteRequest,
-    ReleaseView, RequestAuth, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
-    TransactionStatus, TransactionView, UsageProof, WhenView, WhyView,
+    EventProof, EventView, HostPlan, HostView, LotsView, LotteryExport, LotteryView, NetworkFile,
+    Problem, Quote, QuoteRequest, ReleaseView, RequestAuth, Routes, Stats, Submit, SubmitMany,
+    Submitted, SubmittedOne, Supply, TransactionStatus, TransactionView, UsageProof, WhenView,
+    WhyView,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,7 +20,7 @@ use ledger::{Call, Transaction, TransactionBody};
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use types::{AccountId, AllocationId, DeploymentId, HostId, ReceiptId, SecretKey};
+use types::{AccountId, AllocationId, DeploymentId, HostId, LotteryId, ReceiptId, SecretKey};
 
 use crate::error::SdkError;
 
@@ -194,6 +195,19 @@ impl Client {
 
     pub async fn lots(&self, epoch: u64) -> Result<LotsView, SdkError> {
         self.get(&format!("/v1/lots/{epoch}")).await
+    }
+
+    /// The latest ones, as many as one answer holds.
+    pub async fn lotteries(&self) -> Result<Vec<LotteryView>, SdkError> {
+        self.get("/v1/lotteries").await
+    }
+
+    pub async fn lottery(&self, id: LotteryId) -> Result<LotteryView, SdkError> {
+        self.get(&format!("/v1/lotteries/{id}")).await
+    }
+
+    pub async fn lottery_export(&self, id: LotteryId) -> Result<LotteryExport, SdkError> {
+        self.get(&format!("/v1/lotteries/{id}/export")).await
     }
 
     pub async fn duties(&self, epoch: u64) -> Result<DutiesView, SdkError> {

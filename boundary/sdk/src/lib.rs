@@ -13,7 +13,7 @@ pub use client::Client;
 pub use error::SdkError;
 pub use exec::ExecStream;
 pub use logs::LogQuery;
-pub use verify::{Step, verify_lots, verify_receipt, verify_when};
+pub use verify::{Step, verify_lots, verify_lottery, verify_receipt, verify_when};
 
 #[cfg(test)]
 mod tests;

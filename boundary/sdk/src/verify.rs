@@ -1,9 +1,11 @@
 //! Check a receipt, a time or a drawing down to certified blocks, trusting nobody but the network key.
 
 mod lots;
+mod lottery;
 mod when;
 
 pub use self::lots::verify_lots;
+pub use self::lottery::verify_lottery;
 pub use self::when::verify_when;
 
 use api::{EventProof, UsageProof};

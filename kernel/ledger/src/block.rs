@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{Amount, Digest};
 
-use crate::{Rejection, account, deployment, duty, host, lease, lots, validator};
+use crate::{Rejection, account, deployment, duty, host, lease, lots, lottery, validator};
 
 /// Circumstances of a block, agreed by consensus.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,5 +41,6 @@ pub enum Event {
     Deployment(deployment::Event),
     Lease(lease::Event),
     Lots(lots::Event),
+    Lottery(lottery::Event),
     Validator(validator::Event),
 }

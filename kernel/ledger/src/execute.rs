@@ -12,7 +12,7 @@ use crate::state::State;
 use crate::table::state_key;
 use crate::{
     BlockEnv, Call, Event, Outcome, RejectKind, Rejection, Transaction, TransactionBody, account,
-    deployment, duty, host, lease, lots, validator,
+    deployment, duty, host, lease, lots, lottery, validator,
 };
 
 /// The state after a block and what came of it.
@@ -318,6 +318,7 @@ impl Context {
             Call::Host(call) => host::apply(self, sender, call),
             Call::Deployment(call) => deployment::apply(self, sender, call),
             Call::Lease(call) => lease::apply(self, sender, call),
+            Call::Lottery(call) => lottery::apply(self, sender, call),
             Call::Validator(call) => validator::apply(self, sender, call),
         }
     }
@@ -325,6 +326,7 @@ impl Context {
     fn pass_time(&mut self, before_ms: u64) {
         lots::pass_time(self);
         duty::pass_time(self);
+        lottery::pass_time(self);
         host::pass_time(self, before_ms);
         self.turn_wheel();
     }
@@ -357,6 +359,8 @@ impl Context {
         state.validators.changes(&mut changes);
         state.drawings.changes(&mut changes);
         state.duties.changes(&mut changes);
+        state.lotteries.changes(&mut changes);
+        state.entries.changes(&mut changes);
         changes.sort_unstable();
         state.forget_changed();
         Ok(Executed {

@@ -12,6 +12,7 @@ pub mod duty;
 pub mod host;
 pub mod lease;
 pub mod lots;
+pub mod lottery;
 pub mod validator;
 
 mod block;

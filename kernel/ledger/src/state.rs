@@ -7,8 +7,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use imbl::{OrdMap, OrdSet};
 use scheduler::{Fleet, HostEntry};
 use types::{
-    AccountId, AllocationId, Amount, DeploymentId, Digest, HostId, Protocol, PublicKey, ReceiptId,
-    ServiceSpec,
+    AccountId, AllocationId, Amount, DeploymentId, Digest, HostId, LotteryId, Protocol, PublicKey,
+    ReceiptId, ServiceSpec,
 };
 
 use crate::account::Account;
@@ -17,6 +17,7 @@ use crate::duty::Duties;
 use crate::host::{Host, Verdict};
 use crate::lease::Allocation;
 use crate::lots::{self, Drawing};
+use crate::lottery::{self, Entry, Phase, Round};
 use crate::table::{Table, state_key};
 use crate::validator::Validator;
 use crate::{Genesis, Params, invariant};
@@ -37,6 +38,7 @@ pub struct Globals {
     pub deployments: u64,
     pub allocations: u64,
     pub receipts: u64,
+    pub lotteries: u64,
     /// Silence counts from here: blocks had stopped before, and nobody could be heard.
     pub awake_ms: u64,
     /// Last height at which something changed that requests are routed by: which replicas
@@ -64,6 +66,9 @@ pub struct State {
     pub drawings: Table<u64, Drawing>,
     /// By epoch.
     pub duties: Table<u64, Duties>,
+    pub lotteries: Table<LotteryId, Round>,
+    /// Of lotteries, by their numbers from 0.
+    pub entries: Table<(LotteryId, u32), Entry>,
     pub(crate) index: Index,
 }
 
@@ -94,6 +99,16 @@ pub(crate) struct Index {
     pub silent: OrdSet<HostId>,
     /// Hosts that came back and get new work only later.
     pub probation: OrdSet<(u64, HostId)>,
+    /// Lotteries that are not over, with their owners.
+    pub lotteries: OrdMap<LotteryId, AccountId>,
+    /// Open ones by when they close.
+    pub closes: OrdSet<(u64, LotteryId)>,
+    /// Closed ones by the first epoch whose beacon may decide.
+    pub draws: OrdSet<(u64, LotteryId)>,
+    /// Those that are over by when that was.
+    pub over: OrdSet<(u64, LotteryId)>,
+    /// How often an account has entered an open one.
+    pub entered: OrdMap<(LotteryId, AccountId), u32>,
     /// Sums of all purses and escrows, kept along to check every block in O(changes).
     pub spendable: u128,
     pub escrow: u128,
@@ -144,6 +159,7 @@ impl State {
             deployments: 0,
             allocations: 0,
             receipts: 0,
+            lotteries: 0,
             awake_ms: genesis.time_ms,
             routes_height: 0,
             gateways: BTreeMap::new(),
@@ -159,6 +175,8 @@ impl State {
             validators: Table::new("validators"),
             drawings: Table::new("drawings"),
             duties: Table::new("duties"),
+            lotteries: Table::new("lotteries"),
+            entries: Table::new("entries"),
             index: Index::empty(0),
         };
         lots::founding(&mut state, &genesis.validators);
@@ -179,6 +197,8 @@ impl State {
         self.validators.forget_changed();
         self.drawings.forget_changed();
         self.duties.forget_changed();
+        self.lotteries.forget_changed();
+        self.entries.forget_changed();
     }
 
     /// Canonical bytes of everything that is not an index.
@@ -193,6 +213,8 @@ impl State {
         self.validators.save(&mut out);
         self.drawings.save(&mut out);
         self.duties.save(&mut out);
+        self.lotteries.save(&mut out);
+        self.entries.save(&mut out);
         out
     }
 
@@ -210,6 +232,8 @@ impl State {
             validators: Table::load("validators", input)?,
             drawings: Table::load("drawings", input)?,
             duties: Table::load("duties", input)?,
+            lotteries: Table::load("lotteries", input)?,
+            entries: Table::load("entries", input)?,
             index: Index::empty(0),
         };
         if !input.is_empty() {
@@ -264,10 +288,37 @@ impl State {
         for (_, validator) in self.validators.iter() {
             index.bonded = index.bonded.saturating_add(validator.bond.0);
         }
+        self.index_lotteries(&mut index);
         for (_, account) in self.accounts.iter() {
             index.spendable = index.spendable.saturating_add(account.spendable.0);
         }
         self.index = index;
+    }
+
+    fn index_lotteries(&self, index: &mut Index) {
+        let blocks = self.globals.params.epoch_blocks;
+        for (id, round) in self.lotteries.iter() {
+            if let Some(over_at) = round.over_at {
+                index.over.insert((over_at, *id));
+                continue;
+            }
+            index.lotteries.insert(*id, round.terms.owner);
+            match round.closed_at {
+                Some(at) => {
+                    let epoch = lottery::draw_epoch(at, round.terms.draw_height, blocks);
+                    index.draws.insert((epoch, *id));
+                }
+                None => {
+                    index.closes.insert((round.terms.close_height, *id));
+                }
+            }
+        }
+        for ((id, _), entry) in self.entries.iter() {
+            let round = self.lotteries.get(id);
+            if round.is_some_and(|r| r.phase == Phase::Open) {
+                *index.entered.entry((*id, entry.account)).or_insert(0) += 1;
+            }
+        }
     }
 
     /// Key and value digest of every record, sorted: all that the authenticated store holds
@@ -286,6 +337,8 @@ impl State {
         self.validators.records(&mut all);
         self.drawings.records(&mut all);
         self.duties.records(&mut all);
+        self.lotteries.records(&mut all);
+        self.entries.records(&mut all);
         all.sort_unstable();
         all
     }
@@ -435,6 +488,11 @@ impl Index {
             looks: OrdSet::new(),
             silent: OrdSet::new(),
             probation: OrdSet::new(),
+            lotteries: OrdMap::new(),
+            closes: OrdSet::new(),
+            draws: OrdSet::new(),
+            over: OrdSet::new(),
+            entered: OrdMap::new(),
             spendable: 0,
             escrow: 0,
             bonded: 0,

@@ -134,7 +134,8 @@ where
 ///
 /// Tables: `globals` (key `()`), `accounts`, `hosts`, `deployments` and `allocations`, keyed
 /// by their ids, `releases`, keyed by deployment and number, `validators`, keyed by their keys,
-/// and `drawings` and `duties`, keyed by the epoch.
+/// `drawings` and `duties`, keyed by the epoch, `lotteries`, and `entries`, keyed by lottery and
+/// number.
 pub fn state_key<K: BorshSerialize>(table: &str, key: &K) -> Digest {
     Digest::of_value("runrig-state", &(table, key))
 }

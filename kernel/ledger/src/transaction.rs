@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, Digest, PublicKey, SecretKey, Signature};
 
-use crate::{account, deployment, host, lease, validator};
+use crate::{account, deployment, host, lease, lottery, validator};
 
 /// One thing asked of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
@@ -14,6 +14,7 @@ pub enum Call {
     Host(host::Call),
     Deployment(deployment::Call),
     Lease(lease::Call),
+    Lottery(lottery::Call),
     Validator(validator::Call),
 }
 
@@ -28,7 +29,11 @@ impl Call {
             Self::Deployment(deployment::Call::ReportDemand { lines }) => {
                 lines.iter().any(|l| l.waiting > 0)
             }
-            Self::Account(_) | Self::Deployment(_) | Self::Lease(_) | Self::Validator(_) => true,
+            Self::Account(_)
+            | Self::Deployment(_)
+            | Self::Lease(_)
+            | Self::Validator(_)
+            | Self::Lottery(_) => true,
         }
     }
 }

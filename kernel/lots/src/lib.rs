@@ -7,6 +7,7 @@
 //! The candidates are frozen before the beacon is known that draws from them: nobody can choose
 //! a ticket for its place. Start at [`draw`]; whoever doubts one calls [`check`].
 
+mod shuffle;
 mod ticket;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{Digest, PublicKey, merkle_root};
 
+pub use shuffle::shuffled;
 pub use ticket::{NONCE_MAX, find_ticket, is_ticket, ticket};
 
 /// One who may be drawn.

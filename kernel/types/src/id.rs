@@ -124,6 +124,9 @@ numbered!(
     /// One replica placed on one host, and the lease that pays for it.
     AllocationId, "a-", "an allocation: written a-12");
 numbered!(
+    /// A round of the public drawing service.
+    LotteryId, "l-", "a lottery: written l-12");
+numbered!(
     /// What settlement made of one usage report for one allocation.
     ReceiptId, "r-", "a receipt: written r-12");
 

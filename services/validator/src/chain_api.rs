@@ -306,7 +306,8 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
                 V::BondReturned { to, .. } => *to == owner,
             }
         }
-        Event::Lots(_) => false,
+        // Its payments concern their accounts.
+        Event::Lots(_) | Event::Lottery(_) => false,
     }
 }
 
@@ -348,7 +349,11 @@ fn deployment_of(event: &Event) -> Option<DeploymentId> {
             L::StatusChanged { deployment, .. } | L::LeaseClosed { deployment, .. } => *deployment,
             L::Settled(receipt) => receipt.deployment,
         }),
-        Event::Account(_) | Event::Host(_) | Event::Lots(_) | Event::Validator(_) => None,
+        Event::Account(_)
+        | Event::Host(_)
+        | Event::Lots(_)
+        | Event::Lottery(_)
+        | Event::Validator(_) => None,
     }
 }
 

@@ -230,7 +230,7 @@ impl Validator {
 }
 
 /// A header tells where the next page begins.
-fn answer(page: serde_json::Result<Rows>) -> Result<Response, Refused> {
+pub fn answer(page: serde_json::Result<Rows>) -> Result<Response, Refused> {
     let page = page.map_err(|e| Refused::internal(&e.into()))?;
     let mut response = ([(CONTENT_TYPE, "application/json")], page.json).into_response();
     if let Some(next) = page.next {
@@ -309,7 +309,7 @@ pub async fn account(State(app): State<App>, Named(id): Named<String>) -> Answer
 
 #[derive(Deserialize)]
 pub struct Page {
-    from: Option<usize>,
+    pub from: Option<usize>,
 }
 
 pub async fn hosts(State(app): State<App>, Asked(page): Asked<Page>) -> Result<Response, Refused> {

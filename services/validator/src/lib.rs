@@ -14,6 +14,7 @@ mod index;
 mod ledger_machine;
 pub mod lists;
 mod lots_api;
+mod lottery_api;
 mod metrics;
 mod money_api;
 mod routes;

@@ -30,7 +30,7 @@ pub struct Whose {
 }
 
 /// Rows of `ids` from number `from` on, as many as one answer holds.
-fn rows<K, V: Serialize>(
+pub fn rows<K, V: Serialize>(
     ids: impl Iterator<Item = K>,
     from: usize,
     view: impl Fn(K) -> Option<V>,

@@ -7,7 +7,7 @@ use axum::{Json, Router};
 
 use crate::answer::Refused;
 use crate::http::{self, App};
-use crate::{chain_api, clock_api, lots_api, metrics, money_api, secret_api};
+use crate::{chain_api, clock_api, lots_api, lottery_api, metrics, money_api, secret_api};
 
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
@@ -20,6 +20,9 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/supply", get(money_api::supply)),
         ("/v1/blocks/{height}", get(chain_api::block)),
         ("/v1/lots/{epoch}", get(lots_api::drawing)),
+        ("/v1/lotteries", get(lottery_api::lotteries)),
+        ("/v1/lotteries/{id}", get(lottery_api::lottery)),
+        ("/v1/lotteries/{id}/export", get(lottery_api::export)),
         ("/v1/duties/{epoch}", get(clock_api::duties)),
         ("/v1/when/{what}", get(clock_api::when)),
         ("/v1/accounts/{id}", get(http::account)),

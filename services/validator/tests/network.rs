@@ -874,3 +874,86 @@ async fn between_which_times_something_came_about_is_checked_from_two_blocks() {
         one.stop().await;
     }
 }
+
+/// Transfers until `done`, so that blocks come fast.
+async fn busy(client: &Client, mut done: impl AsyncFnMut() -> bool) {
+    let from = Instant::now();
+    while !done().await {
+        assert!(from.elapsed() < 2 * PATIENCE, "it does not come");
+        let paid = client.submit_and_wait(&key(200), transfer(id(3), 1)).await;
+        paid.expect("applied");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lottery_is_drawn_again_from_its_file_alone() {
+    use ledger::lottery::{Call as Ask, Phase};
+    let network = Network::with(
+        2,
+        Params {
+            epoch_blocks: 16,
+            ..Params::dev()
+        },
+    );
+    let running = [network.start(0).await, network.start(1).await];
+    let client = running[0].client();
+    let now = client.status().await.expect("a head").height;
+    let create = |close_height| {
+        Call::Lottery(Ask::Create {
+            name: "fair".into(),
+            price: Amount::credits(1),
+            stake: Amount(0),
+            prizes: vec![500_000, 250_000],
+            entries_min: 2,
+            entries_max: 10,
+            per_account_max: 10,
+            close_height,
+            draw_height: close_height,
+        })
+    };
+    for _ in 0..2 {
+        let made = client.submit_and_wait(&key(200), create(now + 12)).await;
+        made.expect("created");
+    }
+    let (drawn, paid_back) = (types::LotteryId(1), types::LotteryId(2));
+    for (lottery, count) in [(drawn, 5), (paid_back, 1)] {
+        let enter = Call::Lottery(Ask::Enter { lottery, count });
+        let entered = client.submit_and_wait(&key(200), enter).await;
+        entered.expect("entered");
+    }
+    busy(&client, async || {
+        let view = client.lottery(drawn).await.expect("there");
+        view.round.phase == Phase::Drawn
+    })
+    .await;
+    let trusted = hex::decode(&network.file.network_key).expect("hex");
+    for id in [drawn, paid_back] {
+        let export = client.lottery_export(id).await.expect("exported");
+        let text = serde_json::to_string(&export).expect("encodes");
+        let export: api::LotteryExport = serde_json::from_str(&text).expect("reads");
+        let steps = sdk::verify_lottery(&trusted, &export);
+        assert!(steps.iter().all(|s| s.good), "{steps:?}");
+    }
+    let export = client.lottery_export(drawn).await.expect("exported");
+    let other = client.lottery_export(paid_back).await.expect("exported");
+    let doubt = |change: &dyn Fn(&mut api::LotteryExport)| {
+        let mut false_one = export.clone();
+        change(&mut false_one);
+        let steps = sdk::verify_lottery(&trusted, &false_one);
+        assert!(!steps.last().expect("a step").good, "{steps:?}");
+    };
+    doubt(&|e| e.lottery = paid_back);
+    doubt(&|e| e.entries[0].account = id(9));
+    doubt(&|e| e.entries.truncate(4));
+    doubt(&|e| e.closed.clone_from(&other.closed));
+    doubt(&|e| e.over.clone_from(&other.over));
+    doubt(&|e| e.told = None);
+    doubt(&|e| e.over.as_mut().expect("drawn").event.push('A'));
+    let steps = sdk::verify_lottery(&[1; 96], &export);
+    assert!(!steps[0].good);
+    assert_eq!(client.lotteries().await.expect("listed").len(), 2);
+    assert!(client.lottery(types::LotteryId(9)).await.is_err());
+    for one in running {
+        one.stop().await;
+    }
+}

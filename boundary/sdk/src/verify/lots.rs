@@ -219,11 +219,17 @@ pub(super) fn duty(key: &[u8], proof: &DutyProof) -> Result<(Header, Duty), Stri
     Ok((header, duty))
 }
 
-fn event(key: &[u8], proof: &EventProof, epoch: u64) -> Result<Drawn, String> {
+/// An event's canonical bytes, under a certified header.
+pub(super) fn certified_event(key: &[u8], proof: &EventProof) -> Result<(Header, Vec<u8>), String> {
     let header = block(key, &proof.header, &proof.descendants, &proof.certificate)?;
     let event = BASE64.decode(&proof.event).unwrap_or_default();
     light::verify_event(&header, &event, proof.index, proof.count, &proof.path)
         .map_err(|e| e.to_string())?;
+    Ok((header, event))
+}
+
+fn event(key: &[u8], proof: &EventProof, epoch: u64) -> Result<Drawn, String> {
+    let (header, event) = certified_event(key, proof)?;
     match ledger::Event::try_from_slice(&event) {
         Ok(ledger::Event::Lots(Lots::Drawn {
             epoch: of,
