@@ -11,7 +11,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::{Value, json};
 
-use crate::{ContainerSpec, MountFrom, hidden, rights, seccomp};
+use crate::{ContainerSpec, MountFrom, Runtime, cgroup, hidden, rights, runtime, seccomp};
 
 /// The private tmpfs.
 pub const BASE: &str = "/mnt";
@@ -103,10 +103,12 @@ fn secrets(spec: &ContainerSpec, base: &Path) -> Result<Vec<(usize, PathBuf)>, S
     Ok(files)
 }
 
-/// Mounts and writes everything that `spec` needs; the bundle is [`BASE`] afterwards.
-///
-/// `runtime_filters`: the runtime applies `linux.seccomp` itself.
-pub fn make(spec: &ContainerSpec, cgroup: &str, runtime_filters: bool) -> Result<(), String> {
+/// Mounts and writes everything that `spec` needs; the bundle is [`BASE`] afterwards, and the
+/// cgroups at `cgroup` are made if `runtime` is not to do that.
+pub fn make(spec: &ContainerSpec, cgroup: &str, runtime: Runtime) -> Result<(), String> {
+    if runtime::placed(runtime) {
+        cgroup::make_limited(cgroup, &cgroup::Limits::of(spec))?;
+    }
     isolate()?;
     let base = Path::new(BASE);
     overlay(spec, base)?;
@@ -163,7 +165,7 @@ pub fn make(spec: &ContainerSpec, cgroup: &str, runtime_filters: bool) -> Result
             volumes.push((index, to));
         }
     }
-    let config = config(spec, cgroup, &volumes, runtime_filters);
+    let config = config(spec, cgroup, &volumes, runtime);
     let bytes = step("write the configuration", serde_json::to_vec(&config))?;
     step(
         "write the configuration",
@@ -213,9 +215,9 @@ fn config(
     spec: &ContainerSpec,
     cgroup: &str,
     volumes: &[(usize, PathBuf)],
-    runtime_filters: bool,
+    runtime: Runtime,
 ) -> Value {
-    let limits = &spec.limits;
+    let limits = cgroup::Limits::of(spec);
     let root = spec.user.uid == 0;
     let none: [&str; 0] = [];
     let mut all = rights::names(&spec.process);
@@ -223,11 +225,9 @@ fn config(
         all.push("CAP_SYS_ADMIN".into());
     }
     let active = if root { json!(all) } else { json!(none) };
-    let mut memory = json!({ "limit": limits.memory_bytes });
-    if crate::cgroup::version() == 2
-        || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
-    {
-        memory["swap"] = json!(limits.memory_bytes);
+    let mut memory = json!({ "limit": limits.memory });
+    if cgroup::limits_swap() {
+        memory["swap"] = json!(limits.memory);
     }
     let shm = match spec.process.shm_bytes {
         0 => SHM_BYTES,
@@ -298,17 +298,7 @@ fn config(
             ],
             "uidMappings": [{ "containerID": 0, "hostID": spec.uid_base, "size": 65536 }],
             "gidMappings": [{ "containerID": 0, "hostID": spec.uid_base, "size": 65536 }],
-            "cgroupsPath": cgroup,
             "sysctl": rights::oci_settings(&spec.process),
-            "resources": {
-                "cpu": {
-                    "quota": (i64::from(limits.cpu_millis) * 100).max(1_000),
-                    "period": 100_000,
-                    "shares": (u64::from(limits.cpu_millis) * 1024 / 1000).max(2),
-                },
-                "memory": memory,
-                "pids": { "limit": spec.pids },
-            },
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
                 "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
@@ -322,8 +312,19 @@ fn config(
     if spec.process.oom_score_adj > 0 {
         config["process"]["oomScoreAdj"] = json!(spec.process.oom_score_adj);
     }
-    if runtime_filters {
+    // The embedded runtime's payload closes the filter itself.
+    if runtime != Runtime::Libcontainer {
         config["linux"]["seccomp"] = seccomp::oci(spec.nests);
+    }
+    if runtime::placed(runtime) {
+        config["linux"]["cgroupsPath"] = json!(cgroup::of_version_2());
+    } else {
+        config["linux"]["cgroupsPath"] = json!(cgroup);
+        config["linux"]["resources"] = json!({
+            "cpu": { "quota": limits.quota, "period": cgroup::PERIOD, "shares": limits.shares },
+            "memory": memory,
+            "pids": { "limit": limits.pids },
+        });
     }
     config
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::ContainerSpec;
+
 /// Controller → mount point (v1), and the unified mount under `""` (v2).
 pub fn mounts() -> BTreeMap<String, PathBuf> {
     let mut all = BTreeMap::new();
@@ -87,6 +89,112 @@ pub fn everywhere(path: &str) -> Vec<PathBuf> {
     let path = path.trim_start_matches('/');
     let all = hierarchies().into_iter().map(|at| at.join(path));
     all.filter(|at| at.is_dir()).collect()
+}
+
+/// Moves this process into the cgroups at `path`, wherever there are any.
+pub fn join(path: &str) -> Result<(), String> {
+    for directory in everywhere(path) {
+        std::fs::write(directory.join("cgroup.procs"), "0")
+            .map_err(|e| format!("join the cgroup {}: {e}", directory.display()))?;
+    }
+    Ok(())
+}
+
+/// This process's cgroup of version 2, `/` if it has none.
+pub fn of_version_2() -> String {
+    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mine = text.lines().find_map(|line| line.strip_prefix("0::"));
+    mine.unwrap_or("/").into()
+}
+
+/// Microseconds in which a quota of processor time holds.
+pub const PERIOD: u32 = 100_000;
+
+/// What a container's cgroups hold it to.
+pub struct Limits {
+    /// Microseconds of processor time in each [`PERIOD`].
+    pub quota: i64,
+    /// Weight where processors are short.
+    pub shares: u64,
+    /// Bytes, swap included.
+    pub memory: u64,
+    pub pids: u32,
+}
+
+impl Limits {
+    pub fn of(spec: &ContainerSpec) -> Self {
+        let cpu = spec.limits.cpu_millis;
+        Self {
+            quota: (i64::from(cpu) * 100).max(1_000),
+            shares: (u64::from(cpu) * 1024 / 1000).max(2),
+            memory: spec.limits.memory_bytes,
+            pids: spec.pids,
+        }
+    }
+}
+
+const SWAP_LIMIT: &str = "memory.memsw.limit_in_bytes";
+
+/// Whether this machine counts swap.
+pub fn limits_swap() -> bool {
+    version() == 2 || Path::new("/sys/fs/cgroup/memory").join(SWAP_LIMIT).exists()
+}
+
+/// Makes the v1 cgroups at `path`, one per controller, and sets what they hold to.
+pub fn make_limited(path: &str, limits: &Limits) -> Result<(), String> {
+    let mounts = mounts();
+    for (controller, mount) in &mounts {
+        // Those without a controller are of version 2.
+        if controller.is_empty() {
+            continue;
+        }
+        let mut at = mount.clone();
+        for name in Path::new(path.trim_start_matches('/')) {
+            at.push(name);
+            match std::fs::create_dir(&at) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(format!("make the cgroup {}: {e}", at.display()));
+                }
+                _ if controller == "cpuset" => inherit_processors(&at)?,
+                _ => {}
+            }
+        }
+        let set = |file: &str, value: i128| {
+            std::fs::write(at.join(file), value.to_string())
+                .map_err(|e| format!("set {file} of {}: {e}", at.display()))
+        };
+        match controller.as_str() {
+            "cpu" => {
+                set("cpu.shares", limits.shares.into())?;
+                set("cpu.cfs_period_us", PERIOD.into())?;
+                set("cpu.cfs_quota_us", limits.quota.into())?;
+            }
+            "memory" => {
+                set("memory.limit_in_bytes", limits.memory.into())?;
+                if at.join(SWAP_LIMIT).exists() {
+                    set(SWAP_LIMIT, limits.memory.into())?;
+                }
+            }
+            "pids" => set("pids.max", limits.pids.into())?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A new cpuset has no processor and takes no process, until it is told which.
+fn inherit_processors(at: &Path) -> Result<(), String> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = std::fs::read_to_string(at.join(file)).unwrap_or_default();
+        if !own.trim().is_empty() {
+            continue;
+        }
+        let above = at.parent().unwrap_or(at).join(file);
+        std::fs::read(&above)
+            .and_then(|all| std::fs::write(at.join(file), all))
+            .map_err(|e| format!("set {file} of {}: {e}", at.display()))?;
+    }
+    Ok(())
 }
 
 /// Did the kernel kill something in there for lack of memory?

@@ -152,10 +152,7 @@ fn join(path: &str, shim: &OwnedFd, init: &OwnedFd) -> Result<(), String> {
         libc::CLONE_NEWNS,
         "see what the container's shim sees",
     )?;
-    for directory in cgroup::everywhere(path) {
-        std::fs::write(directory.join("cgroup.procs"), "0")
-            .map_err(|e| format!("join the cgroup {}: {e}", directory.display()))?;
-    }
+    cgroup::join(path)?;
     // Nobody inside may look into a process that still holds what is outside.
     // SAFETY: a plain request about this process.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };

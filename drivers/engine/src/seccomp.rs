@@ -1,6 +1,7 @@
 //! The system call filter: what Docker's default profile denies, denied for all.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -147,10 +148,18 @@ fn programs(nests: bool) -> Result<Vec<BpfProgram>, String> {
     ])
 }
 
+/// The usual programs, compiled once; a fork has them from its parent.
+pub fn usual() -> Result<&'static [BpfProgram], String> {
+    static USUAL: OnceLock<Result<Vec<BpfProgram>, String>> = OnceLock::new();
+    let made = USUAL.get_or_init(|| programs(false));
+    made.as_deref().map_err(String::clone)
+}
+
 /// Filters what this process and its children may ask of the kernel, for good.
 pub fn apply(nests: bool) -> Result<(), String> {
-    for program in programs(nests)? {
-        seccompiler::apply_filter(&program).map_err(|e| format!("filter system calls: {e}"))?;
+    let own = if nests { programs(true)? } else { Vec::new() };
+    for program in if nests { &own } else { usual()? } {
+        seccompiler::apply_filter(program).map_err(|e| format!("filter system calls: {e}"))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! Single-threaded, no runtime. It outlives the agent; what it knows lies in files beside
 //! it: `state.json` once the container runs, `exit.json` when it has ended.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -141,18 +141,26 @@ pub fn shim_main(args: &[String]) -> ! {
     std::process::exit(code)
 }
 
-/// Follows the order at `order` until its container has ended.
-pub fn start(order: &Path) -> i32 {
-    // In a list of processes by name: whose shim it is.
-    if let Some(id) = order.parent().and_then(Path::file_name) {
-        let id = CString::new(id.as_bytes()).unwrap_or_default();
-        // SAFETY: reads a string that lives through the call.
-        unsafe { libc::prctl(libc::PR_SET_NAME, id.as_ptr()) };
-    }
+/// What this process is called in a list of processes.
+pub fn name(name: &CStr) {
+    // SAFETY: reads a string that lives through the call.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Leads a session of its own, and is the parent of whatever its container leaves behind.
+pub fn lead() {
     // SAFETY: plain requests about this process.
     unsafe {
         libc::setsid();
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    }
+}
+
+/// Follows the order at `order` until its container has ended.
+pub fn start(order: &Path) -> i32 {
+    // In a list of processes by name: whose shim it is.
+    if let Some(id) = order.parent().and_then(Path::file_name) {
+        name(&CString::new(id.as_bytes()).unwrap_or_default());
     }
     let mut order: Order = match std::fs::read(order)
         .map_err(|e| e.to_string())
@@ -213,8 +221,7 @@ struct Streams {
 }
 
 fn run(order: &mut Order) -> Result<(State, Streams), Failure> {
-    let filters = order.runtime != Runtime::Libcontainer;
-    bundle::make(&order.spec, &order.cgroup, filters)?;
+    bundle::make(&order.spec, &order.cgroup, order.runtime)?;
     // They are where they belong: this process lives on and need not know them.
     hidden::forget(&mut order.spec);
     let (order, spec) = (&*order, &order.spec);
@@ -256,7 +263,7 @@ fn with_terminal(order: &Order) -> Result<(i32, Streams), Failure> {
         master = Some(taken);
         Ok(())
     };
-    let pid = runtime::start(order.runtime, &order.states, spec, Ends::Terminal(at), take)?;
+    let pid = runtime::start(order, Ends::Terminal(at), take)?;
     let outputs = master.map(|m| Output::new(m, "stdout"));
     Ok((
         pid,
@@ -297,7 +304,7 @@ fn with_pipes(order: &Order) -> Result<(i32, Streams), Failure> {
         stdout,
         stderr,
     };
-    let pid = runtime::start(order.runtime, &order.states, spec, ends, || Ok(()))?;
+    let pid = runtime::start(order, ends, || Ok(()))?;
     let outputs = vec![
         Output::new(out_read, "stdout"),
         Output::new(err_read, "stderr"),

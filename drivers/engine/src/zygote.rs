@@ -4,7 +4,8 @@
 //! sixth of a container's start and some megabytes of each shim. A fork of one that is ready
 //! takes neither. It holds nothing, follows one agent and ends with it; the shims stay.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, PipeWriter, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +16,7 @@ use std::sync::Mutex;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-use crate::{handover, payload, shim};
+use crate::{handover, payload, seccomp, shim};
 
 /// Longest path of an order: what Linux takes for a path.
 const PATH_BYTES_MAX: usize = 4096;
@@ -111,28 +112,57 @@ impl Zygote {
 }
 
 /// `shim zygote ROOT`: standard input is the agent's socket.
+///
+/// There is always one fork more than orders: the *spare*, which has done what needs no order
+/// and waits for it. When it has taken one, the zygote, which sees its pipe close, makes the
+/// next.
 pub fn run() -> i32 {
     // Nobody waits for the shims: the kernel is not to keep their ends.
     // SAFETY: sets how a signal is taken, runs no code of ours.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-    let agent = std::io::stdin();
-    let mut path = [0; PATH_BYTES_MAX];
+    // What is made before the fork, every shim has. One that cannot be made says so there.
+    let _ = seccomp::usual();
     loop {
-        let (length, answer) = match handover::receive(&agent, &mut path) {
-            Ok((0, _)) => return 0,
-            Ok((length, Some(answer))) => (length, answer),
-            Ok((_, None)) => continue,
-            Err(_) => return 1,
+        let Ok((mut taken, waiting)) = std::io::pipe() else {
+            return 1;
         };
         // SAFETY: this process has one thread.
-        if unsafe { libc::fork() } == 0 {
-            // SAFETY: open descriptors of ours; takes the agent's socket out of the shim.
-            unsafe { libc::dup2(answer.as_raw_fd(), 1) };
-            drop(answer);
-            payload::let_go(std::iter::once(0));
-            shim::fresh_signals();
-            let order = Path::new(std::ffi::OsStr::from_bytes(&path[..length]));
-            return shim::start(order);
+        match unsafe { libc::fork() } {
+            0 => {
+                drop(taken);
+                return spare(waiting);
+            }
+            -1 => return 1,
+            _ => drop(waiting),
+        }
+        let mut ended = [0];
+        // A spare that was killed has said nothing: another takes its place.
+        if matches!(taken.read(&mut ended), Ok(1) | Err(_)) {
+            return 0;
         }
     }
+}
+
+/// Waits for an order and follows it. Says through `waiting` that there will be none.
+fn spare(mut waiting: PipeWriter) -> i32 {
+    shim::name(c"spare");
+    shim::fresh_signals();
+    shim::lead();
+    let mut path = [0; PATH_BYTES_MAX];
+    let (length, answer) = loop {
+        match handover::receive(&std::io::stdin(), &mut path) {
+            Ok((0, _)) | Err(_) => {
+                let _ = waiting.write_all(&[0]);
+                return 0;
+            }
+            Ok((length, Some(answer))) => break (length, answer),
+            Ok((_, None)) => {}
+        }
+    };
+    drop(waiting);
+    // SAFETY: open descriptors of ours; takes the agent's socket out of the shim.
+    unsafe { libc::dup2(answer.as_raw_fd(), 1) };
+    drop(answer);
+    payload::let_go(std::iter::once(0));
+    shim::start(Path::new(OsStr::from_bytes(&path[..length])))
 }
