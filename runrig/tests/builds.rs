@@ -161,6 +161,13 @@ fn a_project_is_built_where_it_runs() {
     let (code, err) = world.build(walls, "disk: 1g");
     assert_eq!(code, 0, "{err}");
 
+    let limits =
+        "disk: 1g }, shm_size: 8m, network: none, ulimits: { nofile: 777 }, labels: { a: b";
+    let within =
+        "FROM busybox\nRUN test $(ulimit -n) = 777 && busybox df -k /dev/shm | grep 8192\n";
+    let (code, err) = world.build(within, limits);
+    assert_eq!(code, 0, "{err}");
+
     secrets_are_seen_by_their_steps_alone(&world);
 
     // Nothing of a build stays but its image and the account's cache.

@@ -14,6 +14,8 @@ services:
     image: tools
     command: ["httpd", "-f", "-p", "8080", "-h", "/tmp"]
     expose: [8080]
+    container_name: the.site
+    tmpfs: ["/own:size=1m,mode=0750,uid=7,gid=8"]
     healthcheck: { disable: true }
   checked:
     image: tools
@@ -32,6 +34,10 @@ services:
     command: ["sh", "-c", "test -t 1 && echo a terminal; exec sleep 100000"]
     tty: true
     stop_grace_period: 1s
+  steady:
+    image: busybox
+    command: ["sh", "-c", "sleep 1; exit 1"]
+    deploy: { restart_policy: { condition: on-failure, max_attempts: 1, window: 500ms } }
   greedy:
     image: busybox
     command: ["sh", "-c", "dd if=/dev/zero of=/fill bs=1M count=60; exec sleep 100000"]
@@ -77,6 +83,21 @@ fn a_day_with_what_runs() {
     cloud.good(&["up", "-f", &file, "--yes"]);
 
     files_go_in_and_out(&cloud);
+    let stat = [
+        "exec", "web", "--", "busybox", "stat", "-c", "%a %u %g", "/own",
+    ];
+    assert_eq!(cloud.good(&stat), "750 7 8\n");
+    let page = [
+        "exec",
+        "tended",
+        "--",
+        "wget",
+        "-q",
+        "-O",
+        "-",
+        "http://the.site:8080/page.html",
+    ];
+    assert_eq!(cloud.good(&page), "a page from here\n");
     a_port_leads_home(&cloud);
     an_image_says_how_it_is(&cloud);
     orphans_are_reaped(&cloud);
@@ -87,6 +108,9 @@ fn a_day_with_what_runs() {
         row(&cloud, "greedy")["message"]
             .as_str()
             .is_some_and(|why| why.contains("out of disk"))
+    });
+    until("a good run makes restarts forgotten", || {
+        row(&cloud, "steady")["restarts"].as_u64() >= Some(3)
     });
     one_command_runs(&cloud);
     a_stop_is_kind_after_an_agent(&cloud);

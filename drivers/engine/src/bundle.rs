@@ -263,9 +263,21 @@ fn config(
     for (index, wanted) in spec.mounts.iter().enumerate() {
         let access = if wanted.read_only { "ro" } else { "rw" };
         mounts.push(match &wanted.source {
-            MountFrom::Tmpfs(bytes) => json!({
-                "destination": wanted.target, "type": "tmpfs", "source": "tmpfs",
-                "options": ["nosuid", "nodev", "mode=1777", format!("size={bytes}"), access] }),
+            MountFrom::Tmpfs(tmpfs) => {
+                let (uid, gid) = (tmpfs.uid, tmpfs.gid);
+                let mut options = vec![
+                    "nosuid".to_string(),
+                    "nodev".into(),
+                    format!("mode={:o}", tmpfs.mode),
+                    format!("size={}", tmpfs.bytes),
+                    access.into(),
+                ];
+                if (uid, gid) != (0, 0) {
+                    options.extend([format!("uid={uid}"), format!("gid={gid}")]);
+                }
+                json!({ "destination": wanted.target, "type": "tmpfs", "source": "tmpfs",
+                    "options": options })
+            }
             MountFrom::Directory(_) | MountFrom::Memory { .. } => {
                 let source = volumes.iter().find(|(i, _)| *i == index).map(|(_, at)| at);
                 json!({ "destination": wanted.target, "type": "bind", "source": source,

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use types::Resources;
+use types::{Resources, TmpfsSpec};
 
 pub use fault::StartFault;
 pub use hidden::Hidden;
@@ -109,8 +109,8 @@ pub struct Mount {
 pub enum MountFrom {
     /// A directory or a file on the host, owned in the shifted range.
     Directory(PathBuf),
-    /// Bytes.
-    Tmpfs(u64),
+    /// With the container's own ids for its owner; its size is said.
+    Tmpfs(TmpfsSpec),
     /// One file in memory, with the container's own ids for its owner. Its content is handed
     /// to the shim and never lies on a disk.
     Memory {

@@ -59,7 +59,7 @@ async fn conform(runtime: Runtime) {
         },
         Mount {
             target: "/scratch".into(),
-            source: MountFrom::Tmpfs(1 << 20),
+            source: MountFrom::Tmpfs(types::TmpfsSpec::of(1 << 20)),
             read_only: false,
         },
     ];

@@ -249,7 +249,7 @@ async fn first_process(runtime: Runtime) {
     spec.read_only = true;
     spec.mounts = vec![Mount {
         target: "/scratch".into(),
-        source: MountFrom::Tmpfs(1 << 20),
+        source: MountFrom::Tmpfs(types::TmpfsSpec::of(1 << 20)),
         read_only: false,
     }];
     bench.engine.start(&spec).await.expect("starts");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use types::{BuildSpec, Digest, PlacementConstraint, Resources};
+use types::{BuildSpec, Digest, PlacementConstraint, ProcessSpec, Resources};
 
 use crate::field::Field;
 use crate::problem::shown;
@@ -12,7 +12,8 @@ use crate::value;
 
 const ITEMS_MAX: usize = 64;
 const KNOWN: &str = "context, dockerfile, dockerfile_inline, args, target, labels, no_cache, tags, \
-                     secrets, additional_contexts, platforms, extra_hosts, x-runrig";
+                     secrets, additional_contexts, platforms, extra_hosts, network, shm_size, \
+                     ulimits, x-runrig";
 
 /// An image to be made, before anything is packed. Paths are seen from the project's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,10 @@ pub struct BuildDraft {
     pub contexts: BTreeMap<String, BuildContext>,
     pub extra_hosts: BTreeMap<String, Vec<IpAddr>>,
     pub platform: Option<PlacementConstraint>,
+    /// Its steps reach nothing outside.
+    pub offline: bool,
+    /// Limits of its steps, and their /dev/shm.
+    pub process: ProcessSpec,
     /// Reserved for the build, paid for, and its limit.
     pub resources: Resources,
     pub seconds_max: u32,
@@ -66,6 +71,8 @@ impl Default for BuildDraft {
             contexts: BTreeMap::new(),
             extra_hosts: BTreeMap::new(),
             platform: None,
+            offline: false,
+            process: ProcessSpec::default(),
             resources: Resources {
                 cpu_millis: 1_000,
                 memory_bytes: 1 << 30,
@@ -95,7 +102,8 @@ impl BuildDraft {
             .map(|(name, all)| format!("{name} {all:?}"))
             .collect();
         let platform = self.platform.as_ref().map(|p| &p.value);
-        Digest::of_value("runrig-build", &(said, hosts, platform))
+        let steps = (self.offline, &self.process);
+        Digest::of_value("runrig-build", &(said, hosts, platform, steps))
     }
 }
 
@@ -140,8 +148,12 @@ impl Reader {
                     self.boolean(&inner);
                 }
                 "x-runrig" => self.build_sizing(&inner, &mut draft),
-                "cache_from" | "cache_to" | "network" | "shm_size" | "ulimits" | "isolation"
-                | "provenance" | "sbom" | "no_cache_filter" => self.no_effect(&inner),
+                "shm_size" | "ulimits" => {
+                    self.process(key, &inner, &mut draft.process);
+                }
+                "network" => draft.offline = self.build_network(&inner),
+                "cache_from" | "cache_to" | "isolation" | "provenance" | "sbom"
+                | "no_cache_filter" => self.no_effect(&inner),
                 "ssh" | "entitlements" => {
                     let why = "a build has what its context and its secrets give it, and no more";
                     let next = "fetch what it needs into the context first";
@@ -158,6 +170,19 @@ impl Reader {
             }
         }
         draft
+    }
+
+    /// Whether its steps reach nothing outside.
+    fn build_network(&mut self, field: &Field<'_>) -> bool {
+        match self.text(field).as_deref() {
+            Some("none") => true,
+            Some("default" | "bridge") | None => false,
+            Some(_) => {
+                let why = "steps reach what the host's containers reach";
+                self.warn_at(field, "this network has no effect", why, "remove it");
+                false
+            }
+        }
     }
 
     fn build_folder(&mut self, field: &Field<'_>) -> Option<String> {

@@ -141,7 +141,7 @@ pub(crate) fn circles(
     places: &BTreeMap<&str, Field<'_>>,
     services: &BTreeMap<String, ServiceDraft>,
 ) {
-    let mut left: BTreeMap<&str, BTreeSet<&str>> = services
+    let needs: BTreeMap<&str, BTreeSet<&str>> = services
         .iter()
         .map(|(name, draft)| {
             let known = draft
@@ -152,56 +152,21 @@ pub(crate) fn circles(
             (name.as_str(), known.map(String::as_str).collect())
         })
         .collect();
-    loop {
-        let free: Vec<&str> = left
-            .iter()
-            .filter(|(_, needs)| needs.is_empty())
-            .map(|(name, _)| *name)
-            .collect();
-        if free.is_empty() {
-            break;
-        }
-        for name in free {
-            left.remove(name);
-            for needs in left.values_mut() {
-                needs.remove(name);
-            }
-        }
-    }
-    let Some(first) = left.keys().next() else {
+    let circle = never_free(needs);
+    let Some(first) = circle.first() else {
         return;
     };
-    let names: Vec<&str> = left.keys().copied().collect();
     let at = place(reader, &places[first], "depends_on");
     reader.wrong_at(
         &at,
-        format!("depends_on goes in a circle: {}", shown(&names.join(", "))),
+        format!("depends_on goes in a circle: {}", shown(&circle.join(", "))),
         "none of them could start first",
         "remove one of the dependencies",
     );
 }
 
-/// What is built out of another service's image names one that is built, and not in a circle.
-pub(crate) fn built_after(
-    reader: &mut Reader,
-    places: &BTreeMap<&str, Field<'_>>,
-    services: &BTreeMap<String, ServiceDraft>,
-) {
-    let builds = services.iter();
-    let builds = builds.filter_map(|(name, draft)| Some((name.as_str(), draft.build.as_ref()?)));
-    let mut left: BTreeMap<&str, BTreeSet<&str>> = builds
-        .map(|(name, build)| (name, build.services().collect()))
-        .collect();
-    let built: BTreeSet<&str> = left.keys().copied().collect();
-    for (name, needs) in &left {
-        if let Some(missing) = needs.iter().find(|n| !built.contains(*n)) {
-            let at = place(reader, &places[name], "build");
-            let what = format!("nothing is built for a service {}", shown(missing));
-            let why = "additional_contexts names it";
-            reader.wrong_at(&at, what, why, "name a service with build:");
-            return;
-        }
-    }
+/// Those whose needs are never all met, one after the other, in order of their names.
+fn never_free<'n>(mut left: BTreeMap<&'n str, BTreeSet<&'n str>>) -> Vec<&'n str> {
     while let Some(name) = left
         .iter()
         .find(|(_, needs)| needs.is_empty())
@@ -212,10 +177,34 @@ pub(crate) fn built_after(
             needs.remove(name);
         }
     }
-    if let Some(first) = left.keys().next() {
+    left.into_keys().collect()
+}
+
+/// What is built out of another service's image names one that is built, and not in a circle.
+pub(crate) fn built_after(
+    reader: &mut Reader,
+    places: &BTreeMap<&str, Field<'_>>,
+    services: &BTreeMap<String, ServiceDraft>,
+) {
+    let builds = services.iter();
+    let builds = builds.filter_map(|(name, draft)| Some((name.as_str(), draft.build.as_ref()?)));
+    let all: BTreeMap<&str, BTreeSet<&str>> = builds
+        .map(|(name, build)| (name, build.services().collect()))
+        .collect();
+    let built: BTreeSet<&str> = all.keys().copied().collect();
+    for (name, needs) in &all {
+        if let Some(missing) = needs.iter().find(|n| !built.contains(*n)) {
+            let at = place(reader, &places[name], "build");
+            let what = format!("nothing is built for a service {}", shown(missing));
+            let why = "additional_contexts names it";
+            reader.wrong_at(&at, what, why, "name a service with build:");
+            return;
+        }
+    }
+    let circle = never_free(all);
+    if let Some(first) = circle.first() {
         let at = place(reader, &places[first], "build");
-        let names: Vec<&str> = left.keys().copied().collect();
-        let what = format!("builds go in a circle: {}", shown(&names.join(", ")));
+        let what = format!("builds go in a circle: {}", shown(&circle.join(", ")));
         let why = "none of them could be built first";
         reader.wrong_at(&at, what, why, "remove one of the additional_contexts");
     }

@@ -128,12 +128,11 @@ impl Reader {
                     let bounds = "the wait between two starts is at most an hour";
                     sizing.restart_delay_ms = self.within(&inner, ms, 0, PAUSE_MS_MAX, bounds);
                 }
-                "window" => self.warn_at(
-                    &inner,
-                    "window has no effect",
-                    "what has run for ten seconds counts as started",
-                    "remove it",
-                ),
+                "window" => {
+                    let ms = self.parsed(&inner, value::duration_ms, "2m");
+                    let bounds = "the time that counts as a good start is at most an hour";
+                    sizing.restart_window_ms = self.within(&inner, ms, 0, PAUSE_MS_MAX, bounds);
+                }
                 _ => self.unknown(&inner, key, "condition, max_attempts, delay, window"),
             }
         }
@@ -200,12 +199,17 @@ impl Reader {
                     let order = self.parsed(&inner, parse, "start-first or stop-first");
                     update.order = order.unwrap_or(update.order);
                 }
-                "max_failure_ratio" => self.warn_at(
-                    &inner,
-                    "max_failure_ratio has no effect",
-                    "the first replica that fails decides",
-                    "remove it",
-                ),
+                "max_failure_ratio" => {
+                    let none = |t: String| t.trim_matches(['0', '.']).is_empty();
+                    if !self.text(&inner).is_some_and(none) {
+                        self.warn_at(
+                            &inner,
+                            "max_failure_ratio has no effect",
+                            "the first replica that fails decides",
+                            "remove it",
+                        );
+                    }
+                }
                 _ => self.unknown(
                     &inner,
                     key,

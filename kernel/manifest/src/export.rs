@@ -244,7 +244,7 @@ fn write_service(out: &mut Text, service: &ServiceSpec) {
         RestartPolicy::OnFailure(0) => "on-failure".into(),
         RestartPolicy::OnFailure(times) => format!("\"on-failure:{times}\""),
     };
-    if service.restart_delay_ms == 0 {
+    if !has_restart_policy(service) {
         out.line(2, "restart", &restart);
     }
     out.text(2, "stop_signal", service.stop_signal.as_ref());
@@ -340,9 +340,14 @@ fn write_names(out: &mut Text, names: &NamesSpec) {
     }
 }
 
+/// More is said of restarts than `restart` has words for.
+fn has_restart_policy(service: &ServiceSpec) -> bool {
+    service.restart_delay_ms > 0 || service.restart_window_ms > 0
+}
+
 /// What stands under `deploy` beside the resources.
 fn write_deploy(out: &mut Text, service: &ServiceSpec) {
-    if service.restart_delay_ms > 0 {
+    if has_restart_policy(service) {
         out.open(3, "restart_policy");
         let (condition, attempts) = match service.restart {
             RestartPolicy::No => ("none", 0),
@@ -354,6 +359,7 @@ fn write_deploy(out: &mut Text, service: &ServiceSpec) {
             out.line(4, "max_attempts", &attempts.to_string());
         }
         out.line(4, "delay", &format!("{}ms", service.restart_delay_ms));
+        out.line(4, "window", &format!("{}ms", service.restart_window_ms));
     }
     let own = (service.update != UpdatePolicy::default()).then_some(&service.update);
     let policies = [
@@ -474,9 +480,17 @@ fn write_mounts(out: &mut Text, service: &ServiceSpec) {
         out.0.push('\n');
         match &mount.source {
             MountSource::Volume(name) => out.line(4, "source", &quoted(name)),
-            MountSource::Tmpfs(size) if *size > 0 => {
+            MountSource::Tmpfs(tmpfs) => {
                 out.open(4, "tmpfs");
-                out.line(5, "size", &size.to_string());
+                if tmpfs.bytes > 0 {
+                    out.line(5, "size", &tmpfs.bytes.to_string());
+                }
+                out.line(5, "mode", &format!("\"{:04o}\"", tmpfs.mode));
+                if (tmpfs.uid, tmpfs.gid) != (0, 0) {
+                    let (uid, gid) = (tmpfs.uid, tmpfs.gid);
+                    // Compose has them in the short form alone, which is read after all others.
+                    out.line(5, "x-runrig", &format!("{{ uid: {uid}, gid: {gid} }}"));
+                }
             }
             MountSource::Image(mount) => {
                 out.line(4, "source", &quoted(&pinned(&mount.image)));
@@ -485,7 +499,7 @@ fn write_mounts(out: &mut Text, service: &ServiceSpec) {
                     out.line(5, "subpath", &quoted(&mount.path));
                 }
             }
-            MountSource::Tmpfs(_) | MountSource::Anonymous | MountSource::Secret(_) => {}
+            MountSource::Anonymous | MountSource::Secret(_) => {}
         }
         out.line(4, "target", &quoted(&mount.target));
         out.line(4, "read_only", &mount.read_only.to_string());

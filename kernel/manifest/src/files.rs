@@ -10,6 +10,7 @@ use crate::mount::Mounts;
 use crate::problem::shown;
 use crate::project::{Content, FileMount, FileOwner, FileSource};
 use crate::reader::Reader;
+use crate::value;
 use crate::{Inputs, Kind};
 
 /// Text of all configs together.
@@ -174,11 +175,8 @@ impl Reader {
                         "uid" => uid = Some(self.id(&inner)),
                         "gid" => gid = Some(self.id(&inner)),
                         "mode" => {
-                            let octal = |t: &str| {
-                                let digits = t.strip_prefix("0o").unwrap_or(t);
-                                u32::from_str_radix(digits, 8).ok().filter(|m| *m <= 0o777)
-                            };
-                            mode = self.parsed(&inner, octal, "0440");
+                            let plain = |t: &str| value::mode(t).filter(|m| *m <= 0o777);
+                            mode = self.parsed(&inner, plain, "0440");
                         }
                         _ => self.unknown(&inner, key, "source, target, uid, gid, mode"),
                     }
@@ -205,7 +203,7 @@ impl Reader {
         mounts
     }
 
-    fn id(&mut self, field: &Field<'_>) -> u32 {
+    pub fn id(&mut self, field: &Field<'_>) -> u32 {
         let id = self.whole_number(field, "1000");
         if id.is_some_and(|id| id > 65_535) {
             let why = "a container has the numbers up to 65535";

@@ -11,15 +11,7 @@ const RESTRICTED: &str = "every container runs under one restricted profile";
 /// Keys without effect: why, and what to do.
 fn idle(key: &str) -> Option<(&'static str, &'static str)> {
     Some(match key {
-        "container_name" => (
-            "a service may have many replicas, on many machines",
-            "reach it by its service name",
-        ),
-        "pull_policy" => (
-            "images are pinned by digest and fetched once by each host",
-            "remove it",
-        ),
-        "logging" | "log_driver" | "log_opt" => (
+        "log_driver" | "log_opt" => (
             "logs are kept by the host",
             "remove it and read them with `runrig logs`",
         ),
@@ -28,7 +20,6 @@ fn idle(key: &str) -> Option<(&'static str, &'static str)> {
             "leave it for Compose, or remove it",
         ),
         "attach" => ("`runrig logs -f` attaches", "remove it"),
-        "annotations" => ("nothing reads them", "use labels:"),
         "dns" => (
             "names come from the project's own resolver, which asks the host's",
             "remove it",

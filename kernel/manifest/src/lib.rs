@@ -60,8 +60,8 @@ pub use normal::{Normal, normal};
 pub use plain::Plain;
 pub use problem::{Problem, Problems};
 pub use project::{
-    CONTENT, Content, FileMount, FileOwner, FileSource, Project, Sealed, SecretDraft, SecretSource,
-    ServiceDraft, Veiled,
+    CONTENT, Content, FileMount, FileOwner, FileSource, Project, PullPolicy, Sealed, SecretDraft,
+    SecretSource, ServiceDraft, Veiled,
 };
 pub use sizing::{cpu_target, request_target};
 pub use top::read;

@@ -3,6 +3,7 @@
 use types::{ExportKind, LogExport, LogPolicy, PublicKey};
 
 use crate::field::Field;
+use crate::problem::shown;
 use crate::reader::Reader;
 use crate::value;
 
@@ -64,6 +65,54 @@ fn policy(reader: &mut Reader, field: &Field<'_>, logs: &mut LogPolicy) {
             }
             _ => reader.unknown(&inner, key, "keep, size, readers, export"),
         }
+    }
+}
+
+/// What services say under `logging` for programs that keep files on one machine: how much of
+/// their logs is wanted. It counts where every service says it and the project does not.
+pub(crate) fn of_services(logs: &mut LogPolicy, wanted: &[Option<u64>]) {
+    let sum = wanted
+        .iter()
+        .try_fold(0u64, |sum, bytes| Some(sum.saturating_add((*bytes)?)));
+    if logs.bytes_max.is_none() && !wanted.is_empty() {
+        logs.bytes_max = sum.map(|bytes| bytes.clamp(BYTES_MIN, BYTES_MAX));
+    }
+}
+
+impl Reader {
+    /// Bytes that a service's logs may have, if it says so.
+    pub fn logging(&mut self, field: &Field<'_>) -> Option<u64> {
+        let (mut size, mut files) = (None, 1);
+        for (key, inner) in self.map_or_null(field) {
+            match key {
+                "driver" => {
+                    let driver = self.text(&inner).unwrap_or_default();
+                    if !matches!(driver.as_str(), "" | "json-file" | "local" | "journald") {
+                        let what = format!("the driver {} has no effect", shown(&driver));
+                        let why = "logs are kept by the host; `runrig logs` reads them";
+                        let next = "remove it; to send lines elsewhere write x-runrig: { logs: { export: … } }";
+                        self.warn_at(&inner, what, why, next);
+                    }
+                }
+                "options" => {
+                    for (key, inner) in self.map_or_null(&inner) {
+                        match key {
+                            "max-size" => size = self.parsed(&inner, value::bytes, "10m"),
+                            "max-file" => {
+                                let count = self.whole_number(&inner, "3");
+                                files = u64::from(count.unwrap_or(1).max(1));
+                            }
+                            // Kept ones are compressed, and printing waits for nobody.
+                            "compress" | "mode" | "max-buffer-size" => {}
+                            _ => self.no_effect(&inner),
+                        }
+                    }
+                }
+                _ if key.starts_with("x-") => {}
+                _ => self.unknown(&inner, key, "driver, options"),
+            }
+        }
+        Some(size?.saturating_mul(files))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use types::{ImageMount, ImageRef, MountSource, MountSpec};
+use types::{ImageMount, ImageRef, MountSource, MountSpec, TmpfsSpec};
 
 use crate::Inputs;
 use crate::field::{Field, is_name};
@@ -136,7 +136,8 @@ impl Reader {
         mounts: &mut Mounts,
     ) -> Option<MountSpec> {
         let (mut kind, mut source, mut target) = (None, None, None);
-        let (mut read_only, mut said, mut size, mut create) = (false, None, 0, true);
+        let (mut read_only, mut said, mut create) = (false, None, true);
+        let mut tmpfs = TmpfsSpec::default();
         let mut part = String::new();
         for (key, inner) in self.map(item) {
             match key {
@@ -151,9 +152,22 @@ impl Reader {
                     for (key, inner) in self.map_or_null(&inner) {
                         match key {
                             "size" => {
-                                size = self.parsed(&inner, value::bytes, "64m").unwrap_or_default();
+                                let bytes = self.parsed(&inner, value::bytes, "64m");
+                                tmpfs.bytes = bytes.unwrap_or_default();
                             }
-                            "mode" => self.no_effect(&inner),
+                            "mode" => {
+                                let mode = self.parsed(&inner, value::mode, "\"1770\"");
+                                tmpfs.mode = mode.unwrap_or(tmpfs.mode);
+                            }
+                            "x-runrig" => {
+                                for (key, inner) in self.map_or_null(&inner) {
+                                    match key {
+                                        "uid" => tmpfs.uid = self.id(&inner),
+                                        "gid" => tmpfs.gid = self.id(&inner),
+                                        _ => self.unknown(&inner, key, "uid, gid"),
+                                    }
+                                }
+                            }
                             _ => self.unknown(&inner, key, "size, mode"),
                         }
                     }
@@ -220,7 +234,7 @@ impl Reader {
                 MountSource::Volume(name)
             }
             (Some("volume"), None) => MountSource::Anonymous,
-            (Some("tmpfs"), None) => MountSource::Tmpfs(size),
+            (Some("tmpfs"), None) => MountSource::Tmpfs(tmpfs),
             (Some("tmpfs"), Some(_)) => {
                 self.wrong_at(item, "a tmpfs has no source", "", "remove source");
                 return None;
@@ -293,13 +307,14 @@ impl Reader {
             .filter_map(|item| {
                 let text = self.text(item)?;
                 let (target, options) = text.split_once(':').unwrap_or((&text, ""));
-                let (mut size, mut read_only) = (0, false);
+                let (mut tmpfs, mut read_only) = (TmpfsSpec::default(), false);
+                let number = |text: &str| text.parse().ok().filter(|id| *id <= 65_535);
                 for option in options.split(',') {
                     match option.split_once('=').unwrap_or((option, "")) {
                         ("" | "rw" | "noexec" | "nosuid" | "nodev", _) => {}
                         ("ro", _) => read_only = true,
                         ("size", text) => match value::bytes(text) {
-                            Some(bytes) => size = bytes,
+                            Some(bytes) => tmpfs.bytes = bytes,
                             None => self.wrong_at(
                                 item,
                                 format!("\"{}\" is no size", shown(text)),
@@ -307,22 +322,32 @@ impl Reader {
                                 "write for example size=64m",
                             ),
                         },
-                        ("mode" | "uid" | "gid", _) => self.warn_at(
-                            item,
-                            format!("the option {} has no effect", shown(option)),
-                            "everyone in the container may write there",
-                            "remove it",
-                        ),
+                        (key @ ("mode" | "uid" | "gid"), text) => {
+                            let (slot, said) = match key {
+                                "mode" => (&mut tmpfs.mode, value::mode(text)),
+                                "uid" => (&mut tmpfs.uid, number(text)),
+                                _ => (&mut tmpfs.gid, number(text)),
+                            };
+                            match said {
+                                Some(said) => *slot = said,
+                                None => self.wrong_at(
+                                    item,
+                                    format!("the option {} cannot be read", shown(option)),
+                                    "",
+                                    "write for example mode=1770,uid=1000",
+                                ),
+                            }
+                        }
                         _ => self.wrong_at(
                             item,
                             format!("the option \"{}\" is not supported", shown(option)),
-                            "supported are size, ro and rw",
+                            "supported are size, mode, uid, gid, ro and rw",
                             "remove it",
                         ),
                     }
                 }
                 Some(MountSpec {
-                    source: MountSource::Tmpfs(size),
+                    source: MountSource::Tmpfs(tmpfs),
                     target: self.target(item, target)?,
                     read_only,
                 })

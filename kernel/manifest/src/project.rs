@@ -37,6 +37,17 @@ pub struct ServiceDraft {
     /// Files of the project, which become mounts of an image.
     pub files: Vec<FileMount>,
     pub secrets: Vec<SecretDraft>,
+    pub pull: PullPolicy,
+}
+
+/// Whether its image is made anew at each `up`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// Looked up, or built where its inputs have changed.
+    #[default]
+    Usual,
+    /// Built in any case.
+    Build,
 }
 
 /// A secret that a service mounts, not sealed yet.

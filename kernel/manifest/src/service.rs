@@ -9,7 +9,7 @@ use crate::files::ConfigMount;
 use crate::mount::Mounts;
 use crate::peers::{Dependency, Link};
 use crate::problem::shown;
-use crate::project::ServiceDraft;
+use crate::project::{PullPolicy, ServiceDraft};
 use crate::reader::Reader;
 use crate::sizing::Sizing;
 use crate::{Inputs, refused, value};
@@ -26,6 +26,10 @@ pub(crate) struct Read {
     pub links: Vec<Link>,
     pub configs: Vec<ConfigMount>,
     pub secrets: Vec<ConfigMount>,
+    /// A further name on its networks.
+    pub container_name: Option<String>,
+    /// Bytes of its logs that it wants kept.
+    pub log_bytes: Option<u64>,
     /// Volumes for folders of the project that are still empty.
     pub folders: BTreeSet<String>,
 }
@@ -37,6 +41,7 @@ impl Reader {
         let spec = &mut read.draft.spec;
         let mut sizing = Sizing::default();
         let (mut environment, mut labels) = (BTreeMap::new(), BTreeMap::new());
+        let mut annotations = BTreeMap::new();
         let (mut mounts, mut tmpfs, mut platform) = (Mounts::default(), Vec::new(), None);
         for (key, inner) in self.map(field) {
             if self.sizing(key, &inner, &mut sizing)
@@ -73,6 +78,10 @@ impl Reader {
                 "dns_search" => spec.names.dns_search = self.dns_search(&inner),
                 "dns_opt" => spec.names.dns_options = self.dns_options(&inner),
                 "labels" => labels = self.labels(&inner),
+                "annotations" => annotations = self.labels(&inner),
+                "container_name" => read.container_name = self.container_name(&inner),
+                "logging" => read.log_bytes = self.logging(&inner),
+                "pull_policy" => read.draft.pull = self.pull_policy(&inner),
                 "label_file" => spec.labels = self.label_file(&inner, folder),
                 "stop_signal" => spec.stop_signal = self.parsed(&inner, signal, "SIGTERM"),
                 "stop_grace_period" => {
@@ -93,6 +102,9 @@ impl Reader {
         }
         spec.environment.extend(environment);
         spec.labels.extend(labels);
+        for (name, value) in annotations {
+            spec.labels.entry(name).or_insert(value);
+        }
         spec.mounts = mounts.mounts;
         spec.mounts.extend(tmpfs);
         read.draft.files = mounts.files;
@@ -105,6 +117,25 @@ impl Reader {
         sizing.give(spec);
         spec.placement.constraints.extend(platform);
         read
+    }
+
+    fn container_name(&mut self, field: &Field<'_>) -> Option<String> {
+        let name = self.text(field)?;
+        self.is_name(field, &name).then_some(name)
+    }
+
+    /// When its image is looked for; here that is at each `up`.
+    fn pull_policy(&mut self, field: &Field<'_>) -> PullPolicy {
+        match self.text(field).as_deref() {
+            Some("always") | None => PullPolicy::Usual,
+            Some("build") => PullPolicy::Build,
+            Some(_) => {
+                let why = "each `up` takes what the image's tag names then, and pins it";
+                let next = "name a digest (NAME@sha256:…) to stay with one image";
+                self.warn_at(field, "pull_policy has no effect", why, next);
+                PullPolicy::Usual
+            }
+        }
     }
 
     fn refused(&mut self, field: &Field<'_>, key: &str) {

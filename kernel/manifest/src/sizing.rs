@@ -30,6 +30,7 @@ pub(crate) struct Sizing {
     autoscale: Option<AutoscaleSpec>,
     pub restart: Option<RestartPolicy>,
     pub restart_delay_ms: Option<u32>,
+    pub restart_window_ms: Option<u32>,
     pub update: Option<UpdatePolicy>,
     pub rollback: Option<UpdatePolicy>,
     pub placement: Option<PlacementSpec>,
@@ -61,6 +62,7 @@ impl Sizing {
         spec.autoscale = self.autoscale.or(spec.autoscale);
         set(&mut spec.restart, self.restart);
         set(&mut spec.restart_delay_ms, self.restart_delay_ms);
+        set(&mut spec.restart_window_ms, self.restart_window_ms);
         set(&mut spec.update, self.update);
         spec.rollback = self.rollback;
         set(&mut spec.placement, self.placement);

@@ -199,7 +199,7 @@ fn choose(
             "ask for one with --profile NAME",
         );
     }
-    let mut aliases = Vec::new();
+    let (mut aliases, mut log_bytes) = (Vec::new(), Vec::new());
     for (name, read) in found {
         if !chosen.contains(&name) {
             continue;
@@ -241,8 +241,14 @@ fn choose(
         for folder in read.folders {
             project.volumes.entry(folder).or_default();
         }
+        // A service of that name is meant by it, rather.
+        if let Some(alias) = read.container_name.filter(|alias| !all.contains(alias)) {
+            aliases.push((name.clone(), name.clone(), alias));
+        }
+        log_bytes.push(read.log_bytes);
         project.services.insert(name, draft);
     }
+    logs::of_services(&mut project.logs, &log_bytes);
     for (name, service, alias) in aliases {
         link(reader, project, &places[name.as_str()], &service, &alias);
     }

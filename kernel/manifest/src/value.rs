@@ -61,6 +61,14 @@ fn scaled(number: &str, unit: u128) -> Option<u128> {
         .checked_add(fraction.checked_mul(unit)? / 1_000_000_000)
 }
 
+/// Permission bits in octal: `1777`, `0o750`.
+pub(crate) fn mode(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let plain = digits.bytes().all(|b| b.is_ascii_digit());
+    let mode = u32::from_str_radix(digits, 8).ok();
+    mode.filter(|mode| plain && *mode <= 0o7777)
+}
+
 fn number_and_unit(text: &str) -> (&str, String) {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')

@@ -89,6 +89,8 @@ pub struct ServiceSpec {
     pub rollback: Option<UpdatePolicy>,
     /// Pause before it is started again; 0: one that doubles.
     pub restart_delay_ms: u32,
+    /// Once it has run so long, restarts before do not count any more; 0: they always do.
+    pub restart_window_ms: u32,
     pub process: ProcessSpec,
     pub names: NamesSpec,
     pub placement: PlacementSpec,
@@ -133,6 +135,7 @@ impl Default for ServiceSpec {
             update: UpdatePolicy::default(),
             rollback: None,
             restart_delay_ms: 0,
+            restart_window_ms: 0,
             process: ProcessSpec::default(),
             names: NamesSpec::default(),
             placement: PlacementSpec::default(),
@@ -310,13 +313,46 @@ pub enum MountSource {
     Volume(String),
     /// Goes with the container.
     Anonymous,
-    /// In memory; size in bytes, 0 for half of the memory reservation.
-    Tmpfs(u64),
+    /// In memory, gone with the container.
+    Tmpfs(TmpfsSpec),
     /// What an image has at a path: another service's, or one that was made of the project's
     /// files. Read-only, or a copy of the replica's own that goes with it.
     Image(ImageMount),
     /// A file in memory with what the owner sealed to the network. Read-only.
     Secret(SecretMount),
+}
+
+/// A folder in memory: how large it may get, whose it is, and what others may do there.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct TmpfsSpec {
+    /// 0: half of the memory reservation.
+    pub bytes: u64,
+    pub uid: u32,
+    pub gid: u32,
+    /// Permission bits, with the sticky bit and those of set ids.
+    pub mode: u32,
+}
+
+impl Default for TmpfsSpec {
+    fn default() -> Self {
+        Self {
+            bytes: 0,
+            uid: 0,
+            gid: 0,
+            mode: 0o1777,
+        }
+    }
+}
+
+impl TmpfsSpec {
+    pub fn of(bytes: u64) -> Self {
+        Self {
+            bytes,
+            ..Self::default()
+        }
+    }
 }
 
 /// A secret: where its sealed form is, and what its key is bound to. Neither tells its value.

@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use images::{ImageError, NETWORK_REGISTRY, Pack};
-use manifest::{BuildContext, BuildDraft, CONTENT, Project};
+use manifest::{BuildContext, BuildDraft, CONTENT, Project, PullPolicy};
 use rand::Rng;
 use serde_json::json;
 use types::{
     Amount, BuildSpec, CONTEXT, CONTEXTS, DeploymentSpec, Digest, ImageMount, ImageRef,
-    MountSource, MountSpec, RECIPE, RestartPolicy, ServiceSpec,
+    MountSource, MountSpec, NetworkSpec, RECIPE, RestartPolicy, ServiceSpec,
 };
 
 use self::ignore::Ignore;
@@ -241,7 +241,9 @@ impl One<'_> {
             reference: reference.clone(),
             digest,
         };
+        let always = self.project.services[self.name].pull == PullPolicy::Build;
         if how.when != When::Always
+            && !always
             && let Some(found) = find().await?
         {
             output::say(format!(
@@ -441,8 +443,14 @@ impl One<'_> {
             pids: PIDS,
             stop_grace_ms: 2_000,
             build: Some(build),
+            process: self.draft.process.clone(),
             ..ServiceSpec::default()
         };
+        let mut networks = BTreeMap::new();
+        if self.draft.offline {
+            networks.insert("default".to_string(), NetworkSpec { internal: true });
+            service.networks.insert("default".into(), Vec::new());
+        }
         service.names.extra_hosts = self.draft.extra_hosts.clone();
         let constraints = &mut service.placement.constraints;
         constraints.extend(self.draft.platform.clone());
@@ -456,7 +464,7 @@ impl One<'_> {
         Ok(DeploymentSpec {
             project,
             services: [(self.name.to_string(), service)].into(),
-            networks: BTreeMap::new(),
+            networks,
             volumes: BTreeMap::new(),
             logs: types::LogPolicy::default(),
         })

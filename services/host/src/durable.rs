@@ -18,6 +18,9 @@ pub struct Memory {
     pub generation: u32,
     /// Restarts by policy since `generation` began.
     pub restarts: u32,
+    /// Of those, how many came before a run that was long enough to forget them.
+    #[serde(default)]
+    pub forgiven: u32,
     /// Its policy lets it rest; only a new generation wakes it.
     pub ended: bool,
     pub status: AllocationStatus,
@@ -45,6 +48,7 @@ impl Memory {
             instance: 0,
             generation: 0,
             restarts: 0,
+            forgiven: 0,
             ended: false,
             status: AllocationStatus::default(),
             former: Vec::new(),

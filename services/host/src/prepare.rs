@@ -9,7 +9,7 @@ use api::PlannedAllocation;
 use engine::{ContainerSpec, Hidden, Mount, MountFrom};
 use images::ReadyImage;
 use net::{Attachment, NetworkKey};
-use types::{Digest, HealthCheck, MountSource, NamesSpec};
+use types::{Digest, HealthCheck, MountSource, NamesSpec, TmpfsSpec};
 
 use crate::builds::{self, Ready};
 use crate::shared::Shared;
@@ -130,8 +130,13 @@ pub fn container(
     let mut secrets = secrets.iter();
     for (index, mount) in spec.mounts.iter().enumerate() {
         let source = match &mount.source {
-            MountSource::Tmpfs(0) => MountFrom::Tmpfs(spec.resources.memory_bytes / 2),
-            MountSource::Tmpfs(bytes) => MountFrom::Tmpfs(*bytes),
+            MountSource::Tmpfs(tmpfs) => MountFrom::Tmpfs(TmpfsSpec {
+                bytes: match tmpfs.bytes {
+                    0 => spec.resources.memory_bytes / 2,
+                    bytes => bytes,
+                },
+                ..*tmpfs
+            }),
             MountSource::Volume(name) => {
                 let path = shared.volume(planned.deployment, name);
                 volume::make(&path, image, &mount.target, shared.config.uid_base)?;

@@ -170,6 +170,7 @@ impl Worker {
             }
             self.memory.generation = planned.generation;
             self.memory.restarts = 0;
+            self.memory.forgiven = 0;
             self.memory.ended = false;
             self.pauses = Pauses::default();
             self.save();
@@ -456,7 +457,8 @@ impl Worker {
         let Some(running) = self.running.take() else {
             return;
         };
-        let usual = self.pauses.after(running.since.elapsed());
+        let ran = running.since.elapsed();
+        let usual = self.pauses.after(ran);
         self.clean(&running.container, self.when(&exit)).await;
         self.memory.status.pid = 0;
         self.memory.status.health = Health::None;
@@ -480,7 +482,12 @@ impl Worker {
             self.shared.usage_due.notify_one();
             return;
         }
-        if !policy::again(planned.spec.restart, &exit, self.memory.restarts) {
+        let window = Duration::from_millis(planned.spec.restart_window_ms.into());
+        if !window.is_zero() && ran >= window {
+            self.memory.forgiven = self.memory.restarts;
+        }
+        let counted = self.memory.restarts.saturating_sub(self.memory.forgiven);
+        if !policy::again(planned.spec.restart, &exit, counted) {
             self.memory.ended = true;
             self.set(RunState::Exited, &how);
             self.save();
@@ -527,6 +534,7 @@ impl Worker {
         // Started again, it begins as if new.
         self.memory.ended = false;
         self.memory.restarts = 0;
+        self.memory.forgiven = 0;
         self.save();
         self.changed().await;
     }

@@ -286,9 +286,17 @@ fn service_bounds(
                 let shown: String = name.chars().take(NAME_MAX).collect();
                 format!("volume {shown} is not declared at the top level")
             })?,
-            MountSource::Tmpfs(bytes) => check.that(*bytes <= MEMORY_MAX, || {
-                format!("the tmpfs at {target} is larger than any memory")
-            })?,
+            MountSource::Tmpfs(tmpfs) => {
+                check.that(tmpfs.bytes <= MEMORY_MAX, || {
+                    format!("the tmpfs at {target} is larger than any memory")
+                })?;
+                check.that(tmpfs.uid <= ID_MAX && tmpfs.gid <= ID_MAX, || {
+                    format!("the owner of the tmpfs at {target} is above {ID_MAX}")
+                })?;
+                check.that(tmpfs.mode <= 0o7777, || {
+                    format!("the mode of the tmpfs at {target} is more than permission bits")
+                })?;
+            }
             MountSource::Image(mount) => {
                 check.that(is_reference(&mount.image.reference), || {
                     format!("the image mounted at {target} has no plain reference")
@@ -377,7 +385,7 @@ fn service_bounds(
     })?;
     let policies = std::iter::once(&service.update).chain(&service.rollback);
     let pauses = policies.flat_map(|p| [p.delay_ms, p.monitor_ms.unwrap_or_default()]);
-    let mut pauses = pauses.chain([service.restart_delay_ms]);
+    let mut pauses = pauses.chain([service.restart_delay_ms, service.restart_window_ms]);
     check.that(pauses.all(|ms| ms <= PAUSE_MS_MAX), || {
         "a pause between two starts is at most an hour".into()
     })?;

@@ -1,4 +1,4 @@
-use types::{AllocationId, Amount, DeploymentId, MountSource, MountSpec, Resources};
+use types::{AllocationId, Amount, DeploymentId, MountSource, MountSpec, Resources, TmpfsSpec};
 
 use super::Call;
 use crate::lease::Desired;
@@ -186,7 +186,22 @@ fn a_spec_is_bounded_key_by_key() {
     for target in ["", "/", "//", "/.", "relative", "/a/../b", "/a\0b"] {
         refusal(&mut world, &mount(MountSource::Anonymous, target));
     }
-    refusal(&mut world, &mount(MountSource::Tmpfs(u64::MAX), "/t"));
+    let tmpfs = |bytes, uid, mode| {
+        let gid = 0;
+        MountSource::Tmpfs(TmpfsSpec {
+            bytes,
+            uid,
+            gid,
+            mode,
+        })
+    };
+    for wrong in [
+        tmpfs(u64::MAX, 0, 0o755),
+        tmpfs(0, 70_000, 0o755),
+        tmpfs(0, 0, 0o10000),
+    ] {
+        refusal(&mut world, &mount(wrong, "/t"));
+    }
     refusal(&mut world, &|s| {
         mount(MountSource::Anonymous, "/a")(s);
         mount(MountSource::Anonymous, "/a/./")(s);
@@ -349,6 +364,7 @@ fn what_processes_and_names_ask_for_is_bounded() {
         assert!(refused.what.contains("service a"), "{refused}");
     };
     refusal(&mut world, &|s| s.restart_delay_ms = u32::MAX);
+    refusal(&mut world, &|s| s.restart_window_ms = u32::MAX);
     refusal(&mut world, &|s| {
         s.process.cap_add.insert("NET_ADMIN".into());
     });

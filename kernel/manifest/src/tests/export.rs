@@ -105,7 +105,7 @@ environment: { A: '1', 'odd key': 'y: # $$', T: \"tab\\t\" }
 ports: ['8080:80', '53:53/udp', 3000]
 expose: [9]
 volumes: ['data:/d:ro', /cache]
-tmpfs: ['/run:size=1m', /t]
+tmpfs: ['/run:size=1m', /t, '/u:mode=700,uid=7,gid=8']
 networks: { back: { aliases: [x] }, default: }
 depends_on: { db: { condition: service_started } }
 healthcheck: { test: [CMD, a, '$$b'], interval: 7s }
@@ -145,6 +145,25 @@ deploy:
     let text = to_compose(&spec);
     let again = try_read(&text).unwrap_or_else(|e| panic!("{text}\n{e}"));
     assert_eq!(pinned(again), spec, "{text}");
+}
+
+#[test]
+fn what_services_say_of_their_logs_counts_together() {
+    let logs = |web: &str, db: &str, own: &str| {
+        let service = |name, says| format!("  {name}: {{ image: a, {says} }}\n");
+        let services = service("web", web) + &service("db", db);
+        let text = format!("services:\n{services}{own}");
+        try_read(&text)
+            .unwrap_or_else(|e| panic!("{e}"))
+            .logs
+            .bytes_max
+    };
+    let says = "logging: { driver: json-file, options: { max-size: 10m, max-file: '3' } }";
+    let once = "logging: { options: { max-size: 1m } }";
+    assert_eq!(logs(says, once, ""), Some(31 << 20));
+    assert_eq!(logs(says, "tty: false", ""), None);
+    let own = "x-runrig: { logs: { size: 5MiB } }\n";
+    assert_eq!(logs(says, once, own), Some(5 << 20));
 }
 
 #[test]

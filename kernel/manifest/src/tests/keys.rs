@@ -1,7 +1,8 @@
 //! What is made of each key.
 
 use types::{
-    AutoscaleSpec, DependencyCondition, MountSource, PortSpec, Protocol, RestartPolicy, ScaleTarget,
+    AutoscaleSpec, DependencyCondition, MountSource, PortSpec, Protocol, RestartPolicy,
+    ScaleTarget, TmpfsSpec,
 };
 
 use super::*;
@@ -105,13 +106,38 @@ fn each_key_is_obeyed() {
         }),
         (
             "volumes:\n- type: tmpfs\n  target: /t\n  tmpfs: { size: 64m }\n- { type: volume, source: data, target: /d }",
-            |s| s.mounts[0].source == MountSource::Tmpfs(64 << 20) && s.mounts[1].target == "/d",
+            |s| {
+                s.mounts[0].source == MountSource::Tmpfs(TmpfsSpec::of(64 << 20))
+                    && s.mounts[1].target == "/d"
+            },
         ),
+        ("tmpfs: /run:mode=750,uid=7,gid=8", |s| {
+            let (bytes, uid, gid, mode) = (0, 7, 8, 0o750);
+            s.mounts[0].source
+                == MountSource::Tmpfs(TmpfsSpec {
+                    bytes,
+                    uid,
+                    gid,
+                    mode,
+                })
+        }),
+        (
+            "volumes: [{ type: tmpfs, target: /t, tmpfs: { mode: 0o700 } }]",
+            |s| matches!(&s.mounts[0].source, MountSource::Tmpfs(t) if t.mode == 0o700),
+        ),
+        ("annotations: { a: b, c: d }\nlabels: [a=e]", |s| {
+            s.labels["a"] == "e" && s.labels["c"] == "d"
+        }),
+        ("container_name: the_web", |s| {
+            s.networks["default"] == ["the_web"]
+        }),
+        ("container_name: db", |s| s.networks["default"].is_empty()),
         ("tmpfs: /run", |s| {
-            s.mounts[0].source == MountSource::Tmpfs(0)
+            s.mounts[0].source == MountSource::Tmpfs(TmpfsSpec::of(0))
         }),
         ("tmpfs: ['/run:size=1g,ro']", |s| {
-            s.mounts[0].source == MountSource::Tmpfs(1 << 30) && s.mounts[0].read_only
+            s.mounts[0].source == MountSource::Tmpfs(TmpfsSpec::of(1 << 30))
+                && s.mounts[0].read_only
         }),
         ("networks: [back, default]", |s| s.networks.len() == 2),
         ("networks: { back: { aliases: [api, www] } }", |s| {
@@ -272,6 +298,10 @@ fn each_key_is_obeyed() {
                         delay_ms: 2_000,
                     }
             },
+        ),
+        (
+            "deploy: { restart_policy: { condition: on-failure, max_attempts: 3, window: 2m } }",
+            |s| s.restart_window_ms == 120_000 && s.restart == RestartPolicy::OnFailure(3),
         ),
         ("deploy: { restart_policy: { delay: 5s } }", |s| {
             s.restart_delay_ms == 5_000 && s.restart == RestartPolicy::Always

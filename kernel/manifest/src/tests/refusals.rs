@@ -514,7 +514,8 @@ fn all_problems_are_told_at_once_in_order() {
 #[test]
 fn warnings_are_told() {
     for (lines, what) in [
-        ("container_name: x", "container_name"),
+        ("pull_policy: missing", "pull_policy"),
+        ("logging: { driver: syslog }", "driver syslog"),
         ("environment: { DB_PASSWORD: hunter2 }", "secret"),
         ("ports: ['127.0.0.1:80:80']", "127.0.0.1"),
         ("command: a && b", "&"),

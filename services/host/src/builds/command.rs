@@ -34,7 +34,7 @@ pub fn wrap(
     root::own_folder(&result, spec.uid_base)?;
     let memory = |target: &str| Mount {
         target: target.into(),
-        source: MountFrom::Tmpfs(RUN_BYTES),
+        source: MountFrom::Tmpfs(types::TmpfsSpec::of(RUN_BYTES)),
         read_only: false,
     };
     let mut mounts = vec![
@@ -63,7 +63,7 @@ pub fn wrap(
         "STORAGE_DRIVER=overlay",
         "BUILDAH_ISOLATION=chroot",
     ];
-    spec.args = args(build, &service.names, ready);
+    spec.args = args(build, service, ready);
     spec.env = env.map(str::to_string).to_vec();
     spec.cwd = "/".into();
     spec.user = UserSpec::default();
@@ -73,7 +73,12 @@ pub fn wrap(
     spec.read_only = false;
     spec.lower = vec![ready.root.clone()];
     spec.mounts = mounts;
-    spec.process = types::ProcessSpec::default();
+    // Of the steps; the rest of it is not for a builder.
+    spec.process = types::ProcessSpec {
+        ulimits: service.process.ulimits.clone(),
+        shm_bytes: service.process.shm_bytes,
+        ..types::ProcessSpec::default()
+    };
     spec.nests = true;
     Ok(spec)
 }
@@ -87,7 +92,7 @@ fn folder(target: &str, path: &Path, read_only: bool) -> Mount {
 }
 
 /// Everything of the user's is one argument with its option: none can pass for another.
-fn args(build: &BuildSpec, names: &types::NamesSpec, ready: &Ready) -> Vec<String> {
+fn args(build: &BuildSpec, service: &ServiceSpec, ready: &Ready) -> Vec<String> {
     let mut args: Vec<String> = [
         root::PROGRAM,
         "build",
@@ -125,7 +130,16 @@ fn args(build: &BuildSpec, names: &types::NamesSpec, ready: &Ready) -> Vec<Strin
     for name in &build.contexts {
         args.push(format!("--build-context={name}={CONTEXTS}/{name}"));
     }
-    for (name, addresses) in &names.extra_hosts {
+    let process = &service.process;
+    if process.shm_bytes > 0 {
+        args.push(format!("--shm-size={}b", process.shm_bytes));
+    }
+    for (name, limit) in &process.ulimits {
+        let number = |n: Option<u64>| n.map_or("-1".to_string(), |n| n.to_string());
+        let (soft, hard) = (number(limit.soft), number(limit.hard));
+        args.push(format!("--ulimit={name}={soft}:{hard}"));
+    }
+    for (name, addresses) in &service.names.extra_hosts {
         for address in addresses {
             args.push(format!("--add-host={name}:{address}"));
         }
