@@ -606,7 +606,10 @@ mod tests {
     #[test]
     fn every_verb_says_what_it_does_and_stands_in_the_docs() {
         let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
-        let pages = std::fs::read_dir(docs).expect("docs").flatten();
+        let folders = [docs.to_string(), format!("{docs}/how-to")];
+        let pages = folders
+            .iter()
+            .flat_map(|folder| std::fs::read_dir(folder).expect("docs").flatten());
         let text: String = pages
             .filter_map(|page| std::fs::read_to_string(page.path()).ok())
             .collect();
@@ -642,6 +645,31 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_the_how_to_pages_say_is_understood() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/how-to");
+        let mut count = 0;
+        for page in std::fs::read_dir(folder).expect("docs").flatten() {
+            let text = std::fs::read_to_string(page.path()).expect("read");
+            let lines = text.lines().filter_map(|l| l.strip_prefix("$ "));
+            // What a shell makes of several lines, or a reader of an ellipsis, is theirs.
+            for line in lines.filter(|l| !l.contains('…') && !l.ends_with('\\')) {
+                let piped = || line.split_once("| runrig ").map(|(_, rest)| rest);
+                let Some(rest) = line.strip_prefix("runrig ").or_else(piped) else {
+                    continue;
+                };
+                let command = format!("runrig {rest}");
+                let end = command.find(['|', '>', '#', ';']).unwrap_or(command.len());
+                let command = command[..end].replace('\'', "");
+                if let Err(error) = Cli::try_parse_from(command.split_whitespace()) {
+                    panic!("{}: {command}: {error}", page.path().display());
+                }
+                count += 1;
+            }
+        }
+        assert!(count > 40, "{count} commands");
     }
 
     #[test]
