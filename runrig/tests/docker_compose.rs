@@ -139,47 +139,58 @@ fn shared_files_come_to_what_docker_compose_makes_of_them() {
         .collect();
     folders.sort();
     assert!(folders.len() >= 16);
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let all: Vec<_> = (folders.iter())
+            .map(|folder| scope.spawn(|| compared(folder)))
+            .collect();
+        let all = all.into_iter();
+        all.flat_map(|one| one.join().expect("it compares"))
+            .collect()
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// How the project in `folder` is read differently.
+fn compared(folder: &Path) -> Vec<String> {
     let away = tempfile::tempdir().expect("a folder");
+    let name = folder.file_name().expect("a name").to_string_lossy();
+    let files = files(folder);
+    let mut own = read(folder, &files);
+    let put = |file: &str, text: Result<String, String>| {
+        let path = away.path().join(file);
+        let text = text.unwrap_or_else(|e| panic!("{name}: {e}"));
+        std::fs::write(&path, text).expect("written");
+        vec![path]
+    };
+    // What it makes of the project.
+    let made = put("theirs.yaml", theirs(folder, &files));
+    let mut made = read(away.path(), &made);
+    // What it makes of what we make of it.
+    let text = ours(folder, &files, &[]).map(|text| {
+        // It knows no name but that of its command line.
+        let lines = text.lines().filter(|line| !line.starts_with("name: "));
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    // Nor an address for a port that is written out.
+    let newer = text.as_ref().is_ok_and(|text| text.contains("host_ip: "));
+    let printed = put("ours.yaml", text);
+    let mut again = own.clone();
+    if !newer {
+        let text = put("again.yaml", theirs(away.path(), &printed));
+        again = read(away.path(), &text);
+    }
+    settle(&name, &mut own, &mut made, &mut again);
     let mut wrong = Vec::new();
-    for folder in &folders {
-        let name = folder.file_name().expect("a name").to_string_lossy();
-        let files = files(folder);
-        let mut own = read(folder, &files);
-        let put = |file: &str, text: Result<String, String>| {
-            let path = away.path().join(file);
-            let text = text.unwrap_or_else(|e| panic!("{name}: {e}"));
-            std::fs::write(&path, text).expect("written");
-            vec![path]
-        };
-        // What it makes of the project.
-        let made = put("theirs.yaml", theirs(folder, &files));
-        let mut made = read(away.path(), &made);
-        // What it makes of what we make of it.
-        let text = ours(folder, &files, &[]).map(|text| {
-            // It knows no name but that of its command line.
-            let lines = text.lines().filter(|line| !line.starts_with("name: "));
-            lines.collect::<Vec<_>>().join("\n")
-        });
-        // Nor an address for a port that is written out.
-        let newer = text.as_ref().is_ok_and(|text| text.contains("host_ip: "));
-        let printed = put("ours.yaml", text);
-        let mut again = own.clone();
-        if !newer {
-            let text = put("again.yaml", theirs(away.path(), &printed));
-            again = read(away.path(), &text);
-        }
-        settle(&name, &mut own, &mut made, &mut again);
-        for (what, other) in [("its own", &made), ("ours, read by it", &again)] {
-            if own != *other {
-                let text = |v| serde_json::to_string_pretty(v).expect("json");
-                wrong.push(format!(
-                    "{name}, {what}:\n{}",
-                    unlike(&text(&own), &text(other))
-                ));
-            }
+    for (what, other) in [("its own", &made), ("ours, read by it", &again)] {
+        if own != *other {
+            let text = |v| serde_json::to_string_pretty(v).expect("json");
+            wrong.push(format!(
+                "{name}, {what}:\n{}",
+                unlike(&text(&own), &text(other))
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    wrong
 }
 
 fn unlike(ours: &str, theirs: &str) -> String {
