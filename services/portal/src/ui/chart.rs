@@ -101,7 +101,11 @@ pub fn donut(slices: &[Slice], one: &str, many: &str) -> Markup {
 
 /// Bars of stacked parts over time; the axis starts at 0.
 pub fn bars(bars: &[Bar], colours: &[u8], words: &str, wide: bool) -> Markup {
-    let width = if wide { 1060.0 } else { 620.0 };
+    let (width, class) = if wide {
+        (1060.0, "chart wide")
+    } else {
+        (620.0, "chart")
+    };
     const HEIGHT: f64 = 210.0;
     const LEFT: f64 = 46.0;
     const TOP: f64 = 22.0;
@@ -123,7 +127,7 @@ pub fn bars(bars: &[Bar], colours: &[u8], words: &str, wide: bool) -> Markup {
     let base = HEIGHT - BOTTOM;
     let every = bars.len().div_ceil(8).max(1);
     html! {
-        div.chartwrap tabindex="0" { svg class="chart" viewBox=(format!("0 0 {width} {HEIGHT}")) role="img" aria-label=(words) {
+        div.chartwrap tabindex="0" { svg class=(class) viewBox=(format!("0 0 {width} {HEIGHT}")) role="img" aria-label=(words) {
             text x="0" y="10" { "in " (unit) }
             @for line in 0..=4 {
                 @let value = top * f64::from(line) / 4.0;
@@ -145,8 +149,8 @@ pub fn bars(bars: &[Bar], colours: &[u8], words: &str, wide: bool) -> Markup {
                             rx="2" y=(format!("{:.1}", base - (below + value) * scale)) height=(format!("{height:.1}")) {}
                     }
                 }
-                @if at % every == 0 || at + 1 == bars.len() && at % every > every / 2 {
-                    text x=(format!("{:.1}", x + wide / 2.0)) y=(HEIGHT - 6.0) text-anchor="middle" { (bar.label) }
+                @if at % every == 0 || at + 1 == bars.len() && at % every > every * 2 / 3 {
+                    text x=(format!("{:.1}", (x + wide / 2.0).min(width - 17.0))) y=(HEIGHT - 6.0) text-anchor="middle" { (bar.label) }
                 }
             }
         } }
