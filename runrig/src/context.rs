@@ -238,6 +238,8 @@ pub struct Session {
     pub network_key: Option<String>,
     account: Option<AccountId>,
     key_path: Option<PathBuf>,
+    /// The key was named beside the account: it may be another one that acts for it.
+    delegated: bool,
 }
 
 impl Session {
@@ -249,6 +251,7 @@ impl Session {
             network_key: None,
             account: None,
             key_path: Some(key.to_path_buf()),
+            delegated: false,
         })
     }
 
@@ -310,6 +313,7 @@ impl Session {
             network_key: context.network_key,
             account,
             key_path,
+            delegated: overrides.key.is_some(),
         })
     }
 
@@ -319,6 +323,15 @@ impl Session {
             Some(account) => Ok(account),
             None => Ok(AccountId::of(&self.key()?.public())),
         }
+    }
+
+    /// Signs a call of the account and returns when it is applied. With another key than the
+    /// account's own, on its behalf: the ledger knows what that key may.
+    pub async fn submit(&self, call: ledger::Call) -> Result<api::TransactionView> {
+        let (account, key) = (self.account()?, self.key()?);
+        let own = account == AccountId::of(&key.public());
+        let on_behalf = if own { Vec::new() } else { vec![account] };
+        Ok(self.client.submit_for(&key, &on_behalf, call).await?)
     }
 
     pub fn key(&self) -> Result<SecretKey> {
@@ -336,7 +349,7 @@ impl Session {
             .ok_or_else(|| login("it has no account".into()))?;
         let key = read_key(path)?.ok_or_else(|| login(format!("{} is missing", path.display())))?;
         match self.account {
-            Some(account) if account != AccountId::of(&key.public()) => {
+            Some(account) if !self.delegated && account != AccountId::of(&key.public()) => {
                 Err(login(format!("{} is another account's", path.display())))
             }
             _ => Ok(key),

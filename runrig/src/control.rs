@@ -99,7 +99,6 @@ fn service_of(act: Act, job: Job<'_>) -> Result<Option<String>> {
 
 pub async fn act(session: &Session, act: Act, args: &Target, json: bool) -> Result {
     let jobs = Jobs::of(session).await?;
-    let key = session.key()?;
     // All of them are looked at before the first is touched.
     let mut calls = Vec::new();
     for job in jobs.select(&args.jobs)? {
@@ -107,7 +106,7 @@ pub async fn act(session: &Session, act: Act, args: &Target, json: bool) -> Resu
         calls.push((job, call));
     }
     for (job, call) in calls {
-        let applied = session.client.submit_and_wait(&key, call).await?;
+        let applied = session.submit(call).await?;
         report(act.done(), job, &applied, json);
     }
     Ok(())
@@ -184,10 +183,7 @@ async fn remove(
         deployment,
         volumes,
     });
-    let applied = session
-        .client
-        .submit_and_wait(&session.key()?, call)
-        .await?;
+    let applied = session.submit(call).await?;
     if !timeout.is_zero() {
         until_gone(session, deployment, timeout).await?;
     }
@@ -201,10 +197,7 @@ pub async fn remove_quietly(session: &Session, deployment: DeploymentId) -> Resu
         deployment,
         volumes: true,
     });
-    session
-        .client
-        .submit_and_wait(&session.key()?, call)
-        .await?;
+    session.submit(call).await?;
     Ok(())
 }
 

@@ -46,17 +46,16 @@ pub struct Leave {
 /// draining.
 pub async fn leave(session: &Session, args: &Leave, json: bool) -> Result {
     let host = session.client.host(&args.host).await?;
-    let key = session.key()?;
     let call = Call::Host(ledger::host::Call::Drain {
         host: host.host,
         draining: true,
     });
-    session.client.submit_and_wait(&key, call).await?;
+    session.submit(call).await?;
     until_empty(session, &host.host.to_string(), args.timeout).await?;
     // Paid for what the last report brought.
     let last = session.client.host(&args.host).await?;
     let call = Call::Host(ledger::host::Call::Leave);
-    session.client.submit_and_wait(&key, call).await?;
+    session.submit(call).await?;
     if json {
         output::json(&last);
         return Ok(());
@@ -75,10 +74,7 @@ pub async fn drain(session: &Session, args: &Drain, json: bool) -> Result {
         host: host.host,
         draining: !args.undo,
     });
-    session
-        .client
-        .submit_and_wait(&session.key()?, call)
-        .await?;
+    session.submit(call).await?;
     if args.wait {
         until_empty(session, &host.host.to_string(), args.timeout).await?;
     }

@@ -156,6 +156,17 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
             ),
         },
         Event::Lottery(event) => lottery(event),
+        Event::Account(A::Granted {
+            account, to, role, ..
+        }) => format!(
+            "{} may act for {} as {}",
+            to.short(),
+            account.short(),
+            role.name()
+        ),
+        Event::Account(A::Revoked { account, from }) => {
+            format!("{} acts no more for {}", from.short(), account.short())
+        }
         Event::Lots(O::CandidatesFrozen { epoch, count, .. }) => {
             format!("{count} candidates for the committee of epoch {epoch}")
         }

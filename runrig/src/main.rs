@@ -5,6 +5,7 @@
 //! words to stderr; [`failure`] says what the exit codes mean.
 
 mod access_log;
+mod account;
 mod bench;
 mod build;
 mod chain;
@@ -195,6 +196,9 @@ enum Command {
     Bill(money::BillArgs),
     /// A line of a bill, and the proof of it
     Receipt(money::ReceiptArgs),
+    /// Who may act for your account: keys, members
+    #[command(subcommand)]
+    Account(account::Account),
     /// Credits: balance, send, topup, history
     #[command(subcommand)]
     Wallet(money::Wallet),
@@ -445,6 +449,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Why(args) => done(ask(globals, async |s| ps::why(s, args, json).await)),
         Command::Bill(args) => done(ask(globals, async |s| money::bill(s, args, json).await)),
         Command::Receipt(args) => done(ask(globals, async |s| money::receipt(s, args, json).await)),
+        Command::Account(args) => done(ask(globals, async |s| account::run(s, args, json).await)),
         Command::Wallet(args) => done(ask(globals, async |s| money::wallet(s, args, json).await)),
         Command::Chain(args) => done(ask(globals, async |s| chain::chain(s, args, json).await)),
         Command::Image(args) => done(ask(globals, async |s| image::run(s, args, json).await)),

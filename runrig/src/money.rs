@@ -359,10 +359,7 @@ pub async fn next_for_funds(session: &Session) -> String {
 }
 
 async fn paid(session: &Session, call: Call, json: bool) -> Result {
-    let applied = session
-        .client
-        .submit_and_wait(&session.key()?, call)
-        .await?;
+    let applied = session.submit(call).await?;
     let account = session.client.account(session.account()?).await?;
     if json {
         let value = serde_json::json!({

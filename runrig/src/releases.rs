@@ -202,9 +202,8 @@ pub async fn change(
     wait: &Wait,
     json: bool,
 ) -> Result {
-    let key = session.key()?;
     let call = Call::Deployment(call);
-    session.client.submit_and_wait(&key, call).await?;
+    session.submit(call).await?;
     let id = deployment.deployment;
     let view = match wait.wait {
         true => follow_until(session, id, Goal::Good, wait.timeout).await?,

@@ -195,10 +195,7 @@ pub async fn deploy(session: &Session, spec: DeploymentSpec, max: Amount) -> Res
         spec,
         price_max_hour: Some(max),
     });
-    let applied = session
-        .client
-        .submit_and_wait(&session.key()?, call)
-        .await?;
+    let applied = session.submit(call).await?;
     let deployed = applied.events.iter().find_map(|event| match event {
         Event::Deployment(ledger::deployment::Event::Deployed {
             deployment,
@@ -231,10 +228,7 @@ async fn start_stopped(session: &Session, id: DeploymentId) -> Result {
             service: None,
             running: true,
         });
-        session
-            .client
-            .submit_and_wait(&session.key()?, call)
-            .await?;
+        session.submit(call).await?;
     }
     Ok(())
 }

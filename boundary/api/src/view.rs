@@ -333,6 +333,11 @@ pub struct AccountView {
     /// Test credits that the network would still give it; 0 once they were taken.
     #[schema(value_type = String)]
     pub gift: Amount,
+    /// Who else may act for it, by the account of their key.
+    #[schema(value_type = Object)]
+    pub grants: BTreeMap<AccountId, ledger::account::Grant>,
+    /// Its first key signs no more.
+    pub retired: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -394,6 +399,16 @@ pub struct HostPlan {
     pub peers: Vec<Peer>,
 }
 
+/// Who may look at what is another's, by a grant on the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Delegate {
+    #[schema(value_type = String)]
+    pub account: AccountId,
+    #[schema(value_type = String)]
+    pub role: ledger::account::Role,
+    pub until_ms: Option<u64>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedAllocation {
     #[schema(value_type = String)]
@@ -403,6 +418,9 @@ pub struct PlannedAllocation {
     pub project: String,
     #[schema(value_type = String)]
     pub owner: AccountId,
+    /// Other keys and members of the owner's.
+    #[serde(default)]
+    pub delegates: Vec<Delegate>,
     pub release: u32,
     pub service: String,
     pub replica: u32,
@@ -425,6 +443,16 @@ pub struct PlannedAllocation {
     pub sequence: u64,
     #[schema(value_type = Object)]
     pub usage: Usage,
+}
+
+impl PlannedAllocation {
+    /// Whether `account` is the owner or acts for him in a role from `least` up.
+    pub fn serves(&self, account: AccountId, least: ledger::account::Role, now_ms: u64) -> bool {
+        let good = |d: &Delegate| {
+            d.account == account && d.role <= least && d.until_ms.is_none_or(|until| now_ms < until)
+        };
+        account == self.owner || self.delegates.iter().any(good)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -250,13 +250,25 @@ impl Client {
         key: &SecretKey,
         call: Call,
     ) -> Result<TransactionView, SdkError> {
-        self.submit_ahead(key, call, 0).await
+        self.submit_ahead(key, &[], call, 0).await
+    }
+
+    /// As [`Self::submit_and_wait`], for the last account of `on_behalf`: each gave a grant to the
+    /// one before it, the first to the key's own account.
+    pub async fn submit_for(
+        &self,
+        key: &SecretKey,
+        on_behalf: &[AccountId],
+        call: Call,
+    ) -> Result<TransactionView, SdkError> {
+        self.submit_ahead(key, on_behalf, call, 0).await
     }
 
     /// As [`Self::submit_and_wait`], but leaves `ahead` nonces to what is sent meanwhile.
     pub async fn submit_ahead(
         &self,
         key: &SecretKey,
+        on_behalf: &[AccountId],
         call: Call,
         ahead: u64,
     ) -> Result<TransactionView, SdkError> {
@@ -268,7 +280,8 @@ impl Client {
             let account = self.account(sender).await?;
             let body = TransactionBody {
                 network,
-                key: key.public(),
+                key: key.public().into(),
+                on_behalf: on_behalf.to_vec(),
                 nonce: account.nonce + 1 + ahead,
                 expires: account.height + EXPIRES_AFTER,
                 call: call.clone(),

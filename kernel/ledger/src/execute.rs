@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use types::{AccountId, Amount, DeploymentId, Digest, HostId, PublicKey, Signature, verify_batch};
+use types::{
+    AccountId, AccountKey, Amount, DeploymentId, Digest, HostId, Proof, PublicKey, Signature,
+    verify_batch,
+};
 
 use crate::invariant::{self, BrokenInvariant};
 use crate::state::State;
@@ -99,7 +102,7 @@ impl State {
     /// Would `transaction` be executed in the next block? (Its call may still be rejected.)
     pub fn admit(&self, transaction: &Transaction) -> Result<(), Rejection> {
         let next = self.globals.height.saturating_add(1);
-        self.check_fresh(&transaction.body, &transaction.sender(), next)
+        self.check_fresh(&transaction.body, &transaction.signer(), next)
     }
 
     /// Network, expiry and nonce.
@@ -191,15 +194,20 @@ pub fn check_signatures(
     verified: &dyn Fn(&Digest) -> bool,
 ) -> Vec<bool> {
     let mut good = vec![true; decoded.len()];
-    let unseen: Vec<(usize, PublicKey, [u8; 32], Signature)> = decoded
-        .iter()
-        .enumerate()
-        .filter_map(|(at, one)| {
-            let (id, transaction) = one.as_ref().ok()?;
-            let body = &transaction.body;
-            (!verified(id)).then(|| (at, body.key, body.signed_digest().0, transaction.signature))
-        })
-        .collect();
+    let mut unseen: Vec<(usize, PublicKey, [u8; 32], Signature)> = Vec::new();
+    for (at, one) in decoded.iter().enumerate() {
+        let Ok((id, transaction)) = one else { continue };
+        if verified(id) {
+            continue;
+        }
+        let (body, digest) = (&transaction.body, transaction.body.signed_digest());
+        match (body.key, &transaction.signature) {
+            (AccountKey::Ed25519(key), Proof::Ed25519(signature)) => {
+                unseen.push((at, key, digest.0, *signature));
+            }
+            (key, proof) => good[at] = key.verify(&digest, proof).is_ok(),
+        }
+    }
     // Chance must be the same everywhere, yet unknown to who made the signatures: it follows
     // from all of them.
     let seed = Digest::of_value(
@@ -309,11 +317,24 @@ impl Context {
 
     /// A rejected transaction uses up its nonce and changes nothing else.
     fn apply(&mut self, transaction: Transaction) -> Result<(), Rejection> {
-        let sender = transaction.sender();
+        let signer = transaction.signer();
         let body = transaction.body;
-        self.state.check_fresh(&body, &sender, self.env.height)?;
-        self.account_mut(sender).use_nonce(body.nonce);
-        match body.call {
+        self.state.check_fresh(&body, &signer, self.env.height)?;
+        self.account_mut(signer).use_nonce(body.nonce);
+        let sender = self.authorise(signer, &body.on_behalf, &body.call)?;
+        if body.on_behalf.is_empty() {
+            return self.carry_out(sender, body.call);
+        }
+        self.attempt(|context| {
+            let before = context.state.account(&sender).spendable;
+            context.carry_out(sender, body.call)?;
+            let after = context.state.account(&sender).spendable;
+            context.count_spent(signer, &body.on_behalf, before.saturating_sub(after))
+        })
+    }
+
+    fn carry_out(&mut self, sender: AccountId, call: Call) -> Result<(), Rejection> {
+        match call {
             Call::Account(call) => account::apply(self, sender, call),
             Call::Host(call) => host::apply(self, sender, call),
             Call::Deployment(call) => deployment::apply(self, sender, call),

@@ -55,7 +55,8 @@ fn transfers() {
         .map(|n| {
             let body = TransactionBody {
                 network: state.globals.network,
-                key: keys[n].public(),
+                key: keys[n].public().into(),
+                on_behalf: Vec::new(),
                 nonce: 1,
                 expires: 100,
                 call: Call::Account(account::Call::Transfer {

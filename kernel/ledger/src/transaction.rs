@@ -2,7 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, Digest, PublicKey, SecretKey, Signature};
+use types::{AccountId, AccountKey, Digest, Proof, SecretKey};
 
 use crate::{account, deployment, host, lease, lottery, validator};
 
@@ -42,8 +42,11 @@ impl Call {
 pub struct TransactionBody {
     /// Digest of the genesis: a transaction is good on one network only.
     pub network: Digest,
-    /// The account is [`AccountId::of`] this key.
-    pub key: PublicKey,
+    /// Signs; nonces are counted for [`AccountKey::account`] of it.
+    pub key: AccountKey,
+    /// Empty: the key acts for its own account. Else each account here gave a grant to the one
+    /// before it, the first one to the key's; the call is the last one's. At most two.
+    pub on_behalf: Vec<AccountId>,
     /// Each used once. Accepted out of order within a window of 64 around the highest used.
     pub nonce: u64,
     /// Not included after this height.
@@ -54,7 +57,7 @@ pub struct TransactionBody {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct Transaction {
     pub body: TransactionBody,
-    pub signature: Signature,
+    pub signature: Proof,
 }
 
 impl Transaction {
@@ -62,7 +65,7 @@ impl Transaction {
     pub const BYTES_MAX: usize = 256 * 1024;
 
     pub fn sign(body: TransactionBody, key: &SecretKey) -> Self {
-        let signature = key.sign(&body.signed_digest().0);
+        let signature = Proof::Ed25519(key.sign(&body.signed_digest().0));
         Self { body, signature }
     }
 
@@ -71,8 +74,15 @@ impl Transaction {
         Digest::of_value("runrig-transaction", self)
     }
 
+    /// Whose key and nonce it uses.
+    pub fn signer(&self) -> AccountId {
+        self.body.key.account()
+    }
+
+    /// Whose call it is.
     pub fn sender(&self) -> AccountId {
-        AccountId::of(&self.body.key)
+        let last = self.body.on_behalf.last();
+        last.copied().unwrap_or_else(|| self.signer())
     }
 }
 

@@ -68,11 +68,17 @@ impl World {
     }
 
     pub fn sign(&mut self, who: u8, call: Call) -> Vec<u8> {
+        self.sign_for(who, Vec::new(), call)
+    }
+
+    /// `on_behalf`: along which grants.
+    pub fn sign_for(&mut self, who: u8, on_behalf: Vec<AccountId>, call: Call) -> Vec<u8> {
         let nonce = self.nonces.entry(who).or_default();
         *nonce += 1;
         let body = TransactionBody {
             network: self.state.globals.network,
-            key: key(who).public(),
+            key: key(who).public().into(),
+            on_behalf,
             nonce: *nonce,
             expires: self.state.height() + 10,
             call,
@@ -107,7 +113,13 @@ impl World {
     }
 
     pub fn ask(&mut self, who: u8, call: Call) -> Result<(), Rejection> {
-        let transaction = self.sign(who, call);
+        self.ask_for(who, &[], call)
+    }
+
+    /// `path`: the accounts on whose behalf `who` asks.
+    pub fn ask_for(&mut self, who: u8, path: &[u8], call: Call) -> Result<(), Rejection> {
+        let on_behalf = path.iter().map(|n| id(*n)).collect();
+        let transaction = self.sign_for(who, on_behalf, call);
         let executed = self.block(100, &[transaction]);
         executed.outcomes[0].rejection.clone().map_or(Ok(()), Err)
     }

@@ -40,6 +40,12 @@ impl AccountId {
         Self(digest.0[..20].try_into().expect("20 of 32 bytes"))
     }
 
+    /// Of a key that a passkey holds.
+    pub fn of_passkey(key: &crate::PasskeyKey) -> Self {
+        let digest = Digest::of_value("runrig-passkey-account", key);
+        Self(digest.0[..20].try_into().expect("20 of 32 bytes"))
+    }
+
     /// The first six digits: enough to tell accounts apart on a screen.
     pub fn short(&self) -> String {
         hex::encode(&self.0[..3])

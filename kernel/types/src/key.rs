@@ -151,6 +151,8 @@ macro_rules! as_hex {
     };
 }
 
+pub(crate) use as_hex;
+
 as_hex!(PublicKey, 32);
 as_hex!(Signature, 64);
 

@@ -12,6 +12,7 @@ mod digest;
 mod id;
 mod key;
 mod logs;
+mod passkey;
 mod resources;
 mod spec;
 mod usage;
@@ -24,6 +25,7 @@ pub use digest::{Digest, DigestError, merkle_path, merkle_paths, merkle_root, me
 pub use id::{AccountId, AllocationId, DeploymentId, HostId, IdError, LotteryId, ReceiptId};
 pub use key::{PublicKey, SecretKey, Signature, SignatureError, verify_batch};
 pub use logs::{ExportKind, LogExport, LogPolicy};
+pub use passkey::{AccountKey, Assertion, PasskeyKey, Proof};
 pub use resources::{Offer, Resources};
 pub use spec::*;
 pub use usage::{Resource, Usage, UsageRecord};

@@ -16,7 +16,8 @@ pub fn signed(world: &World, key: &SecretKey, ahead: u64, call: Call) -> Transac
         .expect("a height");
     let body = TransactionBody {
         network: world.network,
-        key: key.public(),
+        key: key.public().into(),
+        on_behalf: Vec::new(),
         nonce,
         expires: height + 500,
         call,
@@ -108,7 +109,7 @@ pub fn send(world: &World) {
 
     // Signed by another, or changed after it was signed.
     let mut stolen = signed(world, owner, 1, gift(stranger, Amount::credits(5)));
-    stolen.signature = stranger.sign(&stolen.body.signed_digest().0);
+    stolen.signature = types::Proof::Ed25519(stranger.sign(&stolen.body.signed_digest().0));
     assert_eq!(submit(world, &bytes(&stolen)).as_deref(), Some("signature"));
     let mut changed = signed(world, owner, 1, gift(&third, Amount(1)));
     changed.body.call = gift(stranger, Amount::credits(5));

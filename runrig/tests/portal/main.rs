@@ -4,6 +4,7 @@
 //! With `RUNRIG_SCREENSHOTS=FOLDER` (`cargo xtask screenshots`) it takes pictures of all pages too.
 
 mod journeys;
+mod keys;
 mod look;
 
 use std::path::{Path, PathBuf};
@@ -44,4 +45,5 @@ fn people_go_through_the_pages() {
     journeys::out(&newcomer);
     journeys::by_keyboard_alone(&stage);
     journeys::without_scripts(&stage);
+    keys::of_an_account(&stage);
 }

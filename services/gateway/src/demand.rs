@@ -69,7 +69,7 @@ pub async fn report(gateway: Arc<Gateway>, client: Client, key: SecretKey) {
             for part in lines.chunks(LINES_MAX) {
                 let lines = part.to_vec();
                 let call = ledger::Call::Deployment(Call::ReportDemand { lines });
-                if let Err(error) = client.submit_ahead(&key, call, AHEAD).await {
+                if let Err(error) = client.submit_ahead(&key, &[], call, AHEAD).await {
                     tracing::warn!(%error, "what is asked of services cannot be reported");
                     return;
                 }

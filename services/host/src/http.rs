@@ -14,6 +14,7 @@ use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
+use ledger::account::Role;
 use tokio::sync::Semaphore;
 use types::{AccountId, AllocationId, RunState};
 
@@ -125,7 +126,7 @@ impl Agent {
         )
     }
 
-    /// The owner alone looks inside.
+    /// The owner, and who develops for him, look inside.
     fn owned(
         &self,
         id: &str,
@@ -135,7 +136,8 @@ impl Agent {
     ) -> Result<api::PlannedAllocation, Refused> {
         let planned = self.planned(id)?;
         let what = format!("allocation {}", planned.allocation);
-        match self.asks(&what, method, uri, headers)? == planned.owner {
+        let asks = self.asks(&what, method, uri, headers)?;
+        match planned.serves(asks, Role::Developer, self.shared.clock.ledger_ms()) {
             true => Ok(planned),
             false => Err(Self::forbidden(what)),
         }
@@ -195,7 +197,13 @@ impl Agent {
         };
         let meta = stream.meta();
         let what = format!("allocation {}", meta.allocation);
-        match meta.may_read(self.asks(&what, method, uri, headers)?) {
+        let asks = self.asks(&what, method, uri, headers)?;
+        let now_ms = self.shared.clock.ledger_ms();
+        let serves = || {
+            let planned = self.planned(id);
+            planned.is_ok_and(|p| p.serves(asks, Role::Viewer, now_ms))
+        };
+        match meta.may_read(asks) || serves() {
             true => Ok(stream),
             false => Err(Self::forbidden(what)),
         }

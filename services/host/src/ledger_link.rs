@@ -47,7 +47,9 @@ impl LedgerLink {
             let _turn = self.turn.lock().await;
             self.client.submit_and_wait(&self.key, call).await?;
         } else {
-            self.client.submit_ahead(&self.key, call, AHEAD).await?;
+            self.client
+                .submit_ahead(&self.key, &[], call, AHEAD)
+                .await?;
         }
         *self.heard.lock().expect("not poisoned") = Instant::now();
         Ok(())

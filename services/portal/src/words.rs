@@ -170,6 +170,7 @@ pub fn kind(call: &Call) -> &'static str {
     match call {
         Call::Account(account::Call::Transfer { .. }) => "transfer",
         Call::Account(account::Call::Faucet { .. }) => "test credits",
+        Call::Account(account::Call::Grant { .. } | account::Call::Revoke { .. }) => "keys",
         Call::Host(call) => match call {
             host::Call::Register { .. } => "host registration",
             host::Call::Heartbeat => "heartbeat",
@@ -205,6 +206,17 @@ pub fn call(call: &Call, sender: &AccountId, names: &Names) -> String {
         Call::Account(account::Call::Faucet { to }) => {
             sentence(format!("{} asked the faucet for test credits", who(to)))
         }
+        Call::Account(account::Call::Grant { to, role, .. }) => sentence(format!(
+            "{} let {} act for it as {}",
+            who(sender),
+            who(to),
+            role.name()
+        )),
+        Call::Account(account::Call::Revoke { from }) => sentence(format!(
+            "{} let {} act for it no more",
+            who(sender),
+            who(from)
+        )),
         Call::Host(call) => match call {
             host::Call::Register { name, offer, .. } => format!(
                 "Host {name} offered {} cores, {} of memory and {} of disk",
@@ -331,6 +343,17 @@ pub fn event(event: &Event, names: &Names) -> String {
                 who(to)
             )),
         },
+        Event::Account(account::Event::Granted {
+            account, to, role, ..
+        }) => sentence(format!(
+            "{} may act for {} as {}",
+            who(to),
+            who(account),
+            role.name()
+        )),
+        Event::Account(account::Event::Revoked { account, from }) => {
+            sentence(format!("{} acts no more for {}", who(from), who(account)))
+        }
         Event::Host(event) => match event {
             host::Event::HostRegistered { name, .. } => format!("Host {name} registered"),
             host::Event::HostOnline { host } => format!("Host {} is back", names.host(host)),

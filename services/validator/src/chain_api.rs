@@ -293,6 +293,12 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
         Event::Account(ledger::account::Event::Transferred { from, to, .. }) => {
             *from == owner || *to == owner
         }
+        Event::Account(ledger::account::Event::Granted { account, to, .. }) => {
+            *account == owner || *to == owner
+        }
+        Event::Account(ledger::account::Event::Revoked { account, from }) => {
+            *account == owner || *from == owner
+        }
         Event::Host(event) => {
             let known = state.hosts.get(&host_of(event));
             known.is_some_and(|host| host.owner == owner)

@@ -304,6 +304,8 @@ pub async fn account(State(app): State<App>, Named(id): Named<String>) -> Answer
         nonce: account.nonce,
         height: state.height(),
         gift,
+        grants: account.grants,
+        retired: account.retired,
     }))
 }
 

@@ -67,7 +67,7 @@ impl Machine for LedgerMachine {
             }
             Ok(Admitted {
                 id,
-                sender: transaction.sender().0,
+                sender: transaction.signer().0,
                 fee: 0,
                 urgent: transaction.body.call.is_urgent(),
             })

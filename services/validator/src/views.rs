@@ -150,7 +150,7 @@ pub fn plan(state: &State, id: HostId) -> Option<HostPlan> {
         let Some(spec) = state.service_of(number) else {
             continue;
         };
-        allocations.push(planned(number, placed, deployment, spec));
+        allocations.push(planned(state, number, placed, deployment, spec));
     }
     let peers = deployments
         .iter()
@@ -196,6 +196,7 @@ pub fn plan(state: &State, id: HostId) -> Option<HostPlan> {
 }
 
 fn planned(
+    state: &State,
     number: AllocationId,
     placed: &Allocation,
     deployment: &Deployment,
@@ -207,7 +208,16 @@ fn planned(
         .iter()
         .map(|(name, network)| (name.clone(), network.internal))
         .collect();
+    let owner = state.accounts.get(&deployment.owner);
+    let delegates = owner.into_iter().flat_map(|owner| &owner.grants);
     PlannedAllocation {
+        delegates: delegates
+            .map(|(account, grant)| api::Delegate {
+                account: *account,
+                role: grant.role,
+                until_ms: grant.expires_ms,
+            })
+            .collect(),
         allocation: number,
         deployment: placed.deployment,
         project: deployment.spec.project.clone(),

@@ -275,7 +275,8 @@ async fn vote(
         let own = AccountId::of(&key.public());
         let body = TransactionBody {
             network,
-            key: key.public(),
+            key: key.public().into(),
+            on_behalf: Vec::new(),
             nonce: state.account(&own).nonce + 1,
             expires: state.height() + EXPIRES,
             call: Call::Host(host::Call::Observe { silent, heard }),

@@ -571,7 +571,8 @@ async fn bad_requests_are_refused_in_the_apis_words() {
     let sent = |bytes: Vec<u8>| format!("{{\"transaction\":\"{}\"}}", BASE64.encode(bytes));
     let body = ledger::TransactionBody {
         network: running.client().status().await.expect("a head").network,
-        key: key(1).public(),
+        key: key(1).public().into(),
+        on_behalf: Vec::new(),
         nonce: 1,
         expires: 100,
         call: transfer(id(2), 1),
@@ -653,7 +654,8 @@ async fn each_of_a_batch_is_taken_or_refused_by_itself() {
     let sign = |ahead: u64, by: u8| {
         let body = ledger::TransactionBody {
             network: network.file.genesis.digest(),
-            key: key(1).public(),
+            key: key(1).public().into(),
+            on_behalf: Vec::new(),
             nonce: at.nonce + ahead,
             expires: at.height + 100,
             call: transfer(id(3), 1),

@@ -138,7 +138,8 @@ impl Network {
         let to = self.account(self.recipient(from, nonce));
         let body = TransactionBody {
             network: self.id,
-            key: key.public(),
+            key: key.public().into(),
+            on_behalf: Vec::new(),
             nonce,
             expires: EXPIRES,
             call: ledger::Call::Account(ledger::account::Call::Transfer {

@@ -128,7 +128,8 @@ impl Network {
         *nonce += 1;
         let body = TransactionBody {
             network: self.state.globals.network,
-            key: key.public(),
+            key: key.public().into(),
+            on_behalf: Vec::new(),
             nonce: *nonce,
             expires: self.state.height() + 100,
             call,

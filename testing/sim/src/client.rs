@@ -55,7 +55,8 @@ impl Payments {
                 }
                 let body = TransactionBody {
                     network: genesis.digest(),
-                    key: key(from).public(),
+                    key: key(from).public().into(),
+                    on_behalf: Vec::new(),
                     nonce: u64::from(n / u32::from(ACCOUNTS)) + 1,
                     expires: u64::MAX,
                     call: Call::Account(ledger::account::Call::Transfer {

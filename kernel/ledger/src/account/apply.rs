@@ -2,7 +2,7 @@
 
 use types::{AccountId, Amount};
 
-use super::{Account, Call, Event};
+use super::{Account, Call, Event, Grant, grant};
 use crate::execute::Context;
 use crate::{RejectKind, Rejection};
 
@@ -56,6 +56,26 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
     match call {
         Call::Transfer { to, amount, memo } => transfer(context, sender, to, amount, memo),
         Call::Faucet { to } => faucet(context, to),
+        Call::Grant {
+            to,
+            role,
+            limit,
+            expires_ms,
+            label,
+        } => {
+            let now = context.env.time_ms;
+            let new = Grant {
+                role,
+                limit,
+                expires_ms,
+                label,
+                since_ms: now,
+                spent: Amount::ZERO,
+                counted_ms: now,
+            };
+            grant::give(context, sender, to, new)
+        }
+        Call::Revoke { from } => grant::take(context, sender, from),
     }
 }
 

@@ -2,6 +2,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, Amount};
 
+use super::{Role, SpendingLimit};
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -11,4 +13,13 @@ pub enum Event {
         amount: Amount,
         memo: String,
     },
+    Granted {
+        account: AccountId,
+        to: AccountId,
+        role: Role,
+        limit: Option<SpendingLimit>,
+        expires_ms: Option<u64>,
+    },
+    /// `from` the account itself: its first key.
+    Revoked { account: AccountId, from: AccountId },
 }

@@ -1,6 +1,10 @@
+use std::collections::BTreeMap;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::Amount;
+use types::{AccountId, Amount};
+
+use super::Grant;
 
 #[derive(
     Default, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
@@ -15,6 +19,10 @@ pub struct Account {
     /// Bit i: nonce - 1 - i was used.
     pub nonces: u64,
     pub faucet_used: bool,
+    /// Who else may act for it, at most 64.
+    pub grants: BTreeMap<AccountId, Grant>,
+    /// Its first key signs no more; others do.
+    pub retired: bool,
 }
 
 impl Account {

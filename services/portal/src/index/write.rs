@@ -191,6 +191,19 @@ fn about(event: &Event) -> About {
             accounts: vec![from.to_string(), to.to_string()],
             ..About::default()
         },
+        Event::Account(
+            account::Event::Granted {
+                account, to: other, ..
+            }
+            | account::Event::Revoked {
+                account,
+                from: other,
+            },
+        ) => About {
+            kind: "keys",
+            accounts: vec![account.to_string(), other.to_string()],
+            ..About::default()
+        },
         Event::Host(event) => {
             let host = match event {
                 host::Event::HostRegistered { host, .. }

@@ -209,6 +209,8 @@ async fn who_writes_exists_on_the_ledger() {
             nonce: 0,
             height: 1,
             gift: types::Amount::default(),
+            grants: Default::default(),
+            retired: false,
         })
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
