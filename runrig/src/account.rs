@@ -31,15 +31,20 @@ pub enum Keys {
     /// Take that back, at once; the account's own first key once another owner is there
     Revoke {
         /// The account of the key
-        key: AccountId,
+        #[arg(value_name = "KEY")]
+        whose: AccountId,
     },
 }
 
 #[derive(clap::Args, Debug)]
 pub struct Add {
     /// The account of the key, or of the member
-    #[arg(required_unless_present = "new", conflicts_with = "new")]
-    key: Option<AccountId>,
+    #[arg(
+        value_name = "KEY",
+        required_unless_present = "new",
+        conflicts_with = "new"
+    )]
+    whose: Option<AccountId>,
     /// Use the key in this file; a new one is made if it is missing
     #[arg(long, value_name = "FILE")]
     new: Option<PathBuf>,
@@ -76,13 +81,13 @@ pub async fn run(session: &Session, command: &Account, json: bool) -> Result {
     match command {
         Keys::Ls => list(session, json).await,
         Keys::Add(args) => add(session, args, json).await,
-        Keys::Revoke { key } => {
-            let call = Call::Revoke { from: *key };
+        Keys::Revoke { whose } => {
+            let call = Call::Revoke { from: *whose };
             let applied = session.submit(ledger::Call::Account(call)).await?;
             if json {
-                output::json(&serde_json::json!({ "revoked": key, "transaction": applied.id }));
+                output::json(&serde_json::json!({ "revoked": whose, "transaction": applied.id }));
             } else {
-                output::say(format!("{key} acts no more for {}", session.account()?));
+                output::say(format!("{whose} acts no more for {}", session.account()?));
             }
             Ok(())
         }
@@ -140,8 +145,8 @@ async fn list(session: &Session, json: bool) -> Result {
 }
 
 async fn add(session: &Session, args: &Add, json: bool) -> Result {
-    let to = match (&args.key, &args.new) {
-        (Some(key), _) => *key,
+    let to = match (&args.whose, &args.new) {
+        (Some(whose), _) => *whose,
         (None, Some(path)) => AccountId::of(&key_file(path)?.public()),
         (None, None) => {
             return Err(Failure::usage(
