@@ -125,6 +125,8 @@ fn ledger_router(shared: Shared) -> Router {
             nonce,
             height: 1,
             gift: Amount::ZERO,
+            grants: Default::default(),
+            retired: false,
         })
     };
     let transaction = |State(ledger): State<Shared>, Path(id): Path<Digest>| async move {
