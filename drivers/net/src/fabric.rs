@@ -43,6 +43,8 @@ struct Inner {
     /// Replicas of this machine, as told.
     directory: Directory,
     remote: remote::Told,
+    /// What the rules in the kernel were made of, if they are known to hold.
+    rules: Option<Vec<firewall::Zone>>,
 }
 
 pub struct Fabric {
@@ -111,6 +113,7 @@ impl Fabric {
                 servers: BTreeMap::new(),
                 directory: Directory::default(),
                 remote: remote::Told::default(),
+                rules: None,
             }),
             names: Arc::default(),
             ready: Arc::new(ready),
@@ -143,7 +146,7 @@ impl Fabric {
         let mut inner = self.inner.lock().await;
         inner.known.drop_unused();
         self.sweep(&inner.known).await?;
-        self.apply_rules(&inner).await?;
+        self.apply_rules(&mut inner).await?;
         for (key, net) in inner.known.networks.clone() {
             self.serve(&mut inner, &key, net).await?;
         }
@@ -505,7 +508,9 @@ impl Fabric {
             .collect()
     }
 
-    async fn apply_rules(&self, inner: &Inner) -> Result<(), NetError> {
+    /// Replaces the table only if networks came or went: for a peer its address suffices, and
+    /// with many agents on a machine there are many of those.
+    async fn apply_rules(&self, inner: &mut Inner) -> Result<(), NetError> {
         let directory = self.names.directory();
         let zone = |(key, net): &(NetworkKey, Net)| firewall::Zone {
             bridge: self.bridge_name(net.number),
@@ -520,7 +525,20 @@ impl Fabric {
                 .collect(),
         };
         let zones: Vec<firewall::Zone> = inner.known.networks.iter().map(zone).collect();
-        firewall::apply(&firewall::script(&self.config.tag, &zones)).await
+        let tag = &self.config.tag;
+        let before = inner.rules.take();
+        let change = before.and_then(|before| firewall::change(tag, &before, &zones));
+        let done = match change {
+            Some(change) if change.is_empty() => true,
+            // It fails if somebody has removed the table.
+            Some(change) => firewall::apply(&change).await.is_ok(),
+            None => false,
+        };
+        if !done {
+            firewall::apply(&firewall::script(tag, &zones)).await?;
+        }
+        inner.rules = Some(zones);
+        Ok(())
     }
 
     /// A container's peers on other agents are reached by the network they share with it,

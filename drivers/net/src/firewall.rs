@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::sync::oneshot;
 
 use crate::NetError;
 
@@ -14,6 +17,7 @@ use crate::NetError;
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// One network of this agent.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Zone {
     pub bridge: String,
     pub number: u8,
@@ -86,6 +90,34 @@ pub fn script(tag: &str, zones: &[Zone]) -> String {
     text
 }
 
+/// What makes the rules of `before` those of `after` where nothing but peers came and went;
+/// empty if none did. `None`: the table is to be replaced.
+pub fn change(tag: &str, before: &[Zone], after: &[Zone]) -> Option<String> {
+    let bare = |zone: &Zone| Zone {
+        peers: BTreeSet::new(),
+        ..zone.clone()
+    };
+    if !before.iter().map(bare).eq(after.iter().map(bare)) {
+        return None;
+    }
+    let mut text = String::new();
+    for (old, new) in before.iter().zip(after) {
+        let gone = ("delete", old.peers.difference(&new.peers));
+        let come = ("add", new.peers.difference(&old.peers));
+        for (verb, peers) in [gone, come] {
+            let peers: Vec<String> = peers.map(Ipv4Addr::to_string).collect();
+            if !peers.is_empty() {
+                let (n, peers) = (new.number, peers.join(", "));
+                let _ = writeln!(
+                    text,
+                    "{verb} element inet runrig_{tag} peers_{n} {{ {peers} }}"
+                );
+            }
+        }
+    }
+    Some(text)
+}
+
 fn missing() -> NetError {
     NetError::new(
         "run nft",
@@ -94,7 +126,62 @@ fn missing() -> NetError {
     )
 }
 
+/// A script that waits for its turn, and the machine's network it is for.
+struct Waiting {
+    network: Option<PathBuf>,
+    script: String,
+    done: oneshot::Sender<Result<(), NetError>>,
+}
+
+static WAITING: Mutex<Vec<Waiting>> = Mutex::new(Vec::new());
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Applies `script` as a whole or not at all.
+///
+/// What several agents of this process want at the same time goes into one run of nft: with
+/// many of them and many peers those runs would be most of what the machine does.
 pub async fn apply(script: &str) -> Result<(), NetError> {
+    let network = std::fs::read_link("/proc/thread-self/ns/net").ok();
+    let (done, mut result) = oneshot::channel();
+    lock(&WAITING).push(Waiting {
+        network: network.clone(),
+        script: script.into(),
+        done,
+    });
+    let _turn = TURN.lock().await;
+    // Whoever had the turn before may have done it.
+    if let Ok(result) = result.try_recv() {
+        return result;
+    }
+    let batch: Vec<Waiting> = lock(&WAITING)
+        .extract_if(.., |w| w.network == network)
+        .collect();
+    let together: Vec<&str> = batch.iter().map(|w| w.script.as_str()).collect();
+    let outcome = run(&together.concat()).await;
+    let alone = batch.len() == 1 || outcome.is_ok();
+    for waiting in batch {
+        // One that is refused takes no other along.
+        let outcome = match alone {
+            true => outcome.clone(),
+            false => run(&waiting.script).await,
+        };
+        // Its agent may have ended meanwhile.
+        let _ = waiting.done.send(outcome);
+    }
+    result.await.unwrap_or_else(|error| {
+        Err(NetError::new(
+            "set firewall rules",
+            error,
+            "Restart the host agent",
+        ))
+    })
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn run(script: &str) -> Result<(), NetError> {
     let mut child = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())
@@ -139,4 +226,40 @@ pub async fn remove(tag: &str) -> Result<(), NetError> {
         "table inet runrig_{tag}\ndelete table inet runrig_{tag}\n"
     ))
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(number: u8, peers: &[u8]) -> Zone {
+        Zone {
+            bridge: format!("b{number}"),
+            number,
+            subnet: Ipv4Addr::new(10, 200, number, 0),
+            gateway: Ipv4Addr::new(10, 200, number, 1),
+            internal: false,
+            peers: peers
+                .iter()
+                .map(|n| Ipv4Addr::new(10, 201, 1, *n))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn only_what_comes_and_goes_is_told_while_networks_stay() {
+        let before = [zone(1, &[2, 3]), zone(2, &[9])];
+        let told = |after: &[Zone]| change("abcd", &before, after);
+        assert_eq!(told(&before), Some(String::new()));
+        let moved = "delete element inet runrig_abcd peers_1 { 10.201.1.2 }\n\
+            add element inet runrig_abcd peers_1 { 10.201.1.4, 10.201.1.5 }\n";
+        let after = [zone(1, &[3, 4, 5]), zone(2, &[9])];
+        assert_eq!(told(&after), Some(moved.to_string()));
+        assert_eq!(told(&before[..1]), None, "a network is gone");
+        let closed = Zone {
+            internal: true,
+            ..before[1].clone()
+        };
+        assert_eq!(told(&[before[0].clone(), closed]), None, "another network");
+    }
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use hindrance::hindrances;
 pub use network::{Network, NetworkConfig};
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{operation}: {why}. {next}")]
 pub struct NetError {
     pub operation: String,

@@ -206,7 +206,8 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
             gateway: Some(layout.url()),
             gateways: 1,
             params: ledger::Params::dev(),
-            watched: false,
+            // Signs of life of many hosts on one busy machine would be late on the ledger.
+            watched: light,
         })?;
         founded.write(&folder)?;
         founded.file

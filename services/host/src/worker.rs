@@ -244,7 +244,10 @@ impl Worker {
             self.secrets = Some(opened.map_err(said)?);
         }
         // Never closed; without a turn it would only be slower.
-        let _turn = STARTS.acquire().await.ok();
+        let turn = tokio::select! {
+            turn = STARTS.acquire() => turn.ok(),
+            () = self.changed() => return Err(StartError::Interrupted),
+        };
 
         self.set(RunState::Creating, "");
         self.memory.instance += 1;
@@ -318,6 +321,7 @@ impl Worker {
                 let health = self.memory.status.health;
                 self.watch(container, health);
                 self.save();
+                drop(turn);
                 self.greet(planned).await;
                 Ok(())
             }
