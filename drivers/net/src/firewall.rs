@@ -246,6 +246,38 @@ mod tests {
         }
     }
 
+    fn listed(tag: &str) -> String {
+        let list = ["list", "set", "inet", &format!("runrig_{tag}"), "peers_1"];
+        let output = std::process::Command::new("nft").args(list).output();
+        String::from_utf8_lossy(&output.expect("nft runs").stdout).into_owned()
+    }
+
+    #[test]
+    fn who_asks_together_is_answered_alone() {
+        // This thread's only, and that of what it starts.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("runs as root");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(async {
+            let (before, after) = ([zone(1, &[2, 3])], [zone(1, &[3, 4])]);
+            let (one, other) = (script("aaaa", &before), script("bbbb", &before));
+            let (one, wrong, other) = tokio::join!(apply(&one), apply("nonsense"), apply(&other));
+            assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
+            assert!(wrong.is_err());
+            let moved = change("aaaa", &before, &after).expect("no more than peers");
+            apply(&moved).await.expect("taken");
+            assert!(
+                listed("aaaa").contains("10.201.1.3, 10.201.1.4"),
+                "{}",
+                listed("aaaa")
+            );
+            assert!(listed("bbbb").contains("10.201.1.2, 10.201.1.3"));
+            remove("aaaa").await.expect("taken");
+            apply(&moved).await.expect_err("its table is gone");
+        });
+    }
+
     #[test]
     fn only_what_comes_and_goes_is_told_while_networks_stay() {
         let before = [zone(1, &[2, 3]), zone(2, &[9])];
