@@ -261,6 +261,20 @@ async fn first_process(runtime: Runtime) {
     assert_eq!(exit.expect("stops").code, 5, "{name}");
     bench.engine.remove("told").await.expect("removed");
 
+    let mut spec = bench.spec("owned", "busybox stat -c '%a %u %g' /scratch");
+    spec.mounts = vec![Mount {
+        target: "/scratch".into(),
+        source: MountFrom::Tmpfs(types::TmpfsSpec {
+            bytes: 1 << 20,
+            uid: 7,
+            gid: 8,
+            mode: 0o2750,
+        }),
+        read_only: false,
+    }];
+    let (code, said) = bench.run(&spec).await;
+    assert_eq!((code, said.as_str()), (0, "2750 7 8"), "{name}");
+
     for (script, code) in [("kill -9 $$", 137), ("exit 0", 0)] {
         let mut spec = bench.spec("ends", script);
         spec.init = true;
