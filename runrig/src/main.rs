@@ -51,6 +51,7 @@ mod secret;
 mod stats;
 mod units;
 mod up;
+mod validator_join;
 mod when;
 mod words;
 
@@ -292,6 +293,12 @@ enum Host {
 enum Validator {
     /// Run a validator in the foreground
     Run(roles::ValidatorRun),
+    /// Take part in voting, in the foreground: enter with a bond, sit when drawn
+    Join(Box<validator_join::Join>),
+    /// Take a validator off; its bond comes back after a delay
+    Leave(validator_join::Leave),
+    /// Who sits, who may be drawn, and until when
+    Status(validator_join::Status),
 }
 
 #[derive(Subcommand, Debug)]
@@ -474,6 +481,18 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Lots(args) => done(ask(globals, async |s| drawn::run(s, args, json).await)),
         Command::Lottery(args) => done(ask(globals, async |s| lottery::run(s, args, json).await)),
         Command::Validator(Validator::Run(args)) => done(roles::validator(args)),
+        Command::Validator(Validator::Join(args)) => {
+            let enter = |entering: validator_join::Entering<'_>| block_on(entering.enter());
+            done(validator_join::join(args, globals.key.as_deref(), enter))
+        }
+        Command::Validator(Validator::Leave(args)) => {
+            let key = globals.key.as_deref();
+            done(block_on(validator_join::leave(args, key, json)))
+        }
+        Command::Validator(Validator::Status(args)) => {
+            let session = || Session::open(&overrides(globals));
+            done(block_on(validator_join::status(args, session, json)))
+        }
         Command::Gateway(Gateway::Run(args)) => done(roles::gateway(args, globals.key.as_deref())),
         Command::Registry(Registry::Run(args)) => done(roles::registry(args)),
         Command::Relay(Relay::Run(args)) => done(relay_run::run(args)),

@@ -60,6 +60,12 @@ pub struct Init {
     /// Blocks of an epoch, after which the network's key is handed to the next committee
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
     epoch_blocks: u64,
+    /// Credits that a validator's owner bonds for it
+    #[arg(long, value_name = "CREDITS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    bond: u64,
+    /// Epochs from a validator's last seat until its bond comes back
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    bond_epochs: u64,
     /// Validators listen for hosts' signs of life, over UDP at the port of their API, and vote on
     /// who is silent; else hosts give them by transactions. For networks of many hosts
     #[arg(long)]
@@ -271,6 +277,8 @@ pub fn run(command: &Network, json: bool) -> Result {
         params.faucet = Amount::ZERO;
     }
     params.epoch_blocks = init.epoch_blocks;
+    params.validator_bond = Amount::credits(init.bond);
+    params.bond_epochs = init.bond_epochs;
     let founded = found(Founding {
         name: init.name.clone(),
         p2p: addresses("--p2p-base", &init.p2p_base, init.validators)?,

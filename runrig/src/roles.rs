@@ -171,11 +171,24 @@ fn own_address(file: &api::NetworkFile, seat: &[u8]) -> anyhow::Result<api::Vali
         .iter()
         .find(|v| v.key == key)
         .cloned()
-        .with_context(|| format!("the seat {} is not one of this network", &key[..12]))
+        .with_context(|| format!("the seat {} is not one of the founders of this network: run `runrig validator join` with the same --data", &key[..12]))
 }
 
 fn socket(url: &str) -> Option<SocketAddr> {
     url.rsplit('/').next()?.parse().ok()
+}
+
+/// A founder's, as the genesis has them.
+fn whereabouts(
+    file: &api::NetworkFile,
+    own: &api::ValidatorAddress,
+) -> Option<validator::Whereabouts> {
+    let mut founders = file.genesis.validators.iter();
+    let founder = founders.find(|f| hex::encode(f.key.0) == own.key)?;
+    Some(validator::Whereabouts {
+        address: founder.address.clone(),
+        api: own.api.clone(),
+    })
 }
 
 pub fn validator(args: &ValidatorRun) -> Result {
@@ -204,6 +217,7 @@ pub fn validator(args: &ValidatorRun) -> Result {
         Some(http) => http,
         None => socket(&own.api).ok_or_else(|| missing("--http", &own.api))?,
     };
+    let whereabouts = whereabouts(&file, &own);
     consensus::spend_seat(&args.data, &path).with_context(|| consensus::damaged(&args.data))?;
     let config = validator::Config {
         data: args.data.clone(),
@@ -211,6 +225,7 @@ pub fn validator(args: &ValidatorRun) -> Result {
         seat,
         p2p,
         http,
+        whereabouts,
     };
     foreground(|asked| validator::run(config, asked))
 }

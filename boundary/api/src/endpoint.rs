@@ -8,9 +8,9 @@ use utoipa::openapi::{Ref, RefOr};
 use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus,
     DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine,
-    LotsView, LotteryExport, LotteryView, NetworkFile, Quote, QuoteRequest, ReleaseView, Routes,
-    SecretShares, Stats, StatsSample, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
-    TransactionView, UsageProof, WhenView, WhyView,
+    LotsView, LotteryExport, LotteryView, MembersView, NetworkFile, Quote, QuoteRequest,
+    ReleaseView, Routes, SecretShares, Stats, StatsSample, Submit, SubmitMany, Submitted,
+    SubmittedOne, Supply, TransactionView, UsageProof, WhenView, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -273,6 +273,21 @@ fn of_validators() -> Vec<Endpoint> {
             "Between which two times a transaction (by id) or a block (by height) came about, \
              with what proves it.",
             json(named::<WhenView>),
+        ),
+        get(
+            "/v1/validators",
+            "Who may be drawn to vote, and what the next one needs to enter.",
+            json(named::<MembersView>),
+        ),
+        get(
+            "/v1/sync",
+            "The end of an epoch that a newcomer may start from, certified.",
+            BYTES,
+        ),
+        get(
+            "/v1/sync/{height}/{number}",
+            "A piece of the state there, with the proof that it is.",
+            BYTES,
         ),
         get(
             "/v1/accounts/{id}",

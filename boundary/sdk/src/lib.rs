@@ -7,6 +7,7 @@ mod error;
 mod exec;
 mod logs;
 mod tunnel;
+mod validators;
 mod verify;
 
 pub use client::Client;

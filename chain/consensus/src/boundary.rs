@@ -225,6 +225,15 @@ impl Floor {
     }
 }
 
+/// Height of the last block in `data`; `None` if there is none.
+pub fn reached(data: &Path) -> Result<Option<u64>> {
+    let path = data.join("blocks.redb");
+    if !path.exists() {
+        return Ok(None);
+    }
+    Store::open(&path)?.latest()
+}
+
 /// Makes `state`, which is that of `boundary`, the beginning of the validator in `data`.
 ///
 /// Errors: it is another state, or there are blocks already.

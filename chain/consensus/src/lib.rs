@@ -26,7 +26,9 @@ mod wiring;
 
 pub use app::Finalized;
 pub use block::Block;
-pub use boundary::{Boundary, OFFER_BYTES_MAX, Offer, PIECE_BYTES_MAX, PIECES_MAX, Piece, adopt};
+pub use boundary::{
+    Boundary, OFFER_BYTES_MAX, Offer, PIECE_BYTES_MAX, PIECES_MAX, Piece, adopt, reached,
+};
 pub use committee::{Committee, MEMBERS_MAX, Member, Seat, deal};
 pub use epochs::KeyShare;
 pub use machine::{Admitted, Env, Executed, Machine, Stated};

@@ -101,6 +101,11 @@ impl<M: Machine> Handle<M> {
         self.core.store.block(height)
     }
 
+    /// Height of the first block that is kept here: 0 unless it began with a later state.
+    pub fn begins(&self) -> u64 {
+        self.core.floor.as_ref().map_or(0, |floor| floor.height)
+    }
+
     /// What newcomers may start from: the newest epoch's end that has all that they need.
     pub fn offer(&self) -> Result<Option<Offer>> {
         let store = &self.core.store;

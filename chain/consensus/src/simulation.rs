@@ -13,7 +13,7 @@ use commonware_runtime::deterministic::Context;
 use commonware_runtime::{Handle as Task, Spawner as _};
 use commonware_utils::NZUsize;
 
-use crate::boundary::{Boundary, Offer, Piece, adopt_in};
+use crate::boundary::{Boundary, Piece, adopt_in};
 use crate::committee::Seat;
 use crate::machine::Machine;
 use crate::node::{Config, Handle, handle, open};
@@ -42,26 +42,27 @@ impl Disk {
 }
 
 /// Fetches the state that `giver` offers into an empty disk, piece by piece, as a newcomer does.
-/// `damaged`: pieces that come with one bit turned.
+/// `false`: there is none yet that links to it.
 ///
-/// Errors: nothing is offered yet, or something of it does not hold.
+/// Errors: something of it does not hold.
 pub fn join<M: Machine>(
     config: &Config,
     machine: &M,
     disk: &Disk,
     giver: &Handle<M>,
-    damaged: &[u32],
-) -> Result<Boundary> {
-    let offer: Offer = giver.offer()?.context("nothing is offered yet")?;
+) -> Result<bool> {
+    let Some(offer) = giver.offer()? else {
+        return Ok(false);
+    };
     let count = offer.pieces;
     let boundary = Boundary::check(config, machine, offer)?;
+    if !boundary.links(&config.seat.key()) {
+        return Ok(false);
+    }
     let mut state = Vec::new();
     for number in 0..count {
         let bytes = giver.piece(boundary.header.height, number)?;
-        let mut piece = Piece::try_from_slice(&bytes.context("a piece is missing")?)?;
-        if damaged.contains(&number) {
-            piece.bytes[0] ^= 1;
-        }
+        let piece = Piece::try_from_slice(&bytes.context("a piece is missing")?)?;
         ensure!(
             boundary.holds(&piece, number, count),
             "piece {number} is not of the state that is named"
@@ -69,7 +70,7 @@ pub fn join<M: Machine>(
         state.extend(piece.bytes);
     }
     adopt_in(&disk.store, machine, &boundary, state)?;
-    Ok(boundary)
+    Ok(true)
 }
 
 /// How the network names the validator that sits on `seat`.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::renewal::Whereabouts;
+
 #[derive(Clone, Debug)]
 pub struct Config {
     /// All state lives here.
@@ -13,4 +15,6 @@ pub struct Config {
     pub seat: Vec<u8>,
     pub p2p: SocketAddr,
     pub http: SocketAddr,
+    /// Where others find it: its entry on the ledger is kept so. `None`: left as it is.
+    pub whereabouts: Option<Whereabouts>,
 }

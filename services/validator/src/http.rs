@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::index::{Handle, Index};
 use crate::ledger_machine::LedgerMachine;
 use crate::lists::{self, Rows, Whose};
+use crate::renewal;
 use crate::routes::router;
 use crate::serve::serve;
 use crate::views;
@@ -31,6 +32,8 @@ const WAITING_MAX: usize = 4_096;
 /// Answers computed over many records at once: more would only share the cores.
 const COMPUTING_MAX: usize = 4;
 const COMPUTING_WAIT: Duration = Duration::from_secs(10);
+/// Other validators asked about this one's own entry.
+const OTHERS_MAX: usize = 32;
 pub const WAIT_MS_MAX: u64 = 30_000;
 /// Header of a cut answer: `from` of the next page.
 pub const NEXT: &str = "runrig-next";
@@ -73,6 +76,10 @@ pub async fn run_on(
     let watch_at = listener.local_addr()?;
     let network = node.network;
     let own = node.seat.key();
+    let renewer = SecretKey::from_seed(node.seat.secret());
+    let own_url = format!("http://{}", listener.local_addr()?);
+    let renewing = config.whereabouts.clone();
+    let renewing = renewing.map(|at| (own_url, renewer, at));
     let peers = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(3))
         .no_proxy()
@@ -104,6 +111,10 @@ pub async fn run_on(
                 "this validator does not hear hosts and does not vote on who is silent"
             );
         }
+        let _renewing = renewing.map(|(own, identity, at)| {
+            let urls = others_and(&app, own);
+            AbortOnDrop(tokio::spawn(renewal::keep(urls, identity, at)))
+        });
         let mut indexing = tokio::spawn(keep_index(handle.clone(), index, sender, stop.clone()));
         let mut serving = tokio::spawn(serve(listener, router(app), stop));
         let result = tokio::select! {
@@ -130,13 +141,44 @@ pub async fn run_on(
     result
 }
 
-fn node_config(config: &Config) -> Result<consensus::Config> {
+/// Ends what it holds when it is dropped.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// URLs of the other validators, and then `own`.
+fn others_and(app: &Validator, own: String) -> Vec<String> {
+    let own_key = hex::encode(app.own);
+    let founders = app.network.validators.iter();
+    let founders = founders.filter(|v| v.key != own_key).map(|v| v.api.clone());
+    let state = app.state();
+    let entered = state.validators.iter();
+    let entered = entered
+        .filter(|(key, _)| key.0 != app.own)
+        .map(|(_, v)| v.api.clone());
+    let mut urls: Vec<String> = founders.chain(entered).filter(|u| !u.is_empty()).collect();
+    urls.truncate(OTHERS_MAX);
+    urls.push(own);
+    urls
+}
+
+pub(crate) fn node_config(config: &Config) -> Result<consensus::Config> {
     let committee =
         hex::decode(&config.network.committee).context("the network file's committee")?;
     let addresses = config
         .network
         .validators
         .iter()
+        .filter(|v| {
+            // As in the genesis: the ledger knows better where it is now.
+            let founders = config.network.genesis.validators.iter();
+            let mut same = founders.filter(|f| f.address == v.p2p);
+            !same.any(|f| hex::encode(f.key.0) == v.key)
+        })
         .map(|v| {
             let key = hex::decode(&v.key).ok().and_then(|k| k.try_into().ok());
             Ok(Member {

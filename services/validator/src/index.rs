@@ -150,6 +150,8 @@ impl Index {
     pub fn catch_up(&self, handle: &Handle) -> Result<u64> {
         let head = handle.head();
         let mut reached = self.reached.read().expect("not poisoned").clone();
+        // A validator that began with a later state knows nothing of the time before.
+        reached.height = reached.height.max(handle.begins());
         if reached.leaders.is_empty() {
             for height in reached.height.saturating_sub(LEADERS as u64)..=reached.height {
                 if let Some(record) = handle.block(height)? {

@@ -7,7 +7,9 @@ use axum::{Json, Router};
 
 use crate::answer::Refused;
 use crate::http::{self, App};
-use crate::{chain_api, clock_api, lots_api, lottery_api, metrics, money_api, secret_api};
+use crate::{
+    chain_api, clock_api, lots_api, lottery_api, member_api, metrics, money_api, secret_api,
+};
 
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
@@ -25,6 +27,9 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/lotteries/{id}/export", get(lottery_api::export)),
         ("/v1/duties/{epoch}", get(clock_api::duties)),
         ("/v1/when/{what}", get(clock_api::when)),
+        ("/v1/validators", get(member_api::members)),
+        ("/v1/sync", get(member_api::offer)),
+        ("/v1/sync/{height}/{number}", get(member_api::piece)),
         ("/v1/accounts/{id}", get(http::account)),
         ("/v1/hosts", get(http::hosts)),
         ("/v1/hosts/{id}", get(http::host)),

@@ -138,6 +138,7 @@ impl Network {
             seat: self.seats[n].clone(),
             p2p: self.file.validators[n].p2p.parse().expect("an address"),
             http: api,
+            whereabouts: None,
         };
         let ended = tokio::spawn(validator::run_on(listener, config, async {
             let _ = stopped.await;

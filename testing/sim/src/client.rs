@@ -8,6 +8,7 @@ use ledger::{Call, Genesis, Params, State, Transaction, TransactionBody};
 use types::{AccountId, Amount, Digest, SecretKey};
 
 const ACCOUNTS: u8 = 8;
+const PURSE: Amount = Amount::credits(1_000);
 pub const GENESIS_MS: u64 = 1_700_000_000_000;
 
 fn key(number: u8) -> SecretKey {
@@ -18,17 +19,43 @@ fn account(number: u8) -> AccountId {
     AccountId::of(&key(number).public())
 }
 
-pub fn genesis(founders: Vec<Founder>, epoch_blocks: u64, seats_max: u32) -> Genesis {
+fn payers() -> impl Iterator<Item = (AccountId, Amount)> {
+    (0..ACCOUNTS).map(|n| (account(n), PURSE))
+}
+
+/// What `key` asks of the ledger, as its transaction number `nonce`.
+pub fn signed(network: Digest, key: &SecretKey, nonce: u64, call: Call) -> (Digest, Bytes) {
+    let body = TransactionBody {
+        network,
+        key: key.public().into(),
+        on_behalf: Vec::new(),
+        nonce,
+        expires: u64::MAX,
+        call,
+    };
+    let transaction = Transaction::sign(body, key);
+    let bytes = borsh::to_vec(&transaction).expect("writing to memory does not fail");
+    (transaction.id(), bytes.into())
+}
+
+/// Who gets a vote later begins with enough for a bond.
+pub fn genesis(
+    founders: Vec<Founder>,
+    newcomers: &[AccountId],
+    epoch_blocks: u64,
+    seats_max: u32,
+) -> Genesis {
     Genesis {
         name: "sim".into(),
         time_ms: GENESIS_MS,
         params: Params {
             epoch_blocks,
             seats_max,
+            ticket_bits: 4,
             ..Params::dev()
         },
-        balances: (0..ACCOUNTS)
-            .map(|n| (account(n), Amount::credits(1_000)))
+        balances: payers()
+            .chain(newcomers.iter().map(|id| (*id, PURSE)))
             .collect(),
         faucet: account(0),
         validators: founders,
@@ -44,7 +71,7 @@ pub struct Payments {
 
 impl Payments {
     pub fn new(genesis: &Genesis, count: u32) -> Self {
-        let mut balances: BTreeMap<AccountId, Amount> = genesis.balances.iter().copied().collect();
+        let mut balances: BTreeMap<AccountId, Amount> = payers().collect();
         let transactions = (0..count)
             .map(|n| {
                 let (from, to) = (n as u8 % ACCOUNTS, (n * 5 + 3) as u8 % ACCOUNTS);
@@ -53,21 +80,13 @@ impl Payments {
                     let balance = balances.entry(account(who)).or_default();
                     *balance = Amount(balance.0.wrapping_add_signed(sign * amount.0 as i128));
                 }
-                let body = TransactionBody {
-                    network: genesis.digest(),
-                    key: key(from).public().into(),
-                    on_behalf: Vec::new(),
-                    nonce: u64::from(n / u32::from(ACCOUNTS)) + 1,
-                    expires: u64::MAX,
-                    call: Call::Account(ledger::account::Call::Transfer {
-                        to: account(to),
-                        amount,
-                        memo: String::new(),
-                    }),
-                };
-                let transaction = Transaction::sign(body, &key(from));
-                let bytes = borsh::to_vec(&transaction).expect("writing to memory does not fail");
-                (transaction.id(), bytes.into())
+                let call = Call::Account(ledger::account::Call::Transfer {
+                    to: account(to),
+                    amount,
+                    memo: String::new(),
+                });
+                let nonce = u64::from(n / u32::from(ACCOUNTS)) + 1;
+                signed(genesis.digest(), &key(from), nonce, call)
             })
             .collect();
         Self {

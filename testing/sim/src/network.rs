@@ -3,21 +3,23 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
 use commonware_p2p::simulated::Link;
 use commonware_runtime::deterministic::Context;
 use commonware_runtime::{Handle as Task, Supervisor as _};
 use consensus::simulation::{self, Disk, Key};
 use consensus::{Committee, Config, Handle, Seat, deal};
-use ledger::Genesis;
 use ledger::lots::Founder;
-use types::PublicKey;
+use ledger::validator::{Call as Act, Registration};
+use ledger::{Call, Genesis, State};
+use types::{AccountId, Digest, PublicKey, SecretKey};
 use validator::LedgerMachine;
 
 use crate::Scenario;
-use crate::client::{GENESIS_MS, genesis};
+use crate::client::{GENESIS_MS, genesis, signed};
 
 /// What outlives a power failure, beside the runtime's own storage.
 pub struct Site {
@@ -25,18 +27,27 @@ pub struct Site {
     seats: Vec<Seat>,
     disks: Vec<Disk>,
     genesis: Genesis,
+    /// Of those who come later, who has a state to start from.
+    joined: Mutex<BTreeSet<usize>>,
+    founders: usize,
 }
 
 impl Site {
     pub fn new(scenario: &Scenario) -> Result<Self> {
-        let (committee, seats) = deal(scenario.validators, [9; 32])?;
+        let (committee, mut seats) = deal(scenario.validators, [9; 32])?;
         let founder = |(at, seat): (usize, &Seat)| Founder {
             key: PublicKey(seat.key()),
             address: address(at).to_string(),
         };
-        let founders = seats.iter().enumerate().map(founder).collect();
-        let genesis = genesis(founders, scenario.epoch_blocks, scenario.seats);
+        let founders: Vec<Founder> = seats.iter().enumerate().map(founder).collect();
+        seats.extend((0..scenario.newcomers).map(|n| Seat::from_secret([200 + n; 32])));
+        let purse = |seat: &Seat| AccountId::of(&PublicKey(seat.key()));
+        let newcomers: Vec<AccountId> = seats[founders.len()..].iter().map(purse).collect();
+        let first = founders.len();
+        let genesis = genesis(founders, &newcomers, scenario.epoch_blocks, scenario.seats);
         Ok(Self {
+            joined: Mutex::default(),
+            founders: first,
             disks: seats.iter().map(|_| Disk::new()).collect::<Result<_>>()?,
             committee,
             seats,
@@ -50,6 +61,33 @@ impl Site {
 
     pub fn key(&self, at: usize) -> PublicKey {
         PublicKey(self.seats[at].key())
+    }
+
+    /// What its owner, itself, signs to enter it: with a ticket from what `state` knows.
+    pub fn entry(&self, at: usize, state: &State) -> Option<(Digest, Bytes)> {
+        let identity = SecretKey::from_seed(self.seats[at].secret());
+        let (epoch, beacon) = state.ticket_epoch()?;
+        let (key, bits) = (identity.public(), state.params().ticket_bits);
+        let network = self.genesis.digest();
+        let registration = Registration {
+            key,
+            address: address(at).to_string(),
+            api: String::new(),
+            epoch,
+            nonce: lots::find_ticket(&beacon, &key, bits)?,
+            proof: Registration::prove(&network, &AccountId::of(&key), &identity),
+        };
+        let call = Call::Validator(Act::Register(registration));
+        Some(signed(network, &identity, 1, call))
+    }
+
+    /// A founder's word that it goes.
+    pub fn farewell(&self, at: usize) -> (Digest, Bytes) {
+        let identity = SecretKey::from_seed(self.seats[at].secret());
+        let key = identity.public();
+        let to = AccountId::of(&key);
+        let call = Call::Validator(Act::Leave { key, to });
+        signed(self.genesis.digest(), &identity, 1, call)
     }
 
     pub fn validators(&self) -> usize {
@@ -92,32 +130,52 @@ impl<'a> Network<'a> {
             site,
         };
         network.cut(&[]).await?;
-        for at in 0..site.validators() {
+        let joined = site.joined.lock().expect("not poisoned").clone();
+        for at in (0..site.founders).chain(joined) {
             network.run(at)?;
         }
         Ok(network)
     }
 
+    /// A newcomer fetches the state and starts; `false`: it is not linked yet.
+    pub fn join(&mut self, at: usize) -> Result<bool> {
+        let site = self.site;
+        let Some((_, giver)) = self.nodes().next() else {
+            return Ok(false);
+        };
+        let machine = LedgerMachine::new(site.genesis.clone());
+        if !simulation::join(&self.config(at)?, &machine, &site.disks[at], giver)? {
+            return Ok(false);
+        }
+        site.joined.lock().expect("not poisoned").insert(at);
+        self.run(at)?;
+        Ok(true)
+    }
+
+    fn config(&self, at: usize) -> Result<Config> {
+        let site = self.site;
+        Ok(Config {
+            data: "unused".into(),
+            committee: site.committee.clone(),
+            seat: site.seats[at].clone(),
+            listen: address(at),
+            addresses: Vec::new(),
+            epoch_blocks: NonZeroU64::new(site.genesis.params.epoch_blocks)
+                .context("an epoch has blocks")?,
+            network: site.genesis.digest(),
+            genesis_ms: GENESIS_MS,
+        })
+    }
+
     pub fn run(&mut self, at: usize) -> Result<()> {
         let site = self.site;
-        let seat = site.seats[at].clone();
         let context = self
             .context
             .child("validator")
             .with_attribute("at", at)
             .with_attribute("life", self.lives);
         self.lives += 1;
-        let config = Config {
-            data: "unused".into(),
-            committee: site.committee.clone(),
-            listen: address(at),
-            addresses: Vec::new(),
-            epoch_blocks: NonZeroU64::new(site.genesis.params.epoch_blocks)
-                .context("an epoch has blocks")?,
-            seat,
-            network: site.genesis.digest(),
-            genesis_ms: GENESIS_MS,
-        };
+        let config = self.config(at)?;
         let machine = Arc::new(LedgerMachine::new(site.genesis.clone()));
         let started = simulation::start(
             context,

@@ -3,6 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Result;
+use bytes::Bytes;
 use commonware_p2p::simulated::Link;
 use commonware_runtime::deterministic::{self, Checkpoint, Context};
 use commonware_runtime::{Clock as _, Supervisor as _};
@@ -32,6 +33,12 @@ pub enum Fault {
     Heal,
     /// It states a time that is so many milliseconds off.
     Lie(usize, i64),
+    /// A newcomer enters the ledger with a bond and a ticket.
+    Enter(usize),
+    /// It starts from the first state after which the others link to it.
+    Join(usize),
+    /// A founder takes itself off.
+    Leave(usize),
     /// All die at once, and what was not yet durable is lost; all start again.
     PowerFailure,
 }
@@ -49,6 +56,8 @@ pub struct Scenario {
     pub seed: u64,
     /// All of them hold the first key.
     pub validators: u32,
+    /// Come later; numbered after those.
+    pub newcomers: u8,
     /// How many sit once the lot decides.
     pub seats: u32,
     pub transfers: u32,
@@ -85,6 +94,7 @@ pub fn run(scenario: &Scenario) -> Result<Report> {
         witness: Witness::default(),
         faults: 0,
         step: 0,
+        entries: Vec::new(),
     };
     let start = UNIX_EPOCH + Duration::from_millis(GENESIS_MS);
     let config = deterministic::Config::new()
@@ -118,6 +128,8 @@ struct Act<'a> {
     /// Faults that have happened.
     faults: usize,
     step: u64,
+    /// Transactions by which validators come and go.
+    entries: Vec<(Digest, Bytes)>,
 }
 
 impl Act<'_> {
@@ -136,8 +148,20 @@ impl Act<'_> {
                 if !come {
                     break;
                 }
+                match fault {
+                    Fault::Join(at) if !network.join(*at)? => break,
+                    Fault::Enter(at) => {
+                        let heads = network.nodes().map(|(_, node)| node.head());
+                        let entry = heads.filter_map(|head| self.site.entry(*at, &head.state));
+                        let Some(entry) = entry.last() else { break };
+                        self.entries.push(entry);
+                    }
+                    Fault::Leave(at) => self.entries.push(self.site.farewell(*at)),
+                    _ => {}
+                }
                 self.faults += 1;
                 match fault {
+                    Fault::Enter(_) | Fault::Join(_) | Fault::Leave(_) => {}
                     Fault::Kill(at) => network.kill(*at),
                     Fault::Start(at) => network.run(*at)?,
                     Fault::Cut(apart) => network.cut(apart).await?,
@@ -175,6 +199,7 @@ impl Act<'_> {
         };
         let missing = again
             .iter()
+            .chain(&self.entries)
             .filter(|(id, _)| !self.witness.applied().contains(id));
         for (turn, (_, bytes)) in fresh.into_iter().flatten().chain(missing).enumerate() {
             let at = (self.step as usize + turn) % self.site.validators();
@@ -209,7 +234,7 @@ impl Act<'_> {
         let height = self.scenario.epochs * self.scenario.epoch_blocks;
         self.faults == self.scenario.faults.len()
             && self.witness.height() >= height
-            && self.witness.applied().len() == all.len()
+            && self.witness.applied().len() == all.len() + self.entries.len()
             && network.nodes().count() == self.site.validators()
             && self.sitting(network).all(|node| {
                 node.head().header.height >= self.witness.applied_at().max(height)

@@ -16,7 +16,7 @@ const SHORT: u64 = 16;
 /// Name, what it tries, and how it is made from a seed.
 type Named = (&'static str, &'static str, fn(u64) -> Scenario);
 
-pub const SCENARIOS: [Named; 8] = [
+pub const SCENARIOS: [Named; 11] = [
     ("calm", "four validators, no faults", |seed| {
         scenario(seed, &[])
     }),
@@ -51,6 +51,21 @@ pub const SCENARIOS: [Named; 8] = [
         "four of seven sit, drawn by lot in each epoch",
         drawn,
     ),
+    (
+        "join",
+        "a newcomer enters, fetches the state under load, sits, and its vote is needed",
+        join,
+    ),
+    (
+        "join-crash",
+        "a newcomer dies at each step of coming in",
+        join_crash,
+    ),
+    (
+        "replaced",
+        "four newcomers come and all founders go",
+        replaced,
+    ),
 ];
 
 pub fn named(name: &str, seed: u64) -> Option<Scenario> {
@@ -62,6 +77,7 @@ pub fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
     Scenario {
         seed,
         validators: 4,
+        newcomers: 0,
         seats: 100,
         transfers: 200,
         link: link(probability!(1, 1)),
@@ -212,6 +228,55 @@ fn drawn(seed: u64) -> Scenario {
     Scenario {
         validators: 7,
         seats: 4,
+        ..short(seed, 12)
+    }
+}
+
+/// From the epoch in which they enter, those who come sit in the fourth.
+const SITS_AFTER: u64 = 4;
+
+fn at(height: u64, fault: Fault) -> (When, Fault) {
+    (When::Height(height), fault)
+}
+
+fn join(seed: u64) -> Scenario {
+    let enters = 3 + seed % SHORT;
+    let sits = (enters / SHORT + SITS_AFTER + 1) * SHORT;
+    let dies = (seed % 4) as usize;
+    Scenario {
+        newcomers: 1,
+        faults: vec![
+            at(enters, Fault::Enter(4)),
+            at(enters, Fault::Join(4)),
+            // Five sit, of whom four must vote.
+            at(sits + 2, Fault::Kill(dies)),
+            at(sits + 20, Fault::Start(dies)),
+        ],
+        ..short(seed, 10)
+    }
+}
+
+fn join_crash(seed: u64) -> Scenario {
+    let mut faults = vec![at(3, Fault::Enter(4)), at(3, Fault::Join(4))];
+    // At once after the state is there, then on and on until it sits.
+    for (turn, height) in (0..).zip([2, 3, 4, 5].map(|epoch| epoch * SHORT + seed % SHORT)) {
+        faults.push(at(if turn == 0 { 0 } else { height }, Fault::Kill(4)));
+        faults.push(at(height + 1 + seed % 5, Fault::Start(4)));
+    }
+    Scenario {
+        newcomers: 1,
+        faults,
+        ..short(seed, 10)
+    }
+}
+
+fn replaced(seed: u64) -> Scenario {
+    let mut faults: Vec<_> = (4..8).map(|n| at(3 + seed % 8, Fault::Enter(n))).collect();
+    faults.extend((4..8).map(|n| at(3, Fault::Join(n))));
+    faults.extend((0..4).map(|n| at(4 * SHORT + seed % SHORT, Fault::Leave(n))));
+    Scenario {
+        newcomers: 4,
+        faults,
         ..short(seed, 12)
     }
 }

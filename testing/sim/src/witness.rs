@@ -29,7 +29,7 @@ impl Witness {
     pub fn look(&mut self, at: usize, node: &Handle<LedgerMachine>, now_ms: u64) {
         assert!(!node.has_ended(), "validator {at} ended by itself");
         let height = node.head().header.height;
-        let seen = self.seen.entry(at).or_default();
+        let seen = self.seen.entry(at).or_insert_with(|| node.begins());
         assert!(height >= *seen, "validator {at} went back to {height}");
         while *seen < height {
             *seen += 1;

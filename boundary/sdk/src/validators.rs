@@ -1,0 +1,68 @@
+//! Enter validators, keep their tickets fresh, take them off.
+
+use api::{MembersView, Problem, TransactionView};
+use ledger::Call;
+use ledger::validator::{Call as Act, Registration};
+use types::{AccountId, PublicKey, SecretKey};
+
+use crate::{Client, SdkError};
+
+fn no_ticket(why: &str) -> SdkError {
+    SdkError::Refused(Problem {
+        kind: "unavailable".into(),
+        what: "ticket".into(),
+        why: why.into(),
+        next: "Try again in the next epoch: see `runrig validator status`.".into(),
+    })
+}
+
+impl Client {
+    /// Who may be drawn to vote, and what the next one needs to enter.
+    pub async fn members(&self) -> Result<MembersView, SdkError> {
+        self.get("/v1/validators").await
+    }
+
+    /// Enters the validator of `identity`, or renews it, with a ticket from the newest beacon:
+    /// looking for one takes a second of one core. `payer` bonds for a new one and owns it.
+    pub async fn register_validator(
+        &self,
+        payer: &SecretKey,
+        identity: &SecretKey,
+        address: &str,
+        api: &str,
+    ) -> Result<TransactionView, SdkError> {
+        let network = self.status().await?.network;
+        let view = self.members().await?;
+        let key = identity.public();
+        let ticket = view
+            .ticket
+            .ok_or_else(|| no_ticket("no beacon is known yet that one could be made from"))?;
+        let bits = view.ticket_bits;
+        let found =
+            tokio::task::spawn_blocking(move || lots::find_ticket(&ticket.beacon, &key, bits));
+        let nonce = found.await.ok().flatten();
+        let nonce = nonce.ok_or_else(|| no_ticket("the newest beacon gives this key none"))?;
+        let sender = AccountId::of(&payer.public());
+        let registration = Registration {
+            key,
+            address: address.into(),
+            api: api.into(),
+            epoch: ticket.epoch,
+            nonce,
+            proof: Registration::prove(&network, &sender, identity),
+        };
+        let call = Call::Validator(Act::Register(registration));
+        self.submit_and_wait(payer, call).await
+    }
+
+    /// Takes a validator off; its bond goes to `to` after the delay.
+    pub async fn leave_validator(
+        &self,
+        owner: &SecretKey,
+        key: PublicKey,
+        to: AccountId,
+    ) -> Result<TransactionView, SdkError> {
+        let call = Call::Validator(Act::Leave { key, to });
+        self.submit_and_wait(owner, call).await
+    }
+}
