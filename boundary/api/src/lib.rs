@@ -27,6 +27,7 @@ mod endpoint;
 mod figures;
 mod grant;
 mod login;
+mod member;
 mod openapi;
 mod view;
 
@@ -36,6 +37,7 @@ pub use endpoint::{Body, Endpoint, Method, Role, endpoints, paths_of};
 pub use figures::{Gauge, PROMETHEUS, prometheus};
 pub use grant::Grant;
 pub use login::{LoginError, RegistryLogin};
+pub use member::{LeavingView, MemberView, MembersView, TicketView};
 pub use openapi::openapi;
 pub use view::*;
 
