@@ -201,7 +201,7 @@ pub fn by_keyboard_alone(stage: &Stage) {
     sound(&page, "the keyboard");
 }
 
-pub fn without_scripts(stage: &Stage) {
+pub fn without_scripts(stage: &Stage) -> Page {
     let page = stage.browser.visitor(&stage.site);
     page.scripts(false);
     page.go("/signup");
@@ -233,4 +233,63 @@ pub fn without_scripts(stage: &Stage) {
     page.follow("form[action='/login'] button.primary");
     page.at("/");
     sound(&page, "without scripts");
+    page
+}
+
+/// A colleague gets a role, does what it allows for the company, and loses it.
+pub fn in_a_company(stage: &Stage, company: &Page) {
+    let emil = stage.browser.visitor(&stage.site);
+    emil.go("/signup");
+    fill_in(&emil, "emil");
+    emil.follow("form[action='/signup'] button.primary");
+    emil.at("/");
+    emil.go("/settings");
+    let account = emil.eval("document.querySelector('dd.mono').innerText.trim().slice(0, 40)");
+    let account = account.as_str().expect("an account");
+    company.go("/members");
+    company.fill("#key", account);
+    company.fill("#label", "Emil <of the press>");
+    company.follow("form[action='/members'] button");
+    company.at("/members");
+    let said = company.text("main");
+    assert!(
+        said.contains("Emil <of the press> ") && said.contains("developer"),
+        "{said}"
+    );
+
+    emil.go("/");
+    emil.click("summary.who");
+    emil.follow("form[action='/workspace']:nth-of-type(2) button");
+    emil.at("/");
+    assert!(
+        emil.text("nav").contains("Charles & Sons <Ltd>"),
+        "{}",
+        emil.text("nav")
+    );
+    emil.go("/jobs/journey");
+    emil.follow("form:has(input[value=start]) button");
+    emil.until_says("/jobs/journey", "main", "2 of 2");
+    emil.go("/jobs/journey/logs");
+    emil.until(
+        "the company's log",
+        "document.querySelectorAll('.log p time').length > 0",
+    );
+    emil.go("/wallet");
+    emil.fill("#to", account);
+    emil.fill("#amount", "1");
+    emil.follow("form[action='/wallet/send'] button");
+    let said = emil.text("main");
+    assert!(said.contains("which does not do this"), "{said}");
+    emil.go("/members");
+
+    company.go("/members");
+    company.follow("form[action='/members/revoke'] button");
+    emil.go("/");
+    assert!(
+        !emil.text("nav").contains("Charles"),
+        "{}",
+        emil.text("nav")
+    );
+    sound(&emil, "a colleague");
+    sound(company, "a company");
 }

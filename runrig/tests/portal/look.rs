@@ -7,7 +7,7 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 19] = [
+const MEMBERS: [(&str, &str); 20] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
@@ -26,6 +26,7 @@ const MEMBERS: [(&str, &str); 19] = [
     ("wallet", "/wallet"),
     ("bills", "/bills"),
     ("settings", "/settings"),
+    ("members", "/members"),
     ("no-page", "/nowhere"),
 ];
 

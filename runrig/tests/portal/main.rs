@@ -44,6 +44,7 @@ fn people_go_through_the_pages() {
     }
     journeys::out(&newcomer);
     journeys::by_keyboard_alone(&stage);
-    journeys::without_scripts(&stage);
+    let company = journeys::without_scripts(&stage);
+    journeys::in_a_company(&stage, &company);
     keys::of_an_account(&stage);
 }

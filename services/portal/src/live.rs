@@ -144,7 +144,7 @@ struct Use {
 pub async fn usage(State(app): State<App>, visitor: Visitor) -> Page {
     allowed(&app, &visitor)?;
     let login = visitor.login()?;
-    let (key, owner) = (login.key.clone(), login.person.account);
+    let (key, owner) = (login.key.clone(), login.account());
     let events = stream::unfold((app, key, true), move |(app, key, first)| async move {
         if !first {
             tokio::time::sleep(USE_EVERY).await;

@@ -8,7 +8,7 @@ use axum::routing::{MethodRouter, get, post};
 use crate::app::App;
 use crate::live;
 use crate::pages::{
-    account, analytics, auth, deploy, earn, explorer, hosts, job, jobs, money, overview,
+    account, analytics, auth, deploy, earn, explorer, hosts, job, jobs, members, money, overview,
 };
 use crate::web::{self, Who};
 
@@ -36,7 +36,7 @@ pub fn table() -> Vec<Route> {
     let act = |path, handler| route("POST", path, Who::Member, handler);
     let knock = |method, path, handler| route(method, path, Who::Stranger, handler);
     vec![
-        own("/", get(overview::overview)),
+        open("/", get(overview::overview)),
         own("/live/use", get(live::usage)),
         own("/jobs", get(jobs::list)),
         own("/jobs/new", get(deploy::form)),
@@ -59,6 +59,11 @@ pub fn table() -> Vec<Route> {
         own("/bills", get(money::bills)),
         own("/bills.csv", get(money::csv)),
         own("/settings", get(account::settings)),
+        act("/settings/factor", post(account::factor)),
+        own("/members", get(members::list)),
+        act("/members", post(members::add)),
+        act("/members/revoke", post(members::revoke)),
+        act("/workspace", post(members::switch)),
         act("/settings/sessions", post(account::end_sessions)),
         act("/settings/recovery", post(account::recovery)),
         act("/logout", post(auth::log_out)),

@@ -9,6 +9,7 @@ use super::explorer::now_of;
 use super::file;
 use crate::app::App;
 use crate::limits::Act;
+use crate::people::Factor;
 use crate::ui::{self, Place, Tone, alert, badge, cli, copy, field, icon, submit, when};
 use crate::web::{Form, Page, Visitor};
 use crate::words;
@@ -17,6 +18,7 @@ async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
     let login = visitor.login()?;
     let person = &login.person;
     let sessions = app.people.sessions(person.id).await?;
+    let coded = app.people.has_factor(person.id).await?;
     let now = now_of(app);
     let id = person.account.to_string();
     let content = html! {
@@ -39,9 +41,16 @@ async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
                 p.ink2 { "Nobody can reset your password, as it seals your key. Keep this file where you keep other keys. The command line takes it as it is, once only you may read it: " code { "chmod 600 FILE; runrig --key FILE whoami" } "." }
                 form method="post" action="/settings/recovery" {
                     input type="hidden" name="csrf" value=(visitor.form_token());
+                    @if coded { (field("code", "Code of your second factor", html! { input.in id="code" name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="10" required; }, "", None)) }
                     (field("password", "Your password, once more", html! { input.in id="password" name="password" type="password" autocomplete="current-password" maxlength="200" required; }, "", None))
                     button.btn { (icon("arrow-down-to-line")) "Save the recovery file" }
                 }
+            }
+            (factor_card(visitor, coded))
+            section.card.s6 {
+                header { div { h2 { "Keys and members" } p.sub { "Who else may act for the account, by the ledger" } } }
+                p.ink2 { "A key for each machine, a role for each colleague, within a limit and a time. Taken back at once." }
+                div.row { a.btn href="/members" { (icon("users")) "Keys and members" } }
             }
             section.card.flush.s12 {
                 header { div { h2 { "Sessions" } p.sub { "Each ends two weeks after it began" } } div.more { (submit(visitor, "/settings/sessions", "small danger", html! { (icon("log-out")) "Log out everywhere" })) } }
@@ -68,6 +77,70 @@ async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
         *response.status_mut() = StatusCode::UNAUTHORIZED;
     }
     Ok(response)
+}
+
+/// The second factor: set up by a secret that his device keeps, proved by a code of it.
+fn factor_card(visitor: &Visitor, coded: bool) -> maud::Markup {
+    let input = |id: &str| html! { input.in id=(id) name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="10" required; };
+    html! {
+        section.card.s6 {
+            header {
+                div { h2 { "Second factor" } p.sub { "A code of your device beside the password" } }
+                div.more { @if coded { (badge(Tone::Ok, "On")) } @else { (badge(Tone::Plain, "Off")) } }
+            }
+            @if coded {
+                form method="post" action="/settings/factor" {
+                    input type="hidden" name="csrf" value=(visitor.form_token());
+                    input type="hidden" name="act" value="end";
+                    (field("old-password", "Your password", html! { input.in id="old-password" name="password" type="password" autocomplete="current-password" maxlength="200" required; }, "", None))
+                    (field("old-code", "A code, to take it away", input("old-code"), "", None))
+                    button.btn { "Log in without codes again" }
+                }
+            } @else {
+                @let secret = Factor::random().text();
+                p.ink2 { "Add this secret to an app for codes (time-based, six digits), then prove it." }
+                div.row { span.code.wrap { (secret) } (copy(&secret, "the secret")) }
+                form method="post" action="/settings/factor" {
+                    input type="hidden" name="csrf" value=(visitor.form_token());
+                    input type="hidden" name="act" value="begin";
+                    input type="hidden" name="secret" value=(secret);
+                    (field("new-code", "The code that it shows now", input("new-code"), "Other sessions of yours end", None))
+                    button.btn { (icon("shield-check")) "Log in with codes" }
+                }
+            }
+        }
+    }
+}
+
+/// `POST /settings/factor`: codes from now on, or no more.
+pub async fn factor(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
+    let login = visitor.login()?;
+    let bucket = format!("{} true", login.person.handle);
+    if !app.limits.allows(Act::Guess, &bucket) {
+        return page(&app, &visitor, Some("Too many tries. Wait half a minute.")).await;
+    }
+    let code = form.text("code");
+    let done = match (form.text("act"), Factor::parse(form.text("secret"))) {
+        // Who is in has proved the old one; a new one takes its place only after its end.
+        ("begin", Some(new)) if !app.people.has_factor(login.person.id).await? => {
+            app.people.set_factor(login, &new, code).await?
+        }
+        ("end", _) => {
+            let password = form.exact("password");
+            let handle = &login.person.handle;
+            let opened = app.people.log_in(handle, password, code).await?;
+            if opened.is_some() {
+                app.people.drop_factor(login.person.id).await?;
+            }
+            opened.is_some()
+        }
+        _ => false,
+    };
+    if done {
+        return Ok(Redirect::to("/settings").into_response());
+    }
+    let _ = app.limits.take(Act::Guess, &bucket);
+    page(&app, &visitor, Some("Password or code do not fit.")).await
 }
 
 /// The name in a user agent that people know.
@@ -112,7 +185,11 @@ pub async fn recovery(State(app): State<App>, visitor: Visitor, form: Form) -> P
     }
     let opened = app
         .people
-        .log_in(&login.person.handle, form.exact("password"))
+        .log_in(
+            &login.person.handle,
+            form.exact("password"),
+            form.text("code"),
+        )
         .await?;
     match opened {
         Some((_, key)) => Ok(file(
@@ -122,7 +199,7 @@ pub async fn recovery(State(app): State<App>, visitor: Visitor, form: Form) -> P
         )),
         None => {
             let _ = app.limits.take(Act::Guess, &bucket);
-            page(&app, &visitor, Some("That is not your password.")).await
+            page(&app, &visitor, Some("Password or code do not fit.")).await
         }
     }
 }

@@ -66,7 +66,7 @@ pub async fn analytics(
     visitor: Visitor,
     Query(range): Query<Range>,
 ) -> Page {
-    let me = visitor.login()?.person.account;
+    let me = visitor.login()?.account();
     let (name, title, back, step) = RANGES
         .into_iter()
         .find(|r| Some(r.0) == range.range.as_deref())
@@ -153,7 +153,7 @@ pub async fn analytics(
 
 /// `GET /analytics.csv`
 pub async fn csv(State(app): State<App>, visitor: Visitor, Query(range): Query<Range>) -> Page {
-    let me = visitor.login()?.person.account;
+    let me = visitor.login()?.account();
     let back = RANGES
         .into_iter()
         .find(|r| Some(r.0) == range.range.as_deref())

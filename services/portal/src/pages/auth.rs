@@ -314,6 +314,9 @@ fn log_in_page(
                     (field("password", "Password", html! {
                         input.in id="password" name="password" type="password" autocomplete="current-password" maxlength="200" required;
                     }, "", None))
+                    (field("code", "Code of your second factor", html! {
+                        input.in id="code" name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="10" aria-describedby="code-hint";
+                    }, "Empty, unless you have set one up in Settings", None))
                     button.btn.primary.wide { "Log in" }
                 }
             }
@@ -343,7 +346,10 @@ pub async fn log_in(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
     let password = form.exact("password");
     let again = |why: &str, status| Ok(log_in_page(&visitor, &name, &next, Some(why), status));
     if name.len() > 120 || password.len() > 1_000 {
-        return again("Handle and password do not fit.", StatusCode::UNAUTHORIZED);
+        return again(
+            "Handle, password and code do not fit.",
+            StatusCode::UNAUTHORIZED,
+        );
     }
     // Strangers' guesses do not count against a browser that the owner has used before.
     let known = match &visitor.device {
@@ -357,9 +363,16 @@ pub async fn log_in(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
             StatusCode::TOO_MANY_REQUESTS,
         );
     }
-    let Some((person, key)) = app.people.log_in(&name, password).await? else {
+    let Some((person, key)) = app
+        .people
+        .log_in(&name, password, form.text("code"))
+        .await?
+    else {
         let _ = app.limits.take(Act::Guess, &bucket);
-        return again("Handle and password do not fit.", StatusCode::UNAUTHORIZED);
+        return again(
+            "Handle, password and code do not fit.",
+            StatusCode::UNAUTHORIZED,
+        );
     };
     enter(&app, &visitor, &person, &key, &next).await
 }

@@ -346,7 +346,7 @@ pub async fn submit(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
         return deploy(&app, login, spec, form.text("max").parse().ok()).await;
     }
     let request = api::QuoteRequest {
-        owner: login.person.account,
+        owner: login.account(),
         spec,
     };
     let quote = Box::new(app.client.quote(&request).await?);
@@ -368,9 +368,7 @@ async fn deploy(app: &App, login: &Login, spec: DeploymentSpec, max: Option<Amou
         spec,
         price_max_hour: max,
     };
-    app.client
-        .submit_and_wait(&login.key, ledger::Call::Deployment(call))
-        .await?;
+    login.submit(&app, ledger::Call::Deployment(call)).await?;
     Ok(Redirect::to(&format!("/jobs/{project}")).into_response())
 }
 

@@ -16,7 +16,7 @@ use crate::words;
 
 /// `GET /hosts`
 pub async fn hosts(State(app): State<App>, visitor: Visitor) -> Page {
-    let me = visitor.login()?.person.account;
+    let me = visitor.login()?.account();
     let all = app.client.hosts().await?;
     let own: Vec<&api::HostView> = all.iter().filter(|h| h.owner == me).collect();
     let earned = Amount(own.iter().map(|h| h.earned.0).sum());
@@ -40,7 +40,7 @@ pub async fn hosts(State(app): State<App>, visitor: Visitor) -> Page {
 
 /// `GET /hosts/new`
 pub async fn new(State(app): State<App>, visitor: Visitor) -> Page {
-    let me = visitor.login()?.person.account;
+    let me = visitor.login()?.account();
     let params = app.client.params().await?;
     let line = format!(
         "sudo runrig host join --network {} --data /var/lib/runrig --name my-machine --owner {me}",
@@ -87,7 +87,7 @@ pub async fn new(State(app): State<App>, visitor: Visitor) -> Page {
 
 /// `GET /earnings`
 pub async fn earnings(State(app): State<App>, visitor: Visitor) -> Page {
-    let me = visitor.login()?.person.account;
+    let me = visitor.login()?.account();
     let all = app.client.hosts().await?;
     let own: Vec<&api::HostView> = all.iter().filter(|h| h.owner == me).collect();
     let lifetime = Amount(own.iter().map(|h| h.earned.0).sum());

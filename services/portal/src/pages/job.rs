@@ -468,8 +468,6 @@ pub async fn act(
         },
         _ => return Err(Trouble::missing("There is no such act")),
     };
-    app.client
-        .submit_and_wait(&login.key, ledger::Call::Deployment(call))
-        .await?;
+    login.submit(&app, ledger::Call::Deployment(call)).await?;
     Ok(Redirect::to(&format!("/jobs/{name}")).into_response())
 }

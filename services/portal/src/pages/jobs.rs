@@ -25,7 +25,7 @@ pub async fn own_deployment(
     login: &Login,
     name: &str,
 ) -> Result<DeploymentView, Trouble> {
-    let all = app.client.deployments(login.person.account, true).await?;
+    let all = app.client.deployments(login.account(), true).await?;
     // Of a name that was used before, the one that lives.
     all.into_iter()
         .filter(|d| d.project == name)
@@ -188,7 +188,7 @@ pub struct Filter {
 /// `GET /jobs`
 pub async fn list(State(app): State<App>, visitor: Visitor, Query(filter): Query<Filter>) -> Page {
     let login = visitor.login()?;
-    let mut all = app.client.deployments(login.person.account, true).await?;
+    let mut all = app.client.deployments(login.account(), true).await?;
     all.sort_by_key(|d| (d.removed, std::cmp::Reverse(d.deployment)));
     let text = filter.q.as_deref().unwrap_or("").trim().to_lowercase();
     let chosen = filter.status.as_deref().unwrap_or("active");

@@ -9,8 +9,10 @@ pub mod explorer;
 pub mod hosts;
 pub mod job;
 pub mod jobs;
+pub mod members;
 pub mod money;
 pub mod overview;
+mod welcome;
 
 use axum::http::StatusCode;
 use axum::response::Response;

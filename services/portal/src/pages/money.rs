@@ -26,7 +26,7 @@ async fn wallet_page(
     wrong: Option<(&str, String)>,
 ) -> Page {
     let login = visitor.login()?;
-    let me = login.person.account;
+    let me = login.account();
     let account = app.client.account(me).await?;
     let filter = EventFilter {
         account: Some(me),
@@ -111,11 +111,7 @@ pub async fn send(State(app): State<App>, visitor: Visitor, form: Form) -> Page 
     };
     let memo = form.text("memo").chars().take(100).collect();
     let call = ledger::account::Call::Transfer { to, amount, memo };
-    match app
-        .client
-        .submit_and_wait(&login.key, ledger::Call::Account(call))
-        .await
-    {
+    match login.submit(&app, ledger::Call::Account(call)).await {
         Ok(_) => Ok(Redirect::to("/wallet").into_response()),
         Err(error) if error.is_rejection() => {
             wallet_page(&app, &visitor, &form, Some(("amount", error.to_string()))).await
@@ -129,13 +125,9 @@ pub async fn topup(State(app): State<App>, visitor: Visitor) -> Page {
     let login = visitor.login()?;
     slowly(&app, Act::Submit, &login.person.handle)?;
     let call = ledger::account::Call::Faucet {
-        to: login.person.account,
+        to: login.account(),
     };
-    match app
-        .client
-        .submit_and_wait(&login.key, ledger::Call::Account(call))
-        .await
-    {
+    match login.submit(&app, ledger::Call::Account(call)).await {
         Ok(_) => Ok(Redirect::to("/wallet").into_response()),
         Err(error) if error.is_rejection() => {
             wallet_page(
@@ -152,7 +144,7 @@ pub async fn topup(State(app): State<App>, visitor: Visitor) -> Page {
 
 /// `GET /bills`
 pub async fn bills(State(app): State<App>, visitor: Visitor) -> Page {
-    let me = visitor.login()?.person.account;
+    let me = visitor.login()?.account();
     let bill = app.client.bill(me, None).await?;
     let now = now_of(&app);
     let charges = app
@@ -238,7 +230,7 @@ pub fn csv_field(text: &str) -> String {
 
 /// `GET /bills.csv`
 pub async fn csv(State(app): State<App>, visitor: Visitor) -> Page {
-    let me = visitor.login()?.person.account;
+    let me = visitor.login()?.account();
     let bill = app.client.bill(me, None).await?;
     let mut out = String::from(
         "deployment,project,release,service,allocation,host,resource,usage,unit,rate,credits\n",

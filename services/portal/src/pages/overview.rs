@@ -118,8 +118,10 @@ pub async fn overview(
     visitor: Visitor,
     Query(welcome): Query<Welcome>,
 ) -> Page {
-    let login = visitor.login()?;
-    let me = login.person.account;
+    let Some(login) = &visitor.login else {
+        return Ok(super::welcome::welcome(&app, &visitor).await);
+    };
+    let me = login.account();
     let all = app.client.deployments(me, true).await?;
     let account = app.client.account(me).await?;
     let now = now_of(&app);
@@ -175,7 +177,7 @@ pub async fn overview(
     let content = html! {
         @if welcome.welcome.is_some() {
             (alert(Tone::Ok, html! {
-                p.strong { "Welcome, " (login.person.title()) }
+                p.strong { "Welcome, " (login.title()) }
                 p { @if account.balance.is_zero() { "Your account is made. The network gave no starter credits yet." } @else { (words::credits(account.balance)) " test credits are on your account, from this network's faucet." } " " a href="/settings" { "Save your recovery file" } " before you forget your password." }
             }))
         }

@@ -3,6 +3,7 @@
 //! An account key is on disk only sealed: by the person's password, and, while he is logged in,
 //! by a token that only his browser has. Whoever reads this file can spend nothing.
 
+mod factor;
 mod password;
 mod seal;
 
@@ -13,6 +14,7 @@ use anyhow::{Context as _, Result};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use types::{AccountId, Digest, SecretKey};
 
+pub use factor::Factor;
 pub use password::strength;
 pub use seal::{Sealer, Token};
 
@@ -35,6 +37,14 @@ CREATE TABLE IF NOT EXISTS sessions (
 CREATE INDEX IF NOT EXISTS sessions_person ON sessions (person, created_ms);
 CREATE TABLE IF NOT EXISTS browsers (
     id TEXT PRIMARY KEY, person INTEGER NOT NULL REFERENCES people (id));
+CREATE TABLE IF NOT EXISTS factors (
+    person INTEGER PRIMARY KEY REFERENCES people (id), sealed BLOB NOT NULL,
+    last_step INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS members (
+    account TEXT NOT NULL, person INTEGER NOT NULL REFERENCES people (id),
+    PRIMARY KEY (account, person));
+CREATE TABLE IF NOT EXISTS acting (
+    session TEXT PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE, account TEXT NOT NULL);
 ";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +108,41 @@ pub struct Login {
     pub person: Person,
     pub key: SecretKey,
     pub session: String,
+    /// Companies and people that let him act for them, as far as this portal knows.
+    pub workspaces: Vec<Workspace>,
+    /// The one that he acts for now.
+    pub acting: Option<Workspace>,
+}
+
+/// An account that somebody else may act for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workspace {
+    pub account: AccountId,
+    pub title: String,
+}
+
+impl Login {
+    /// Whose pages these are: his own, or those of whom he acts for.
+    pub fn account(&self) -> AccountId {
+        let acting = self.acting.as_ref();
+        acting.map_or(self.person.account, |workspace| workspace.account)
+    }
+
+    /// Its name, for people.
+    pub fn title(&self) -> &str {
+        let acting = self.acting.as_ref();
+        acting.map_or(self.person.title(), |workspace| &workspace.title)
+    }
+
+    /// Signs a call of [`Self::account`] and returns when it is applied.
+    pub async fn submit(
+        &self,
+        app: &crate::app::App,
+        call: ledger::Call,
+    ) -> std::result::Result<api::TransactionView, sdk::SdkError> {
+        let path: Vec<AccountId> = self.acting.iter().map(|w| w.account).collect();
+        app.client.submit_for(&self.key, &path, call).await
+    }
 }
 
 #[derive(Clone)]
@@ -146,6 +191,7 @@ impl People {
         }
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
         connection.execute_batch(SCHEMA)?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
@@ -201,9 +247,14 @@ impl People {
         Ok(made.map(|person| (person, key)))
     }
 
-    /// Who has this handle or email, and his key if the password opens it. Takes as long for
-    /// nobody as for somebody.
-    pub async fn log_in(&self, name: &str, password: &str) -> Result<Option<(Person, SecretKey)>> {
+    /// Who has this handle or email, and his key if the password opens it, and the code is right
+    /// where he has a second factor. Takes as long for nobody as for somebody.
+    pub async fn log_in(
+        &self,
+        name: &str,
+        password: &str,
+        code: &str,
+    ) -> Result<Option<(Person, SecretKey)>> {
         let name = name.to_string();
         let found = self
             .with(move |c| {
@@ -217,7 +268,108 @@ impl People {
             .await?;
         let sealed = found.as_ref().map(|p| p.sealed.clone());
         let key = self.sealer.open(sealed, password).await?;
-        Ok(found.zip(key))
+        let Some((person, key)) = found.zip(key) else {
+            return Ok(None);
+        };
+        let passed = self.passes(person.id, &key, code).await?;
+        Ok(passed.then_some((person, key)))
+    }
+
+    /// Whether the code of a person's second factor is right, which counts once; if he has none,
+    /// whatever was said is.
+    async fn passes(&self, person: i64, key: &SecretKey, code: &str) -> Result<bool> {
+        let (key, code) = (key.clone(), code.to_string());
+        self.with(move |c| {
+            let known: Option<(Vec<u8>, u64)> = c
+                .query_row(
+                    "SELECT sealed, last_step FROM factors WHERE person = ?1",
+                    [person],
+                    |r| Ok((r.get(0)?, r.get(1)?)),
+                )
+                .optional()?;
+            let Some((sealed, last)) = known else {
+                return Ok(true);
+            };
+            let factor = seal::open_factor(&sealed, &key);
+            let Some(step) = factor.and_then(|f| f.check(&code, api::now_ms(), last)) else {
+                return Ok(false);
+            };
+            c.execute(
+                "UPDATE factors SET last_step = ?2 WHERE person = ?1",
+                params![person, step],
+            )?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Whether he logs in with codes.
+    pub async fn has_factor(&self, person: i64) -> Result<bool> {
+        self.with(move |c| {
+            let sql = "SELECT count(*) > 0 FROM factors WHERE person = ?1";
+            c.query_row(sql, [person], |r| r.get(0))
+        })
+        .await
+    }
+
+    /// From now on he logs in with codes of `factor`, if `code` is one; other sessions of his end.
+    pub async fn set_factor(&self, login: &Login, factor: &Factor, code: &str) -> Result<bool> {
+        let Some(step) = factor.check(code, api::now_ms(), 0) else {
+            return Ok(false);
+        };
+        let sealed = seal::factor(factor, &login.key)?;
+        let (person, session) = (login.person.id, login.session.clone());
+        self.with(move |c| {
+            c.execute(
+                "INSERT OR REPLACE INTO factors VALUES (?1, ?2, ?3)",
+                params![person, sealed, step],
+            )?;
+            c.execute(
+                "DELETE FROM sessions WHERE person = ?1 AND id != ?2",
+                params![person, session],
+            )
+        })
+        .await?;
+        Ok(true)
+    }
+
+    pub async fn drop_factor(&self, person: i64) -> Result<()> {
+        self.with(move |c| c.execute("DELETE FROM factors WHERE person = ?1", [person]))
+            .await?;
+        Ok(())
+    }
+
+    /// Remembers that `account` lets the person with the account `member` act for it, or no more,
+    /// if he is one of this portal's: his menus name it. What he may is the ledger's to say.
+    pub async fn note_member(&self, account: AccountId, member: AccountId, is: bool) -> Result<()> {
+        let (account, member) = (account.to_string(), member.to_string());
+        let sql = match is {
+            true => {
+                "INSERT OR IGNORE INTO members
+                 SELECT ?1, id FROM people WHERE account = ?2"
+            }
+            false => {
+                "DELETE FROM members WHERE account = ?1
+                 AND person IN (SELECT id FROM people WHERE account = ?2)"
+            }
+        };
+        self.with(move |c| c.execute(sql, params![account, member]))
+            .await?;
+        Ok(())
+    }
+
+    /// Acts for `account` from now on in this session; `None`: for himself.
+    pub async fn act_for(&self, session: &str, account: Option<AccountId>) -> Result<()> {
+        let session = session.to_string();
+        self.with(move |c| match account {
+            Some(account) => c.execute(
+                "INSERT OR REPLACE INTO acting VALUES (?1, ?2)",
+                params![session, account.to_string()],
+            ),
+            None => c.execute("DELETE FROM acting WHERE session = ?1", [session]),
+        })
+        .await?;
+        Ok(())
     }
 
     /// The token of a new session: the only thing that opens its copy of the key.
@@ -276,15 +428,44 @@ impl People {
                         params![of, now],
                     )?;
                 }
-                Ok(Some((person, sealed)))
+                let workspaces: Vec<Workspace> = c
+                    .prepare_cached(
+                        "SELECT m.account, coalesce(p.company_name, p.handle) FROM members m
+                         LEFT JOIN people p ON p.account = m.account WHERE m.person = ?1
+                         ORDER BY 2 LIMIT 50",
+                    )?
+                    .query_map([person.id], |r| {
+                        let account: String = r.get(0)?;
+                        let title: Option<String> = r.get(1)?;
+                        Ok(Workspace {
+                            title: title.unwrap_or_else(|| crate::words::brief(&account)),
+                            account: account.parse().unwrap_or_default(),
+                        })
+                    })?
+                    .collect::<rusqlite::Result<_>>()?;
+                let acting: Option<String> = c
+                    .query_row(
+                        "SELECT account FROM acting WHERE session = ?1",
+                        [&of],
+                        |r| r.get(0),
+                    )
+                    .optional()?;
+                // Only while he is known as a member: what was taken back ends at once.
+                let acting = acting.and_then(|account| {
+                    let of = |w: &&Workspace| w.account.to_string() == account;
+                    workspaces.iter().find(of).cloned()
+                });
+                Ok(Some((person, sealed, workspaces, acting)))
             })
             .await?;
-        Ok(found.and_then(|(person, sealed)| {
+        Ok(found.and_then(|(person, sealed, workspaces, acting)| {
             let key = seal::open_with_token(&sealed, token)?;
             Some(Login {
                 person,
                 key,
                 session: id,
+                workspaces,
+                acting,
             })
         }))
     }

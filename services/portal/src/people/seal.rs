@@ -12,6 +12,8 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use tokio::sync::Semaphore;
 use types::{Digest, SecretKey};
 
+use super::Factor;
+
 const SALT: usize = 16;
 const NONCE: usize = 24;
 /// Passwords that are stretched at once: each takes memory and a core.
@@ -62,12 +64,16 @@ fn encrypt(key: [u8; 32], plain: &[u8]) -> Result<Vec<u8>> {
     Ok([nonce.as_slice(), &sealed].concat())
 }
 
-fn decrypt(key: [u8; 32], sealed: &[u8]) -> Option<SecretKey> {
+fn decrypt(key: [u8; 32], sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, sealed) = sealed.split_at_checked(NONCE)?;
     let nonce: [u8; NONCE] = nonce.try_into().ok()?;
-    let plain = XChaCha20Poly1305::new(&key.into())
+    XChaCha20Poly1305::new(&key.into())
         .decrypt(&XNonce::from(nonce), sealed)
-        .ok()?;
+        .ok()
+}
+
+fn decrypt_key(key: [u8; 32], sealed: &[u8]) -> Option<SecretKey> {
+    let plain = decrypt(key, sealed)?;
     SecretKey::from_hex(std::str::from_utf8(&plain).ok()?).ok()
 }
 
@@ -90,7 +96,7 @@ impl Sealer {
         tokio::task::spawn_blocking(move || {
             let sealed = sealed.unwrap_or_default();
             let (salt, rest) = sealed.split_at_checked(SALT).unwrap_or((&[0; SALT], &[]));
-            Ok(decrypt(stretch(&password, salt)?, rest))
+            Ok(decrypt_key(stretch(&password, salt)?, rest))
         })
         .await?
     }
@@ -105,5 +111,19 @@ pub fn with_token(key: &SecretKey, token: &Token) -> Result<Vec<u8>> {
 }
 
 pub fn open_with_token(sealed: &[u8], token: &Token) -> Option<SecretKey> {
-    decrypt(token_key(token), sealed)
+    decrypt_key(token_key(token), sealed)
+}
+
+fn factor_key(key: &SecretKey) -> [u8; 32] {
+    Digest::of_value("runrig-portal-factor", &key.to_hex()).0
+}
+
+/// By the account key, which the password opens first.
+pub fn factor(factor: &Factor, key: &SecretKey) -> Result<Vec<u8>> {
+    encrypt(factor_key(key), &factor.0)
+}
+
+pub fn open_factor(sealed: &[u8], key: &SecretKey) -> Option<Factor> {
+    let plain = decrypt(factor_key(key), sealed)?;
+    plain.try_into().ok().map(Factor)
 }

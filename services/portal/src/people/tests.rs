@@ -53,21 +53,21 @@ async fn a_person_logs_in_and_a_session_holds_the_same_key() {
     }
     for name in ["ada", "Ada", "ada@example.org"] {
         let found = people
-            .log_in(name, "four plain words here")
+            .log_in(name, "four plain words here", "")
             .await
             .expect("asked");
         assert_eq!(found.expect("logged in").1.to_hex(), key.to_hex());
     }
     assert!(
         people
-            .log_in("ada", "four plain words")
+            .log_in("ada", "four plain words", "")
             .await
             .expect("asked")
             .is_none()
     );
     assert!(
         people
-            .log_in("bob", "four plain words here")
+            .log_in("bob", "four plain words here", "")
             .await
             .expect("asked")
             .is_none()
@@ -122,4 +122,104 @@ async fn sessions_are_bounded() {
         people.sessions(ada.id).await.expect("listed").len(),
         SESSIONS_MAX
     );
+}
+
+#[tokio::test]
+async fn who_has_a_second_factor_logs_in_with_its_codes_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let people = People::open(&folder.path().join("people.sqlite")).expect("open");
+    let (ada, key) = people
+        .sign_up(new("ada", "ada@example.org"))
+        .await
+        .expect("stored")
+        .expect("free");
+    let token = people.begin(&ada, &key, "", "").await.expect("begun");
+    let other = people.begin(&ada, &key, "", "").await.expect("begun");
+    let login = people.login(&token).await.expect("asked").expect("there");
+    let factor = Factor::random();
+    let set = people.set_factor(&login, &factor, "000000x").await;
+    assert!(!set.expect("asked"), "only with a code of it");
+    let code = factor.now(api::now_ms());
+    assert!(
+        people
+            .set_factor(&login, &factor, &code)
+            .await
+            .expect("set")
+    );
+    assert!(people.login(&other).await.expect("asked").is_none());
+    let secret = "four plain words here";
+    // The code that set it up counts once; so does every other.
+    for wrong in ["", "123", code.as_str()] {
+        let opened = people.log_in("ada", secret, wrong).await.expect("asked");
+        assert!(opened.is_none(), "{wrong}");
+    }
+    let next = factor.now(api::now_ms() + 30_000);
+    assert!(
+        people
+            .log_in("ada", "wrong words here", &next)
+            .await
+            .expect("asked")
+            .is_none()
+    );
+    assert!(
+        people
+            .log_in("ada", secret, &next)
+            .await
+            .expect("asked")
+            .is_some()
+    );
+    assert!(
+        people
+            .log_in("ada", secret, &next)
+            .await
+            .expect("asked")
+            .is_none()
+    );
+    people.drop_factor(ada.id).await.expect("dropped");
+    assert!(
+        people
+            .log_in("ada", secret, "")
+            .await
+            .expect("asked")
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn a_session_acts_for_whom_it_is_a_member_of_and_no_longer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let people = People::open(&folder.path().join("people.sqlite")).expect("open");
+    let mut company = new("acme", "acme@example.org");
+    (company.kind, company.company_name) = (Kind::Company, Some("Acme".into()));
+    let (acme, _) = people
+        .sign_up(company)
+        .await
+        .expect("stored")
+        .expect("free");
+    let (ada, key) = people
+        .sign_up(new("ada", "ada@example.org"))
+        .await
+        .expect("stored")
+        .expect("free");
+    let token = people.begin(&ada, &key, "", "").await.expect("begun");
+    let login = async || people.login(&token).await.expect("asked").expect("there");
+    // Not a member yet: nothing comes of it.
+    let session = login().await.session;
+    people
+        .act_for(&session, Some(acme.account))
+        .await
+        .expect("noted");
+    assert_eq!(login().await.account(), ada.account);
+    people
+        .note_member(acme.account, ada.account, true)
+        .await
+        .expect("noted");
+    let acting = login().await;
+    assert_eq!((acting.account(), acting.title()), (acme.account, "Acme"));
+    people
+        .note_member(acme.account, ada.account, false)
+        .await
+        .expect("noted");
+    assert_eq!(login().await.account(), ada.account);
+    people.end(ada.id, None).await.expect("ended");
 }

@@ -121,18 +121,7 @@ fn nav(visitor: &Visitor, network: &str, at: Place) -> Markup {
             a.iconbtn.close href="#" aria-label="Close the menu" { (icon("x")) }
             a.brand href="/" { (logo()) "Runrig" }
             @if let Some(login) = &visitor.login {
-                div.who {
-                    span.disc aria-hidden="true" { (initials(login.person.title())) }
-                    div.clip {
-                        div.strong.clip { (login.person.title()) }
-                        div.dim.clip {
-                            @match login.person.kind {
-                                Kind::Company => { "Company · @" (login.person.handle) }
-                                Kind::Personal => { "Personal" }
-                            }
-                        }
-                    }
-                }
+                (who(visitor, login))
                 (group("Build", &BUILD, at))
                 (group("Earn", &EARN, at))
                 (group("Money", &MONEY, at))
@@ -150,6 +139,45 @@ fn nav(visitor: &Visitor, network: &str, at: Place) -> Markup {
                 } @else {
                     (item(&Entry(Place::Nowhere, "/login", "key-round", "Log in"), Place::Overview))
                     (item(&Entry(Place::Nowhere, "/signup", "user", "Create an account"), Place::Overview))
+                }
+            }
+        }
+    }
+}
+
+/// Whose pages these are, and whose they could be.
+fn who(visitor: &Visitor, login: &crate::people::Login) -> Markup {
+    let own = login.person.account;
+    let shown = html! {
+        span.disc aria-hidden="true" { (initials(login.title())) }
+        div.clip {
+            div.strong.clip { (login.title()) }
+            div.dim.clip {
+                @match (&login.acting, login.person.kind) {
+                    (Some(_), _) => { "Through @" (login.person.handle) }
+                    (None, Kind::Company) => { "Company · @" (login.person.handle) }
+                    (None, Kind::Personal) => { "Personal" }
+                }
+            }
+        }
+    };
+    let choice = |account: types::AccountId, title: &str| {
+        html! {
+            form method="post" action="/workspace" {
+                input type="hidden" name="csrf" value=(visitor.form_token());
+                input type="hidden" name="account" value=(account);
+                button aria-current=[(account == login.account()).then_some("true")] { span.disc aria-hidden="true" { (initials(title)) } span.clip { (title) } }
+            }
+        }
+    };
+    html! {
+        @if login.workspaces.is_empty() { div.who { (shown) } }
+        @else {
+            details.pop.switch {
+                summary.who aria-label=(format!("Acting for {}: change", login.title())) { (shown) (icon("chevrons-up-down")) }
+                div.sheet {
+                    (choice(own, login.person.title()))
+                    @for workspace in &login.workspaces { (choice(workspace.account, &workspace.title)) }
                 }
             }
         }
@@ -200,7 +228,7 @@ pub async fn page(
     content: Markup,
 ) -> Response {
     let balance = match &visitor.login {
-        Some(login) => app.client.account(login.person.account).await.ok(),
+        Some(login) => app.client.account(login.account()).await.ok(),
         None => None,
     };
     let tick = *app.tick.borrow();
@@ -247,7 +275,7 @@ fn account(visitor: &Visitor, login: &crate::people::Login) -> Markup {
             div.sheet {
                 div.head { div.strong.clip { (login.person.title()) } div.dim.clip { (login.person.email) } }
                 a href="/settings" { (icon("settings")) "Settings and sessions" }
-                a href=(format!("/explorer/accounts/{}", login.person.account)) { (icon("blocks")) "Your account on the ledger" }
+                a href=(format!("/explorer/accounts/{}", login.account())) { (icon("blocks")) "Your account on the ledger" }
                 form method="post" action="/logout" {
                     input type="hidden" name="csrf" value=(visitor.form_token());
                     button { (icon("log-out")) "Log out" }

@@ -46,7 +46,7 @@ fn a_figure_that_is_not_known_says_so() {
         .0
     };
     assert!(figure(None).contains("not known") && !figure(None).contains("a minute"));
-    assert!(figure(Some("3".into())).contains("3<small>a minute</small>"));
+    assert!(figure(Some("3".into())).contains("3 <small>a minute</small>"));
 }
 
 #[test]

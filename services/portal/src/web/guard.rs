@@ -139,10 +139,7 @@ async fn admit(visitor: &Visitor, who: Who, request: Request, next: Next) -> Res
                 )
                 .into_response();
             }
-            let to = match visitor.path.as_str() {
-                "/" => "/explorer".to_string(),
-                path => format!("/login?next={}", escaped(path)),
-            };
+            let to = format!("/login?next={}", escaped(&visitor.path));
             return Redirect::to(&to).into_response();
         }
         (Who::Stranger, Some(_)) => return Redirect::to("/").into_response(),
