@@ -49,7 +49,7 @@ pub struct Join {
 
 #[derive(Args, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig validator leave --data ./validator --key ./owner.key\n  runrig validator leave --data ./net/validator-1 --network ./net/network.json --to ACCOUNT"
+    before_help = "Examples:\n  runrig validator leave --data ./validator --key ./owner.key\n  runrig validator leave --data ./net/validator-1 --network ./net/network.json --to 6f6673f4c628d55b50bd2a3fe2db427d7de283c3"
 )]
 pub struct Leave {
     /// The validator's folder
