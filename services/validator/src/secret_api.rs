@@ -3,6 +3,7 @@
 //! A host asks one validator, which asks the others on its behalf: what each releases is sealed
 //! to the host, so that who passes it on learns nothing. See the crate `secrets`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api::{RequestAuth, SecretShares};
@@ -76,7 +77,7 @@ pub async fn shares(
         releases: Vec::new(),
     };
     // Enough of the others' if we have none.
-    let mut needed = app.network.validators.len();
+    let mut needed = usize::MAX;
     if let Some(held) = app.handle.key_share() {
         let own = app
             .compute(move |_| (secrets::release(&held.share, id, &to, &labels), held))
@@ -100,13 +101,29 @@ pub async fn shares(
 }
 
 impl Validator {
+    /// URLs of the others: the founders, and who sits and says where it is.
+    fn holders(&self) -> BTreeSet<String> {
+        let own = hex::encode(self.own);
+        let founders = self.network.validators.iter().filter(|v| v.key != own);
+        let state = self.state();
+        let seats = state.committee(state.epoch()).unwrap_or_default();
+        let entered = seats
+            .iter()
+            .filter(|seat| seat.key.0 != self.own)
+            .filter_map(|seat| state.validators.get(&seat.key));
+        let urls = founders.map(|v| v.api.clone());
+        urls.chain(entered.map(|v| v.api.clone()))
+            .filter(|url| !url.is_empty())
+            .collect()
+    }
+
     /// What the other validators release for the same signed request, of as many as are needed.
     async fn others(&self, path: &str, signed: &str, needed: usize) -> Vec<SecretShares> {
-        let own = hex::encode(self.own);
-        let others = self.network.validators.iter().filter(|v| v.key != own);
-        let mut asked: FuturesUnordered<_> = others
+        let mut asked: FuturesUnordered<_> = self
+            .holders()
+            .into_iter()
             .map(|other| {
-                let url = format!("{}{path}", other.api.trim_end_matches('/'));
+                let url = format!("{}{path}", other.trim_end_matches('/'));
                 let request = self
                     .peers
                     .get(url)
