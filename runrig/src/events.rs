@@ -167,6 +167,9 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
         Event::Account(A::Revoked { account, from }) => {
             format!("{} acts no more for {}", from.short(), account.short())
         }
+        Event::Duty(ledger::duty::Event::Paid { epoch, fees }) => {
+            format!("{fees} credits of fees went to those who did the duties of epoch {epoch}")
+        }
         Event::Lots(O::CandidatesFrozen { epoch, count, .. }) => {
             format!("{count} candidates for the committee of epoch {epoch}")
         }

@@ -66,6 +66,9 @@ pub struct Init {
     /// Epochs from a validator's last seat until its bond comes back
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     bond_epochs: u64,
+    /// What a transaction of a user pays, in credits; it goes to the validators
+    #[arg(long, default_value = "0")]
+    fee: Amount,
     /// Validators listen for hosts' signs of life, over UDP at the port of their API, and vote on
     /// who is silent; else hosts give them by transactions. For networks of many hosts
     #[arg(long)]
@@ -279,6 +282,7 @@ pub fn run(command: &Network, json: bool) -> Result {
     params.epoch_blocks = init.epoch_blocks;
     params.validator_bond = Amount::credits(init.bond);
     params.bond_epochs = init.bond_epochs;
+    params.fee = init.fee;
     let founded = found(Founding {
         name: init.name.clone(),
         p2p: addresses("--p2p-base", &init.p2p_base, init.validators)?,

@@ -52,7 +52,10 @@ pub async fn duties(session: &Session, epoch: Option<u64>, json: bool) -> Result
         return Ok(());
     }
     let so_far = if view.ended { "" } else { ", so far" };
-    output::data(format!("epoch {epoch}{so_far}"));
+    output::data(format!(
+        "epoch {epoch}{so_far}: {} credits of fees",
+        view.fees
+    ));
     let rows: Vec<Vec<String>> = view
         .validators
         .iter()
@@ -63,10 +66,18 @@ pub async fn duties(session: &Session, epoch: Option<u64>, json: bool) -> Result
                 v.stated.to_string(),
                 v.off.to_string(),
                 if v.dealt { "yes" } else { "" }.into(),
+                v.earned.to_string(),
             ]
         })
         .collect();
-    let headers = ["VALIDATOR", "LED", "CLOCK USED", "CLOCK OFF", "DEALT"];
-    output::data(output::table(&headers, &rows, &[1, 2, 3]));
+    let headers = [
+        "VALIDATOR",
+        "LED",
+        "CLOCK USED",
+        "CLOCK OFF",
+        "DEALT",
+        "EARNED",
+    ];
+    output::data(output::table(&headers, &rows, &[1, 2, 3, 5]));
     Ok(())
 }

@@ -136,6 +136,10 @@ pub struct TransactionView {
     pub height: Option<u64>,
     #[schema(value_type = Option<Object>)]
     pub rejection: Option<Rejection>,
+    /// What it paid, applied or refused.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub fee: Amount,
     #[schema(value_type = Option<String>)]
     pub sender: Option<AccountId>,
     #[schema(value_type = Option<Object>)]
@@ -284,6 +288,9 @@ pub struct DutiesView {
     pub epoch: u64,
     /// Else more may come.
     pub ended: bool,
+    /// What the epoch's transactions paid.
+    #[schema(value_type = String)]
+    pub fees: Amount,
     pub validators: Vec<DutyLine>,
 }
 
@@ -299,6 +306,9 @@ pub struct DutyLine {
     pub off: u64,
     /// Did it deal shares of the key to those who hold it next?
     pub dealt: bool,
+    /// Its part of the epoch's fees, once that has ended.
+    #[schema(value_type = String)]
+    pub earned: Amount,
 }
 
 /// A usage record under the root of its host's report.

@@ -70,6 +70,7 @@ fn view(id: Digest, status: TransactionStatus) -> TransactionView {
         status,
         height: Some(7),
         rejection: None,
+        fee: types::Amount::ZERO,
         sender: None,
         call: None,
         events: Vec::new(),

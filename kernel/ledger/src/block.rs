@@ -25,7 +25,7 @@ pub struct Outcome {
     pub transaction: Digest,
     /// `None`: applied.
     pub rejection: Option<Rejection>,
-    /// Fee taken (0 for most calls in this version).
+    /// Fee taken: [`crate::Params::fee`], or nothing for what is free.
     pub fee: Amount,
     /// How many of the block's events it caused. The block's own come first, then those of
     /// each transaction in order.
@@ -42,5 +42,6 @@ pub enum Event {
     Lease(lease::Event),
     Lots(lots::Event),
     Lottery(lottery::Event),
+    Duty(duty::Event),
     Validator(validator::Event),
 }

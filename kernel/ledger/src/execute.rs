@@ -102,7 +102,20 @@ impl State {
     /// Would `transaction` be executed in the next block? (Its call may still be rejected.)
     pub fn admit(&self, transaction: &Transaction) -> Result<(), Rejection> {
         let next = self.globals.height.saturating_add(1);
-        self.check_fresh(&transaction.body, &transaction.signer(), next)
+        self.check_fresh(&transaction.body, &transaction.signer(), next)?;
+        let sender = transaction.sender();
+        let fee = self.fee_of(&transaction.body.call);
+        if fee > self.account(&sender).spendable {
+            return Err(cannot_pay(self, &sender, fee));
+        }
+        Ok(())
+    }
+
+    fn fee_of(&self, call: &Call) -> Amount {
+        match call.is_free() {
+            true => Amount::ZERO,
+            false => self.globals.params.fee,
+        }
     }
 
     /// Network, expiry and nonce.
@@ -160,20 +173,32 @@ impl State {
         let mut outcomes = Vec::with_capacity(decoded.len());
         for ((bytes, decoded), signed) in transactions.iter().zip(decoded).zip(signed) {
             let before = context.events.len();
+            let mut fee = Amount::ZERO;
             let (transaction, result) = match decoded {
                 Ok((id, _)) if !signed => (id, Err(bad_signature())),
-                Ok((id, transaction)) => (id, context.apply(transaction)),
+                Ok((id, transaction)) => (id, context.apply(transaction, &mut fee)),
                 Err(rejection) => (Digest::of(bytes.as_ref()), Err(rejection)),
             };
             outcomes.push(Outcome {
                 transaction,
                 rejection: result.err(),
-                fee: Amount::ZERO,
+                fee,
                 events: (context.events.len() - before) as u32,
             });
         }
         context.finish(self, outcomes)
     }
+}
+
+/// Of a transaction whose fee its sender does not have.
+fn cannot_pay(state: &State, sender: &AccountId, fee: Amount) -> Rejection {
+    let have = state.account(sender).spendable;
+    Rejection::new(
+        RejectKind::Funds,
+        "transaction",
+        format!("its fee is {fee} credits, {have} may be spent"),
+        "See `runrig wallet balance`.",
+    )
 }
 
 /// Of a transaction that its key did not sign so.
@@ -315,13 +340,33 @@ impl Context {
         }
     }
 
-    /// A rejected transaction uses up its nonce and changes nothing else.
-    fn apply(&mut self, transaction: Transaction) -> Result<(), Rejection> {
+    /// A rejected transaction uses up its nonce, pays its fee and changes nothing else. The fee is
+    /// that account's on whose behalf it is, or the signer's who may not act for it.
+    fn apply(&mut self, transaction: Transaction, paid: &mut Amount) -> Result<(), Rejection> {
         let signer = transaction.signer();
         let body = transaction.body;
         self.state.check_fresh(&body, &signer, self.env.height)?;
         self.account_mut(signer).use_nonce(body.nonce);
-        let sender = self.authorise(signer, &body.on_behalf, &body.call)?;
+        let fee = self.state.fee_of(&body.call);
+        let sender = match self.authorise(signer, &body.on_behalf, &body.call) {
+            Ok(sender) => sender,
+            Err(refused) => {
+                if self.take_fee(signer, fee) {
+                    *paid = fee;
+                }
+                return Err(refused);
+            }
+        };
+        self.attempt(|context| {
+            if !context.take_fee(sender, fee) {
+                return Err(cannot_pay(&context.state, &sender, fee));
+            }
+            if body.on_behalf.is_empty() || fee.is_zero() {
+                return Ok(());
+            }
+            context.count_spent(signer, &body.on_behalf, fee)
+        })?;
+        *paid = fee;
         if body.on_behalf.is_empty() {
             return self.carry_out(sender, body.call);
         }

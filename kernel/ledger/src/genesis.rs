@@ -68,6 +68,9 @@ impl Genesis {
                 return Err(GenesisError::Rate(resource.name()));
             }
         }
+        if self.params.fee.0 > u64::MAX.into() {
+            return Err(GenesisError::Rate("a transaction (fee)"));
+        }
         let p = &self.params;
         for (name, value, least, most) in [
             ("report_interval_ms", p.report_interval_ms, 100, DAY_MS),

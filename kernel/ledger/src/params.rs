@@ -60,6 +60,10 @@ pub struct Params {
     /// Whose word counts on what is asked of services: autoscaling goes by it. At most 64.
     #[serde(default)]
     pub gateways: Vec<AccountId>,
+    /// What a transaction pays, applied or refused, unless it serves the network
+    /// ([`crate::Call::is_free`]).
+    #[serde(default)]
+    pub fee: Amount,
     /// Blocks of an epoch: the run that one committee makes.
     pub epoch_blocks: u64,
     /// All candidates sit while there are no more; above, so many are drawn.
@@ -89,6 +93,7 @@ impl Params {
             services_max: 100,
             replicas_max: 1_000,
             gateways: Vec::new(),
+            fee: Amount::ZERO,
             epoch_blocks: 256,
             seats_max: 100,
             validator_bond: Amount::credits(500),

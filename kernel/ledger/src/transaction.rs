@@ -19,6 +19,16 @@ pub enum Call {
 }
 
 impl Call {
+    /// Costs no fee: what hosts, gateways and those who hold nothing yet say.
+    pub fn is_free(&self) -> bool {
+        match self {
+            Self::Host(_) | Self::Lease(_) => true,
+            Self::Account(call) => matches!(call, account::Call::Faucet { .. }),
+            Self::Deployment(call) => matches!(call, deployment::Call::ReportDemand { .. }),
+            Self::Validator(_) | Self::Lottery(_) => false,
+        }
+    }
+
     /// Does anybody wait for it? Signs of life and usage that is only more of the same are
     /// taken along by any block.
     pub fn is_urgent(&self) -> bool {

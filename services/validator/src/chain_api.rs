@@ -87,6 +87,7 @@ impl Validator {
             status,
             height: None,
             rejection: None,
+            fee: types::Amount::ZERO,
             sender: None,
             call: None,
             events: Vec::new(),
@@ -140,6 +141,7 @@ fn view(block: &ReadBlock, index: usize) -> TransactionView {
         },
         height: Some(block.header.height),
         rejection: outcome.rejection.clone(),
+        fee: outcome.fee,
         sender: decoded.as_ref().map(ledger::Transaction::sender),
         call: decoded.map(|t| t.body.call),
         events: block.caused(index).to_vec(),
@@ -313,7 +315,7 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
             }
         }
         // Its payments concern their accounts.
-        Event::Lots(_) | Event::Lottery(_) => false,
+        Event::Lots(_) | Event::Lottery(_) | Event::Duty(_) => false,
     }
 }
 
@@ -359,6 +361,7 @@ fn deployment_of(event: &Event) -> Option<DeploymentId> {
         | Event::Host(_)
         | Event::Lots(_)
         | Event::Lottery(_)
+        | Event::Duty(_)
         | Event::Validator(_) => None,
     }
 }

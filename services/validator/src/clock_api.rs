@@ -100,9 +100,11 @@ pub async fn duties(From(app): From<App>, Named(epoch): Named<u64>) -> Answer<Du
         stated: done.stated,
         off: done.off,
         dealt: done.dealt,
+        earned: done.earned,
     });
     Ok(Json(DutiesView {
         epoch,
+        fees: duties.fees,
         ended: state.height() / state.params().epoch_blocks.max(1) > epoch,
         validators: lines.collect(),
     }))

@@ -1,8 +1,9 @@
-//! Count what a block shows.
+//! Count what a block shows; pay when an epoch is over.
 
 use types::PublicKey;
 
 use super::Done;
+use super::pay::pay;
 use crate::execute::Context;
 
 /// Duties of so many past epochs are kept.
@@ -12,10 +13,13 @@ const KEPT: u64 = 64;
 pub(crate) fn pass_time(context: &mut Context) {
     let blocks = context.state.params().epoch_blocks.max(1);
     let epoch = context.env.height / blocks;
-    if context.env.height.is_multiple_of(blocks)
-        && let Some(old) = epoch.checked_sub(KEPT)
-    {
-        context.state.duties.remove(&old);
+    if context.env.height.is_multiple_of(blocks) {
+        if let Some(over) = epoch.checked_sub(1) {
+            pay(context, over);
+        }
+        if let Some(old) = epoch.checked_sub(KEPT) {
+            context.state.duties.remove(&old);
+        }
     }
     let seen = context.env.seen.clone();
     let mut note = |key: PublicKey, what: &dyn Fn(&mut Done)| {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::PublicKey;
+use types::{Amount, PublicKey};
 
 /// What a block shows of duties.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Done {
     pub off: u64,
     /// Did it deal to those who hold the key next?
     pub dealt: bool,
+    /// Its part of the epoch's fees, once that is over.
+    pub earned: Amount,
 }
 
 /// Of one epoch.
@@ -46,4 +48,6 @@ pub struct Done {
 )]
 pub struct Duties {
     pub by: BTreeMap<PublicKey, Done>,
+    /// What its transactions paid.
+    pub fees: Amount,
 }

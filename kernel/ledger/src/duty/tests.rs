@@ -1,6 +1,9 @@
+use proptest::prelude::*;
+use types::Amount;
+
 use super::{Done, Seen};
-use crate::world::{World, key};
-use crate::{BlockEnv, Params};
+use crate::world::{World, id, key};
+use crate::{BlockEnv, Call, Params, RejectKind, account};
 
 #[test]
 fn what_blocks_show_is_counted_by_epoch() {
@@ -30,9 +33,111 @@ fn what_blocks_show_is_counted_by_epoch() {
         stated,
         off,
         dealt,
+        earned: Amount::ZERO,
     };
     assert_eq!(first.get(&a), Some(&done(12, 15, 0, true)));
     assert_eq!(first.get(&b), Some(&done(3, 14, 1, false)));
     let second = &world.state.duties.get(&1).expect("begun").by;
     assert_eq!(second.get(&b), Some(&done(1, 1, 0, false)));
+}
+
+fn paying(fee: u128) -> World {
+    World::new(Params {
+        epoch_blocks: 16,
+        fee: Amount(fee),
+        ..Params::dev()
+    })
+}
+
+fn pay(world: &mut World, from: u8, to: u8) -> Vec<u8> {
+    world.sign(
+        from,
+        Call::Account(account::Call::Transfer {
+            to: id(to),
+            amount: Amount(1_000),
+            memo: String::new(),
+        }),
+    )
+}
+
+/// A block that shows what `seen` says.
+fn block(world: &mut World, seen: Seen, transactions: &[Vec<u8>]) -> crate::Executed {
+    let env = BlockEnv {
+        height: world.state.height() + 1,
+        time_ms: world.state.time_ms() + 1,
+        seen,
+        ..BlockEnv::default()
+    };
+    let executed = world.state.execute(env, transactions, &|_| false);
+    let executed = executed.expect("conserved");
+    world.state = executed.state.clone();
+    executed
+}
+
+#[test]
+fn each_pays_its_fee_and_what_serves_the_network_is_free() {
+    let mut world = paying(7);
+    let before = world.state.account(&id(1)).balance().0;
+    let good = pay(&mut world, 1, 2);
+    // Refused, for it moves nothing; but it took its place.
+    let refused = pay(&mut world, 1, 1);
+    let executed = block(&mut world, Seen::default(), &[good, refused]);
+    let fees: Vec<u128> = executed.outcomes.iter().map(|o| o.fee.0).collect();
+    assert_eq!(fees, [7, 7]);
+    assert!(executed.outcomes[1].rejection.is_some());
+    assert_eq!(world.state.account(&id(1)).balance().0, before - 1_000 - 14);
+    assert_eq!(world.state.duties.get(&0).expect("begun").fees, Amount(14));
+
+    // Who has nothing may take the gift and speak as a host, and nothing else.
+    let poor = pay(&mut world, 9, 2);
+    let decoded = crate::decode(&poor).expect("decodes");
+    let admitted = world.state.admit(&decoded).expect_err("cannot pay");
+    assert_eq!(admitted.kind, RejectKind::Funds);
+    let executed = block(&mut world, Seen::default(), &[poor]);
+    assert_eq!(executed.outcomes[0].fee, Amount::ZERO);
+    let why = executed.outcomes[0].rejection.clone().expect("refused");
+    assert_eq!(why.kind, RejectKind::Funds);
+    let gift = Call::Account(account::Call::Faucet { to: id(9) });
+    let gift = world.sign(9, gift);
+    let executed = block(&mut world, Seen::default(), &[gift]);
+    assert_eq!(executed.outcomes[0].rejection, None);
+    assert_eq!(executed.outcomes[0].fee, Amount::ZERO);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Whoever pays and whoever works: rewards are the fees, to the unit, epoch by epoch.
+    #[test]
+    fn rewards_are_fees(
+        fee in 1u128..1_000_000_007,
+        blocks in prop::collection::vec((0usize..4, 0u8..5, 0u8..8), 48..70),
+    ) {
+        let mut world = paying(fee);
+        let fees_at = super::fees_account(&world.state.globals.network);
+        let workers: Vec<_> = (50..54).map(|n| key(n).public()).collect();
+        let (mut paid, mut earned) = (0u128, 0u128);
+        for (leader, working, transfers) in blocks {
+            let working = usize::from(working);
+            let seen = Seen {
+                leader: (working > 0).then(|| workers[leader]),
+                dealt: transfers == 3,
+                stated: workers[..working.min(4)].iter().map(|k| (*k, leader != 1)).collect(),
+            };
+            let payments: Vec<_> = (0..transfers).map(|_| pay(&mut world, 1, 2)).collect();
+            let executed = block(&mut world, seen, &payments);
+            paid += executed.outcomes.iter().map(|o| o.fee.0).sum::<u128>();
+            for event in &executed.events {
+                if let crate::Event::Duty(super::Event::Paid { epoch, fees }) = event {
+                    let duties = world.state.duties.get(epoch).expect("kept");
+                    let whole: u128 = duties.by.values().map(|d| d.earned.0).sum();
+                    prop_assert_eq!(whole, fees.0);
+                    earned += whole;
+                }
+            }
+            prop_assert_eq!(world.state.account(&fees_at).spendable.0, paid - earned);
+        }
+        let held: u128 = (50..54).map(|n| world.state.account(&id(n)).balance().0).sum();
+        prop_assert_eq!(held, earned);
+    }
 }
