@@ -155,6 +155,7 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
                 to.short()
             ),
         },
+        Event::Vote(event) => vote(event),
         Event::Lottery(event) => lottery(event),
         Event::Account(A::Granted {
             account, to, role, ..
@@ -335,6 +336,31 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
     let time = output::dim(&units::time(view.time_ms));
     format!("{time}  {}", output::printable(&words))
 }
+fn vote(event: &ledger::vote::Event) -> String {
+    use ledger::vote::{Event as V, Phase};
+    match event {
+        V::Proposed {
+            proposal, members, ..
+        } => format!("{proposal} proposed: {members} members may vote"),
+        V::Cast {
+            proposal,
+            account,
+            yes,
+        } => {
+            let said = if *yes { "yes" } else { "no" };
+            format!("account {} says {said} to {proposal}", account.short())
+        }
+        V::Moved { proposal, phase } => match phase {
+            Phase::Open => format!("{proposal} is open"),
+            Phase::Accepted { from } => {
+                format!("{proposal} accepted: it counts from height {from}")
+            }
+            Phase::Rejected => format!("{proposal} rejected"),
+            Phase::Done { since } => format!("{proposal} counts since height {since}"),
+        },
+    }
+}
+
 fn lottery(event: &ledger::lottery::Event) -> String {
     use ledger::lottery::Event as L;
     match event {

@@ -52,6 +52,7 @@ mod stats;
 mod units;
 mod up;
 mod validator_join;
+mod vote;
 mod when;
 mod words;
 
@@ -229,6 +230,9 @@ enum Command {
     /// Who was drawn to vote, and whether rightly
     #[command(subcommand)]
     Lots(drawn::Lots),
+    /// The network's parameters, changed by those who have sat
+    #[command(subcommand)]
+    Vote(vote::Vote),
     /// Rounds that anyone may open, enter and check
     #[command(subcommand)]
     Lottery(lottery::Lottery),
@@ -479,6 +483,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Context(args) => done(block_on(chain::context(args, &overrides(globals), json))),
         Command::Network(args) => done(network::run(args, json)),
         Command::Lots(args) => done(ask(globals, async |s| drawn::run(s, args, json).await)),
+        Command::Vote(args) => done(ask(globals, async |s| vote::run(s, args, json).await)),
         Command::Lottery(args) => done(ask(globals, async |s| lottery::run(s, args, json).await)),
         Command::Validator(Validator::Run(args)) => done(roles::validator(args)),
         Command::Validator(Validator::Join(args)) => {

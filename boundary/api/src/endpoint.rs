@@ -8,9 +8,9 @@ use utoipa::openapi::{Ref, RefOr};
 use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus,
     DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine,
-    LotsView, LotteryExport, LotteryView, MembersView, NetworkFile, Quote, QuoteRequest,
-    ReleaseView, Routes, SecretShares, Stats, StatsSample, Submit, SubmitMany, Submitted,
-    SubmittedOne, Supply, TransactionView, UsageProof, WhenView, WhyView,
+    LotsView, LotteryExport, LotteryView, MembersView, NetworkFile, ProposalView, Quote,
+    QuoteRequest, ReleaseView, Routes, SecretShares, Stats, StatsSample, Submit, SubmitMany,
+    Submitted, SubmittedOne, Supply, TransactionView, UsageProof, WhenView, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -246,6 +246,17 @@ fn of_validators() -> Vec<Endpoint> {
             "/v1/lots/{epoch}",
             "The drawing of an epoch's committee, with what proves it.",
             json(named::<LotsView>),
+        ),
+        get(
+            "/v1/proposals",
+            "Changes of parameters that are, or were, voted on; the latest first.",
+            json(listed::<ProposalView>),
+        )
+        .query(&[FROM]),
+        get(
+            "/v1/proposals/{id}",
+            "A change that is, or was, voted on.",
+            json(named::<ProposalView>),
         ),
         get(
             "/v1/lotteries",

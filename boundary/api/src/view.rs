@@ -9,8 +9,8 @@ use ledger::{Params, Rejection, Tariff};
 use serde::{Deserialize, Serialize};
 use types::{
     AccountId, AllocationId, AllocationStatus, Amount, DeploymentId, DeploymentSpec, Digest,
-    HostId, LotteryId, Offer, PublicKey, ReceiptId, Resource, Resources, ServiceSpec, Usage,
-    UsageRecord,
+    HostId, LotteryId, Offer, ProposalId, PublicKey, ReceiptId, Resource, Resources, ServiceSpec,
+    Usage, UsageRecord,
 };
 use utoipa::ToSchema;
 
@@ -218,6 +218,19 @@ pub struct LotsView {
     pub fallen: Option<EventProof>,
     /// The same of the epoch before.
     pub fallen_before: Option<EventProof>,
+}
+
+/// A change of the network's parameters that is, or was, voted on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProposalView {
+    #[schema(value_type = String)]
+    pub id: ProposalId,
+    pub yes: u64,
+    pub no: u64,
+    /// How many may vote; more than half of them decide.
+    pub members: u64,
+    #[schema(value_type = Object)]
+    pub proposal: ledger::vote::Proposal,
 }
 
 /// A round of the public drawing service.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, DutiesView,
     EventProof, EventView, HostPlan, HostView, LotsView, LotteryExport, LotteryView, NetworkFile,
-    Problem, Quote, QuoteRequest, ReleaseView, RequestAuth, Routes, Stats, Submit, SubmitMany,
-    Submitted, SubmittedOne, Supply, TransactionStatus, TransactionView, UsageProof, WhenView,
-    WhyView,
+    Problem, ProposalView, Quote, QuoteRequest, ReleaseView, RequestAuth, Routes, Stats, Submit,
+    SubmitMany, Submitted, SubmittedOne, Supply, TransactionStatus, TransactionView, UsageProof,
+    WhenView, WhyView,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -20,7 +20,9 @@ use ledger::{Call, Transaction, TransactionBody};
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use types::{AccountId, AllocationId, DeploymentId, HostId, LotteryId, ReceiptId, SecretKey};
+use types::{
+    AccountId, AllocationId, DeploymentId, HostId, LotteryId, ProposalId, ReceiptId, SecretKey,
+};
 
 use crate::error::SdkError;
 
@@ -195,6 +197,15 @@ impl Client {
 
     pub async fn lots(&self, epoch: u64) -> Result<LotsView, SdkError> {
         self.get(&format!("/v1/lots/{epoch}")).await
+    }
+
+    /// The latest ones, as many as one answer holds.
+    pub async fn proposals(&self) -> Result<Vec<ProposalView>, SdkError> {
+        self.get("/v1/proposals").await
+    }
+
+    pub async fn proposal(&self, id: ProposalId) -> Result<ProposalView, SdkError> {
+        self.get(&format!("/v1/proposals/{id}")).await
     }
 
     /// The latest ones, as many as one answer holds.

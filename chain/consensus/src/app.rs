@@ -29,10 +29,6 @@ use crate::machine::{Env, Executed, Machine};
 use crate::mempool::Mempool;
 use crate::store::{Record, Store};
 
-/// An idle network makes a block this long after the one before.
-const IDLE_MS: u64 = 900;
-/// When transactions wait, a block comes this long after the one before: they gather.
-const BUSY_MS: u64 = 60;
 /// A block dated so far ahead of our clock is waited for.
 const AHEAD_MS: u64 = 300;
 /// A node further behind than so many blocks lets the finalizer catch up before it executes
@@ -404,14 +400,15 @@ impl<M: Machine> Core<M> {
     async fn pace(&self, clock: &impl Clock, parent: &Node<M::State>, pending: &HashSet<Digest>) {
         // Who says that his block is of the future is not waited for longer than others.
         let made_ms = parent.made_ms.min(now_ms(clock));
+        let pace = self.machine.pace(&parent.executed.state);
         loop {
             let woken = self.wake.notified();
             let busy = self.mempool.lock().expect("not poisoned").presses(pending);
-            let due = made_ms + if busy { BUSY_MS } else { IDLE_MS };
+            let due = made_ms + if busy { pace.busy_ms } else { pace.idle_ms };
             let Some(left) = due.checked_sub(now_ms(clock)).filter(|ms| *ms > 0) else {
                 return;
             };
-            let sleep = clock.sleep(Duration::from_millis(left.min(IDLE_MS)));
+            let sleep = clock.sleep(Duration::from_millis(left.min(pace.idle_ms)));
             if busy {
                 return sleep.await;
             }

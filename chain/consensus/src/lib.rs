@@ -31,7 +31,7 @@ pub use boundary::{
 };
 pub use committee::{Committee, MEMBERS_MAX, Member, Seat, deal};
 pub use epochs::KeyShare;
-pub use machine::{Admitted, Env, Executed, Machine, Stated};
+pub use machine::{Admitted, Env, Executed, Machine, Pace, Stated};
 pub use mempool::SubmitError;
 pub use node::{Config, Handle, damaged, spend_seat, start};
 pub use store::{Record, open_database};

@@ -47,9 +47,32 @@ pub trait Machine: Send + Sync + 'static {
     /// Whether the next block after `state` may tell the beacon of its epoch.
     fn wants_beacon(&self, state: &Self::State) -> bool;
 
+    /// How long after the one before a block comes, after `state`.
+    fn pace(&self, _state: &Self::State) -> Pace {
+        Pace::default()
+    }
+
     /// All of `state` in canonical bytes, and back: for restart.
     fn save(&self, state: &Self::State) -> Vec<u8>;
     fn load(&self, bytes: &[u8]) -> anyhow::Result<Self::State>;
+}
+
+/// Milliseconds from a block to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// On an idle network.
+    pub idle_ms: u64,
+    /// When transactions wait: so long they gather.
+    pub busy_ms: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            idle_ms: 900,
+            busy_ms: 60,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

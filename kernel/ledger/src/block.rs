@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{Amount, Digest};
 
-use crate::{Rejection, account, deployment, duty, host, lease, lots, lottery, validator};
+use crate::{Rejection, account, deployment, duty, host, lease, lots, lottery, validator, vote};
 
 /// Circumstances of a block, agreed by consensus.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,5 +43,6 @@ pub enum Event {
     Lots(lots::Event),
     Lottery(lottery::Event),
     Duty(duty::Event),
+    Vote(vote::Event),
     Validator(validator::Event),
 }

@@ -15,7 +15,7 @@ use crate::state::State;
 use crate::table::state_key;
 use crate::{
     BlockEnv, Call, Event, Outcome, RejectKind, Rejection, Transaction, TransactionBody, account,
-    deployment, duty, host, lease, lots, lottery, validator,
+    deployment, duty, host, lease, lots, lottery, validator, vote,
 };
 
 /// The state after a block and what came of it.
@@ -385,11 +385,13 @@ impl Context {
             Call::Deployment(call) => deployment::apply(self, sender, call),
             Call::Lease(call) => lease::apply(self, sender, call),
             Call::Lottery(call) => lottery::apply(self, sender, call),
+            Call::Vote(call) => vote::apply(self, sender, call),
             Call::Validator(call) => validator::apply(self, sender, call),
         }
     }
 
     fn pass_time(&mut self, before_ms: u64) {
+        vote::pass_time(self);
         lots::pass_time(self);
         duty::pass_time(self);
         lottery::pass_time(self);
@@ -427,6 +429,8 @@ impl Context {
         state.duties.changes(&mut changes);
         state.lotteries.changes(&mut changes);
         state.entries.changes(&mut changes);
+        state.proposals.changes(&mut changes);
+        state.members.changes(&mut changes);
         changes.sort_unstable();
         state.forget_changed();
         Ok(Executed {

@@ -63,35 +63,43 @@ impl Genesis {
         if distinct.len() != self.watchers.len() || distinct.len() > WATCHERS_MAX {
             return Err(GenesisError::Watchers(self.watchers.len()));
         }
-        for resource in Resource::ALL {
-            if self.params.tariff.rate(resource).0 > u64::MAX.into() {
-                return Err(GenesisError::Rate(resource.name()));
-            }
-        }
-        if self.params.fee.0 > u64::MAX.into() {
-            return Err(GenesisError::Rate("a transaction (fee)"));
-        }
-        let p = &self.params;
-        for (name, value, least, most) in [
-            ("report_interval_ms", p.report_interval_ms, 100, DAY_MS),
-            ("heartbeat_ms", p.heartbeat_ms, 100, DAY_MS),
-            ("host_timeout_ms", p.host_timeout_ms, 100, DAY_MS),
-            ("escrow_target_ms", p.escrow_target_ms, 1_000, 365 * DAY_MS),
-            ("alert_ms", p.alert_ms, 0, 365 * DAY_MS),
-            ("clock_skew_ms", p.clock_skew_ms, 0, DAY_MS),
-            ("services_max", p.services_max.into(), 1, 10_000),
-            ("replicas_max", p.replicas_max.into(), 1, 10_000),
-            ("gateways", p.gateways.len() as u64, 0, 64),
-            ("epoch_blocks", p.epoch_blocks, 16, 1 << 20),
-            ("seats_max", p.seats_max.into(), 1, 128),
-            ("ticket_bits", p.ticket_bits.into(), 0, 18),
-            ("ticket_epochs", p.ticket_epochs, 4, 48),
-            ("bond_epochs", p.bond_epochs, 1, 10_000),
-        ] {
-            if !(least..=most).contains(&value) {
-                return Err(GenesisError::Param(name, least, most));
-            }
-        }
-        Ok(())
+        check_params(&self.params)
     }
+}
+
+/// Whether a network may go by them: at its start, and after a vote.
+pub(crate) fn check_params(p: &Params) -> Result<(), GenesisError> {
+    for resource in Resource::ALL {
+        if p.tariff.rate(resource).0 > u64::MAX.into() {
+            return Err(GenesisError::Rate(resource.name()));
+        }
+    }
+    if p.fee.0 > u64::MAX.into() {
+        return Err(GenesisError::Rate("a transaction (fee)"));
+    }
+    for (name, value, least, most) in [
+        ("report_interval_ms", p.report_interval_ms, 100, DAY_MS),
+        ("heartbeat_ms", p.heartbeat_ms, 100, DAY_MS),
+        ("host_timeout_ms", p.host_timeout_ms, 100, DAY_MS),
+        ("escrow_target_ms", p.escrow_target_ms, 1_000, 365 * DAY_MS),
+        ("alert_ms", p.alert_ms, 0, 365 * DAY_MS),
+        ("clock_skew_ms", p.clock_skew_ms, 0, DAY_MS),
+        ("services_max", p.services_max.into(), 1, 10_000),
+        ("replicas_max", p.replicas_max.into(), 1, 10_000),
+        ("gateways", p.gateways.len() as u64, 0, 64),
+        ("epoch_blocks", p.epoch_blocks, 16, 1 << 20),
+        ("seats_max", p.seats_max.into(), 1, 128),
+        ("block_idle_ms", p.block_idle_ms, 100, 60_000),
+        ("block_busy_ms", p.block_busy_ms, 10, p.block_idle_ms),
+        ("vote_blocks", p.vote_blocks, 1, 10_000_000),
+        ("vote_delay_blocks", p.vote_delay_blocks, 1, 10_000_000),
+        ("ticket_bits", p.ticket_bits.into(), 0, 18),
+        ("ticket_epochs", p.ticket_epochs, 4, 48),
+        ("bond_epochs", p.bond_epochs, 1, 10_000),
+    ] {
+        if !(least..=most).contains(&value) {
+            return Err(GenesisError::Param(name, least, most));
+        }
+    }
+    Ok(())
 }

@@ -14,6 +14,7 @@ pub mod lease;
 pub mod lots;
 pub mod lottery;
 pub mod validator;
+pub mod vote;
 
 mod block;
 mod execute;

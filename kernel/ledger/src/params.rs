@@ -64,6 +64,14 @@ pub struct Params {
     /// ([`crate::Call::is_free`]).
     #[serde(default)]
     pub fee: Amount,
+    /// An idle network makes a block so long after the one before.
+    pub block_idle_ms: u64,
+    /// When transactions wait, a block comes so long after the one before: they gather.
+    pub block_busy_ms: u64,
+    /// A vote is open for so many blocks.
+    pub vote_blocks: u64,
+    /// From when a change is accepted, so many blocks pass at least before it counts.
+    pub vote_delay_blocks: u64,
     /// Blocks of an epoch: the run that one committee makes.
     pub epoch_blocks: u64,
     /// All candidates sit while there are no more; above, so many are drawn.
@@ -94,6 +102,10 @@ impl Params {
             replicas_max: 1_000,
             gateways: Vec::new(),
             fee: Amount::ZERO,
+            block_idle_ms: 900,
+            block_busy_ms: 60,
+            vote_blocks: 20_000,
+            vote_delay_blocks: 512,
             epoch_blocks: 256,
             seats_max: 100,
             validator_bond: Amount::credits(500),

@@ -7,8 +7,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use imbl::{OrdMap, OrdSet};
 use scheduler::{Fleet, HostEntry};
 use types::{
-    AccountId, AllocationId, Amount, DeploymentId, Digest, HostId, LotteryId, Protocol, PublicKey,
-    ReceiptId, ServiceSpec,
+    AccountId, AllocationId, Amount, DeploymentId, Digest, HostId, LotteryId, ProposalId, Protocol,
+    PublicKey, ReceiptId, ServiceSpec,
 };
 
 use crate::account::Account;
@@ -20,6 +20,7 @@ use crate::lots::{self, Drawing};
 use crate::lottery::{self, Entry, Phase, Round};
 use crate::table::{Table, state_key};
 use crate::validator::Validator;
+use crate::vote::{Member, Proposal};
 use crate::{Genesis, Params, invariant};
 
 /// Small facts of which there is one each.
@@ -39,6 +40,9 @@ pub struct Globals {
     pub allocations: u64,
     pub receipts: u64,
     pub lotteries: u64,
+    pub proposals: u64,
+    /// Of the rules that the network goes by.
+    pub version: u32,
     /// Silence counts from here: blocks had stopped before, and nobody could be heard.
     pub awake_ms: u64,
     /// Last height at which something changed that requests are routed by: which replicas
@@ -69,6 +73,9 @@ pub struct State {
     pub lotteries: Table<LotteryId, Round>,
     /// Of lotteries, by their numbers from 0.
     pub entries: Table<(LotteryId, u32), Entry>,
+    pub proposals: Table<ProposalId, Proposal>,
+    /// Accounts that have done a validator's duties.
+    pub members: Table<AccountId, Member>,
     pub(crate) index: Index,
 }
 
@@ -160,6 +167,8 @@ impl State {
             allocations: 0,
             receipts: 0,
             lotteries: 0,
+            proposals: 0,
+            version: 1,
             awake_ms: genesis.time_ms,
             routes_height: 0,
             gateways: BTreeMap::new(),
@@ -177,6 +186,8 @@ impl State {
             duties: Table::new("duties"),
             lotteries: Table::new("lotteries"),
             entries: Table::new("entries"),
+            proposals: Table::new("proposals"),
+            members: Table::new("members"),
             index: Index::empty(0),
         };
         lots::founding(&mut state, &genesis.validators);
@@ -199,6 +210,8 @@ impl State {
         self.duties.forget_changed();
         self.lotteries.forget_changed();
         self.entries.forget_changed();
+        self.proposals.forget_changed();
+        self.members.forget_changed();
     }
 
     /// Canonical bytes of everything that is not an index.
@@ -215,6 +228,8 @@ impl State {
         self.duties.save(&mut out);
         self.lotteries.save(&mut out);
         self.entries.save(&mut out);
+        self.proposals.save(&mut out);
+        self.members.save(&mut out);
         out
     }
 
@@ -234,6 +249,8 @@ impl State {
             duties: Table::load("duties", input)?,
             lotteries: Table::load("lotteries", input)?,
             entries: Table::load("entries", input)?,
+            proposals: Table::load("proposals", input)?,
+            members: Table::load("members", input)?,
             index: Index::empty(0),
         };
         if !input.is_empty() {
@@ -339,6 +356,8 @@ impl State {
         self.duties.records(&mut all);
         self.lotteries.records(&mut all);
         self.entries.records(&mut all);
+        self.proposals.records(&mut all);
+        self.members.records(&mut all);
         all.sort_unstable();
         all
     }

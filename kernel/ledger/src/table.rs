@@ -134,7 +134,7 @@ where
 ///
 /// Tables: `globals` (key `()`), `accounts`, `hosts`, `deployments` and `allocations`, keyed
 /// by their ids, `releases`, keyed by deployment and number, `validators`, keyed by their keys,
-/// `drawings` and `duties`, keyed by the epoch, `lotteries`, and `entries`, keyed by lottery and
+/// `drawings` and `duties`, keyed by the epoch, `lotteries` and `proposals`, keyed by their ids, `members`, keyed by account, and `entries`, keyed by lottery and
 /// number.
 pub fn state_key<K: BorshSerialize>(table: &str, key: &K) -> Digest {
     Digest::of_value("runrig-state", &(table, key))

@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, AccountKey, Digest, Proof, SecretKey};
 
-use crate::{account, deployment, host, lease, lottery, validator};
+use crate::{account, deployment, host, lease, lottery, validator, vote};
 
 /// One thing asked of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
@@ -15,17 +15,19 @@ pub enum Call {
     Deployment(deployment::Call),
     Lease(lease::Call),
     Lottery(lottery::Call),
+    Vote(vote::Call),
     Validator(validator::Call),
 }
 
 impl Call {
-    /// Costs no fee: what hosts, gateways and those who hold nothing yet say.
+    /// Costs no fee: what hosts, gateways and validators say, and those who hold nothing yet.
     pub fn is_free(&self) -> bool {
         match self {
-            Self::Host(_) | Self::Lease(_) => true,
+            // A validator that earned nothing yet renews and votes all the same.
+            Self::Host(_) | Self::Lease(_) | Self::Validator(_) | Self::Vote(_) => true,
             Self::Account(call) => matches!(call, account::Call::Faucet { .. }),
             Self::Deployment(call) => matches!(call, deployment::Call::ReportDemand { .. }),
-            Self::Validator(_) | Self::Lottery(_) => false,
+            Self::Lottery(_) => false,
         }
     }
 
@@ -43,7 +45,8 @@ impl Call {
             | Self::Deployment(_)
             | Self::Lease(_)
             | Self::Validator(_)
-            | Self::Lottery(_) => true,
+            | Self::Lottery(_)
+            | Self::Vote(_) => true,
         }
     }
 }

@@ -133,6 +133,9 @@ numbered!(
     /// A round of the public drawing service.
     LotteryId, "l-", "a lottery: written l-12");
 numbered!(
+    /// A change of the network's parameters that is voted on.
+    ProposalId, "p-", "a proposal: written p-12");
+numbered!(
     /// What settlement made of one usage report for one allocation.
     ReceiptId, "r-", "a receipt: written r-12");
 

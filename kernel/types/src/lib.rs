@@ -22,7 +22,9 @@ pub use autoscale::{AutoscaleSpec, ScaleTarget};
 pub use build::*;
 pub use container::*;
 pub use digest::{Digest, DigestError, merkle_path, merkle_paths, merkle_root, merkle_verify};
-pub use id::{AccountId, AllocationId, DeploymentId, HostId, IdError, LotteryId, ReceiptId};
+pub use id::{
+    AccountId, AllocationId, DeploymentId, HostId, IdError, LotteryId, ProposalId, ReceiptId,
+};
 pub use key::{PublicKey, SecretKey, Signature, SignatureError, verify_batch};
 pub use logs::{ExportKind, LogExport, LogPolicy};
 pub use passkey::{AccountKey, Assertion, PasskeyKey, Proof};

@@ -315,7 +315,7 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
             }
         }
         // Its payments concern their accounts.
-        Event::Lots(_) | Event::Lottery(_) | Event::Duty(_) => false,
+        Event::Lots(_) | Event::Lottery(_) | Event::Duty(_) | Event::Vote(_) => false,
     }
 }
 
@@ -362,6 +362,7 @@ fn deployment_of(event: &Event) -> Option<DeploymentId> {
         | Event::Lots(_)
         | Event::Lottery(_)
         | Event::Duty(_)
+        | Event::Vote(_)
         | Event::Validator(_) => None,
     }
 }

@@ -211,8 +211,20 @@ async fn keep_index(
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let mut heads = handle.subscribe();
+    let mut warned = false;
     loop {
-        let head = heads.borrow_and_update().header.height;
+        let head = {
+            let head = heads.borrow_and_update();
+            let coming = head.state.upgrade();
+            if let Some((from, version)) = coming.filter(|(_, v)| *v > ledger::vote::VERSION)
+                && !std::mem::replace(&mut warned, true)
+            {
+                tracing::warn!(
+                    "from height {from} on this network goes by version {version} of its rules, which this program does not know: install a newer runrig before, or this validator stops there"
+                );
+            }
+            head.header.height
+        };
         if index.height() < head {
             let (handle, index) = (handle.clone(), index.clone());
             let height = tokio::task::spawn_blocking(move || index.catch_up(&handle)).await??;

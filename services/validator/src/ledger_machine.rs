@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use consensus::{Admitted, Env, Executed, Machine, Member};
+use consensus::{Admitted, Env, Executed, Machine, Member, Pace};
 use ledger::duty::Seen;
 use ledger::{BlockEnv, Genesis, Rejection, State, decode};
 use types::{Digest, PublicKey};
@@ -82,6 +82,11 @@ impl Machine for LedgerMachine {
         transactions: &[Bytes],
         verified: &dyn Fn(&Digest) -> bool,
     ) -> Executed<State> {
+        if let Some(why) = parent.too_old(env.height) {
+            // Before it votes on a block by rules that it does not know.
+            tracing::error!("this validator stops: {why}");
+            std::process::exit(1);
+        }
         let env = BlockEnv {
             height: env.height,
             time_ms: env.time_ms,
@@ -141,6 +146,14 @@ impl Machine for LedgerMachine {
 
     fn wants_beacon(&self, state: &State) -> bool {
         state.wants_beacon()
+    }
+
+    fn pace(&self, state: &State) -> Pace {
+        let params = state.params();
+        Pace {
+            idle_ms: params.block_idle_ms,
+            busy_ms: params.block_busy_ms,
+        }
     }
 
     fn save(&self, state: &State) -> Vec<u8> {

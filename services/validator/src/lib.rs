@@ -24,6 +24,7 @@ mod secret_api;
 mod serve;
 mod state_sync;
 pub mod views;
+mod vote_api;
 pub mod watch;
 
 pub use config::Config;

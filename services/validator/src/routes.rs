@@ -9,6 +9,7 @@ use crate::answer::Refused;
 use crate::http::{self, App};
 use crate::{
     chain_api, clock_api, lots_api, lottery_api, member_api, metrics, money_api, secret_api,
+    vote_api,
 };
 
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
@@ -22,6 +23,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/supply", get(money_api::supply)),
         ("/v1/blocks/{height}", get(chain_api::block)),
         ("/v1/lots/{epoch}", get(lots_api::drawing)),
+        ("/v1/proposals", get(vote_api::proposals)),
+        ("/v1/proposals/{id}", get(vote_api::proposal)),
         ("/v1/lotteries", get(lottery_api::lotteries)),
         ("/v1/lotteries/{id}", get(lottery_api::lottery)),
         ("/v1/lotteries/{id}/export", get(lottery_api::export)),

@@ -960,3 +960,59 @@ async fn a_lottery_is_drawn_again_from_its_file_alone() {
         one.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duties_are_paid_out_of_fees_and_a_vote_changes_them() {
+    use ledger::vote::{Call as Ask, Change, Phase};
+    let network = Network::with(
+        2,
+        Params {
+            epoch_blocks: 16,
+            vote_delay_blocks: 1,
+            fee: Amount(1_001),
+            ..Params::dev()
+        },
+    );
+    let running = [network.start(0).await, network.start(1).await];
+    let client = running[0].client();
+    busy(&client, async || {
+        client.duties(0).await.is_ok_and(|d| d.ended)
+    })
+    .await;
+    let duties = client.duties(0).await.expect("counted");
+    assert!(!duties.fees.is_zero(), "{duties:?}");
+    let earned: u128 = duties.validators.iter().map(|v| v.earned.0).sum();
+    assert_eq!(earned, duties.fees.0, "{duties:?}");
+    for one in &duties.validators {
+        let account = client.account(types::AccountId::of(&one.key)).await;
+        let balance = account.expect("an account").balance;
+        assert!(!one.earned.is_zero() && balance >= one.earned, "{one:?}");
+    }
+
+    let seats = network.seats.iter();
+    let keys: Vec<types::SecretKey> = seats
+        .map(|seat| consensus::Seat::from_bytes(seat).expect("a seat").secret())
+        .map(types::SecretKey::from_seed)
+        .collect();
+    let change = Change::Fee(Amount(5));
+    let propose = || Call::Vote(Ask::Propose { change });
+    let rich = client.submit_and_wait(&key(200), propose()).await;
+    assert_eq!(rich.expect_err("credits are no votes").kind(), "forbidden");
+    let proposed = client.submit_and_wait(&keys[0], propose()).await;
+    proposed.expect("proposed");
+    let cast = Call::Vote(Ask::Cast {
+        proposal: types::ProposalId(1),
+        yes: true,
+    });
+    client.submit_and_wait(&keys[1], cast).await.expect("cast");
+    busy(&client, async || {
+        let view = client.proposal(types::ProposalId(1)).await.expect("there");
+        matches!(view.proposal.phase, Phase::Done { .. })
+    })
+    .await;
+    assert_eq!(client.params().await.expect("read").fee, Amount(5));
+    assert_eq!(client.proposals().await.expect("listed").len(), 1);
+    for one in running {
+        one.stop().await;
+    }
+}

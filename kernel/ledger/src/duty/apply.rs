@@ -3,11 +3,26 @@
 use types::PublicKey;
 
 use super::Done;
-use super::pay::pay;
+use super::pay::{pay, payee};
 use crate::execute::Context;
+use crate::vote;
 
 /// Duties of so many past epochs are kept.
 const KEPT: u64 = 64;
+
+/// Who has done duties may vote.
+fn note_members(context: &mut Context, epoch: u64) {
+    let duties = context.state.duties.get(&epoch);
+    let by = duties.into_iter().flat_map(|duties| &duties.by);
+    let served: Vec<PublicKey> = by
+        .filter(|(_, done)| done.led + done.stated > 0)
+        .map(|(key, _)| *key)
+        .collect();
+    for key in served {
+        let account = payee(&context.state, &key);
+        vote::note_member(context, account, epoch);
+    }
+}
 
 /// Before the block's transactions.
 pub(crate) fn pass_time(context: &mut Context) {
@@ -15,6 +30,7 @@ pub(crate) fn pass_time(context: &mut Context) {
     let epoch = context.env.height / blocks;
     if context.env.height.is_multiple_of(blocks) {
         if let Some(over) = epoch.checked_sub(1) {
+            note_members(context, over);
             pay(context, over);
         }
         if let Some(old) = epoch.checked_sub(KEPT) {

@@ -71,7 +71,7 @@ impl Context {
 }
 
 /// Who is paid for what `key` did: its owner, or the account of the key itself.
-fn payee(state: &State, key: &PublicKey) -> AccountId {
+pub(super) fn payee(state: &State, key: &PublicKey) -> AccountId {
     let known = state.validators.get(key);
     known.map_or_else(|| AccountId::of(key), |v| v.owner)
 }
