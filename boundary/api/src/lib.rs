@@ -29,6 +29,7 @@ mod grant;
 mod login;
 mod member;
 mod openapi;
+mod rules;
 mod view;
 
 pub use auth::{AuthError, RequestAuth};
@@ -39,6 +40,9 @@ pub use grant::Grant;
 pub use login::{LoginError, RegistryLogin};
 pub use member::{LeavingView, MemberView, MembersView, TicketView};
 pub use openapi::openapi;
+pub use rules::{
+    DutiesView, DutyLine, LotteryExport, LotteryView, ProposalView, TransactionProof, WhenView,
+};
 pub use view::*;
 
 /// Of the body of a request to a validator: the largest transaction in base64, with room.
