@@ -357,15 +357,9 @@ impl Context {
                 return Err(refused);
             }
         };
-        self.attempt(|context| {
-            if !context.take_fee(sender, fee) {
-                return Err(cannot_pay(&context.state, &sender, fee));
-            }
-            if body.on_behalf.is_empty() || fee.is_zero() {
-                return Ok(());
-            }
-            context.count_spent(signer, &body.on_behalf, fee)
-        })?;
+        if !self.take_fee(sender, fee) {
+            return Err(cannot_pay(&self.state, &sender, fee));
+        }
         *paid = fee;
         if body.on_behalf.is_empty() {
             return self.carry_out(sender, body.call);
@@ -374,7 +368,8 @@ impl Context {
             let before = context.state.account(&sender).spendable;
             context.carry_out(sender, body.call)?;
             let after = context.state.account(&sender).spendable;
-            context.count_spent(signer, &body.on_behalf, before.saturating_sub(after))
+            let spent = Amount(before.saturating_sub(after).0 + fee.0);
+            context.count_spent(signer, &body.on_behalf, spent)
         })
     }
 

@@ -75,9 +75,10 @@ impl Role {
             if !matches!(call, deployment::Call::ReportDemand { .. }));
         match self {
             Self::Owner | Self::Admin => match call {
-                crate::Call::Account(_) | crate::Call::Lottery(_) | crate::Call::Validator(_) => {
-                    true
-                }
+                crate::Call::Account(_)
+                | crate::Call::Lottery(_)
+                | crate::Call::Validator(_)
+                | crate::Call::Vote(_) => true,
                 crate::Call::Deployment(_) => deploys,
                 crate::Call::Host(call) => matches!(call, host::Call::Drain { .. }),
                 crate::Call::Lease(_) => false,
