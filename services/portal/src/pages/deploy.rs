@@ -368,7 +368,7 @@ async fn deploy(app: &App, login: &Login, spec: DeploymentSpec, max: Option<Amou
         spec,
         price_max_hour: max,
     };
-    login.submit(&app, ledger::Call::Deployment(call)).await?;
+    login.submit(app, ledger::Call::Deployment(call)).await?;
     Ok(Redirect::to(&format!("/jobs/{project}")).into_response())
 }
 
