@@ -21,6 +21,7 @@
 //! Errors are [`Problem`] with a matching status. Amounts are decimal strings of credits,
 //! ids are `d-1`, `a-1`, `r-1`, times are milliseconds since 1970.
 
+mod agent;
 mod auth;
 mod beat;
 mod endpoint;
@@ -32,6 +33,7 @@ mod openapi;
 mod rules;
 mod view;
 
+pub use agent::{AgentStatus, ExecFrame, LogLine, Stats, StatsSample};
 pub use auth::{AuthError, RequestAuth};
 pub use beat::{Anchor, BEAT_BYTES_MAX, BEATS, Beat, Beats};
 pub use endpoint::{Body, Endpoint, Method, Role, endpoints, paths_of};

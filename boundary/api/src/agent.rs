@@ -1,0 +1,112 @@
+//! What a host's agent says of what runs there.
+
+use serde::{Deserialize, Serialize};
+use types::{AllocationId, HostId, PublicKey};
+use utoipa::ToSchema;
+
+use crate::Problem;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogLine {
+    #[schema(value_type = String)]
+    pub allocation: AllocationId,
+    pub service: String,
+    pub replica: u32,
+    pub release: u32,
+    /// Number of the line among those of its allocation, from 0, without a gap.
+    pub sequence: u64,
+    pub at_ms: u64,
+    /// `stdout`, `stderr`; `runrig` for what the host has to say about the log.
+    pub stream: String,
+    pub text: String,
+}
+
+/// What a replica used from `at_ms` on, for `step_ms`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatsSample {
+    #[schema(value_type = String)]
+    pub allocation: AllocationId,
+    pub service: String,
+    pub replica: u32,
+    pub at_ms: u64,
+    pub step_ms: u64,
+    /// Mean, of one core, in thousandths.
+    pub cpu_millis: u64,
+    pub cpu_millis_max: u64,
+    /// Mean.
+    pub memory_bytes: u64,
+    pub memory_bytes_max: u64,
+    /// At the end.
+    pub disk_bytes: u64,
+    /// Within the step.
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    /// At the end.
+    pub pids: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Stats {
+    #[schema(value_type = String)]
+    pub allocation: AllocationId,
+    pub service: String,
+    pub at_ms: u64,
+    /// Of one core, in thousandths, since the sample before.
+    pub cpu_millis: u64,
+    pub cpu_limit_millis: u64,
+    pub memory_bytes: u64,
+    pub memory_limit_bytes: u64,
+    pub disk_bytes: u64,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub pids: u64,
+}
+
+/// WebSocket text frames; bytes are base64.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ExecFrame {
+    /// First from the client.
+    Start {
+        command: Vec<String>,
+        env: Vec<String>,
+        user: Option<String>,
+        working_dir: Option<String>,
+        terminal: bool,
+        rows: u16,
+        columns: u16,
+    },
+    Stdin {
+        data: String,
+    },
+    StdinClosed,
+    Resize {
+        rows: u16,
+        columns: u16,
+    },
+    Stdout {
+        data: String,
+    },
+    Stderr {
+        data: String,
+    },
+    /// Last from the host.
+    Exit {
+        code: i32,
+    },
+    Failed {
+        problem: Problem,
+    },
+}
+
+/// What `GET /v1/status` of a host agent says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentStatus {
+    #[schema(value_type = String)]
+    pub host: HostId,
+    #[schema(value_type = String)]
+    pub key: PublicKey,
+    pub engine: String,
+    pub plan: u64,
+    pub running: u32,
+}
