@@ -9,7 +9,7 @@ use ledger::{Params, Rejection, Tariff};
 use serde::{Deserialize, Serialize};
 use types::{
     AccountId, AllocationId, AllocationStatus, Amount, DeploymentId, DeploymentSpec, Digest,
-    HostId, Offer, PublicKey, ReceiptId, Resource, Resources, ServiceSpec, Usage, UsageRecord,
+    HostId, Offer, ReceiptId, Resource, Resources, ServiceSpec, Usage, UsageRecord,
 };
 use utoipa::ToSchema;
 
