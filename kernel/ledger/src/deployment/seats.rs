@@ -126,7 +126,7 @@ struct Seat {
     /// Allocations on their way out that have not ended yet.
     ending: u32,
     /// Stopped by the owner.
-    held: bool,
+    held: Vec<Member>,
 }
 
 /// One look at a deployment.
@@ -232,7 +232,7 @@ impl Tending {
         };
         match allocation.desired {
             Desired::Run => seat.live.push(member),
-            Desired::Stop | Desired::Freeze => seat.held = true,
+            Desired::Stop | Desired::Freeze => seat.held.push(member),
             Desired::Drain => {
                 seat.ending += 1;
                 if member.fits() {
@@ -298,7 +298,8 @@ impl Tending {
                 .seats
                 .remove(&(name.to_string(), replica))
                 .unwrap_or_default();
-            if let (true, false, Some(back)) = (seat.live.is_empty(), seat.held, seat.back.take()) {
+            let idle = seat.live.is_empty() && seat.held.is_empty();
+            if let (true, Some(back)) = (idle, seat.back.take()) {
                 self.keep(context, back.id);
                 seat.ending = seat.ending.saturating_sub(1);
                 seat.live.push(back);
@@ -324,8 +325,8 @@ impl Tending {
                 let ours = fitting().any(|m| m.release == self.deployment.release);
                 let goes_on = failed && policy.on_failure == UpdateFailure::Continue;
                 moving += u32::from((ours || replaces) && !goes_on);
-            } else if seat.held {
-                // Its place is kept.
+            } else if !seat.held.is_empty() {
+                self.keep_one_place(context, &seat.held);
             } else if !seat.live.is_empty() {
                 old.push((replica, seat.live));
             } else if seat.ending > 0 && (stateful || policy.order == UpdateOrder::StopFirst) {
@@ -388,6 +389,17 @@ impl Tending {
             }
         }
         Ok(())
+    }
+
+    /// A seat that was stopped while a successor stood by keeps one of its places, on a host that
+    /// is there.
+    fn keep_one_place(&mut self, context: &mut Context, held: &[Member]) {
+        let Some(kept) = held.iter().filter(|m| m.heard).max_by_key(|m| m.id) else {
+            return;
+        };
+        for other in held.iter().filter(|m| m.id != kept.id) {
+            self.end(context, other.id);
+        }
     }
 
     /// Nobody in the seat is good yet; `true` if one has failed.

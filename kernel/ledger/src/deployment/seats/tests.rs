@@ -414,16 +414,30 @@ fn old_releases_are_forgotten_but_for_the_last_good_one() {
     assert_eq!(kept.first(), Some(&1));
 }
 
-/// Replicas that were stopped stay where they are and as they are.
-#[test]
-fn what_is_stopped_is_left_alone() {
-    let (mut world, _) = two_good(3);
+fn stop(world: &mut World) {
     let stop = crate::Call::Deployment(Call::SetRunning {
         deployment: D,
         service: None,
         running: false,
     });
     world.ask(1, stop).expect("stopped");
+}
+
+#[test]
+fn what_is_stopped_beside_its_successor_keeps_one_place() {
+    let (mut world, _) = two_good(3);
+    let lost = who(&world, 1);
+    world.pass(4, &[lost]);
+    assert_eq!(wanted(&world).len(), 3, "a successor stands by");
+    stop(&mut world);
+    assert_eq!(wanted(&world), [(2, Desired::Stop), (3, Desired::Stop)]);
+}
+
+/// Replicas that were stopped stay where they are and as they are.
+#[test]
+fn what_is_stopped_is_left_alone() {
+    let (mut world, _) = two_good(3);
+    stop(&mut world);
     let lost = who(&world, 1);
     world.pass(10, &[lost]);
     assert_eq!(wanted(&world), [(1, Desired::Stop), (2, Desired::Stop)]);
