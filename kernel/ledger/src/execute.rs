@@ -306,17 +306,8 @@ impl Context {
     /// Looks after the replicas of all deployments in which something changed, and of those
     /// whose time has come.
     fn tend_seats(&mut self) {
-        /// Deployments in one block that are looked at for the time's sake only.
-        const LOOKS_MAX: usize = 500;
-        let now = self.env.time_ms;
-        let looks = self.state.index.looks.iter();
-        let due: Vec<_> = looks
-            .take_while(|(at, _)| *at <= now)
-            .take(LOOKS_MAX)
-            .map(|(_, id)| *id)
-            .collect();
         let mut ids = self.touched.clone();
-        ids.extend(due);
+        ids.extend(self.state.due(&self.state.index.looks, self.env.time_ms));
         for id in ids {
             deployment::tend(self, &id);
         }

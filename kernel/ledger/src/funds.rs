@@ -33,8 +33,6 @@ use crate::lease::{Allocation, Desired};
 use crate::state::State;
 use crate::{Event, Tariff};
 
-/// Deployments looked at in one block.
-const TURN_MAX: usize = 1_000;
 /// Deployments looked at when money comes to their owner; the wheel gets to the others.
 const SHORT_MAX: usize = 64;
 /// A deployment is looked at this often at least: its owner may have spent elsewhere.
@@ -117,17 +115,7 @@ impl State {
 impl Context {
     /// Looks at the deployments that are due.
     pub(crate) fn turn_wheel(&mut self) {
-        let now = self.env.time_ms;
-        let due: Vec<DeploymentId> = self
-            .state
-            .index
-            .wheel
-            .iter()
-            .take_while(|(at, _)| *at <= now)
-            .take(TURN_MAX)
-            .map(|(_, id)| *id)
-            .collect();
-        for id in due {
+        for id in self.state.due(&self.state.index.wheel, self.env.time_ms) {
             self.fund(&id);
         }
     }

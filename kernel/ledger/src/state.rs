@@ -142,6 +142,26 @@ impl Supply {
 }
 
 impl State {
+    /// Deployments of `schedule` whose time has come, the earliest first: as many as one block
+    /// bears, whose cost is in their allocations. The others are due in the next.
+    pub(crate) fn due(
+        &self,
+        schedule: &OrdSet<(u64, DeploymentId)>,
+        now_ms: u64,
+    ) -> Vec<DeploymentId> {
+        const ALLOCATIONS_MAX: usize = 5_000;
+        let mut taken = 0;
+        let come = schedule.iter().take_while(|(at, _)| *at <= now_ms);
+        come.map(|(_, id)| *id)
+            .take_while(|id| {
+                let fits = taken < ALLOCATIONS_MAX;
+                let allocations = self.deployments.get(id).map_or(0, |d| d.allocations.len());
+                taken += allocations.max(1);
+                fits
+            })
+            .collect()
+    }
+
     pub fn genesis(genesis: &Genesis) -> Self {
         let mut accounts = Table::new("accounts");
         let mut supply = 0u128;

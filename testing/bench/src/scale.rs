@@ -279,9 +279,9 @@ impl Rounds {
     }
 }
 
-/// The network as it stands: every host registered, every replica placed and running, usage
-/// settled once.
-fn settled() -> Result<Network> {
+/// The network as it stands: every host registered, every replica placed and running, every
+/// release good, usage settled once.
+fn settled(found: &mut Rounds) -> Result<Network> {
     let mut network = Network::new();
     let hosts = network.hosts.clone();
     for (batch, ids) in hosts.chunks(1_000).enumerate() {
@@ -303,6 +303,22 @@ fn settled() -> Result<Network> {
             network.block(calls)?;
         }
     }
+    let mut longest = Duration::ZERO;
+    let rolling = |network: &Network| {
+        let mut all = network.state.deployments.iter();
+        all.any(|(_, d)| d.rollout.is_some())
+    };
+    while rolling(&network) {
+        let started = thread_cpu();
+        network.block(Vec::new())?;
+        longest = longest.max(thread_cpu().saturating_sub(started));
+    }
+    found.add(
+        "longest block while 1,000 releases become good",
+        "ms",
+        milliseconds(longest),
+        Some(Bound::AtMost(50.0)),
+    );
     Ok(network)
 }
 
@@ -569,7 +585,7 @@ pub fn scale(rounds: usize) -> Result<Found> {
     let mut found = Rounds::default();
     let before = memory_bytes();
     let started = Instant::now();
-    let mut network = settled()?;
+    let mut network = settled(&mut found)?;
     found.add(
         "all of it made, block by block",
         "s",
