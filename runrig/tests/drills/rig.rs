@@ -28,16 +28,26 @@ impl<'a> Rig<'a> {
             agent: None,
         };
         rig.start(program, None);
-        until("the new host is there", || {
-            named(cloud, name)["online"] == true
+        until("the new host is there, and is given work", || {
+            let host = named(cloud, name);
+            host["online"] == true && host["trusted_ms"].as_u64() <= host["last_seen_ms"].as_u64()
         });
         // Two of four hosts are left for two replicas.
         let others = ["dev-1", "dev-2"];
         for host in others {
             rig.drain(host, &["--wait"]);
         }
+        let mut seen = String::new();
         until("a replica is on the new host", || {
             let now = replicas(cloud);
+            // What it was like when it did not come to be is the only trace.
+            let host = named(cloud, name);
+            let [online, trusted, free] = ["online", "trusted_ms", "free"].map(|f| &host[f]);
+            let next = format!("{now:?}, {name}: online {online}, trusted {trusted}, {free}");
+            if next != seen {
+                eprintln!("{next}");
+                seen = next;
+            }
             now.len() == 2 && now.iter().any(|(_, h)| h == name)
         });
         for host in others {
