@@ -17,12 +17,14 @@ use std::sync::Mutex;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-use crate::{handover, payload, seccomp, shim};
+use crate::{cgroup, handover, payload, seccomp, shim};
 
 /// Longest path of an order: what Linux takes for a path.
 const PATH_BYTES_MAX: usize = 4096;
 /// Milliseconds in which a start is over.
 const START_TAKES: u8 = 20;
+/// So often an order is given that nobody takes.
+const TRIES: usize = 3;
 /// Longest answer of a shim.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
@@ -93,11 +95,20 @@ impl Zygote {
     /// Errors: no process can be made.
     pub fn follow(&self, path: &Path, hidden: &[u8]) -> std::io::Result<String> {
         let mut line = String::new();
-        let mut shim = self.order(path)?;
-        // A shim that ended too soon says why itself.
-        let _ = shim.write_all(hidden);
-        let _ = shim.shutdown(Shutdown::Write);
-        BufReader::new(shim.take(ANSWER_BYTES_MAX)).read_line(&mut line)?;
+        for _ in 0..TRIES {
+            let mut shim = self.order(path)?;
+            // A shim that ended too soon says why itself.
+            let _ = shim.write_all(hidden);
+            let _ = shim.shutdown(Shutdown::Write);
+            let mut answer = BufReader::new(shim.take(ANSWER_BYTES_MAX));
+            // Whoever was to take it was killed before it did: it may be given again.
+            if answer.read_line(&mut line)? == 0 {
+                continue;
+            }
+            line.clear();
+            answer.read_line(&mut line)?;
+            break;
+        }
         Ok(line)
     }
 
@@ -125,6 +136,7 @@ pub fn run() -> i32 {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     // What is made before the fork, every shim has. One that cannot be made says so there.
     let _ = seccomp::usual();
+    let _ = cgroup::version();
     loop {
         let Ok((mut taken, waiting)) = std::io::pipe() else {
             return 1;
@@ -170,6 +182,9 @@ fn spare(mut waiting: PipeWriter) -> i32 {
         }
     };
     drop(waiting);
+    let answer = UnixStream::from(answer);
+    // An empty line: the order is taken. An agent that is gone reads none.
+    let _ = (&answer).write_all(b"\n");
     // SAFETY: open descriptors of ours; takes the agent's socket out of the shim.
     unsafe { libc::dup2(answer.as_raw_fd(), 1) };
     drop(answer);
