@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use crate::ContainerSpec;
@@ -64,12 +64,17 @@ pub fn hierarchies() -> std::collections::BTreeSet<PathBuf> {
 }
 
 /// 1 if the controllers that limit are mounted apart, else 2.
+///
+/// Looked up once in a process: a start asks several times, and a fork has its parent's answer.
 pub fn version() -> u8 {
-    if mounts().contains_key("memory") {
-        1
-    } else {
-        2
-    }
+    static VERSION: OnceLock<u8> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        if mounts().contains_key("memory") {
+            1
+        } else {
+            2
+        }
+    })
 }
 
 /// Directories of the cgroups at `path` (`/runrig/…`), one per mount point.
