@@ -3,8 +3,9 @@
 use clap::{Args, Subcommand};
 
 use crate::context::Session;
-use crate::failure::{self, Failure, Result};
+use crate::failure::{Failure, Result};
 use crate::output;
+use crate::proof;
 
 #[derive(Subcommand, Debug)]
 #[command(
@@ -91,7 +92,7 @@ async fn show(session: &Session, epoch: Option<u64>, json: bool) -> Result {
 }
 
 async fn verify(session: &Session, args: &Verify, json: bool) -> Result {
-    let key = crate::money::trusted_key(session, args.network_key.as_ref()).await?;
+    let key = proof::trusted_key(session, args.network_key.as_ref()).await?;
     let view = match &args.file {
         None => session.client.lots(args.epoch).await?,
         Some(path) => {
@@ -119,18 +120,12 @@ async fn verify(session: &Session, args: &Verify, json: bool) -> Result {
             "epoch": args.epoch, "verified": verified, "steps": steps,
         }));
     } else {
-        for step in &steps {
-            let mark = if step.good { "✓" } else { "✗" };
-            output::data(format!("{mark} {}", step.what));
-        }
+        proof::tell(&steps);
     }
-    if verified {
-        return Ok(());
-    }
-    Err(Failure::new(
-        failure::SIGNATURE,
+    proof::verdict(
+        verified,
+        &steps,
         format!("the drawing of epoch {} does not hold", args.epoch),
-        steps.last().map(|s| s.what.clone()).unwrap_or_default(),
         "Do not trust who served it; ask another with --url.",
-    ))
+    )
 }

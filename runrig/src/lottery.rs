@@ -7,6 +7,7 @@ use types::{Amount, LotteryId};
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
 use crate::output;
+use crate::proof;
 
 /// How long `draw` waits for a beacon, and how often it looks.
 const LOOKS_MAX: u32 = 900;
@@ -329,7 +330,7 @@ async fn verify(
     key: Option<&String>,
     json: bool,
 ) -> Result {
-    let key = crate::money::trusted_key(session, key).await?;
+    let key = proof::trusted_key(session, key).await?;
     let wrong = |why: String| {
         Failure::usage(
             format!("round {}", path.display()),
@@ -347,20 +348,14 @@ async fn verify(
             "lottery": export.lottery, "verified": verified, "steps": steps,
         }));
     } else {
-        for step in &steps {
-            let mark = if step.good { "✓" } else { "✗" };
-            output::data(format!("{mark} {}", step.what));
-        }
+        proof::tell(&steps);
     }
-    if verified {
-        return Ok(());
-    }
-    Err(Failure::new(
-        failure::SIGNATURE,
+    proof::verdict(
+        verified,
+        &steps,
         format!("round {} does not hold", export.lottery),
-        steps.last().map(|s| s.what.clone()).unwrap_or_default(),
         "Do not trust who made the file; export it anew from another with --url.",
-    ))
+    )
 }
 
 #[cfg(test)]

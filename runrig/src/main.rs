@@ -40,6 +40,7 @@ mod output;
 mod portal_run;
 mod progress;
 mod projects;
+mod proof;
 mod ps;
 mod relay_run;
 mod releases;

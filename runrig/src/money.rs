@@ -13,6 +13,7 @@ use crate::context::Session;
 use crate::failure::{self, Failure, Result};
 use crate::job::Jobs;
 use crate::output;
+use crate::proof;
 use crate::units;
 
 #[derive(Args, Debug)]
@@ -136,28 +137,6 @@ struct Verified<'a> {
     steps: &'a [sdk::Step],
 }
 
-/// The key to trust, as said or as the context has it.
-pub async fn trusted_key(session: &Session, said: Option<&String>) -> Result<Vec<u8>> {
-    let trusted = said.cloned().or_else(|| session.network_key.clone());
-    let key = match trusted {
-        Some(key) => key,
-        None => {
-            output::say(
-                "warning: this context has no network key; the one that the network claims is used. \
-                 Name the right one with --network-key.",
-            );
-            session.client.status().await?.network_key
-        }
-    };
-    hex::decode(key.trim()).map_err(|e| {
-        Failure::usage(
-            "--network-key",
-            e.to_string(),
-            "It is hex, as `runrig chain status` shows it.",
-        )
-    })
-}
-
 pub async fn receipt(session: &Session, args: &ReceiptArgs, json: bool) -> Result {
     if !args.verify {
         let receipt = session.client.receipt(args.id).await?;
@@ -168,7 +147,7 @@ pub async fn receipt(session: &Session, args: &ReceiptArgs, json: bool) -> Resul
         }
         return Ok(());
     }
-    let key = trusted_key(session, args.network_key.as_ref()).await?;
+    let key = proof::trusted_key(session, args.network_key.as_ref()).await?;
     let proof = session.client.receipt_proof(args.id).await?;
     // The host's own record is a bonus: the host may be gone.
     let usage = match session.client.receipt(args.id).await {
@@ -192,27 +171,17 @@ pub async fn receipt(session: &Session, args: &ReceiptArgs, json: bool) -> Resul
         if let Some(receipt) = &receipt {
             output::data(receipt_words(receipt));
         }
-        for step in &steps {
-            output::data(format!(
-                "{} {}",
-                if step.good { "✓" } else { "✗" },
-                step.what
-            ));
-        }
+        proof::tell(&steps);
         if let Err(error) = &usage {
             output::say(format!("the host's own record was not checked: {error}"));
         }
     }
-    if verified {
-        return Ok(());
-    }
-    let why = steps.last().map(|s| s.what.clone()).unwrap_or_default();
-    Err(Failure::new(
-        failure::SIGNATURE,
+    proof::verdict(
+        verified,
+        &steps,
         format!("receipt {} does not hold", args.id),
-        why,
         "Do not trust who served it; ask another with --url.",
-    ))
+    )
 }
 
 fn receipt_words(receipt: &ledger::lease::Receipt) -> String {

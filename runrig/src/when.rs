@@ -1,12 +1,13 @@
 //! `chain when`, `chain duties`: the time that validators agree on, and what they do for it.
 
 use crate::context::Session;
-use crate::failure::{self, Failure, Result};
+use crate::failure::Result;
 use crate::output;
+use crate::proof;
 use crate::units;
 
 pub async fn when(session: &Session, what: &str, key: Option<&String>, json: bool) -> Result {
-    let key = crate::money::trusted_key(session, key).await?;
+    let key = proof::trusted_key(session, key).await?;
     let view = session.client.when(what).await?;
     let steps = sdk::verify_when(&key, what, &view);
     let verified = steps.iter().all(|s| s.good);
@@ -22,20 +23,14 @@ pub async fn when(session: &Session, what: &str, key: Option<&String>, json: boo
             Some(ms) => output::data(format!("not after  {}", units::time(ms))),
             None => output::data("not after  is told by the blocks to come: ask again"),
         }
-        for step in &steps {
-            let mark = if step.good { "✓" } else { "✗" };
-            output::data(format!("{mark} {}", step.what));
-        }
+        proof::tell(&steps);
     }
-    if verified {
-        return Ok(());
-    }
-    Err(Failure::new(
-        failure::SIGNATURE,
+    proof::verdict(
+        verified,
+        &steps,
         "these times do not hold",
-        steps.last().map(|s| s.what.clone()).unwrap_or_default(),
         "Do not trust who served them; ask another with --url.",
-    ))
+    )
 }
 
 pub async fn duties(session: &Session, epoch: Option<u64>, json: bool) -> Result {
