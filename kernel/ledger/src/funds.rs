@@ -25,7 +25,7 @@
 //!    escrow goes back; what could not be paid by then is the host's loss. Leases to be
 //!    removed on a host that is offline close without a last report.
 
-use types::{AccountId, Amount, DeploymentId, Resource, Resources, Usage};
+use types::{AccountId, AllocationId, Amount, DeploymentId, Resource, Resources, Usage};
 
 use crate::deployment::{self, Deployment, Funding};
 use crate::execute::Context;
@@ -86,6 +86,16 @@ pub(crate) fn dues(usage: &Usage, rates: &Tariff, charged: &[Amount; 5]) -> [Amo
     dues
 }
 
+/// Worst case of a deployment's leases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Burn {
+    /// In an hour, as they are, but as if frozen ones ran.
+    hour: Amount,
+    /// While escrow is to last, as if all of them ran; and how long that is.
+    most: Amount,
+    target_ms: u64,
+}
+
 impl State {
     /// What hosts have reported and not been paid for.
     fn unpaid(&self, deployment: &Deployment) -> u128 {
@@ -97,18 +107,56 @@ impl State {
             .fold(0u128, |sum, due| sum.saturating_add(due.0))
     }
 
-    /// Worst case of a deployment's leases per hour, as if frozen ones ran.
-    pub(crate) fn burn_hour(&self, deployment: &Deployment) -> Amount {
-        let sum = deployment
-            .allocations
-            .iter()
-            .filter_map(|id| self.allocations.get(id))
-            .map(|a: &Allocation| {
-                let idle = matches!(a.desired, Desired::Stop | Desired::Remove);
-                worst(&a.reserved, &a.rates, HOUR_MS, idle).0
-            })
-            .fold(0u128, u128::saturating_add);
-        Amount(sum)
+    /// Worst case of a deployment's leases, counted once after each change of one of them.
+    fn burn(&mut self, id: &DeploymentId) -> Burn {
+        let target_ms = self.globals.params.escrow_target_ms;
+        let known = self.index.burns.get(id).copied();
+        if let Some(known) = known.filter(|burn| burn.target_ms == target_ms) {
+            debug_assert_eq!(known, self.count_burn(id), "{id}");
+            return known;
+        }
+        let burn = self.count_burn(id);
+        self.index.burns.insert(*id, burn);
+        burn
+    }
+
+    fn count_burn(&self, id: &DeploymentId) -> Burn {
+        let allocations = self.deployments.get(id).map(|d| &d.allocations);
+        let target_ms = self.globals.params.escrow_target_ms;
+        let mut burn = Burn {
+            target_ms,
+            ..Burn::default()
+        };
+        for id in allocations.into_iter().flatten() {
+            let Some(a) = self.allocations.get(id) else {
+                continue;
+            };
+            let idle = matches!(a.desired, Desired::Stop | Desired::Remove);
+            let hour = worst(&a.reserved, &a.rates, HOUR_MS, idle);
+            burn.hour.0 = burn.hour.0.saturating_add(hour.0);
+            // Prices are rounded down.
+            let most = worst(&a.reserved, &a.rates, target_ms, false);
+            burn.most.0 = burn.most.0.saturating_add(most.0).saturating_add(1);
+        }
+        burn
+    }
+
+    /// A lease of the deployment has begun or ended.
+    pub(crate) fn forget_burn(&mut self, id: &DeploymentId) {
+        self.index.burns.remove(id);
+    }
+
+    /// Decides what shall become of an allocation, which changes what its deployment burns;
+    /// the record, if there is one.
+    pub(crate) fn set_desired(
+        &mut self,
+        id: &AllocationId,
+        desired: Desired,
+    ) -> Option<&mut Allocation> {
+        let allocation = self.allocations.get_mut(id)?;
+        allocation.desired = desired;
+        self.index.burns.remove(&allocation.deployment);
+        Some(allocation)
     }
 }
 
@@ -139,10 +187,11 @@ impl Context {
         let alert = params.alert_ms;
         let reserve = params.report_interval_ms.saturating_mul(2);
         let target_ms = params.escrow_target_ms;
-        let burn = self.state.burn_hour(deployment);
         let (owner, before, removed) = (deployment.owner, deployment.funding, deployment.removed);
+        let escrow = deployment.escrow;
+        let burn = self.state.burn(id).hour;
         let target = Amount(burn.0.saturating_mul(target_ms.into()) / u128::from(HOUR_MS));
-        let wanted = target.saturating_sub(deployment.escrow);
+        let wanted = target.saturating_sub(escrow);
         let amount = wanted.min(self.state.account(&owner).spendable);
         if !amount.is_zero() && !self.hold(id, amount) {
             return;
@@ -237,24 +286,12 @@ impl Context {
     /// Here what is stopped or on its way out counts as running: its last usage may not be
     /// settled yet.
     fn give_back(&mut self, id: &DeploymentId) {
+        let most = self.state.burn(id).most;
         let Some(deployment) = self.state.deployments.get(id) else {
             return;
         };
-        let target_ms = self.state.globals.params.escrow_target_ms;
-        let most = deployment
-            .allocations
-            .iter()
-            .filter_map(|a| self.state.allocations.get(a))
-            .map(|a| {
-                worst(&a.reserved, &a.rates, target_ms, false)
-                    .0
-                    .saturating_add(1)
-            })
-            .fold(0u128, u128::saturating_add);
-        let (owner, over) = (
-            deployment.owner,
-            deployment.escrow.saturating_sub(Amount(most)),
-        );
+        let owner = deployment.owner;
+        let over = deployment.escrow.saturating_sub(most);
         if !over.is_zero() {
             let back = self.draw(id, over);
             self.credit(owner, back);
@@ -274,10 +311,9 @@ impl Context {
             .map(|d| d.allocations.clone())
             .unwrap_or_default();
         for allocation in allocations {
-            if let Some(allocation) = self.state.allocations.get_mut(&allocation)
-                && allocation.desired == from
-            {
-                allocation.desired = to;
+            let known = self.state.allocations.get(&allocation);
+            if known.is_some_and(|a| a.desired == from) {
+                self.state.set_desired(&allocation, to);
             }
         }
         self.touch(*id);

@@ -14,6 +14,7 @@ use types::{
 use crate::account::Account;
 use crate::deployment::{Deployment, Funding, Release, Scale};
 use crate::duty::Duties;
+use crate::funds::Burn;
 use crate::host::{Host, Verdict};
 use crate::lease::Allocation;
 use crate::lots::{self, Drawing};
@@ -100,6 +101,9 @@ pub(crate) struct Index {
     /// When a deployment's funds are looked at again.
     pub wheel: OrdSet<(u64, DeploymentId)>,
     pub due: OrdMap<DeploymentId, u64>,
+    /// Worst case of a deployment's leases; absent until it is asked for, and after each change
+    /// of one of them.
+    pub burns: OrdMap<DeploymentId, Burn>,
     /// When a deployment's replicas are looked at again, whatever happens.
     pub looks: OrdSet<(u64, DeploymentId)>,
     /// Online hosts that a quorum of watchers does not hear.
@@ -524,6 +528,7 @@ impl Index {
             seen: OrdSet::new(),
             wheel: OrdSet::new(),
             due: OrdMap::new(),
+            burns: OrdMap::new(),
             looks: OrdSet::new(),
             silent: OrdSet::new(),
             probation: OrdSet::new(),

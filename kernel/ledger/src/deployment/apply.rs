@@ -365,18 +365,15 @@ fn wake(context: &mut Context, id: &DeploymentId) {
         .copied()
         .collect();
     for id in stopped {
-        if let Some(allocation) = context.state.allocations.get_mut(&id) {
-            allocation.desired = Desired::Run;
-        }
+        context.state.set_desired(&id, Desired::Run);
     }
 }
 
 /// Marks an allocation for removal; where its host is silent, the lease ends at once.
 pub(super) fn retire_one(context: &mut Context, id: AllocationId) {
-    let Some(allocation) = context.state.allocations.get_mut(&id) else {
+    let Some(allocation) = context.state.set_desired(&id, Desired::Remove) else {
         return;
     };
-    allocation.desired = Desired::Remove;
     allocation.leave_ms = 0;
     let host = allocation.host;
     context.touch_host(host);
@@ -492,10 +489,8 @@ fn set_running(
     let allocations = owned(context, &sender, &id, service.as_ref())?;
     let wanted = desired(context, &id, running);
     for allocation in allocations {
-        if let Some(allocation) = context.state.allocations.get_mut(&allocation)
-            && !matches!(allocation.desired, Desired::Remove | Desired::Drain)
-        {
-            allocation.desired = wanted;
+        if stays(context, &allocation) {
+            context.state.set_desired(&allocation, wanted);
         }
     }
     demand::hold(context, &id, service.as_ref(), !running);
@@ -507,6 +502,12 @@ fn set_running(
     context.fund(&id);
     context.touch(id);
     Ok(())
+}
+
+/// It is not on its way out.
+fn stays(context: &Context, id: &AllocationId) -> bool {
+    let known = context.state.allocations.get(id);
+    known.is_some_and(|a| !matches!(a.desired, Desired::Remove | Desired::Drain))
 }
 
 fn desired(context: &Context, id: &DeploymentId, running: bool) -> Desired {
@@ -531,10 +532,9 @@ fn restart(
     let allocations = owned(context, &sender, &id, service.as_ref())?;
     let wanted = desired(context, &id, true);
     for allocation in allocations {
-        if let Some(allocation) = context.state.allocations.get_mut(&allocation)
-            && !matches!(allocation.desired, Desired::Remove | Desired::Drain)
+        if stays(context, &allocation)
+            && let Some(allocation) = context.state.set_desired(&allocation, wanted)
         {
-            allocation.desired = wanted;
             allocation.generation = allocation.generation.saturating_add(1);
         }
     }

@@ -295,6 +295,7 @@ fn take_seat(
     if let Some(deployment) = context.state.deployments.get_mut(id) {
         deployment.allocations.push(allocation);
     }
+    context.state.forget_burn(id);
     context.emit(crate::Event::Deployment(Event::AllocationPlaced {
         deployment: *id,
         allocation,

@@ -507,23 +507,26 @@ impl Tending {
     fn drain(&mut self, context: &mut Context, member: &Member) {
         let now = context.env.time_ms;
         let serves = |a: &Allocation| a.status.is_ready() && member.heard;
-        match context.state.allocations.get_mut(&member.id) {
-            Some(allocation) if serves(allocation) => {
-                allocation.desired = Desired::Drain;
-                allocation.leave_ms = now + DRAIN_MS;
-                allocation.drain_ms = now;
-                self.look(now + DRAIN_MS);
-                self.say_it_leaves(context, member.id);
-            }
-            _ => self.end(context, member.id),
+        if !context
+            .state
+            .allocations
+            .get(&member.id)
+            .is_some_and(serves)
+        {
+            return self.end(context, member.id);
         }
+        if let Some(allocation) = context.state.set_desired(&member.id, Desired::Drain) {
+            allocation.leave_ms = now + DRAIN_MS;
+            allocation.drain_ms = now;
+        }
+        self.look(now + DRAIN_MS);
+        self.say_it_leaves(context, member.id);
     }
 
     /// What drains serves again.
     fn keep(&mut self, context: &mut Context, id: AllocationId) {
         self.changed = true;
-        if let Some(allocation) = context.state.allocations.get_mut(&id) {
-            allocation.desired = Desired::Run;
+        if let Some(allocation) = context.state.set_desired(&id, Desired::Run) {
             (allocation.leave_ms, allocation.drain_ms) = (0, 0);
             let event = Event::AllocationStays {
                 deployment: self.id,

@@ -318,34 +318,22 @@ fn settle(
     root: Digest,
     line: UsageLine,
 ) -> Option<DeploymentId> {
-    let known: Allocation = context.state.allocations.get(&line.allocation)?.clone();
-    let id = known.deployment;
-    let (owner, release) = {
-        let deployment = context.state.deployments.get(&id)?;
-        (deployment.owner, known.release.min(deployment.release))
-    };
+    let known = context.state.allocations.get(&line.allocation)?;
+    let (id, rates, before) = (known.deployment, known.rates, known.usage);
+    let (from_ms, service) = (known.settled_ms, known.service.clone());
+    let cpu = cpu_millis(known, &line);
+    let due = dues(&line.total, &rates, &known.charged);
+    let sum = Amount(due.iter().map(|a| a.0).fold(0u128, u128::saturating_add));
+    let deployment = context.state.deployments.get(&id)?;
+    let (owner, escrow) = (deployment.owner, deployment.escrow);
+    let release = known.release.min(deployment.release);
     let payee = context.state.hosts.get(&host)?.owner;
-    let due = dues(&line.total, &known.rates, &known.charged);
-    let sum = due.iter().map(|a| a.0).fold(0u128, u128::saturating_add);
-    let escrow = context.state.deployments.get(&id)?.escrow;
-    if sum > escrow.0 {
-        let missing = Amount(sum - escrow.0).min(context.state.account(&owner).spendable);
+    if sum > escrow {
+        let spendable = context.state.account(&owner).spendable;
+        let missing = sum.saturating_sub(escrow).min(spendable);
         let _ = missing.is_zero() || context.hold(&id, missing);
     }
-    let mut charged = known.charged;
-    let mut charges = Vec::with_capacity(5);
-    let mut paid = Amount::ZERO;
-    for (at, resource) in Resource::ALL.into_iter().enumerate() {
-        let amount = context.draw(&id, due[at]);
-        charged[at] = Amount(charged[at].0 + amount.0);
-        paid = Amount(paid.0 + amount.0);
-        charges.push(Charge {
-            resource,
-            counted: line.total.counted(resource) - known.usage.counted(resource),
-            rate: known.rates.rate(resource),
-            amount,
-        });
-    }
+    let paid = context.draw(&id, sum);
     context.credit(payee, paid);
     if let Some(host) = context.state.hosts.get_mut(&host) {
         host.earned = Amount(host.earned.0 + paid.0);
@@ -353,20 +341,35 @@ fn settle(
     if let Some(deployment) = context.state.deployments.get_mut(&id) {
         deployment.charged = Amount(deployment.charged.0 + paid.0);
     }
-    let cpu = cpu_millis(&known, &line);
+    // What is too little for all pays for the first.
+    let mut left = paid;
+    let amounts = due.map(|due| {
+        let amount = due.min(left);
+        left = left.saturating_sub(amount);
+        amount
+    });
     if let Some(allocation) = context.state.allocations.get_mut(&line.allocation) {
-        allocation.charged = charged;
+        for (charged, amount) in allocation.charged.iter_mut().zip(amounts) {
+            charged.0 += amount.0;
+        }
         (allocation.cpu_millis, allocation.cpu_ms) =
             cpu.map_or((0, 0), |n| (n, context.env.time_ms));
         allocation.usage = line.total;
         allocation.sequence = line.sequence;
         allocation.settled_ms = line.until_ms;
     }
+    let charges = Resource::ALL.into_iter().zip(amounts);
+    let charges = charges.map(|(resource, amount)| Charge {
+        resource,
+        counted: line.total.counted(resource) - before.counted(resource),
+        rate: rates.rate(resource),
+        amount,
+    });
     let receipt = Receipt {
         id: context.state.next_receipt(),
         deployment: id,
         release,
-        service: known.service,
+        service,
         allocation: line.allocation,
         host,
         payer: owner,
@@ -375,10 +378,10 @@ fn settle(
         root,
         record: line.record,
         sequence: line.sequence,
-        from_ms: known.settled_ms,
+        from_ms,
         until_ms: line.until_ms,
         total: line.total,
-        charges,
+        charges: charges.collect(),
         amount: paid,
     };
     context.emit(crate::Event::Lease(Event::Settled(receipt)));
@@ -427,6 +430,7 @@ pub(crate) fn close(context: &mut Context, id: AllocationId) {
         record.allocations.retain(|a| *a != id);
         record.ended.push(id);
     }
+    context.state.forget_burn(&deployment);
     context.emit(crate::Event::Lease(Event::LeaseClosed {
         deployment,
         allocation: id,
