@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use fixtures::{Cloud, signal, until};
 
-use crate::stage::{named, replicas, text};
+use crate::stage::{is_given_work, named, replicas, text};
 
 /// Gone with all that it runs when dropped.
 pub struct Rig<'a> {
@@ -29,8 +29,7 @@ impl<'a> Rig<'a> {
         };
         rig.start(program, None);
         until("the new host is there, and is given work", || {
-            let host = named(cloud, name);
-            host["online"] == true && host["trusted_ms"].as_u64() <= host["last_seen_ms"].as_u64()
+            is_given_work(cloud, name)
         });
         // Two of four hosts are left for two replicas.
         let others = ["dev-1", "dev-2"];
