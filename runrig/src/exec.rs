@@ -10,6 +10,7 @@ use nix::sys::termios::{self, SetArg, Termios};
 use sdk::{ExecStream, SdkError};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
@@ -41,6 +42,9 @@ pub struct Exec {
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
 }
+
+/// Frames to the container that wait to be sent.
+const FRAMES: usize = 16;
 
 /// A name alone takes its value from here, as Docker does.
 pub fn env(text: &str) -> std::result::Result<String, String> {
@@ -132,12 +136,16 @@ pub async fn exec(session: &Session, args: &Exec) -> Result<u8> {
         return Err(cut());
     }
     let raw = args.tty.then(Raw::enter).flatten();
-    let mut stdin = tokio::io::stdin();
-    let mut reading = args.interactive;
-    if !reading {
-        ExecStream::send(&mut input, &ExecFrame::StdinClosed).await;
-    }
-    let mut buffer = vec![0; 16 * 1024];
+    let (frames, mut queue) = mpsc::channel(FRAMES);
+    // What is said is heard while what is typed still waits to be taken.
+    tokio::spawn(async move {
+        while let Some(frame) = queue.recv().await {
+            if !ExecStream::send(&mut input, &frame).await {
+                return;
+            }
+        }
+    });
+    tokio::spawn(pass_on(args.interactive, frames.clone()));
     let mut resized = signal(SignalKind::window_change()).map_err(anyhow::Error::from)?;
     loop {
         tokio::select! {
@@ -161,21 +169,26 @@ pub async fn exec(session: &Session, args: &Exec) -> Result<u8> {
                     return Err(cut());
                 }
             },
-            read = stdin.read(&mut buffer), if reading => {
-                let frame = match read {
-                    Ok(count) if count > 0 => ExecFrame::Stdin { data: BASE64.encode(&buffer[..count]) },
-                    _ => {
-                        reading = false;
-                        ExecFrame::StdinClosed
-                    }
-                };
-                ExecStream::send(&mut input, &frame).await;
-            }
             _ = resized.recv(), if args.tty => {
                 if let Some((rows, columns)) = terminal_size() {
-                    ExecStream::send(&mut input, &ExecFrame::Resize { rows, columns }).await;
+                    let _ = frames.try_send(ExecFrame::Resize { rows, columns });
                 }
             }
         }
     }
+}
+
+/// What comes on stdin, if it is wanted, and its end.
+async fn pass_on(wanted: bool, frames: mpsc::Sender<ExecFrame>) {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = vec![0; 16 * 1024];
+    if wanted {
+        while let Ok(count @ 1..) = stdin.read(&mut buffer).await {
+            let data = BASE64.encode(&buffer[..count]);
+            if frames.send(ExecFrame::Stdin { data }).await.is_err() {
+                return;
+            }
+        }
+    }
+    let _ = frames.send(ExecFrame::StdinClosed).await;
 }

@@ -148,8 +148,7 @@ async fn carry(
     mut stream: TcpStream,
 ) -> Result {
     let mut tunnel = session.client.tunnel(key, id, port).await?;
-    // Either side may end it; both ends close then.
-    let _ = tokio::io::copy_bidirectional(&mut stream, &mut tunnel).await;
+    sdk::splice(&mut stream, &mut tunnel).await;
     Ok(())
 }
 

@@ -98,6 +98,7 @@ fn a_day_with_what_runs() {
         "http://the.site:8080/page.html",
     ];
     assert_eq!(cloud.good(&page), "a page from here\n");
+    much_goes_through(&cloud);
     a_port_leads_home(&cloud);
     an_image_says_how_it_is(&cloud);
     orphans_are_reaped(&cloud);
@@ -115,6 +116,23 @@ fn a_day_with_what_runs() {
     one_command_runs(&cloud);
     a_stop_is_kind_after_an_agent(&cloud);
     cloud.good(&["down", "everyday"]);
+}
+
+/// More than all buffers on the way hold, both ways at once, and to a command that reads none
+/// of it.
+fn much_goes_through(cloud: &Cloud) {
+    let much: Vec<u8> = (0..4 << 20).map(|n: u32| (n % 251) as u8).collect();
+    let (code, out, err) = cloud.fed(&["exec", "-i", "web", "--", "cat"], &much);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out == much, "{} of {} bytes", out.len(), much.len());
+    for _ in 0..5 {
+        let deaf = ["exec", "-i", "web", "--", "sh", "-c", "echo said; exit 3"];
+        let (code, out, err) = cloud.fed(&deaf, &much);
+        assert_eq!(
+            (code, out.as_slice(), err.as_str()),
+            (3, &b"said\n"[..], "")
+        );
+    }
 }
 
 fn files_go_in_and_out(cloud: &Cloud) {

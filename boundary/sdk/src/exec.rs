@@ -12,6 +12,9 @@ use crate::error::SdkError;
 type Socket =
     tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
+/// A key typed or a frame is sent at once, not collected.
+const NO_DELAY: bool = true;
+
 /// Frames both ways. Send [`ExecFrame::Start`] first.
 pub struct ExecStream {
     pub input: futures::stream::SplitSink<Socket, Message>,
@@ -56,7 +59,7 @@ impl Client {
         let auth = RequestAuth::sign(key, "GET", &path, api::now_ms()).to_string();
         let auth = auth.parse().map_err(|_| unreachable("no header".into()))?;
         request.headers_mut().insert(RequestAuth::HEADER, auth);
-        match tokio_tungstenite::connect_async(request).await {
+        match tokio_tungstenite::connect_async_with_config(request, None, NO_DELAY).await {
             Ok((socket, _)) => {
                 let (input, output) = socket.split();
                 Ok(ExecStream { input, output })

@@ -6,6 +6,7 @@ mod client;
 mod error;
 mod exec;
 mod logs;
+mod splice;
 mod tunnel;
 mod validators;
 mod verify;
@@ -14,6 +15,7 @@ pub use client::Client;
 pub use error::SdkError;
 pub use exec::ExecStream;
 pub use logs::LogQuery;
+pub use splice::splice;
 pub use verify::{Step, verify_lots, verify_lottery, verify_receipt, verify_when};
 
 #[cfg(test)]

@@ -182,8 +182,7 @@ async fn splice(gateway: &Gateway, key: Key, client: Patient<TcpStream>) {
         match dial(&replica.reach, replica.allocation, published.target).await {
             Ok(mut upstream) => {
                 let _held = held;
-                // Either side may end it; both ends close then.
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+                sdk::splice(&mut client, &mut upstream).await;
                 published.service.tally.spliced(client.read, client.written);
                 return;
             }

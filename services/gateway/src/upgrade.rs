@@ -60,8 +60,7 @@ impl Upgrade {
             if let (Ok(client), Ok(upstream)) = (self.client.await, upstream.await) {
                 let (mut client, mut upstream) =
                     (Counted::new(TokioIo::new(client)), TokioIo::new(upstream));
-                // Either side may end it; both ends close then.
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+                sdk::splice(&mut client, &mut upstream).await;
                 if let Some(mut record) = record {
                     record.access.received += client.read;
                     record.access.sent += client.written;

@@ -7,12 +7,17 @@ use api::{ExecFrame, Problem};
 use axum::extract::ws::{Message, WebSocket};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use engine::{ExecInput, ExecOutput, ExecRequest};
 
 use crate::shared::Shared;
 
 /// A client that says nothing at first is let go.
 const START: Duration = Duration::from_secs(10);
+/// How often a client is asked whether it is still there.
+const PULSE: Duration = Duration::from_secs(10);
+/// So long a client may take to close its end.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 pub async fn serve(
     shared: Arc<Shared>,
@@ -23,7 +28,14 @@ pub async fn serve(
     if let Err(problem) = session(&shared, &planned, &container, &mut socket).await {
         let _ = send(&mut socket, &ExecFrame::Failed { problem }).await;
     }
-    let _ = socket.send(Message::Close(None)).await;
+    if socket.send(Message::Close(None)).await.is_ok() {
+        // Closed with input unread, the system would reset the connection, and what was said
+        // last be lost on its way.
+        let _ = tokio::time::timeout(FAREWELL, async {
+            while let Some(Ok(_)) = socket.recv().await {}
+        })
+        .await;
+    }
 }
 
 async fn session(
@@ -82,8 +94,17 @@ async fn session(
         .exec(container, request)
         .await
         .map_err(|e| problem("the command cannot be run", &e.to_string()))?;
+    // An input that the command has not taken yet; meanwhile its output is heard all the same.
+    let mut waiting = None;
+    // Who has gone while his input waits is noticed by what is sent to him.
+    let mut pulse = tokio::time::interval(PULSE);
     loop {
         tokio::select! {
+            _ = pulse.tick() => {
+                if socket.send(Message::Ping(Bytes::new())).await.is_err() {
+                    return Ok(());
+                }
+            }
             output = session.output.recv() => {
                 let frame = match output {
                     Some(ExecOutput::Stdout(data)) => ExecFrame::Stdout { data: BASE64.encode(data) },
@@ -98,8 +119,8 @@ async fn session(
                     return Ok(());
                 }
             }
-            frame = receive(socket) => {
-                let input = match frame {
+            frame = receive(socket), if waiting.is_none() => {
+                waiting = Some(match frame {
                     Some(ExecFrame::Stdin { data }) => match BASE64.decode(data) {
                         Ok(bytes) => ExecInput::Stdin(bytes),
                         Err(_) => return Err(problem("unreadable input", "stdin data is base64")),
@@ -108,9 +129,14 @@ async fn session(
                     Some(ExecFrame::Resize { rows, columns }) => ExecInput::Resize { rows, columns },
                     Some(_) => return Err(problem("unexpected frame", "stdin, stdin_closed or resize")),
                     None => return Ok(()),
-                };
-                // An input that the command does not read any more is dropped with it.
-                let _ = session.input.send(input).await;
+                });
+            }
+            place = session.input.reserve(), if waiting.is_some() => {
+                // What the command does not read any more is dropped.
+                if let (Ok(place), Some(input)) = (place, waiting.take()) {
+                    place.send(input);
+                }
+                waiting = None;
             }
         }
     }

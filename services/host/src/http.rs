@@ -535,8 +535,7 @@ async fn tunnel(
         let _held = permit;
         let mut upstream = upstream;
         if let Ok(client) = upgraded.await {
-            // Either side may end it; both ends close then.
-            let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut upstream).await;
+            sdk::splice(&mut TokioIo::new(client), &mut upstream).await;
         }
     });
     Response::builder()
