@@ -367,6 +367,10 @@ fn of_validators() -> Vec<Endpoint> {
         .signed(),
         get("/v1/routes", "Where requests go.", json(named::<Routes>)).query(&[
             ("after", "Held back until routes changed after this height."),
+            (
+                "table",
+                "Of the answer that `after` is from: only what changed since is told, if it is known.",
+            ),
             WAIT,
         ]),
         post(

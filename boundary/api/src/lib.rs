@@ -30,6 +30,7 @@ mod grant;
 mod login;
 mod member;
 mod openapi;
+mod route;
 mod rules;
 mod view;
 
@@ -42,6 +43,7 @@ pub use grant::Grant;
 pub use login::{LoginError, RegistryLogin};
 pub use member::{LeavingView, MemberView, MembersView, TicketView};
 pub use openapi::openapi;
+pub use route::{Gone, KnownRoutes, NotNext, Route, RouteScale, Routes, ServiceKey, Upstream};
 pub use rules::{
     DutiesView, DutyLine, LotteryExport, LotteryView, ProposalView, TransactionProof, WhenView,
 };

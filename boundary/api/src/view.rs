@@ -552,68 +552,6 @@ impl SecretShares {
     pub const OWN: &'static str = "runrig-own-share";
 }
 
-/// Where requests go.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Routes {
-    pub height: u64,
-    pub routes: Vec<Route>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Route {
-    #[schema(value_type = String)]
-    pub deployment: DeploymentId,
-    #[schema(value_type = String)]
-    pub owner: AccountId,
-    pub service: String,
-    /// `<service>.<label>`; the gateway adds its own domain (`.localhost`).
-    pub domain: String,
-    /// Published ports: on the gateway → in the container. UDP is apart.
-    #[schema(value_type = Vec<Object>)]
-    pub ports: Vec<types::PortSpec>,
-    /// Port that HTTP requests for the domain go to: the first TCP one published or exposed.
-    pub http_port: Option<u16>,
-    pub frozen: bool,
-    /// Of an autoscaled service.
-    #[serde(default)]
-    pub scale: Option<RouteScale>,
-    pub replicas: Vec<Upstream>,
-}
-
-/// What a gateway must know of an autoscaled service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RouteScale {
-    pub min: u32,
-    /// Replicas that it shall have now.
-    pub wanted: u32,
-    /// A request does not wake it.
-    pub stopped: bool,
-    /// Why nothing runs though it is wanted; empty if there is nothing to say.
-    pub why: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Upstream {
-    #[schema(value_type = String)]
-    pub allocation: AllocationId,
-    #[schema(value_type = String)]
-    pub host: HostId,
-    /// Agent of its host: for tunnels.
-    pub host_address: String,
-    /// Digest of the machine's boot id: equal to the gateway's own means directly reachable.
-    #[schema(value_type = String)]
-    pub machine: Digest,
-    /// On the service's first network.
-    #[schema(value_type = Vec<u8>)]
-    pub address: [u8; 4],
-    pub ready: bool,
-    /// It was ready when its host was last heard, and may still serve: a last resort.
-    pub unheard: bool,
-    /// It is on its way out: those who are connected may end what they do.
-    #[serde(default)]
-    pub leaving: bool,
-}
-
 // --- money
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -407,9 +407,18 @@ impl Client {
             .await
     }
 
-    pub async fn routes(&self, after: Option<u64>, wait_ms: u64) -> Result<Routes, SdkError> {
-        let after = after.map(|a| format!("&after={a}")).unwrap_or_default();
-        let path = format!("/v1/routes?wait_ms={wait_ms}{after}");
+    /// What has changed since what is `known` (a table, if it had a name, and a height), or all
+    /// there is. Held back by the server while nothing has.
+    pub async fn routes(
+        &self,
+        known: Option<(Option<types::Digest>, u64)>,
+        wait_ms: u64,
+    ) -> Result<Routes, SdkError> {
+        let mut path = format!("/v1/routes?wait_ms={wait_ms}");
+        if let Some((table, after)) = known {
+            path += &format!("&after={after}");
+            path += &table.map(|t| format!("&table={t}")).unwrap_or_default();
+        }
         self.get_within(&path, Duration::from_millis(wait_ms + 10_000))
             .await
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use types::Digest;
 
 /// Cloning is O(1); the clones share what neither changes.
@@ -47,6 +48,22 @@ where
 
     pub fn range(&self, keys: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.records.range(keys).map(|(k, v)| (k, v.as_ref()))
+    }
+
+    /// Records that one of the two has and the other has not or has otherwise, with what
+    /// `before` and this table say. Costs what changed, not what is there.
+    pub fn differences<'a>(
+        &'a self,
+        before: &'a Self,
+    ) -> impl Iterator<Item = (&'a K, Option<&'a V>, Option<&'a V>)>
+    where
+        V: Eq,
+    {
+        before.records.diff(&self.records).map(|item| match item {
+            DiffItem::Add(key, now) => (key, None, Some(now.as_ref())),
+            DiffItem::Update { old, new } => (new.0, Some(old.1.as_ref()), Some(new.1.as_ref())),
+            DiffItem::Remove(key, old) => (key, Some(old.as_ref()), None),
+        })
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {

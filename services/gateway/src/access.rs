@@ -75,9 +75,7 @@ pub async fn answer(gateway: &Gateway, id: &str, request: &Request<Incoming>) ->
     let services: Vec<Arc<Service>> = gateway
         .table
         .load()
-        .services
-        .iter()
-        .filter(|service| service.deployment == deployment)
+        .services_of(deployment)
         .cloned()
         .collect();
     let Some(first) = services.first() else {

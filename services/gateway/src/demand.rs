@@ -79,7 +79,7 @@ pub async fn report(gateway: Arc<Gateway>, client: Client, key: SecretKey) {
 }
 
 fn scaled(table: &Table) -> impl Iterator<Item = &Arc<Service>> {
-    table.services.iter().filter(|s| s.scale.is_some())
+    table.services.values().filter(|s| s.scale.is_some())
 }
 
 fn sample(table: &Table, means: &mut Means) {

@@ -53,7 +53,7 @@ pub fn metrics(gateway: &Gateway) -> String {
     // Services without a request are not told: they are many.
     let asked: Vec<&Service> = table
         .services
-        .iter()
+        .values()
         .map(|service| &**service)
         .filter(|service| !service.tally.counts.is_unused())
         .take(METERED_MAX)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use api::{KnownRoutes, NotNext};
 use sdk::Client;
 
 use crate::limits::ROUTES_WAIT_MS;
@@ -29,24 +30,33 @@ async fn given_up(validator: &Validator) {
 }
 
 pub async fn follow(clients: Vec<Client>, gateway: Arc<Gateway>) {
-    let mut after = None;
+    let mut known = KnownRoutes::default();
     let mut pause = PAUSE_MIN;
     let mut silent = false;
     loop {
         let at = gateway.validators.first();
         let validator = &gateway.validators.all[at];
         let heard = tokio::select! {
-            heard = clients[at].routes(after, ROUTES_WAIT_MS) => heard.map_err(|e| e.to_string()),
+            heard = clients[at].routes(known.known(), ROUTES_WAIT_MS) => {
+                heard.map_err(|e| e.to_string())
+            }
             () = given_up(validator), if validator.is_healthy() => Err("it hangs".into()),
         };
-        match heard {
-            Ok(routes) => {
+        let taken = heard.and_then(|told| {
+            let height = told.height;
+            let changed = known.take(told).map_err(|NotNext| {
+                known.ask_all();
+                "it tells changes that do not follow on what is known".to_string()
+            })?;
+            gateway.update(&known, &changed, height);
+            Ok(height)
+        });
+        match taken {
+            Ok(height) => {
                 if silent {
-                    tracing::info!(height = routes.height, "routes are heard again");
+                    tracing::info!(height, "routes are heard again");
                 }
                 (silent, pause) = (false, PAUSE_MIN);
-                after = Some(routes.height);
-                gateway.update(routes);
                 // Bounds how often a fast chain makes this gateway ask.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

@@ -12,11 +12,12 @@
 //! a connection stood, only if doing it twice does no harm.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
+use api::{KnownRoutes, ServiceKey};
 use arc_swap::ArcSwap;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, VIA};
 use http::uri::Authority;
@@ -152,10 +153,11 @@ impl Gateway {
         })
     }
 
-    /// Takes `routes` for what is true from now on.
-    pub fn update(&self, routes: api::Routes) {
+    /// Goes by `routes` from now on, which differ in no services but `changed` from what they
+    /// were.
+    pub fn update(&self, routes: &KnownRoutes, changed: &BTreeSet<ServiceKey>, height: u64) {
         let before = self.table.load();
-        let table = Table::new(routes, &before, self.machine, self.trust);
+        let table = before.next(routes, changed, height, self.machine, self.trust);
         if table.refused > before.refused {
             tracing::warn!(
                 count = table.refused,

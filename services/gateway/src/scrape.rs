@@ -127,10 +127,8 @@ pub async fn answer(gateway: &Gateway, id: &str, request: &Request<Incoming>) ->
     used.sort_by_key(|u| u.stats.allocation);
     let mut body = text_of(deployment, &used);
     let table = gateway.table.load();
-    let own = table.services.iter().map(|s| &**s);
-    let own: Vec<_> = own
-        .filter(|s| s.deployment == deployment && s.owner == account)
-        .collect();
+    let own = table.services_of(deployment).map(|s| &**s);
+    let own: Vec<_> = own.filter(|s| s.owner == account).collect();
     figures::of_services(&mut body, &own);
     page::text(body)
 }

@@ -1,13 +1,15 @@
 //! Where things are: an immutable snapshot of the routes, made for looking up.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use api::{KnownRoutes, ServiceKey};
 use http::uri::Authority;
-use types::{AccountId, AllocationId, DeploymentId, Digest, Protocol};
+use imbl::{HashMap, OrdMap, OrdSet};
+use types::{AccountId, AllocationId, DeploymentId, Digest, PortSpec, Protocol};
 
 use crate::limits::PUBLISHED_MAX;
 use crate::load::{InFlight, Load};
@@ -66,6 +68,7 @@ pub struct Service {
     pub deployment: DeploymentId,
     pub name: String,
     pub domain: String,
+    pub ports: Vec<PortSpec>,
     pub http_port: Option<u16>,
     pub frozen: bool,
     /// Of an autoscaled one.
@@ -77,6 +80,8 @@ pub struct Service {
     pub others: Vec<(AllocationId, Arc<Load>)>,
     pub owner: AccountId,
     pub tally: Arc<Tally>,
+    /// Replicas passed over because of their address.
+    refused: usize,
     next: AtomicUsize,
 }
 
@@ -125,6 +130,11 @@ impl Service {
         }
     }
 
+    fn published_ports(&self) -> impl Iterator<Item = (Protocol, u16)> {
+        let ports = self.ports.iter();
+        ports.filter_map(|port| Some((port.protocol, port.published?)))
+    }
+
     pub fn absent(&self) -> Absent {
         match (self.frozen, self.placed) {
             (true, _) => Absent::Frozen,
@@ -161,135 +171,214 @@ pub struct Published {
     pub contenders: usize,
 }
 
-#[derive(Debug, Default)]
+/// What is known of a replica, whether it is chosen or not.
+#[derive(Clone, Debug, Default)]
+struct Placed {
+    load: Arc<Load>,
+    /// Where it is reached through, if not directly.
+    agent: Option<Arc<str>>,
+    /// Among those that requests go to.
+    chosen: bool,
+}
+
+/// Cloning is cheap: a table shares with the next one what both say.
+#[derive(Clone, Debug, Default)]
 pub struct Table {
     /// False until a validator has been heard.
     pub known: bool,
     pub height: u64,
     /// In order of deployments.
-    pub services: Vec<Arc<Service>>,
+    pub services: OrdMap<ServiceKey, Arc<Service>>,
     domains: HashMap<String, Arc<Service>>,
-    pub published: BTreeMap<(Protocol, u16), Published>,
-    agents: HashMap<AllocationId, Arc<str>>,
-    /// Of all replicas that have an address.
-    loads: HashMap<AllocationId, Arc<Load>>,
-    ready: HashSet<AllocationId>,
-    tallies: HashMap<(DeploymentId, String), Arc<Tally>>,
+    /// Who asks for a domain: the first has it.
+    domain_claims: OrdSet<(String, ServiceKey)>,
+    pub published: OrdMap<(Protocol, u16), Published>,
+    /// Who asks for a port: the first has it.
+    port_claims: OrdSet<((Protocol, u16), ServiceKey)>,
+    replicas: HashMap<AllocationId, Placed>,
     pub refused: usize,
 }
 
+/// Sorts before all keys.
+fn first_key() -> ServiceKey {
+    (DeploymentId(0), String::new())
+}
+
 impl Table {
-    /// The snapshot of `routes`; how busy replicas are is taken over from `before`.
-    pub fn new(routes: api::Routes, before: &Self, machine: Digest, trust: Trust) -> Self {
+    /// The table as it is after `changed` services have become what `routes` say, at `height`.
+    /// Costs what changed; how busy replicas are is taken over.
+    pub fn next(
+        &self,
+        routes: &KnownRoutes,
+        changed: &BTreeSet<ServiceKey>,
+        height: u64,
+        machine: Digest,
+        trust: Trust,
+    ) -> Self {
         let mut table = Self {
             known: true,
-            height: routes.height,
-            ..Self::default()
+            height,
+            ..self.clone()
         };
-        let now_ms = uptime_ms();
-        let mut in_order = routes.routes;
-        in_order.sort_by_key(|route| route.deployment);
-        for route in in_order {
-            let mut replicas = Vec::with_capacity(route.replicas.len());
-            let placed = route.replicas.len();
-            // Better somebody who may not answer than nobody.
-            let any = route.replicas.iter().any(|u| u.ready);
-            let chosen = |u: &api::Upstream| u.ready || (!any && u.unheard);
-            let mut others = Vec::new();
-            for upstream in route.replicas {
-                let load = before
-                    .loads
-                    .get(&upstream.allocation)
-                    .cloned()
-                    .unwrap_or_default();
-                if !chosen(&upstream) {
-                    table.loads.insert(upstream.allocation, load.clone());
-                    others.push((upstream.allocation, load));
-                    continue;
-                }
-                let Some(replica) =
-                    table.replica(&upstream, route.http_port, load.clone(), machine, trust)
-                else {
-                    table.refused += 1;
-                    continue;
-                };
-                load.is_ready_at(now_ms);
-                table.loads.insert(upstream.allocation, load);
-                table.ready.insert(upstream.allocation);
-                replicas.push(replica);
+        let mut domains = BTreeSet::new();
+        let mut ports = BTreeSet::new();
+        for key in changed {
+            if let Some(before) = self.services.get(key) {
+                table.forget(key, before, &mut domains, &mut ports);
             }
-            let key = (route.deployment, route.service.clone());
-            let tally = before.tallies.get(&key).cloned().unwrap_or_default();
-            table.tallies.insert(key, tally.clone());
-            let service = Arc::new(Service {
-                deployment: route.deployment,
-                owner: route.owner,
-                tally,
-                name: route.service,
-                domain: route.domain,
-                http_port: route.http_port,
-                frozen: route.frozen,
-                scale: route.scale,
-                placed,
-                replicas,
-                others,
-                next: AtomicUsize::new(0),
-            });
-            for port in &route.ports {
-                let Some(number) = port.published else {
-                    continue;
-                };
-                let key = (port.protocol, number);
-                if let Some(taken) = table.published.get_mut(&key) {
-                    taken.contenders += 1;
-                } else if table.published.len() < PUBLISHED_MAX {
-                    let published = Published {
-                        service: service.clone(),
-                        target: port.target,
-                        contenders: 0,
-                    };
-                    table.published.insert(key, published);
-                }
-            }
-            table.services.push(service.clone());
-            // The oldest deployment keeps a name.
-            table
-                .domains
-                .entry(service.domain.to_ascii_lowercase())
-                .or_insert(service);
         }
-        for tally in table.tallies.values() {
-            tally.share_among(table.tallies.len());
+        for key in changed {
+            let Some(route) = routes.services().get(key) else {
+                continue;
+            };
+            let service = Arc::new(table.service_of(self, route, machine, trust));
+            domains.insert(service.domain.to_ascii_lowercase());
+            let domain = (service.domain.to_ascii_lowercase(), key.clone());
+            table.domain_claims.insert(domain);
+            for port in service.published_ports() {
+                ports.insert(port);
+                table.port_claims.insert((port, key.clone()));
+            }
+            table.services.insert(key.clone(), service);
+        }
+        for domain in domains {
+            table.settle_domain(domain);
+        }
+        if self.published.len() >= PUBLISHED_MAX {
+            // A port that has become free is another's.
+            ports.extend(table.port_claims.iter().map(|(port, _)| *port));
+        }
+        for port in ports {
+            table.settle_port(port);
+        }
+        let count = table.services.len();
+        match count == self.services.len() {
+            true => {
+                let services = changed.iter().filter_map(|key| table.services.get(key));
+                services.for_each(|service| service.tally.share_among(count));
+            }
+            false => {
+                let services = table.services.values();
+                services.for_each(|service| service.tally.share_among(count));
+            }
         }
         table
     }
 
-    fn replica(
+    /// Takes out what `service` has put in.
+    fn forget(
         &mut self,
-        upstream: &api::Upstream,
-        http_port: Option<u16>,
-        load: Arc<Load>,
+        key: &ServiceKey,
+        service: &Service,
+        domains: &mut BTreeSet<String>,
+        ports: &mut BTreeSet<(Protocol, u16)>,
+    ) {
+        let domain = service.domain.to_ascii_lowercase();
+        self.domain_claims.remove(&(domain.clone(), key.clone()));
+        domains.insert(domain);
+        for port in service.published_ports() {
+            self.port_claims.remove(&(port, key.clone()));
+            ports.insert(port);
+        }
+        let others = service.others.iter().map(|(allocation, _)| *allocation);
+        let ready = service.replicas.iter().map(|r| r.allocation);
+        for allocation in ready.chain(others) {
+            self.replicas.remove(&allocation);
+        }
+        self.refused -= service.refused;
+        self.services.remove(key);
+    }
+
+    /// The oldest deployment keeps a name.
+    fn settle_domain(&mut self, domain: String) {
+        let claims = self.domain_claims.range((domain.clone(), first_key())..);
+        let first = claims.take_while(|(claimed, _)| *claimed == domain).next();
+        match first.and_then(|(_, key)| self.services.get(key)) {
+            Some(service) => self.domains.insert(domain, service.clone()),
+            None => self.domains.remove(&domain),
+        };
+    }
+
+    fn settle_port(&mut self, port: (Protocol, u16)) {
+        let claims = self.port_claims.range((port, first_key())..);
+        let mut claims = claims.take_while(|(claimed, _)| *claimed == port);
+        let first = claims.next().and_then(|(_, key)| self.services.get(key));
+        let published = first.and_then(|service| {
+            let mut ports = service.ports.iter();
+            let asked = ports.find(|p| (p.protocol, p.published) == (port.0, Some(port.1)))?;
+            Some(Published {
+                service: service.clone(),
+                target: asked.target,
+                contenders: claims.count(),
+            })
+        });
+        match published {
+            Some(published) => {
+                let known = self.published.contains_key(&port);
+                if known || self.published.len() < PUBLISHED_MAX {
+                    self.published.insert(port, published);
+                }
+            }
+            None => drop(self.published.remove(&port)),
+        }
+    }
+
+    fn service_of(
+        &mut self,
+        before: &Self,
+        route: &api::Route,
         machine: Digest,
         trust: Trust,
-    ) -> Option<Replica> {
-        let (reach, host) = if upstream.machine == machine {
-            let address = Ipv4Addr::from(upstream.address);
-            if !trust.allows(address) {
-                return None;
+    ) -> Service {
+        let now_ms = uptime_ms();
+        let mut replicas = Vec::with_capacity(route.replicas.len());
+        // Better somebody who may not answer than nobody.
+        let any = route.replicas.iter().any(|u| u.ready);
+        let chosen = |u: &api::Upstream| u.ready || (!any && u.unheard);
+        let mut others = Vec::new();
+        let mut refused = 0;
+        for upstream in &route.replicas {
+            let allocation = upstream.allocation;
+            let load = before.replicas.get(&allocation);
+            let load = load.map(|known| known.load.clone()).unwrap_or_default();
+            let mut placed = Placed {
+                load: load.clone(),
+                ..Placed::default()
+            };
+            if !chosen(upstream) {
+                others.push((allocation, load));
+            } else if let Some(replica) = replica(upstream, route.http_port, load, machine, trust) {
+                replica.load.is_ready_at(now_ms);
+                placed.chosen = true;
+                if let Reach::Tunnel(agent) = &replica.reach {
+                    placed.agent = Some(agent.clone());
+                }
+                replicas.push(replica);
+            } else {
+                refused += 1;
+                continue;
             }
-            (Reach::Direct(address), address.to_string())
-        } else {
-            let agent: Arc<str> = authority(&upstream.host_address)?.as_str().into();
-            self.agents.insert(upstream.allocation, agent.clone());
-            let host = format!("{}{TUNNEL_SUFFIX}", upstream.allocation);
-            (Reach::Tunnel(agent), host)
-        };
-        Some(Replica {
-            allocation: upstream.allocation,
-            reach,
-            http: http_port.and_then(|port| format!("{host}:{port}").parse().ok()),
-            load,
-        })
+            self.replicas.insert(allocation, placed);
+        }
+        self.refused += refused;
+        let key = (route.deployment, route.service.clone());
+        let known = before.services.get(&key);
+        Service {
+            deployment: route.deployment,
+            owner: route.owner,
+            tally: known.map(|s| s.tally.clone()).unwrap_or_default(),
+            name: route.service.clone(),
+            domain: route.domain.clone(),
+            ports: route.ports.clone(),
+            http_port: route.http_port,
+            frozen: route.frozen,
+            scale: route.scale.clone(),
+            placed: route.replicas.len(),
+            replicas,
+            others,
+            refused,
+            next: AtomicUsize::new(known.map_or(0, |s| s.next.load(Ordering::Relaxed))),
+        }
     }
 
     /// `name` in lower case, without the gateway's own domain.
@@ -297,14 +386,47 @@ impl Table {
         self.domains.get(name)
     }
 
-    /// It is among the ready ones.
+    /// Of one deployment.
+    pub fn services_of(&self, deployment: DeploymentId) -> impl Iterator<Item = &Arc<Service>> {
+        let from = (deployment, String::new());
+        let all = self.services.range(from..).map(|(_, service)| service);
+        all.take_while(move |service| service.deployment == deployment)
+    }
+
+    /// It is among those that requests go to.
     pub fn has(&self, allocation: AllocationId) -> bool {
-        self.ready.contains(&allocation)
+        self.replicas.get(&allocation).is_some_and(|r| r.chosen)
     }
 
     pub fn agent(&self, allocation: AllocationId) -> Option<&Arc<str>> {
-        self.agents.get(&allocation)
+        self.replicas.get(&allocation)?.agent.as_ref()
     }
+}
+
+fn replica(
+    upstream: &api::Upstream,
+    http_port: Option<u16>,
+    load: Arc<Load>,
+    machine: Digest,
+    trust: Trust,
+) -> Option<Replica> {
+    let (reach, host) = if upstream.machine == machine {
+        let address = Ipv4Addr::from(upstream.address);
+        if !trust.allows(address) {
+            return None;
+        }
+        (Reach::Direct(address), address.to_string())
+    } else {
+        let agent: Arc<str> = authority(&upstream.host_address)?.as_str().into();
+        let host = format!("{}{TUNNEL_SUFFIX}", upstream.allocation);
+        (Reach::Tunnel(agent), host)
+    };
+    Some(Replica {
+        allocation: upstream.allocation,
+        reach,
+        http: http_port.and_then(|port| format!("{host}:{port}").parse().ok()),
+        load,
+    })
 }
 
 /// Ends the names that stand for a tunnel to an allocation; no address of a host ends so.
@@ -341,3 +463,6 @@ pub fn machine() -> std::io::Result<Digest> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok(api::machine_digest(&boot))
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,7 +102,7 @@ pub async fn call(gateway: Arc<Gateway>, client: Client, key: SecretKey) {
 /// A line for each service that sleeps while somebody waits for it.
 fn sleepers(gateway: &Gateway) -> Vec<DemandLine> {
     let table = gateway.table.load();
-    let asleep = table.services.iter().filter(|service| {
+    let asleep = table.services.values().filter(|service| {
         let scale = service.scale.as_ref();
         scale.is_some_and(|scale| scale.wanted == 0 && !scale.stopped)
     });

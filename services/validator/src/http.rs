@@ -1,7 +1,7 @@
 //! Bring the validator up; routes, limits, errors; what is read from the head.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -14,7 +14,7 @@ use consensus::{Committee, Member, Seat};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use types::{AccountId, AllocationId, DeploymentId, HostId, SecretKey};
+use types::{AccountId, AllocationId, DeploymentId, Digest, HostId, SecretKey};
 
 use crate::answer::{Answer, Asked, Named, Refused};
 use crate::chain_api::Recent;
@@ -23,6 +23,7 @@ use crate::index::{Handle, Index};
 use crate::ledger_machine::LedgerMachine;
 use crate::lists::{self, Rows, Whose};
 use crate::renewal;
+use crate::route_book::RouteBook;
 use crate::routes::router;
 use crate::serve::serve;
 use crate::views;
@@ -32,6 +33,8 @@ const WAITING_MAX: usize = 4_096;
 /// Answers computed over many records at once: more would only share the cores.
 const COMPUTING_MAX: usize = 4;
 const COMPUTING_WAIT: Duration = Duration::from_secs(10);
+/// For the table of routes to follow the head.
+const ROUTED_WAIT: Duration = Duration::from_secs(10);
 /// Other validators asked about this one's own entry.
 const OTHERS_MAX: usize = 32;
 pub const WAIT_MS_MAX: u64 = 30_000;
@@ -44,6 +47,9 @@ pub struct Validator {
     /// Height up to which the index reaches: moves after the head.
     pub indexed: watch::Receiver<u64>,
     pub network: api::NetworkFile,
+    pub route_book: Arc<RwLock<RouteBook>>,
+    /// How far `route_book` has followed.
+    routed: watch::Receiver<Routed>,
     /// The last blocks, read once for all who ask.
     pub recent: Recent,
     /// This validator's identity.
@@ -52,6 +58,15 @@ pub struct Validator {
     pub peers: reqwest::Client,
     waiting: Arc<Semaphore>,
     computing: Arc<Semaphore>,
+}
+
+/// Heights of the table of routes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Routed {
+    /// Of the state that it is of.
+    height: u64,
+    /// Its last change.
+    changed: u64,
 }
 
 pub type App = Arc<Validator>;
@@ -92,10 +107,14 @@ pub async fn run_on(
         let head = handle.head().header.height;
         let index = Arc::new(Index::open(&index_path, network, head)?);
         let (sender, indexed) = watch::channel(index.height());
+        let route_book = Arc::new(RwLock::new(RouteBook::new(network)));
+        let (route_sender, routed) = watch::channel(Routed::default());
         let app = Arc::new(Validator {
             handle: handle.clone(),
             index: index.clone(),
             indexed,
+            route_book: route_book.clone(),
+            routed,
             network: config.network,
             recent: Recent::default(),
             own,
@@ -116,6 +135,8 @@ pub async fn run_on(
             AbortOnDrop(tokio::spawn(renewal::keep(urls, identity, at)))
         });
         let mut indexing = tokio::spawn(keep_index(handle.clone(), index, sender, stop.clone()));
+        let routing = keep_routes(handle.clone(), route_book, route_sender);
+        let _routing = AbortOnDrop(tokio::spawn(routing));
         let mut serving = tokio::spawn(serve(listener, router(app), stop));
         let result = tokio::select! {
             () = shutdown => Ok(()),
@@ -240,6 +261,33 @@ async fn keep_index(
     }
 }
 
+/// Follows the head with the table of routes, for as long as there are heads.
+async fn keep_routes(handle: Handle, book: Arc<RwLock<RouteBook>>, routed: watch::Sender<Routed>) {
+    let mut heads = handle.subscribe();
+    loop {
+        let head = heads.borrow_and_update().clone();
+        let book = book.clone();
+        let followed = tokio::task::spawn_blocking(move || {
+            let mut book = book.write().expect("not poisoned");
+            book.follow(&head.state);
+            Routed {
+                height: book.height(),
+                changed: book.changed(),
+            }
+        });
+        match followed.await {
+            Ok(at) => routed.send_replace(at),
+            Err(error) => {
+                tracing::error!(%error, "the table of routes is no longer followed");
+                return;
+            }
+        };
+        if heads.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 impl Validator {
     /// A place among those who wait; refused when there are too many.
     pub fn wait_place(&self) -> Result<OwnedSemaphorePermit, Refused> {
@@ -299,10 +347,8 @@ pub struct Wait {
     wait_ms: Option<u64>,
 }
 
-impl Wait {
-    fn limit(&self) -> Duration {
-        Duration::from_millis(self.wait_ms.unwrap_or(0).min(WAIT_MS_MAX))
-    }
+fn wait_limit(wait_ms: Option<u64>) -> Duration {
+    Duration::from_millis(wait_ms.unwrap_or(0).min(WAIT_MS_MAX))
 }
 
 pub async fn status(State(app): State<App>) -> Json<api::ChainStatus> {
@@ -396,7 +442,7 @@ pub async fn plan(
     Asked(wait): Asked<Wait>,
 ) -> Answer<api::HostPlan> {
     let _place = app.wait_place()?;
-    let deadline = tokio::time::Instant::now() + wait.limit();
+    let deadline = tokio::time::Instant::now() + wait_limit(wait.wait_ms);
     let mut heads = app.handle.subscribe();
     let host = find_host(&app.state(), &id)?;
     loop {
@@ -419,22 +465,44 @@ pub async fn plan(
     }
 }
 
-/// All routes; held back until they differ from those at height `after`.
-pub async fn routes(State(app): State<App>, Asked(wait): Asked<Wait>) -> Answer<api::Routes> {
+#[derive(Deserialize)]
+pub struct RoutesKnown {
+    after: Option<u64>,
+    table: Option<Digest>,
+    wait_ms: Option<u64>,
+}
+
+/// What has changed since what the reader knows, or all; held back while nothing has.
+pub async fn routes(
+    State(app): State<App>,
+    Asked(known): Asked<RoutesKnown>,
+) -> Result<Response, Refused> {
     let _place = app.wait_place()?;
-    let deadline = tokio::time::Instant::now() + wait.limit();
-    let mut heads = app.handle.subscribe();
-    loop {
-        let changed = heads.borrow_and_update().state.globals.routes_height;
-        let waits = wait.after.is_some_and(|after| changed <= after);
-        if !waits
-            || tokio::time::timeout_at(deadline, heads.changed())
-                .await
-                .is_err()
-        {
-            return app.compute(|state| Json(views::routes(&state))).await;
-        }
+    let deadline = tokio::time::Instant::now() + wait_limit(known.wait_ms);
+    let head = app.handle.head().header.height;
+    let mut routed = app.routed.clone();
+    // What was final when it was asked for is told.
+    let caught_up = routed.wait_for(|routed| routed.height >= head);
+    if !matches!(
+        tokio::time::timeout(ROUTED_WAIT, caught_up).await,
+        Ok(Ok(_))
+    ) {
+        return Err(Refused::busy("the table of routes is behind the ledger"));
     }
+    let table = app.route_book.read().expect("not poisoned").table();
+    let same = known.table.is_none_or(|asked| asked == table);
+    if let Some(after) = known.after.filter(|_| same) {
+        let news = routed.wait_for(|routed| routed.changed > after);
+        let _ = tokio::time::timeout_at(deadline, news).await;
+    }
+    let after = known.after.filter(|_| known.table == Some(table));
+    let book = app.route_book.clone();
+    app.compute(move |_| {
+        let told = book.read().expect("not poisoned").told(after);
+        let json = serde_json::to_vec(&told).map_err(|e| Refused::internal(&e.into()))?;
+        Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    })
+    .await?
 }
 
 #[derive(Deserialize)]

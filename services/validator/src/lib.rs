@@ -19,6 +19,7 @@ mod member_api;
 mod metrics;
 mod money_api;
 mod renewal;
+pub mod route_book;
 mod routes;
 mod secret_api;
 mod serve;

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::{
     AllocationView, DeploymentView, HostPlan, HostView, Peer, PlannedAllocation, ReleaseView,
-    Reputation, Route, RouteScale, Routes, ScaleView, Upstream, WhyView,
+    Reputation, ScaleView, WhyView,
 };
-use ledger::deployment::{Deployment, Funding, Scale};
+use ledger::deployment::{Deployment, Scale};
 use ledger::host::Record;
 use ledger::lease::{Allocation, Desired};
 use ledger::{Params, State};
-use types::{AllocationId, Amount, DeploymentId, HostId, Protocol, ServiceSpec};
+use types::{AllocationId, Amount, DeploymentId, HostId, ServiceSpec};
 
 /// Allocations that a deployment's view lists.
 const LISTED_MAX: usize = 1_000;
@@ -255,81 +255,8 @@ pub fn why(state: &State, id: AllocationId) -> Option<WhyView> {
     })
 }
 
-/// Where requests go, over all live deployments.
-pub fn routes(state: &State) -> Routes {
-    let mut routes = Vec::new();
-    for (id, deployment) in state.live() {
-        let mut replicas: BTreeMap<&str, Vec<Upstream>> = BTreeMap::new();
-        for number in &deployment.allocations {
-            if let Some((service, upstream)) = upstream(state, *number) {
-                replicas.entry(service).or_default().push(upstream);
-            }
-        }
-        for (name, service) in &deployment.spec.services {
-            let tcp = service.ports.iter().find(|p| p.protocol == Protocol::Tcp);
-            routes.push(Route {
-                deployment: id,
-                owner: deployment.owner,
-                service: name.clone(),
-                domain: format!(
-                    "{}.{}",
-                    name.replace(['_', '.'], "-").to_lowercase(),
-                    deployment.label
-                ),
-                ports: service.ports.clone(),
-                http_port: tcp.map(|p| p.target).or(service.expose.first().copied()),
-                frozen: deployment.funding == Funding::Frozen,
-                scale: route_scale(state, id, deployment, name, service),
-                replicas: replicas.remove(name.as_str()).unwrap_or_default(),
-            });
-        }
-    }
-    Routes {
-        height: state.height(),
-        routes,
-    }
-}
-
-fn route_scale(
-    state: &State,
-    id: DeploymentId,
-    deployment: &Deployment,
-    name: &str,
-    service: &ServiceSpec,
-) -> Option<RouteScale> {
-    let scale = state.scales.get(&(id, name.to_string()))?;
-    let unplaced = deployment.unplaced.iter().find(|u| u.service == name);
-    Some(RouteScale {
-        min: service.autoscale?.min,
-        wanted: scale.wanted,
-        stopped: scale.stopped,
-        why: match unplaced {
-            Some(unplaced) => unplaced.why.clone(),
-            None if scale.wanted == 0 => scale.why.clone(),
-            None => String::new(),
-        },
-    })
-}
-
 /// Wanted there, ready, and its host is heard.
-fn takes_requests(allocation: &Allocation, host: Option<&ledger::host::Host>) -> bool {
+pub fn takes_requests(allocation: &Allocation, host: Option<&ledger::host::Host>) -> bool {
     let heard = host.is_some_and(|h| h.online);
     heard && allocation.desired == Desired::Run && allocation.status.is_ready()
-}
-
-/// A replica that has an address, and its service.
-fn upstream(state: &State, number: AllocationId) -> Option<(&str, Upstream)> {
-    let allocation = state.allocations.get(&number)?;
-    let host = state.hosts.get(&allocation.host)?;
-    let upstream = Upstream {
-        allocation: number,
-        host: allocation.host,
-        host_address: host.address.clone(),
-        machine: host.machine,
-        address: *allocation.status.addresses.values().next()?,
-        ready: takes_requests(allocation, Some(host)),
-        leaving: allocation.desired == Desired::Drain,
-        unheard: !host.online && allocation.desired == Desired::Run && allocation.status.is_ready(),
-    };
-    Some((&allocation.service, upstream))
 }

@@ -192,6 +192,7 @@ fn routes(machine: Digest) -> Result<String> {
     let routes = api::Routes {
         height: 1,
         routes: vec![route],
+        ..api::Routes::default()
     };
     Ok(serde_json::to_string(&routes)?)
 }

@@ -11,16 +11,18 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use api::KnownRoutes;
 use ledger::lease::UsageLine;
 use ledger::{
     BlockEnv, Call, Executed, Genesis, Params, State, Transaction, TransactionBody, deployment,
     host, lease,
 };
 use types::{
-    AccountId, Amount, DeploymentId, DeploymentSpec, Digest, HostId, ImageRef, Offer, Resources,
-    RunState, SecretKey, ServiceSpec, Usage, merkle_root,
+    AccountId, Amount, DeploymentId, DeploymentSpec, Digest, Health, HostId, ImageRef, Offer,
+    Resources, RunState, SecretKey, ServiceSpec, Usage, merkle_root,
 };
 use validator::lists::{self, Whose};
+use validator::route_book::{self, RouteBook};
 use validator::views;
 
 use crate::figure::{Bound, Figure, Found, milliseconds};
@@ -185,6 +187,17 @@ impl Network {
             plan: self.state.hosts.get(&who).map_or(0, |h| h.plan),
             statuses: statuses.collect(),
         })
+    }
+
+    /// One of its replicas is sick.
+    fn unready(&self, who: HostId) -> Option<Call> {
+        let (id, allocation) = self.state.allocations_on(&who).next()?;
+        let mut status = allocation.status.clone();
+        status.health = Health::Unhealthy;
+        Some(Call::Lease(lease::Call::ReportStatus {
+            plan: self.state.hosts.get(&who).map_or(0, |h| h.plan),
+            statuses: vec![(id, status)],
+        }))
     }
 
     /// Usage of all that runs there: a tenth of what is reserved.
@@ -452,15 +465,6 @@ fn lists(state: &State, found: &mut Rounds) -> Result<()> {
             views::plan(state, host)
         })
         .context("a plan")?;
-    let routes = found.time("all routes, made", ("ms", 1.0), None, || {
-        serde_json::to_vec(&views::routes(state))
-    })?;
-    found.add(
-        "all routes",
-        "MiB",
-        routes.len() as f64 / f64::from(1 << 20),
-        None,
-    );
     found.time(
         "money counted (`/v1/supply`)",
         ("ms", 1.0),
@@ -468,6 +472,106 @@ fn lists(state: &State, found: &mut Rounds) -> Result<()> {
         || state.supply(),
     );
     Ok(())
+}
+
+/// The table of routes: followed by a validator, told to a gateway that knows the last one.
+fn routes(network: &mut Network, found: &mut Rounds) -> Result<()> {
+    let bytes = |told: &api::Routes| serde_json::to_vec(told);
+    let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let before = memory_bytes();
+    let mut book = RouteBook::new(network.state.globals.network);
+    found.time(
+        "table of routes, made at a start",
+        ("ms", 1.0),
+        Some(2_000.0),
+        || {
+            book.follow(&network.state);
+        },
+    );
+    let grown = memory_bytes().saturating_sub(before);
+    if grown > 0 {
+        let most = Some(Bound::AtMost(256.0));
+        found.add(
+            "memory of the table of routes",
+            "MiB",
+            mebibytes(grown as usize),
+            most,
+        );
+    }
+    let mut known = KnownRoutes::default();
+    let all = found.time(
+        "all routes, told once to a new gateway",
+        ("ms", 1.0),
+        None,
+        || bytes(&book.told(None)),
+    )?;
+    found.add("all routes", "MiB", mebibytes(all.len()), None);
+    known
+        .take(serde_json::from_slice(&all)?)
+        .map_err(|e| anyhow::anyhow!("{e:?}"))?;
+
+    let hosts = network.hosts.clone();
+    let calls = hosts[..REPORTS as usize]
+        .iter()
+        .map(|id| (*id, network.usage(*id)));
+    let calls = calls.collect();
+    network.block(calls)?;
+    found.time(
+        "routes after a block of 200 usage reports, followed",
+        ("ms", 1.0),
+        Some(10.0),
+        || book.follow(&network.state),
+    );
+    ensure!(
+        book.told(Some(network.state.height() - 1))
+            .routes
+            .is_empty(),
+        "usage changes no routes"
+    );
+    let (host, call) = network
+        .hosts
+        .iter()
+        .find_map(|id| Some((*id, network.unready(*id)?)))
+        .context("a host with a replica")?;
+    network.block(vec![(host, call)])?;
+    found.time(
+        "routes after one replica is not ready any more, followed",
+        ("ms", 1.0),
+        Some(10.0),
+        || book.follow(&network.state),
+    );
+    let after = known.known().map(|(_, height)| height);
+    let told = found.time(
+        "its change, told to a gateway",
+        ("ms", 1.0),
+        Some(1.0),
+        || bytes(&book.told(after)),
+    )?;
+    let most = Some(Bound::AtMost(4_096.0));
+    found.add("its change", "bytes", told.len() as f64, most);
+    let taken = found.time(
+        "its change, read by a gateway",
+        ("ms", 1.0),
+        Some(1.0),
+        || Ok::<_, serde_json::Error>(known.take(serde_json::from_slice(&told)?)),
+    )?;
+    ensure!(
+        taken.is_ok_and(|changed| changed.len() == 1),
+        "a change follows"
+    );
+    let mut fresh = KnownRoutes::default();
+    let routes = route_book::routes(&network.state);
+    let whole = api::Routes {
+        routes,
+        ..api::Routes::default()
+    };
+    ensure!(fresh.take(whole).is_ok(), "all is told");
+    ensure!(
+        fresh.services() == known.services(),
+        "changes lead to the whole"
+    );
+    let call = network.statuses(host);
+    network.block(vec![(host, call)])
 }
 
 fn keeping(network: &Network, found: &mut Rounds) -> Result<()> {
@@ -607,6 +711,7 @@ pub fn scale(rounds: usize) -> Result<Found> {
         blocks(&mut network, &mut found, round)?;
         placements(&mut network, &mut found, round)?;
         lists(&network.state, &mut found)?;
+        routes(&mut network, &mut found)?;
         keeping(&network, &mut found)?;
     }
     silence(&network, &mut found, 1)?;

@@ -617,6 +617,18 @@ async fn what_is_under_way_ends_before_the_gateway() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
+/// All that is told, after `before`.
+fn table_of(routes: Vec<api::Route>, before: &Table) -> Table {
+    let mut known = api::KnownRoutes::default();
+    let told = api::Routes {
+        routes,
+        ..api::Routes::default()
+    };
+    let changed = known.take(told).unwrap();
+    let machine = machine().unwrap();
+    before.next(&known, &changed, 1, machine, Trust::Containers)
+}
+
 #[test]
 fn addresses_that_are_no_containers_are_refused() {
     let replicas = [
@@ -631,16 +643,8 @@ fn addresses_that_are_no_containers_are_refused() {
     let mut far = upstream(9, [10, 64, 0, 2]);
     far.machine = types::Digest::default();
     far.host_address = "http://user@host".into();
-    let routes = api::Routes {
-        height: 5,
-        routes: vec![route("a.b", 80, replicas), route("c.d", 80, vec![far])],
-    };
-    let table = Table::new(
-        routes,
-        &Table::default(),
-        machine().unwrap(),
-        Trust::Containers,
-    );
+    let routes = vec![route("a.b", 80, replicas), route("c.d", 80, vec![far])];
+    let table = table_of(routes, &Table::default());
     assert_eq!(table.service("a.b").unwrap().replicas.len(), 2);
     assert_eq!(table.service("c.d").unwrap().absent(), Absent::NoneReady);
     assert_eq!(table.refused, 5);
@@ -659,20 +663,9 @@ fn addresses_that_are_no_containers_are_refused() {
 
 #[test]
 fn the_least_busy_replica_is_chosen_in_turn() {
-    let routes = api::Routes {
-        height: 1,
-        routes: vec![route(
-            "a.b",
-            80,
-            (0..3).map(|i| upstream(i, [10, 64, 0, i as u8])).collect(),
-        )],
-    };
-    let table = Table::new(
-        routes.clone(),
-        &Table::default(),
-        machine().unwrap(),
-        Trust::Containers,
-    );
+    let replicas = (0..3).map(|i| upstream(i, [10, 64, 0, i as u8])).collect();
+    let routes = vec![route("a.b", 80, replicas)];
+    let table = table_of(routes.clone(), &Table::default());
     let service = table.service("a.b").unwrap();
     let held: Vec<_> = (0..6)
         .map(|_| service.choose(&[]).unwrap().begin())
@@ -692,7 +685,7 @@ fn the_least_busy_replica_is_chosen_in_turn() {
     let _held = busy.begin();
     let failed = service.choose(&[busy.allocation]).unwrap();
     failed.load.tell(crate::load::Outcome::Failed);
-    let next = Table::new(routes, &table, machine().unwrap(), Trust::Containers);
+    let next = table_of(routes, &table);
     let service = next.service("a.b").unwrap();
     for _ in 0..6 {
         let chosen = service.choose(&[]).unwrap().allocation;

@@ -77,7 +77,11 @@ pub struct Chain {
 impl Chain {
     pub fn new(routes: Vec<Route>) -> Self {
         Self {
-            routes: watch::Sender::new(Routes { height: 1, routes }),
+            routes: watch::Sender::new(Routes {
+                height: 1,
+                routes,
+                ..Routes::default()
+            }),
             agent: Arc::default(),
             asked: Arc::default(),
         }
