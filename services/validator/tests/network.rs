@@ -465,7 +465,7 @@ async fn who_waits_wakes_for_what_concerns_him_only() {
     let held = tokio::join!(
         client.submit_and_wait(&payer, transfer(id(3), 1)),
         sleeping_plan.host_plan(id(50), plan.plan, 1_500),
-        sleeping_routes.routes(Some(routes.height), 1_500),
+        sleeping_routes.routes(Some((routes.table, routes.height)), 1_500),
     );
     assert!(started.elapsed() >= Duration::from_millis(1_500));
     assert_eq!(held.1.expect("a plan").plan, plan.plan);
@@ -480,12 +480,22 @@ async fn who_waits_wakes_for_what_concerns_him_only() {
     let woken = tokio::join!(
         client.submit_and_wait(&payer, deploy),
         sleeping_plan.host_plan(id(50), plan.plan, 25_000),
-        sleeping_routes.routes(Some(routes.height), 25_000),
+        sleeping_routes.routes(Some((routes.table, routes.height)), 25_000),
     );
     assert!(started.elapsed() < Duration::from_secs(20));
     woken.0.expect("deployed");
     assert_eq!(woken.1.expect("a plan").allocations.len(), 1);
-    assert_eq!(woken.2.expect("routes").routes.len(), 1);
+    let told = woken.2.expect("routes");
+    assert_eq!((told.since, told.routes.len()), (Some(routes.height), 1));
+    // Who knows another table, or none by name, is told all.
+    let other = Some((Some(types::Digest::of(b"other")), told.height));
+    for known in [None, Some((None, 0)), other] {
+        let all = client.routes(known, 25_000).await.expect("routes");
+        assert_eq!(
+            (all.since, all.table, all.routes.len()),
+            (None, told.table, 1)
+        );
+    }
     running.stop().await;
 }
 
