@@ -2,12 +2,24 @@
 
 use types::{AccountId, Digest, PublicKey, SecretKey, Signature};
 
-/// `Runrig-Auth: <public key hex>.<milliseconds>.<signature hex>`.
+/// `Runrig-Auth: <public key hex>.<milliseconds>.<signature hex>[.<account>]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestAuth {
     pub key: PublicKey,
     pub at_ms: u64,
     pub signature: Signature,
+    /// See [`Caller::through`].
+    pub through: Option<AccountId>,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Of the key that signed.
+    pub account: AccountId,
+    /// Whom the key says that it acts for: somebody's laptop says whose it is, so that it reaches
+    /// what was given to that person. Only a claim: the ledger knows the grant, or there is none.
+    pub through: Option<AccountId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,16 +46,35 @@ impl RequestAuth {
             key: key.public(),
             at_ms,
             signature: key.sign(&digest(method, path, at_ms).0),
+            through: None,
         }
     }
 
-    /// The account that asks.
+    /// The key acts for this account.
+    pub fn through(self, account: Option<AccountId>) -> Self {
+        Self {
+            through: account,
+            ..self
+        }
+    }
+
+    /// The account of the key that asks.
     pub fn check(
         header: Option<&str>,
         method: &str,
         path: &str,
         now_ms: u64,
     ) -> Result<AccountId, AuthError> {
+        Self::caller(header, method, path, now_ms).map(|caller| caller.account)
+    }
+
+    /// As [`Self::check`], with whom it says that it acts for.
+    pub fn caller(
+        header: Option<&str>,
+        method: &str,
+        path: &str,
+        now_ms: u64,
+    ) -> Result<Caller, AuthError> {
         let auth = Self::parse(header.ok_or(AuthError::Missing)?)?;
         if now_ms.abs_diff(auth.at_ms) > Self::AGE_MS_MAX {
             return Err(AuthError::Stale {
@@ -54,24 +85,31 @@ impl RequestAuth {
         auth.key
             .verify(&digest(method, path, auth.at_ms).0, &auth.signature)
             .map_err(|_| AuthError::Wrong)?;
-        Ok(AccountId::of(&auth.key))
+        Ok(Caller {
+            account: AccountId::of(&auth.key),
+            through: auth.through,
+        })
     }
 
     fn parse(text: &str) -> Result<Self, AuthError> {
-        let mut parts = text.splitn(3, '.');
+        let mut parts = text.splitn(4, '.');
         let mut next = || parts.next().ok_or(AuthError::Unreadable);
         let (key, at_ms, signature) = (next()?, next()?, next()?);
+        let through = parts.next().map(str::parse).transpose();
         Ok(Self {
             key: key.parse().map_err(|_| AuthError::Unreadable)?,
             at_ms: at_ms.parse().map_err(|_| AuthError::Unreadable)?,
             signature: signature.parse().map_err(|_| AuthError::Unreadable)?,
+            through: through.map_err(|_| AuthError::Unreadable)?,
         })
     }
 }
 
 impl std::fmt::Display for RequestAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.key, self.at_ms, self.signature)
+        write!(f, "{}.{}.{}", self.key, self.at_ms, self.signature)?;
+        self.through
+            .map_or(Ok(()), |account| write!(f, ".{account}"))
     }
 }
 
@@ -98,6 +136,19 @@ mod tests {
             check("GET", "/v1/x?a=1", 1_060_001),
             Err(AuthError::Stale { .. })
         ));
+        let person = AccountId([9; 20]);
+        let said = RequestAuth::sign(&key, "GET", "/", 7).through(Some(person));
+        let caller = Caller {
+            account: AccountId::of(&key.public()),
+            through: Some(person),
+        };
+        let said = said.to_string();
+        assert_eq!(RequestAuth::caller(Some(&said), "GET", "/", 7), Ok(caller));
+        let bent = format!("{said}0");
+        assert_eq!(
+            RequestAuth::caller(Some(&bent), "GET", "/", 7),
+            Err(AuthError::Unreadable)
+        );
         assert_eq!(
             RequestAuth::check(Some("a.b"), "GET", "/", 0),
             Err(AuthError::Unreadable)

@@ -35,7 +35,7 @@ mod rules;
 mod view;
 
 pub use agent::{AgentStatus, ExecFrame, LogLine, Stats, StatsSample};
-pub use auth::{AuthError, RequestAuth};
+pub use auth::{AuthError, Caller, RequestAuth};
 pub use beat::{Anchor, BEAT_BYTES_MAX, BEATS, Beat, Beats};
 pub use endpoint::{Body, Endpoint, Method, Role, endpoints, paths_of};
 pub use figures::{Gauge, PROMETHEUS, prometheus};

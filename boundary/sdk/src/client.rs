@@ -21,7 +21,8 @@ use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use types::{
-    AccountId, AllocationId, DeploymentId, HostId, LotteryId, ProposalId, ReceiptId, SecretKey,
+    AccountId, AccountKey, AllocationId, DeploymentId, HostId, LotteryId, ProposalId, ReceiptId,
+    SecretKey,
 };
 
 use crate::error::SdkError;
@@ -53,6 +54,8 @@ pub struct Client {
     urls: Arc<Vec<String>>,
     /// The one that answered last.
     at: Arc<AtomicUsize>,
+    /// Whom the keys of signed requests act for.
+    through: Option<AccountId>,
 }
 
 impl Client {
@@ -83,7 +86,24 @@ impl Client {
             http,
             urls: Arc::new(urls),
             at: Arc::new(AtomicUsize::new(0)),
+            through: None,
         })
+    }
+
+    /// The same, whose signed requests say that their key acts for `account`, which gave it a
+    /// grant: what others let that account do, the key may then do too.
+    pub fn through(&self, account: AccountId) -> Self {
+        Self {
+            through: Some(account),
+            ..self.clone()
+        }
+    }
+
+    /// The header that a request is signed by.
+    pub fn signed(&self, key: &SecretKey, method: &str, path: &str) -> String {
+        RequestAuth::sign(key, method, path, api::now_ms())
+            .through(self.through)
+            .to_string()
     }
 
     pub fn url(&self) -> &str {
@@ -107,8 +127,8 @@ impl Client {
                 request = request.timeout(timeout);
             }
             if let Some(key) = key {
-                let auth = RequestAuth::sign(key, method.as_str(), path, api::now_ms());
-                request = request.header(RequestAuth::HEADER, auth.to_string());
+                let auth = self.signed(key, method.as_str(), path);
+                request = request.header(RequestAuth::HEADER, auth);
             }
             if let Some(body) = &body {
                 request = request
@@ -318,6 +338,41 @@ impl Client {
             }
         }
         Err(refusal.unwrap_or(SdkError::Late(started.elapsed().as_secs())))
+    }
+
+    /// What is to be signed by a key that is elsewhere: good for `blocks` from now.
+    pub async fn prepare(
+        &self,
+        key: AccountKey,
+        on_behalf: &[AccountId],
+        call: Call,
+        blocks: u64,
+    ) -> Result<TransactionBody, SdkError> {
+        let network = self.status().await?.network;
+        let account = self.account(key.account()).await?;
+        Ok(TransactionBody {
+            network,
+            key,
+            on_behalf: on_behalf.to_vec(),
+            nonce: account.nonce + 1,
+            expires: account.height + blocks,
+            call,
+        })
+    }
+
+    /// Submits what somebody signed and returns when it is applied.
+    pub async fn submit_signed(
+        &self,
+        transaction: &Transaction,
+    ) -> Result<TransactionView, SdkError> {
+        let view = self
+            .submit_one(transaction, std::time::Instant::now())
+            .await?;
+        match view.rejection {
+            _ if view.status == TransactionStatus::Applied => Ok(view),
+            Some(rejection) => Err(SdkError::rejected(rejection)),
+            None => Err(self.unreadable(&"a rejection without a reason")),
+        }
     }
 
     /// Sends until its outcome is known.

@@ -56,7 +56,7 @@ impl Client {
             .as_str()
             .into_client_request()
             .map_err(|e| unreachable(e.to_string()))?;
-        let auth = RequestAuth::sign(key, "GET", &path, api::now_ms()).to_string();
+        let auth = self.signed(key, "GET", &path);
         let auth = auth.parse().map_err(|_| unreachable("no header".into()))?;
         request.headers_mut().insert(RequestAuth::HEADER, auth);
         match tokio_tungstenite::connect_async_with_config(request, None, NO_DELAY).await {

@@ -5,6 +5,7 @@
 mod client;
 mod error;
 mod exec;
+mod grants;
 mod logs;
 mod splice;
 mod tunnel;
@@ -14,6 +15,7 @@ mod verify;
 pub use client::Client;
 pub use error::SdkError;
 pub use exec::ExecStream;
+pub use grants::Grants;
 pub use logs::LogQuery;
 pub use splice::splice;
 pub use verify::{Step, verify_lots, verify_lottery, verify_receipt, verify_when};

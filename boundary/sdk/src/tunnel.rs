@@ -19,11 +19,11 @@ impl Client {
         port: u16,
     ) -> Result<Upgraded, SdkError> {
         let path = format!("/v1/allocations/{id}/tunnel/{port}");
-        let auth = RequestAuth::sign(key, "GET", &path, api::now_ms());
+        let auth = self.signed(key, "GET", &path);
         let response = self
             .http
             .get(format!("{}{path}", self.url()))
-            .header(RequestAuth::HEADER, auth.to_string())
+            .header(RequestAuth::HEADER, auth)
             .header("connection", "upgrade")
             .header("upgrade", PROTOCOL)
             .send()

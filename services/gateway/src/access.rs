@@ -1,10 +1,11 @@
-//! The last requests of a deployment's services, for its owner.
+//! The last requests of a deployment's services, for its owner and whom he lets see.
 
 use std::sync::Arc;
 
 use api::{AccessLog, Problem, RequestAuth, ServiceAccess};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use ledger::account::Role;
 use types::DeploymentId;
 
 use crate::limits::{ACCESS_MAX, ACCESS_WAIT};
@@ -84,23 +85,35 @@ pub async fn answer(gateway: &Gateway, id: &str, request: &Request<Incoming>) ->
     let header = request.headers().get(RequestAuth::HEADER);
     let header = header.and_then(|v| v.to_str().ok());
     let path = request.uri().path_and_query().map_or("", |p| p.as_str());
-    let account = RequestAuth::check(header, request.method().as_str(), path, api::now_ms());
+    let caller = RequestAuth::caller(header, request.method().as_str(), path, api::now_ms());
     let next = "Choose the owner's context with `runrig context use`.";
-    match account {
+    let caller = match caller {
         Err(error) => {
-            return refused(
-                StatusCode::UNAUTHORIZED,
-                "login",
-                id,
-                error.to_string(),
-                next,
-            );
+            let why = error.to_string();
+            return refused(StatusCode::UNAUTHORIZED, "login", id, why, next);
         }
-        Ok(account) if account != first.owner => {
+        Ok(caller) => caller,
+    };
+    let may = gateway
+        .grants
+        .may(caller, first.owner, Role::Viewer, api::now_ms());
+    match may.await {
+        Ok(true) => {}
+        Ok(false) => {
             let why = "it belongs to another account".into();
             return refused(StatusCode::FORBIDDEN, "forbidden", id, why, next);
         }
-        Ok(_) => {}
+        Err(error) => {
+            let why = format!("the ledger was not asked for your role: {error}");
+            let next = "Try again in a moment.";
+            return refused(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                id,
+                why,
+                next,
+            );
+        }
     }
     let asked = match Asked::parse(request.uri().query().unwrap_or_default()) {
         Ok(asked) => asked,

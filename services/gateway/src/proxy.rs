@@ -51,6 +51,8 @@ pub struct Gateway {
     pub changes: watch::Sender<u64>,
     pub client: Client<Connector, Outgoing>,
     pub validators: Validators,
+    /// Who may act for whom.
+    pub grants: sdk::Grants,
     pub directory: Directory,
     /// State of the published ports, for the status.
     pub ports: Mutex<BTreeMap<(Protocol, u16), PortState>>,
@@ -117,6 +119,7 @@ impl Gateway {
             changes: watch::Sender::new(0),
             client: builder.build(connector),
             validators: Validators::new(&config.validators)?,
+            grants: sdk::Grants::new(sdk::Client::new(config.validators.iter().cloned())?),
             directory: Directory::default(),
             ports: Mutex::default(),
             waiting: Semaphore::new(WAITING_MAX),

@@ -30,6 +30,20 @@ struct Agent {
     streams: Arc<Semaphore>,
 }
 
+/// Who asks: a key's account, and whom it acts for by a grant in which role.
+struct Asks {
+    account: AccountId,
+    through: Option<(AccountId, Role)>,
+}
+
+impl Asks {
+    /// Whether one of both may, by `may`, what takes a role from `least` up.
+    fn any(&self, least: Role, may: impl Fn(AccountId) -> bool) -> bool {
+        let through = |(account, role): (AccountId, Role)| role <= least && may(account);
+        may(self.account) || self.through.is_some_and(through)
+    }
+}
+
 pub fn router(shared: Arc<Shared>) -> Router {
     let agent = Arc::new(Agent {
         shared,
@@ -92,20 +106,23 @@ impl Agent {
             })
     }
 
-    /// The account that asks.
-    fn asks(
+    /// Who asks, and the most that he may.
+    ///
+    /// A key that says for whom it acts counts as him, within its role, if the ledger knows the
+    /// grant; else it is only itself. What the plan says of the key itself needs no ledger.
+    async fn asks(
         &self,
         what: &str,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-    ) -> Result<AccountId, Refused> {
+    ) -> Result<Asks, Refused> {
         let header = headers
             .get(RequestAuth::HEADER)
             .and_then(|v| v.to_str().ok());
         let path = uri.path_and_query().map_or(uri.path(), |p| p.as_str());
         let now_ms = self.shared.clock.ledger_ms();
-        RequestAuth::check(header, method.as_str(), path, now_ms).map_err(|e| {
+        let caller = RequestAuth::caller(header, method.as_str(), path, now_ms).map_err(|e| {
             refused(
                 StatusCode::UNAUTHORIZED,
                 "login",
@@ -113,6 +130,22 @@ impl Agent {
                 &e.to_string(),
                 "Choose the owner's context with `runrig context use`.",
             )
+        })?;
+        let through = match caller.through {
+            None => None,
+            Some(person) => {
+                let grants = &self.shared.link.grants;
+                let role = grants.role(caller.account, person, now_ms).await;
+                role.unwrap_or_else(|error| {
+                    tracing::warn!("a grant of {person} is not known: {error}");
+                    None
+                })
+                .map(|role| (person, role))
+            }
+        };
+        Ok(Asks {
+            account: caller.account,
+            through,
         })
     }
 
@@ -127,24 +160,37 @@ impl Agent {
     }
 
     /// The owner, and who develops for him, look inside.
-    fn owned(
+    async fn owned(
         &self,
         id: &str,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<api::PlannedAllocation, Refused> {
+        self.served(id, Role::Developer, method, uri, headers).await
+    }
+
+    /// The owner, and who acts for him in a role from `least` up.
+    async fn served(
+        &self,
+        id: &str,
+        least: Role,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<api::PlannedAllocation, Refused> {
         let planned = self.planned(id)?;
         let what = format!("allocation {}", planned.allocation);
-        let asks = self.asks(&what, method, uri, headers)?;
-        match planned.serves(asks, Role::Developer, self.shared.clock.ledger_ms()) {
+        let asks = self.asks(&what, method, uri, headers).await?;
+        let now_ms = self.shared.clock.ledger_ms();
+        match asks.any(least, |account| planned.serves(account, least, now_ms)) {
             true => Ok(planned),
             false => Err(Self::forbidden(what)),
         }
     }
 
-    /// The owner, or who has his token for the figures of the deployment.
-    fn counted(
+    /// The owner and whom he lets see, or who has his token for the figures of the deployment.
+    async fn counted(
         &self,
         id: &str,
         method: &Method,
@@ -152,7 +198,7 @@ impl Agent {
         headers: &HeaderMap,
     ) -> Result<api::PlannedAllocation, Refused> {
         let Some(header) = headers.get(Grant::HEADER) else {
-            return self.owned(id, method, uri, headers);
+            return self.served(id, Role::Viewer, method, uri, headers).await;
         };
         let planned = self.planned(id)?;
         let what = format!("allocation {}", planned.allocation);
@@ -172,7 +218,7 @@ impl Agent {
 
     /// What an allocation printed and used, also of one that is gone: for its owner and whom he
     /// names.
-    fn kept(
+    async fn kept(
         &self,
         id: &str,
         method: &Method,
@@ -197,13 +243,14 @@ impl Agent {
         };
         let meta = stream.meta();
         let what = format!("allocation {}", meta.allocation);
-        let asks = self.asks(&what, method, uri, headers)?;
+        let asks = self.asks(&what, method, uri, headers).await?;
         let now_ms = self.shared.clock.ledger_ms();
-        let serves = || {
-            let planned = self.planned(id);
-            planned.is_ok_and(|p| p.serves(asks, Role::Viewer, now_ms))
+        let planned = self.planned(id).ok();
+        let serves = |account| {
+            let served = |p: &api::PlannedAllocation| p.serves(account, Role::Viewer, now_ms);
+            meta.may_read(account) || planned.as_ref().is_some_and(served)
         };
-        match meta.may_read(asks) || serves() {
+        match asks.any(Role::Viewer, serves) {
             true => Ok(stream),
             false => Err(Self::forbidden(what)),
         }
@@ -300,7 +347,7 @@ async fn log_lines(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let stream = agent.kept(&id, &method, &uri, &headers)?;
+    let stream = agent.kept(&id, &method, &uri, &headers).await?;
     let permit = agent.stream()?;
     let filter = query.filter().map_err(|why| {
         refused(
@@ -329,7 +376,7 @@ async fn history(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let stream = agent.kept(&id, &method, &uri, &headers)?;
+    let stream = agent.kept(&id, &method, &uri, &headers).await?;
     let _permit = agent.stream()?;
     let read = tokio::task::spawn_blocking(move || logs::history(&stream, query)).await;
     Ok(ndjson(Body::from(read.unwrap_or_default())))
@@ -353,7 +400,7 @@ async fn stats(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let planned = agent.counted(&id, &method, &uri, &headers)?;
+    let planned = agent.counted(&id, &method, &uri, &headers).await?;
     let permit = agent.stream()?;
     let shared = agent.shared.clone();
     let lines = futures::stream::unfold(0u64, move |round| {
@@ -409,7 +456,7 @@ async fn inspect(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Json<serde_json::Value>, Refused> {
-    let planned = agent.owned(&id, &method, &uri, &headers)?;
+    let planned = agent.owned(&id, &method, &uri, &headers).await?;
     let current = agent.current(planned.allocation);
     let container = container_id(planned.allocation, current.instance);
     let engine = agent.shared.engine.status(&container).await.ok();
@@ -433,7 +480,7 @@ async fn exec_socket(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refused> {
-    let planned = agent.owned(&id, &method, &uri, &headers)?;
+    let planned = agent.owned(&id, &method, &uri, &headers).await?;
     let current = agent.current(planned.allocation);
     if current.status.state != RunState::Running {
         return Err(refused(
@@ -496,7 +543,11 @@ async fn tunnel(
     let headers = request.headers();
     let signed = headers.contains_key(RequestAuth::HEADER);
     let planned = match signed {
-        true => agent.owned(&id, request.method(), request.uri(), headers)?,
+        true => {
+            agent
+                .owned(&id, request.method(), request.uri(), headers)
+                .await?
+        }
         false => agent.planned(&id)?,
     };
     let closed = |why: &str| {

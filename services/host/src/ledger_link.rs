@@ -14,6 +14,8 @@ use crate::clock::Clock;
 /// Signs as the host. One urgent transaction at a time: nonces follow each other without races.
 pub struct LedgerLink {
     client: Client,
+    /// Who may act for whom.
+    pub grants: sdk::Grants,
     key: SecretKey,
     pub host: HostId,
     turn: Mutex<()>,
@@ -25,6 +27,7 @@ impl LedgerLink {
     pub fn new(client: Client, key: SecretKey) -> Self {
         Self {
             host: HostId::of(&key.public()),
+            grants: sdk::Grants::new(client.clone()),
             client,
             key,
             turn: Mutex::new(()),

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use api::Caller;
+use ledger::account::Role;
 use types::AccountId;
 
 use crate::answer::{Refused, refused};
@@ -11,6 +13,7 @@ use crate::limits::{ACCOUNTS_REMEMBERED_MAX, LEDGER_TIME};
 
 pub struct Accounts {
     ledger: Option<sdk::Client>,
+    grants: Option<sdk::Grants>,
     /// An account never goes away.
     known: Mutex<BTreeSet<AccountId>>,
     builders: Builders,
@@ -29,10 +32,30 @@ impl Accounts {
             urls => Some(sdk::Client::new(urls.iter().cloned())?),
         };
         Ok(Self {
+            grants: ledger.clone().map(sdk::Grants::new),
             ledger,
             known: Mutex::default(),
             builders: Builders::default(),
         })
+    }
+
+    /// May who asks do for `owner` what takes a role from `least` up? Himself he may.
+    ///
+    /// Errors: the ledger does not answer (the client may try again).
+    pub async fn lets(
+        &self,
+        caller: Caller,
+        owner: AccountId,
+        least: Role,
+    ) -> Result<bool, Refused> {
+        match &self.grants {
+            _ if caller.account == owner => Ok(true),
+            None => Ok(false),
+            Some(grants) => {
+                let may = grants.may(caller, owner, least, api::now_ms());
+                may.await.map_err(|e| unavailable(e.to_string()))
+            }
+        }
     }
 
     /// Does the ledger let `host` write this for `owner`? See [`Builders`].

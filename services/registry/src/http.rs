@@ -3,8 +3,8 @@
 //! | asked for | who may |
 //! |---|---|
 //! | a blob, a manifest by digest, what refers to one | all |
-//! | a manifest by tag, tags, repositories | the account in front of the name |
-//! | anything that changes something | that account, if it exists on the ledger |
+//! | a manifest by tag, tags, repositories | the account in front of the name, and its viewers |
+//! | anything that changes something | that account and its developers, if it exists on the ledger |
 //! | an upload, a manifest of an image that a host builds for it | that host too |
 
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use ledger::account::Role;
 use serde_json::json;
 use types::{AccountId, Digest};
 
@@ -160,7 +161,7 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    fn account(&self) -> Result<AccountId, Refused> {
+    fn account(&self) -> Result<api::Caller, Refused> {
         let tokens = &self.registry.tokens;
         let caller = tokens.caller(self.method, self.path, self.headers)?;
         caller.ok_or_else(|| {
@@ -169,19 +170,24 @@ impl Caller<'_> {
         })
     }
 
-    /// The account in front of a repository's name.
-    fn owner(&self, name: &str) -> Result<AccountId, Refused> {
-        let account = self.account()?;
-        if name.split('/').next() == Some(account.to_string().as_str()) {
-            return Ok(account);
+    /// The account in front of a repository's name: it asks, or who has a role from `least` up
+    /// for it.
+    async fn owner(&self, name: &str, least: Role) -> Result<AccountId, Refused> {
+        let caller = self.account()?;
+        let named = name.split('/').next().and_then(|n| n.parse().ok());
+        if let Some(owner) = named
+            && self.registry.accounts.lets(caller, owner, least).await?
+        {
+            return Ok(owner);
         }
+        let account = caller.account;
         let why = format!("the repository is not under your account: name it {account}/…");
         Err(refused(403, "DENIED", why))
     }
 
     /// The account in front of a repository's name: it asks, or a host that builds this for it.
     async fn adder(&self, name: &str, tag: Option<&str>) -> Result<AccountId, Refused> {
-        let account = self.account()?;
+        let account = self.account()?.account;
         let owner = name.split_once('/');
         let owner = owner.and_then(|(owner, name)| Some((owner.parse::<AccountId>().ok()?, name)));
         if let Some((owner, repository)) = owner
@@ -199,7 +205,7 @@ impl Caller<'_> {
 
     /// Also exists on the ledger.
     async fn writer(&self, name: &str) -> Result<AccountId, Refused> {
-        let account = self.owner(name)?;
+        let account = self.owner(name, Role::Developer).await?;
         self.registry.accounts.must_exist(account).await?;
         Ok(account)
     }
@@ -239,7 +245,7 @@ impl Registry {
                 self.tokens.answer_form(&Query::of(&as_query).0)
             }
             (Asked::Catalogue(account), "GET") => {
-                caller.owner(account)?;
+                caller.owner(account, Role::Viewer).await?;
                 let account = account.to_string();
                 let names = self.keep.run(move |keep| Ok(keep.repositories(&account)));
                 let names = names.await.map_err(disk)?;
@@ -276,7 +282,7 @@ impl Registry {
             }
             (Asked::Manifest(name, at), "GET" | "HEAD") => {
                 if crate::route::digest(at).is_none() {
-                    caller.owner(name)?;
+                    caller.owner(name, Role::Viewer).await?;
                 }
                 self.read_manifest(name, at, head).await
             }
@@ -290,7 +296,7 @@ impl Registry {
                 self.delete_manifest(name, at).await
             }
             (Asked::Tags(name), "GET") => {
-                caller.owner(name)?;
+                caller.owner(name, Role::Viewer).await?;
                 self.tags(name, &query).await
             }
             (Asked::Referrers(name, digest), "GET") => self.referrers(name, digest, &query).await,

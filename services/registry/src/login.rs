@@ -5,7 +5,7 @@
 //! a token of five minutes; without a password they get one that is nobody's. The registry
 //! keeps neither passwords nor tokens: tokens are signed with a key of this process.
 
-use api::{RegistryLogin, RequestAuth};
+use api::{Caller, RegistryLogin, RequestAuth};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -69,17 +69,17 @@ impl Tokens {
         method: &Method,
         path: &str,
         headers: &HeaderMap,
-    ) -> Result<Option<AccountId>, Refused> {
+    ) -> Result<Option<Caller>, Refused> {
         let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
         if let Some(signed) = text(RequestAuth::HEADER) {
-            return RequestAuth::check(Some(signed), method.as_str(), path, api::now_ms())
+            return RequestAuth::caller(Some(signed), method.as_str(), path, api::now_ms())
                 .map(Some)
                 .map_err(|e| refused(401, "UNAUTHORIZED", e));
         }
         let Some(shown) = text("authorization") else {
             return Ok(None);
         };
-        match shown.split_once(' ') {
+        let account = match shown.split_once(' ') {
             Some((kind, token)) if kind.eq_ignore_ascii_case("bearer") => self
                 .read(token.trim())
                 .ok_or_else(|| refused(401, "UNAUTHORIZED", "the token is not good any more")),
@@ -89,7 +89,11 @@ impl Tokens {
                 "UNAUTHORIZED",
                 "show a token, or a user and a password",
             )),
-        }
+        }?;
+        Ok(account.map(|account| Caller {
+            account,
+            through: None,
+        }))
     }
 
     /// `GET /v2/token`: user and password in the header.

@@ -24,7 +24,9 @@ async fn the_owner_sees_each_request_and_nobody_else_does() {
     let web = Process::start(loopback(1, 0), replica_router("web")).await;
     let mut service = route("web.app", web.address.port(), vec![upstream(1, LOCAL)]);
     service.owner = AccountId::of(&owner.public());
-    let chain = Chain::new(vec![service]);
+    let viewer = SecretKey::from_seed([3; 32]);
+    let mut chain = Chain::new(vec![service]);
+    chain.viewer = AccountId::of(&viewer.public());
     let (_validator, gateway) = gateway_with(&chain).await;
     let host = "web.app.localhost";
     assert_eq!(gateway.get(host, "/?q=1").await.status, 200);
@@ -66,6 +68,7 @@ async fn the_owner_sees_each_request_and_nobody_else_does() {
     for (path, key, status) in [
         (path, None, 401),
         (path, Some(&stranger), 403),
+        (path, Some(&viewer), 200),
         ("/v1/deployments/d-1/access?tail=x", Some(&owner), 400),
         ("/v1/deployments/d-9/access", Some(&owner), 404),
         ("/v1/deployments/x/access", Some(&owner), 404),

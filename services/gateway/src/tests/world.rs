@@ -72,6 +72,8 @@ pub struct Chain {
     pub routes: watch::Sender<Routes>,
     pub agent: Arc<std::sync::Mutex<String>>,
     pub asked: Arc<AtomicU32>,
+    /// Who may see what is anybody's.
+    pub viewer: AccountId,
 }
 
 impl Chain {
@@ -84,6 +86,7 @@ impl Chain {
             }),
             agent: Arc::default(),
             asked: Arc::default(),
+            viewer: AccountId([3; 20]),
         }
     }
 
@@ -95,12 +98,39 @@ impl Chain {
     }
 }
 
+async fn account(
+    State(chain): State<Chain>,
+    Path(account): Path<AccountId>,
+) -> Json<api::AccountView> {
+    let grant = ledger::account::Grant {
+        role: ledger::account::Role::Viewer,
+        limit: None,
+        expires_ms: None,
+        label: String::new(),
+        since_ms: 0,
+        spent: types::Amount::ZERO,
+        counted_ms: 0,
+    };
+    Json(api::AccountView {
+        account,
+        balance: types::Amount::ZERO,
+        spendable: types::Amount::ZERO,
+        held: types::Amount::ZERO,
+        nonce: 0,
+        height: 1,
+        gift: types::Amount::ZERO,
+        grants: [(chain.viewer, grant)].into(),
+        retired: false,
+    })
+}
+
 pub async fn validator(chain: Chain) -> Process {
     let router = Router::new()
         .route("/v1/status", get(|| async { "{}" }))
         .route("/v1/routes", get(routes))
         .route("/v1/events", get(events))
         .route("/v1/transactions", post(|body: Bytes| async { body }))
+        .route("/v1/accounts/{id}", get(account))
         .route(
             "/v1/where",
             get(|State(chain): State<Chain>| async move {

@@ -7,7 +7,9 @@ mod upstream;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::response::IntoResponse as _;
 use images::{Access, ImageError, Signer, Store, StoreConfig};
+use ledger::account::Role;
 use types::{AccountId, ImageRef, SecretKey};
 
 use crate::{Config, http, serve};
@@ -94,6 +96,96 @@ async fn pushed(world: &World) -> (images::LocalImage, ImageRef) {
         .await
         .expect("pushed");
     (image, pinned)
+}
+
+/// A ledger that knows these grants, by who gave them, and gives everybody credits.
+async fn ledger_of(given: Vec<(u8, u8, Role)>) -> String {
+    let ledger = axum::Router::new().fallback(move |uri: axum::http::Uri| {
+        let given = given.clone();
+        async move {
+            let id = uri.path().rsplit('/').next().unwrap_or_default().parse();
+            let Ok(by) = id else {
+                let problem = api::Problem {
+                    kind: "not_found".into(),
+                    what: "host".into(),
+                    why: "there is none".into(),
+                    next: String::new(),
+                };
+                return (axum::http::StatusCode::NOT_FOUND, axum::Json(problem)).into_response();
+            };
+            let grants = given.iter().filter(|(from, ..)| account(*from) == by);
+            let grants = grants.map(|(_, to, role)| {
+                let grant = ledger::account::Grant {
+                    role: *role,
+                    limit: None,
+                    expires_ms: None,
+                    label: String::new(),
+                    since_ms: 0,
+                    spent: types::Amount::ZERO,
+                    counted_ms: 0,
+                };
+                (account(*to), grant)
+            });
+            axum::Json(api::AccountView {
+                account: by,
+                balance: types::Amount::credits(1),
+                spendable: types::Amount::credits(1),
+                held: types::Amount::ZERO,
+                nonce: 0,
+                height: 1,
+                gift: types::Amount::ZERO,
+                grants: grants.collect(),
+                retired: false,
+            })
+            .into_response()
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("bound");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move { axum::serve(listener, ledger).await });
+    url
+}
+
+#[tokio::test]
+async fn whom_an_account_lets_act_reads_and_writes_by_his_role() {
+    let grants = vec![
+        (1, 2, Role::Developer),
+        (1, 3, Role::Viewer),
+        (2, 4, Role::Owner),
+        (3, 5, Role::Owner),
+    ];
+    let url = ledger_of(grants).await;
+    let world = World::start(|config| config.network = vec![url]).await;
+    let (image, pinned) = pushed(&world).await;
+    // By his own key, or by one that says whose it is.
+    for (asks, through, reads, writes) in [
+        (2, None, true, true),
+        (3, None, true, false),
+        (4, None, false, false),
+        (4, Some(2), true, true),
+        (5, Some(3), true, false),
+        (5, Some(2), false, false),
+        (6, Some(1), false, false),
+    ] {
+        let case = format!("{asks} through {through:?}");
+        let by: Signer = Arc::new(move |method, path| {
+            let auth = api::RequestAuth::sign(&key(asks), method, path, api::now_ms())
+                .through(through.map(account));
+            (api::RequestAuth::HEADER.into(), auth.to_string())
+        });
+        let access = Access {
+            network: Some(world.url.clone()),
+            signer: Some(by.clone()),
+            ..Access::default()
+        };
+        let read = images::resolve(&pinned.reference, &access).await;
+        assert_eq!(read.is_ok(), reads, "{case}");
+        let repository = format!("{}/demo", account(1));
+        let written = images::push(&image, &world.url, &repository, "v2", &by).await;
+        assert_eq!(written.is_ok(), writes, "{case}");
+    }
 }
 
 #[tokio::test]
