@@ -31,6 +31,16 @@ impl<'a> Job<'a> {
         })
     }
 
+    /// How many ended so long ago that they are listed no more.
+    pub fn earlier(self) -> u64 {
+        let all = self.deployment.earlier.iter();
+        let own = all.filter(|(name, _)| self.service.is_none_or(|s| s == name.as_str()));
+        match self.allocation {
+            Some(_) => 0,
+            None => own.map(|(_, earlier)| earlier.allocations).sum(),
+        }
+    }
+
     /// A replica of it that runs.
     pub fn running(self) -> Result<&'a AllocationView> {
         let running = |a: &&AllocationView| a.status.state == RunState::Running;
@@ -303,6 +313,7 @@ pub mod tests {
             setback: None,
             unplaced: Vec::new(),
             scales: BTreeMap::new(),
+            earlier: BTreeMap::new(),
         }
     }
 

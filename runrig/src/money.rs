@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{BillLine, EventView};
+use api::{Bill, BillLine, EarlierLine, EventView};
 use clap::{Args, Subcommand};
 use futures::StreamExt;
 use ledger::{Call, Event};
@@ -31,6 +31,8 @@ struct BillJson<'a> {
     height: u64,
     total: Amount,
     lines: &'a [BillLine],
+    /// Sums of what ended before.
+    earlier: &'a [EarlierLine],
     tariff: ledger::Tariff,
 }
 
@@ -47,14 +49,13 @@ pub async fn bill(session: &Session, args: &BillArgs, json: bool) -> Result {
         }
     };
     let bill = session.client.bill(account, deployment).await?;
-    let sum: u128 = bill.lines.iter().map(|l| l.amount.0).sum();
-    if sum != bill.total.0 {
+    if bill.sum() != bill.total {
         return Err(Failure::new(
             failure::SIGNATURE,
             "the bill does not add up",
             format!(
                 "its lines make {}, its total says {}",
-                Amount(sum),
+                bill.sum(),
                 bill.total
             ),
             "Ask another validator: --url.",
@@ -66,6 +67,7 @@ pub async fn bill(session: &Session, args: &BillArgs, json: bool) -> Result {
             height: bill.height,
             total: bill.total,
             lines: &bill.lines,
+            earlier: &bill.earlier,
             tariff: bill.tariff,
         });
         return Ok(());
@@ -81,23 +83,7 @@ pub async fn bill(session: &Session, args: &BillArgs, json: bool) -> Result {
         "RATE",
         "AMOUNT",
     ];
-    let rows: Vec<Vec<String>> = bill
-        .lines
-        .iter()
-        .map(|l| {
-            vec![
-                l.project.clone(),
-                l.release.to_string(),
-                l.service.clone(),
-                l.allocation.to_string(),
-                l.resource.name().into(),
-                shortened(&l.usage),
-                l.unit.clone(),
-                l.rate.to_string(),
-                l.amount.to_string(),
-            ]
-        })
-        .collect();
+    let rows = rows(&bill);
     output::data(output::table(&headers, &rows, &[1, 5, 7, 8]));
     output::data(format!(
         "total {} credits at height {}",
@@ -107,6 +93,41 @@ pub async fn bill(session: &Session, args: &BillArgs, json: bool) -> Result {
         output::say(format!("Check any line: runrig receipt {receipt} --verify"));
     }
     Ok(())
+}
+
+/// What ended long ago first: it is the oldest.
+fn rows(bill: &Bill) -> Vec<Vec<String>> {
+    let earlier = bill.earlier.iter().map(|l| {
+        let (first, last) = l.releases;
+        vec![
+            l.project.clone(),
+            match first == last {
+                true => first.to_string(),
+                false => format!("{first}-{last}"),
+            },
+            l.service.clone(),
+            format!("{} earlier", l.allocations),
+            l.resource.name().into(),
+            shortened(&l.usage),
+            l.unit.clone(),
+            "-".into(),
+            l.amount.to_string(),
+        ]
+    });
+    let lines = bill.lines.iter().map(|l| {
+        vec![
+            l.project.clone(),
+            l.release.to_string(),
+            l.service.clone(),
+            l.allocation.to_string(),
+            l.resource.name().into(),
+            shortened(&l.usage),
+            l.unit.clone(),
+            l.rate.to_string(),
+            l.amount.to_string(),
+        ]
+    });
+    earlier.chain(lines).collect()
 }
 
 /// Usage has up to 33 exact decimals; people read six (`--json` has them all).

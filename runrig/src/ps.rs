@@ -228,7 +228,9 @@ pub async fn ps(session: &Session, args: &Ps, json: bool) -> Result {
     let jobs = Jobs { deployments };
     let now = units::now_ms();
     let mut rows = Vec::new();
+    let mut earlier = 0;
     for job in jobs.select(&args.jobs)? {
+        earlier += job.earlier();
         rows.extend(job.allocations().map(|a| Row::of(job.deployment, a, now)));
     }
     rows.sort_by(|a, b| {
@@ -255,6 +257,11 @@ pub async fn ps(session: &Session, args: &Ps, json: bool) -> Result {
         }
     } else {
         output::data(table(&rows, account));
+        if args.all && earlier > 0 {
+            output::say(format!(
+                "{earlier} that ended before are not listed any more; `runrig bill` has their sums."
+            ));
+        }
         for row in rows.iter().filter(|r| !r.message.is_empty()) {
             output::say(format!(
                 "{}: {}",

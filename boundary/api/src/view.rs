@@ -439,6 +439,21 @@ pub struct DeploymentView {
     #[schema(value_type = Object)]
     pub scales: BTreeMap<String, ScaleView>,
     pub allocations: Vec<AllocationView>,
+    /// Sums of allocations that ended before those which are listed, by service.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub earlier: BTreeMap<String, EarlierView>,
+}
+
+/// Allocations of a service that ended long ago, taken together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EarlierView {
+    pub allocations: u64,
+    /// First and last release that they ran.
+    #[schema(value_type = Vec<u32>)]
+    pub releases: (u32, u32),
+    #[schema(value_type = String)]
+    pub charged: Amount,
 }
 
 impl DeploymentView {
@@ -606,8 +621,41 @@ pub struct Bill {
     #[schema(value_type = String)]
     pub total: Amount,
     pub lines: Vec<BillLine>,
+    /// What ended before the allocations of `lines`; the total counts it too.
+    #[serde(default)]
+    pub earlier: Vec<EarlierLine>,
     #[schema(value_type = Object)]
     pub tariff: Tariff,
+}
+
+impl Bill {
+    /// Of all lines; equals the total.
+    pub fn sum(&self) -> Amount {
+        let lines = self.lines.iter().map(|l| l.amount.0);
+        let earlier = self.earlier.iter().map(|l| l.amount.0);
+        Amount(lines.chain(earlier).fold(0, u128::saturating_add))
+    }
+}
+
+/// What an [`EarlierView`] comes to for one resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EarlierLine {
+    #[schema(value_type = String)]
+    pub deployment: DeploymentId,
+    pub project: String,
+    /// Empty: of services of which there are no sums of their own.
+    pub service: String,
+    pub allocations: u64,
+    /// First and last release that they ran.
+    #[schema(value_type = Vec<u32>)]
+    pub releases: (u32, u32),
+    #[schema(value_type = String)]
+    pub resource: Resource,
+    /// Exact, in `unit`, as a decimal string.
+    pub usage: String,
+    pub unit: String,
+    #[schema(value_type = String)]
+    pub amount: Amount,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

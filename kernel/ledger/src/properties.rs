@@ -6,7 +6,7 @@ use types::{
     MountSpec, Resource, RunState, ScaleTarget, Usage, VolumeSpec,
 };
 
-use crate::deployment::{Call as Deploy, DemandLine, Funding};
+use crate::deployment::{Call as Deploy, DemandLine, Funding, fold};
 use crate::lease::{Call as Lease, Desired};
 use crate::world::{GATEWAY, World, deploy, id, line, project, registration, report, service};
 use crate::{BlockEnv, Call, Params, State, Tariff, account, host};
@@ -389,6 +389,52 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         let _ = State::load(&bytes);
+    }
+}
+
+/// Of each deployment every ended allocation but the last `kept`.
+fn fold_all(state: &mut State, kept: usize) {
+    let ids: Vec<DeploymentId> = state.deployments.iter().map(|(id, _)| *id).collect();
+    ids.iter().for_each(|id| fold(state, id, kept));
+    state.forget_changed();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// The sums are the same, and nothing else is another.
+    #[test]
+    fn it_does_not_matter_when_ended_allocations_are_folded(
+        steps in prop::collection::vec((step(), 0usize..4), 1..50),
+    ) {
+        let mut whole = World::with_gateway(Params::dev());
+        let mut folded = World::with_gateway(Params::dev());
+        for (step, kept) in &steps {
+            let closed = |a: &u64| whole.state.allocations.get(&AllocationId(*a)).is_some_and(|a| a.closed);
+            if let Step::Status(a, _) | Step::Usage(a, ..) = step && closed(a) {
+                // A host that speaks of what is closed is heard or refused all the same.
+                continue;
+            }
+            let call = call(&whole.state, step);
+            for world in [&mut whole, &mut folded] {
+                match (&call, step) {
+                    (Some((who, call)), _) => {
+                        let transaction = world.sign(*who, call.clone());
+                        world.block(100, &[transaction]);
+                    }
+                    (None, Step::Wait(ms)) => { world.block(*ms, &[]); }
+                    (None, Step::Silence(host, seconds)) => world.pass(*seconds, &[*host]),
+                    (None, _) => {}
+                }
+            }
+            fold_all(&mut folded.state, *kept);
+        }
+        settle(&mut whole);
+        settle(&mut folded);
+        for world in [&mut whole, &mut folded] {
+            fold_all(&mut world.state, 0);
+        }
+        prop_assert_eq!(whole.state.save(), folded.state.save());
     }
 }
 

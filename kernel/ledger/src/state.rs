@@ -428,6 +428,12 @@ impl State {
             .filter_map(|(_, id)| Some((*id, self.allocations.get(id)?)))
     }
 
+    /// Did it end so long ago that only a sum knows of it?
+    pub fn is_folded(&self, id: AllocationId) -> bool {
+        let was = (1..=self.globals.allocations).contains(&id.0);
+        was && self.allocations.get(&id).is_none()
+    }
+
     /// Is a lease on it that its own owner does not pay for?
     pub(crate) fn serves_others(&self, host: &HostId) -> bool {
         let owner = self.hosts.get(host).map(|h| h.owner);

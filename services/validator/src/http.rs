@@ -573,17 +573,34 @@ pub fn allocation_id(text: &str) -> Result<AllocationId, Refused> {
         .map_err(|_| Refused::not_found(&format!("allocation {text}"), "See `runrig ps -a`."))
 }
 
+/// `view` of an allocation whose record is kept, else why there is none.
+fn of_allocation<V>(
+    app: &App,
+    name: &str,
+    view: impl FnOnce(&ledger::State, AllocationId) -> Option<V>,
+) -> Answer<V> {
+    let (id, state) = (allocation_id(name)?, app.state());
+    view(&state, id).map(Json).ok_or_else(|| {
+        let mut refused = Refused::not_found(name, "See `runrig ps -a`.");
+        if state.is_folded(id) {
+            refused.1.why = format!(
+                "it ended long ago: of the allocations of a deployment that have ended, the last \
+                 {} are kept, and sums of the others",
+                ledger::deployment::ENDED_MAX
+            );
+            refused.1.next = "See `runrig bill` for the sums.".into();
+        }
+        refused
+    })
+}
+
 pub async fn allocation(
     State(app): State<App>,
     Named(id): Named<String>,
 ) -> Answer<api::AllocationView> {
-    views::allocation(&app.state(), allocation_id(&id)?)
-        .map(Json)
-        .ok_or_else(|| Refused::not_found(&id, "See `runrig ps -a`."))
+    of_allocation(&app, &id, views::allocation)
 }
 
 pub async fn why(State(app): State<App>, Named(id): Named<String>) -> Answer<api::WhyView> {
-    views::why(&app.state(), allocation_id(&id)?)
-        .map(Json)
-        .ok_or_else(|| Refused::not_found(&id, "See `runrig ps -a`."))
+    of_allocation(&app, &id, views::why)
 }

@@ -1,9 +1,9 @@
 //! Quotes, bills, receipts and their proofs, supply.
 
-use api::{Bill, BillLine, EventProof, Quote, QuoteLine, QuoteRequest, Supply};
+use api::{Bill, BillLine, EarlierLine, EventProof, Quote, QuoteLine, QuoteRequest, Supply};
 use axum::Json;
 use axum::extract::State as From;
-use ledger::deployment::Deployment;
+use ledger::deployment::{Deployment, Earlier};
 use ledger::lease::Receipt;
 use ledger::{Event, State};
 use serde::Deserialize;
@@ -108,7 +108,9 @@ fn itemise(
         return Err(refused);
     }
     let mut lines = Vec::with_capacity(billed * Resource::ALL.len());
+    let mut earlier = Vec::new();
     for (id, deployment) in deployments {
+        earlier.extend(earlier_lines(id, deployment));
         for number in deployment.ended.iter().chain(&deployment.allocations) {
             let Some(allocation) = state.allocations.get(number) else {
                 continue;
@@ -148,12 +150,36 @@ fn itemise(
                 b.resource,
             ))
     });
-    Ok(Bill {
+    let mut bill = Bill {
         owner: owner.unwrap_or(AccountId([0; 20])),
         height: state.height(),
-        total: Amount(lines.iter().map(|l| l.amount.0).sum()),
+        total: Amount::ZERO,
         lines,
+        earlier,
         tariff: state.params().tariff,
+    };
+    bill.total = bill.sum();
+    Ok(bill)
+}
+
+fn earlier_lines(
+    id: DeploymentId,
+    deployment: &Deployment,
+) -> impl Iterator<Item = EarlierLine> + '_ {
+    let line = move |service: &String, of: &Earlier, at: usize, resource: Resource| EarlierLine {
+        deployment: id,
+        project: deployment.spec.project.clone(),
+        service: service.clone(),
+        allocations: of.allocations,
+        releases: of.releases,
+        resource,
+        usage: resource.quoted(of.counted[at]),
+        unit: resource.unit().into(),
+        amount: of.charged[at],
+    };
+    deployment.earlier.iter().flat_map(move |(service, of)| {
+        let all = Resource::ALL.into_iter().enumerate();
+        all.map(move |(at, resource)| line(service, of, at, resource))
     })
 }
 

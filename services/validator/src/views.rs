@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::{
-    AllocationView, DeploymentView, HostPlan, HostView, Peer, PlannedAllocation, ReleaseView,
-    Reputation, ScaleView, WhyView,
+    AllocationView, DeploymentView, EarlierView, HostPlan, HostView, Peer, PlannedAllocation,
+    ReleaseView, Reputation, ScaleView, WhyView,
 };
-use ledger::deployment::{Deployment, Scale};
+use ledger::deployment::{Deployment, Earlier, Scale};
 use ledger::host::Record;
 use ledger::lease::{Allocation, Desired};
 use ledger::{Params, State};
@@ -107,7 +107,19 @@ pub fn deployment(state: &State, id: DeploymentId) -> Option<DeploymentView> {
             .take(LISTED_MAX)
             .filter_map(|a| allocation(state, *a))
             .collect(),
+        earlier: earlier(deployment),
     })
+}
+
+fn earlier(deployment: &Deployment) -> BTreeMap<String, EarlierView> {
+    let view = |of: &Earlier| EarlierView {
+        allocations: of.allocations,
+        releases: of.releases,
+        charged: Amount(of.charged.iter().map(|a| a.0).sum()),
+    };
+    let all = deployment.earlier.iter();
+    all.map(|(service, of)| (service.clone(), view(of)))
+        .collect()
 }
 
 fn scales(state: &State, id: DeploymentId) -> BTreeMap<String, ScaleView> {

@@ -15,9 +15,6 @@ use crate::lease::{self, Desired};
 use crate::state::published;
 use crate::{RejectKind, Rejection, Tariff};
 
-/// Allocations listed with a deployment, ended ones included.
-const HISTORY_MAX: usize = 20_000;
-
 pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Result<(), Rejection> {
     match call {
         Call::Deploy {
@@ -89,6 +86,7 @@ fn deploy(
             updated_ms: now,
             allocations: Vec::new(),
             ended: Vec::new(),
+            earlier: BTreeMap::new(),
             removed: false,
             remove_volumes: false,
             escrow: Amount::ZERO,
@@ -105,14 +103,6 @@ fn deploy(
             what,
             "it is frozen for lack of funds",
             "See `runrig wallet balance`; top it up and it thaws by itself.",
-        ));
-    }
-    if deployment.ended.len() + deployment.allocations.len() > HISTORY_MAX {
-        return Err(Rejection::new(
-            RejectKind::Invalid,
-            what,
-            format!("it has had {HISTORY_MAX} allocations, more than one bill may list"),
-            "Remove it with `runrig down` and deploy it again.",
         ));
     }
     let funds = Amount(deployment.escrow.0 + context.state.account(&owner).spendable.0);

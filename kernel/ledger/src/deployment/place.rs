@@ -15,8 +15,6 @@ use crate::lease::{Allocation, Desired};
 use crate::state::State;
 use crate::{RejectKind, Rejection};
 
-/// Ended allocations looked through for where a volume was.
-const FORMER_MAX: usize = 256;
 /// Rules that are let go.
 const OWNERS: &str = "distinct owners";
 const HOSTS: &str = "distinct hosts";
@@ -149,9 +147,7 @@ pub(super) enum Home {
 impl Homes {
     pub fn of(state: &State, deployment: &Deployment) -> Self {
         let mut homes = Self::default();
-        let former = deployment.ended.len().saturating_sub(FORMER_MAX);
-        let ended = deployment.ended.get(former..).unwrap_or_default();
-        for id in ended.iter().chain(&deployment.allocations) {
+        for id in deployment.ended.iter().chain(&deployment.allocations) {
             let (Some(a), Some(service)) = (state.allocations.get(id), state.service_of(*id))
             else {
                 continue;

@@ -1,6 +1,10 @@
+use std::collections::BTreeMap;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, AllocationId, Amount, DeploymentSpec};
+
+use super::Earlier;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct Deployment {
@@ -21,8 +25,10 @@ pub struct Deployment {
     pub updated_ms: u64,
     /// Live allocations (not yet closed), in order.
     pub allocations: Vec<AllocationId>,
-    /// Closed ones, for the bill.
+    /// The last that were closed, at most [`super::ENDED_MAX`], in order.
     pub ended: Vec<AllocationId>,
+    /// What those closed before come to, by service.
+    pub earlier: BTreeMap<String, Earlier>,
     pub removed: bool,
     pub remove_volumes: bool,
     pub escrow: Amount,

@@ -9,7 +9,7 @@ use types::{
 };
 
 use super::{Allocation, Call, Charge, Desired, Event, Receipt, UsageLine};
-use crate::deployment::{close_if_ended, weigh};
+use crate::deployment::{ENDED_MAX, close_if_ended, fold, weigh};
 use crate::execute::Context;
 use crate::funds::{counted_max, dues};
 use crate::{RejectKind, Rejection};
@@ -78,6 +78,9 @@ fn report_status(
             let ip = std::net::Ipv4Addr::from(*ip);
             return reject(format!("{ip} cannot be the address of {id}"));
         }
+        if context.state.is_folded(*id) {
+            continue;
+        }
         let known = known(context, &host, *id)?;
         if status.state == RunState::Removed && known.desired != Desired::Remove && !known.closed {
             return reject(format!("{id} is gone, though nobody asked for that"));
@@ -86,7 +89,7 @@ fn report_status(
     let now = context.env.time_ms;
     let mut touched = BTreeSet::new();
     for (id, status) in statuses {
-        // What was closed meanwhile is nobody's news.
+        // What was closed is nobody's news.
         let Some(known) = context.state.allocations.get(&id) else {
             continue;
         };
@@ -430,6 +433,7 @@ pub(crate) fn close(context: &mut Context, id: AllocationId) {
         record.allocations.retain(|a| *a != id);
         record.ended.push(id);
     }
+    fold(&mut context.state, &deployment, ENDED_MAX);
     context.state.forget_burn(&deployment);
     context.emit(crate::Event::Lease(Event::LeaseClosed {
         deployment,

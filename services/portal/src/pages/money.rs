@@ -166,19 +166,20 @@ pub async fn bills(State(app): State<App>, visitor: Visitor) -> Page {
         (types::DeploymentId, &str),
         (&str, [Amount; 5], usize),
     > = Default::default();
-    for line in &bill.lines {
-        let row = rows.entry((line.deployment, &line.service)).or_insert((
-            &line.project,
-            [Amount::ZERO; 5],
-            0,
-        ));
-        if let Some(at) = types::Resource::ALL
-            .iter()
-            .position(|r| *r == line.resource)
-        {
-            row.1[at].0 = row.1[at].0.saturating_add(line.amount.0);
+    let lines = bill.lines.iter().map(|l| {
+        let of = (l.deployment, l.service.as_str());
+        (of, &l.project, l.resource, l.amount, l.receipts.len())
+    });
+    let earlier = bill.earlier.iter().map(|l| {
+        let of = (l.deployment, l.service.as_str());
+        (of, &l.project, l.resource, l.amount, 0)
+    });
+    for (of, project, resource, amount, receipts) in lines.chain(earlier) {
+        let row = rows.entry(of).or_insert((project, [Amount::ZERO; 5], 0));
+        if let Some(at) = types::Resource::ALL.iter().position(|r| *r == resource) {
+            row.1[at].0 = row.1[at].0.saturating_add(amount.0);
         }
-        row.2 = row.2.max(line.receipts.len());
+        row.2 = row.2.max(receipts);
     }
     let content = html! {
         div.pagehead {
@@ -247,6 +248,23 @@ pub async fn csv(State(app): State<App>, visitor: Visitor) -> Page {
             l.usage.clone(),
             l.unit.clone(),
             l.rate.to_string(),
+            l.amount.to_string(),
+        ];
+        out.push_str(&row.map(|f| csv_field(&f)).join(","));
+        out.push('\n');
+    }
+    for l in &bill.earlier {
+        let row = [
+            l.deployment.to_string(),
+            l.project.clone(),
+            format!("{}-{}", l.releases.0, l.releases.1),
+            l.service.clone(),
+            format!("{} earlier", l.allocations),
+            String::new(),
+            l.resource.name().into(),
+            l.usage.clone(),
+            l.unit.clone(),
+            String::new(),
             l.amount.to_string(),
         ];
         out.push_str(&row.map(|f| csv_field(&f)).join(","));
