@@ -154,6 +154,19 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
                 brief(key),
                 to.short()
             ),
+            V::ValidatorConvicted {
+                key,
+                epoch,
+                view,
+                lost,
+                finder,
+                reward,
+                ..
+            } => format!(
+                "validator {} is convicted of two blocks for view {view} of epoch {epoch}: {lost} credits of bond lost, {reward} of them to {}",
+                brief(key),
+                finder.short()
+            ),
         },
         Event::Vote(event) => vote(event),
         Event::Lottery(event) => lottery(event),

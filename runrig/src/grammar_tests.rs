@@ -47,6 +47,7 @@ fn what_people_type_is_read() {
         "runrig secret rm npm api_key",
         "runrig ls -a",
         "runrig bench",
+        "runrig validator accuse double.json --key k",
         "runrig bench ledger --rounds 3 --json",
     ] {
         assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");

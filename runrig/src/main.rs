@@ -6,6 +6,7 @@
 
 mod access_log;
 mod account;
+mod accuse;
 mod bench;
 mod build;
 mod chain;
@@ -304,6 +305,8 @@ enum Validator {
     Leave(validator_join::Leave),
     /// Who sits, who may be drawn, and until when
     Status(validator_join::Status),
+    /// Prove that a leader made two blocks for one view; its bond is lost
+    Accuse(accuse::Accuse),
 }
 
 #[derive(Subcommand, Debug)]
@@ -494,6 +497,9 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Validator(Validator::Leave(args)) => {
             let key = globals.key.as_deref();
             done(block_on(validator_join::leave(args, key, json)))
+        }
+        Command::Validator(Validator::Accuse(args)) => {
+            done(ask(globals, async |s| accuse::run(s, args, json).await))
         }
         Command::Validator(Validator::Status(args)) => {
             let session = || Session::open(&overrides(globals));

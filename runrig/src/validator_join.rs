@@ -442,19 +442,23 @@ fn table(view: &MembersView) -> String {
             "SEAT",
             "PLACE",
             "LED",
+            "EARNED",
             "BOND",
+            "LOST",
             "TICKET",
             "ADDRESS",
             "OWNER",
         ],
         &rows,
-        &[2, 3, 4],
+        &[2, 3, 4, 5, 6],
     )
 }
 
 fn row(view: &MembersView, member: &MemberView) -> Vec<String> {
     let next = member.seats.first();
+    let convicted = member.convicted.as_ref();
     let seat = match (&member.leaving, member.place, next) {
+        _ if convicted.is_some() => "convicted: leads no more".into(),
         (Some(leaving), Some(_), _) => format!("sits until epoch {}", leaving.from - 1),
         (Some(leaving), None, _) => format!("left; bond with epoch {}", leaving.returns),
         (None, Some(_), _) => "sits".into(),
@@ -468,7 +472,9 @@ fn row(view: &MembersView, member: &MemberView) -> Vec<String> {
         seat,
         member.place.map_or_else(String::new, |p| p.to_string()),
         format!("{} of 100", member.led),
+        member.earned.to_string(),
         member.bond.to_string(),
+        convicted.map_or_else(String::new, |c| c.lost.to_string()),
         format!("to epoch {}", member.until),
         member.address.clone(),
         member.owner.short(),

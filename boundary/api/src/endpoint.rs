@@ -98,6 +98,10 @@ fn object(_: &mut Schemas) -> RefOr<Schema> {
     Schema::from(ObjectBuilder::new().schema_type(Type::Object).build()).into()
 }
 
+fn objects(schemas: &mut Schemas) -> RefOr<Schema> {
+    Schema::from(ArrayBuilder::new().items(object(schemas)).build()).into()
+}
+
 pub(crate) fn text(_: &mut Schemas) -> RefOr<Schema> {
     Schema::from(ObjectBuilder::new().schema_type(Type::String).build()).into()
 }
@@ -289,6 +293,12 @@ fn of_validators() -> Vec<Endpoint> {
             "/v1/validators",
             "Who may be drawn to vote, and what the next one needs to enter.",
             json(named::<MembersView>),
+        ),
+        get(
+            "/v1/validators/doubles",
+            "Leaders whom this validator saw make two blocks for one view, with the two seals \
+             that convict each.",
+            json(objects),
         ),
         get(
             "/v1/sync",

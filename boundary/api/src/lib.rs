@@ -41,7 +41,7 @@ pub use endpoint::{Body, Endpoint, Method, Role, endpoints, paths_of};
 pub use figures::{Gauge, PROMETHEUS, prometheus};
 pub use grant::Grant;
 pub use login::{LoginError, RegistryLogin};
-pub use member::{LeavingView, MemberView, MembersView, TicketView};
+pub use member::{ConvictionView, LeavingView, MemberView, MembersView, TicketView};
 pub use openapi::openapi;
 pub use route::{Gone, KnownRoutes, NotNext, Route, RouteScale, Routes, ServiceKey, Upstream};
 pub use rules::{

@@ -51,7 +51,23 @@ pub struct MemberView {
     pub seats: Vec<u64>,
     /// Of the last hundred blocks, how many it led.
     pub led: u64,
+    /// For the duties of the last 64 epochs.
+    #[schema(value_type = String)]
+    pub earned: Amount,
+    /// It is out, and its bond lost.
+    pub convicted: Option<ConvictionView>,
     pub leaving: Option<LeavingView>,
+}
+
+/// Two blocks that it made for one view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConvictionView {
+    pub epoch: u64,
+    pub view: u64,
+    /// Height of the block with the proof.
+    pub height: u64,
+    #[schema(value_type = String)]
+    pub lost: Amount,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

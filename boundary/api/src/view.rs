@@ -85,6 +85,9 @@ pub struct BlockView {
     pub events_root: Digest,
     /// Canonical bytes, base64: verify with `light`.
     pub header: String,
+    /// The leader's signature, base64, by which he answers for proposing this block and no other
+    /// in its view; zeros in the genesis.
+    pub seal: String,
     /// Empty if only a descendant's was seen.
     pub certificate: String,
     pub transactions: Vec<TransactionView>,

@@ -3,7 +3,7 @@
 use api::{MembersView, Problem, TransactionView};
 use ledger::Call;
 use ledger::validator::{Call as Act, Registration};
-use types::{AccountId, PublicKey, SecretKey};
+use types::{AccountId, DoubleProposal, PublicKey, SecretKey};
 
 use crate::{Client, SdkError};
 
@@ -53,6 +53,16 @@ impl Client {
         };
         let call = Call::Validator(Act::Register(registration));
         self.submit_and_wait(payer, call).await
+    }
+
+    /// Convicts a leader of two blocks for one view.
+    pub async fn accuse_validator(
+        &self,
+        key: &SecretKey,
+        double: DoubleProposal,
+    ) -> Result<TransactionView, SdkError> {
+        let call = Call::Validator(Act::Accuse(double));
+        self.submit_and_wait(key, call).await
     }
 
     /// Takes a validator off; its bond goes to `to` after the delay.

@@ -18,7 +18,7 @@ use commonware_runtime::Clock;
 use futures::StreamExt;
 use light::{BEACON_BYTES, Duty, Header, Scheme};
 use tokio::sync::{Notify, watch};
-use types::{Digest, merkle_root};
+use types::{Digest, PublicKey, Seal, merkle_root};
 
 use crate::block::{Block, Directory, Payload, payload_bytes, payload_root};
 use crate::boundary::Floor;
@@ -27,6 +27,8 @@ use crate::committee::{Committee, key_bytes};
 use crate::epochs::{Seated, first_info};
 use crate::machine::{Env, Executed, Machine};
 use crate::mempool::Mempool;
+use crate::once::Sealer;
+use crate::sightings::Sightings;
 use crate::store::{Record, Store};
 
 /// A block dated so far ahead of our clock is waited for.
@@ -37,6 +39,9 @@ const BEHIND_MAX: u64 = 32;
 /// ... unless the finalised head has not moved for so long.
 const BEHIND_WAIT: Duration = Duration::from_secs(2);
 const BEHIND_LOOK: Duration = Duration::from_millis(50);
+
+/// Peers' word on proposals is taken for so many views around the newest finalised one.
+const TOLD_WITHIN: u64 = 64;
 
 /// A finalised block with the state after it.
 pub struct Finalized<S> {
@@ -90,6 +95,8 @@ pub(crate) struct Core<M: Machine> {
     pub beacon: Mutex<Option<(u64, [u8; BEACON_BYTES])>>,
     pub seated: Arc<Seated>,
     pub clocks: Clocks,
+    pub sealer: Sealer,
+    pub sightings: Sightings,
     pub store: Arc<Store>,
     /// Where the engine begins; `None`: with the genesis.
     pub floor: Option<Floor>,
@@ -149,7 +156,8 @@ pub(crate) fn genesis<M: Machine>(
         events_root: merkle_root(&executed.events),
         state_root: light::state_root(&Digest::default(), &executed.changes),
     };
-    let block = Block::new(header, duty, Vec::new()).map_err(|why| anyhow::anyhow!(why))?;
+    let block =
+        Block::new(header, [0; 64], duty, Vec::new()).map_err(|why| anyhow::anyhow!(why))?;
     Ok((block, executed))
 }
 
@@ -208,6 +216,69 @@ impl<M: Machine> Core<M> {
         self.head.borrow().header.height
     }
 
+    /// Who leads a view, as the elector has it: it counts the epoch in. `None`: who sits then is
+    /// not known here.
+    pub fn leader_of(&self, epoch: u64, view: u64) -> Option<ed25519::PublicKey> {
+        let order = self.seated.of(epoch);
+        let many = order.len().max(1) as u64;
+        order
+            .get((epoch.wrapping_add(view) % many) as usize)
+            .cloned()
+    }
+
+    /// A block that is here, read and so sealed by its leader.
+    pub fn saw(&self, block: &Block) {
+        if let Some((leader, seal)) = block.sealed()
+            && !self.sightings.note_block(leader, seal)
+        {
+            self.caught(&leader, &seal);
+        }
+    }
+
+    /// A peer tells of a proposal; nonsense is forgotten.
+    pub fn heard_of(&self, leader: PublicKey, seal: Seal) {
+        let (epoch, view) = {
+            let head = self.head.borrow();
+            (head.header.epoch, head.header.view)
+        };
+        let ahead = match seal.epoch.checked_sub(epoch) {
+            Some(0) => seal.view.abs_diff(view),
+            Some(1) => seal.view,
+            _ => return,
+        };
+        let led = self.leader_of(seal.epoch, seal.view);
+        let led = led.is_some_and(|key| key_bytes(&key) == leader.0);
+        if ahead > TOLD_WITHIN || !led || self.sightings.knows(&seal) {
+            return;
+        }
+        if seal.is_by(&leader, &self.network) && !self.sightings.note(leader, seal) {
+            self.caught(&leader, &seal);
+        }
+    }
+
+    fn caught(&self, leader: &PublicKey, seal: &Seal) {
+        if *leader == self.sealer.me() {
+            tracing::error!(
+                epoch = seal.epoch,
+                view = seal.view,
+                "this validator's seat is in use in another place, too: stop one of them at once; both lead the same views, and that costs the bond"
+            );
+        } else {
+            tracing::warn!(
+                %leader,
+                epoch = seal.epoch,
+                view = seal.view,
+                "a leader has sealed two blocks for one view"
+            );
+        }
+    }
+
+    /// May `leader` make a block on `parent`?
+    fn may_lead(&self, parent: &Node<M::State>, leader: &[u8; 32]) -> bool {
+        let barred = |key: &[u8; 32]| self.machine.is_barred(&parent.executed.state, key);
+        !barred(leader) || parent.seats.iter().all(barred)
+    }
+
     /// What this validator's clock shows.
     pub fn now_ms(&self, clock: &impl Clock) -> u64 {
         now_ms(clock).saturating_add_signed(self.clocks.off_ms.load(Ordering::Relaxed))
@@ -246,6 +317,7 @@ impl<M: Machine> Core<M> {
             && header.epoch == light::epoch_of(header.height, self.epoch_blocks)
             && (header.epoch, header.view) > (before.epoch, before.view)
             && self.is_beacon(parent, header.epoch, &block.duty)
+            && self.may_lead(parent, &header.proposer)
             && block.duty.clock.as_ref().is_none_or(|clock| {
                 let good = clock.check(&self.network, header.height, &parent.seats);
                 good.is_ok()
@@ -476,7 +548,15 @@ impl<M: Machine, E: Clock> Application<E> for App<M> {
             events_root: merkle_root(&executed.events),
             state_root: light::state_root(&before.state_root, &executed.changes),
         };
-        let block = Block::new(header, duty, transactions).ok()?;
+        let Some(seal) = core.sealer.seal(&header) else {
+            tracing::warn!(
+                height,
+                "this turn is left out: another block was proposed in it"
+            );
+            return None;
+        };
+        let block = Block::new(header, seal.signature.0, duty, transactions).ok()?;
+        core.saw(&block);
         core.keep(&parent, &block, executed);
         Some(Digested::compute(block, &Sequential).await)
     }
@@ -499,6 +579,7 @@ impl<M: Machine, E: Clock> Application<E> for App<M> {
         {
             return false;
         }
+        core.saw(&block);
         // Not wrong, only early: its vote waits until our clock agrees.
         loop {
             let ahead = header.time_ms.saturating_sub(now_ms(&clock) + AHEAD_MS);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::types::{Digest, merkle_root};
+use ::types::{Digest, PublicKey, Seal, Signature, merkle_root};
 use bytes::Bytes;
 use commonware_codec::{
     Buf, Copying, Decode as _, Encode as _, EncodeSize, Error as CodecError, RangeCfg, Read, Write,
@@ -43,6 +43,9 @@ fn duty_bytes_max() -> usize {
 #[derive(Clone)]
 pub struct Block {
     pub header: Arc<Header>,
+    /// Its leader's signature, by which it answers for it ([`Seal`]). All zeros in the genesis,
+    /// which everyone makes.
+    pub seal: [u8; 64],
     pub duty: Arc<Duty>,
     pub transactions: Arc<Vec<Bytes>>,
     payload: Option<Arc<Payload>>,
@@ -51,7 +54,12 @@ pub struct Block {
 
 impl Block {
     /// Errors: the duty is not the header's, or its ceremony cannot be read.
-    pub fn new(header: Header, duty: Duty, transactions: Vec<Bytes>) -> Result<Self, &'static str> {
+    pub fn new(
+        header: Header,
+        seal: [u8; 64],
+        duty: Duty,
+        transactions: Vec<Bytes>,
+    ) -> Result<Self, &'static str> {
         if duty.digest() != header.duty {
             return Err("duty");
         }
@@ -62,6 +70,7 @@ impl Block {
         Ok(Self {
             digest: header.digest(),
             header: Arc::new(header),
+            seal,
             duty: Arc::new(duty),
             transactions: Arc::new(transactions),
             payload,
@@ -74,6 +83,25 @@ impl Block {
 }
 
 impl Block {
+    /// Its leader, and that it is his of its view; `None`: the genesis.
+    pub fn sealed(&self) -> Option<(PublicKey, Seal)> {
+        let header = &self.header;
+        let seal = Seal {
+            epoch: header.epoch,
+            view: header.view,
+            block: self.digest,
+            signature: Signature(self.seal),
+        };
+        (header.height > 0).then_some((PublicKey(header.proposer), seal))
+    }
+
+    /// Has its leader sealed it?
+    pub fn is_sealed(&self) -> bool {
+        let network = &self.header.network;
+        self.sealed()
+            .is_none_or(|(leader, seal)| seal.is_by(&leader, network))
+    }
+
     /// Does it carry the log of its leader's dealing?
     pub(crate) fn dealt(&self) -> bool {
         matches!(self.payload.as_deref(), Some(Payload::DealerLog(_)))
@@ -110,6 +138,7 @@ pub fn payload_root(transactions: &[Bytes]) -> Digest {
 impl Write for Block {
     fn write(&self, buf: &mut impl BufMut) {
         buf.put_slice(&self.header.to_bytes());
+        buf.put_slice(&self.seal);
         Bytes::from(self.duty.to_bytes()).write(buf);
         self.transactions.write(buf);
     }
@@ -118,6 +147,7 @@ impl Write for Block {
 impl EncodeSize for Block {
     fn encode_size(&self) -> usize {
         Header::BYTES
+            + self.seal.len()
             + Bytes::from(self.duty.to_bytes()).encode_size()
             + self.transactions.encode_size()
     }
@@ -130,6 +160,7 @@ impl Read for Block {
         let header = <[u8; Header::BYTES]>::read_cfg(buf, &())?;
         let bad = |why| CodecError::Invalid("block", why);
         let header = Header::from_bytes(&header).map_err(|_| bad("header"))?;
+        let seal = <[u8; 64]>::read_cfg(buf, &())?;
         let duty = Bytes::read_cfg(buf, &RangeCfg::from(0..=duty_bytes_max()))?;
         let duty = Duty::from_bytes(&header, &duty).map_err(|_| bad("duty"))?;
         read_key(&header.proposer).map_err(|_| bad("proposer"))?;
@@ -146,14 +177,18 @@ impl Read for Block {
         if payload_root(&transactions) != header.payload_root {
             return Err(bad("payload root"));
         }
-        Self::new(header, duty, transactions).map_err(bad)
+        let block = Self::new(header, seal, duty, transactions).map_err(bad)?;
+        if !block.is_sealed() {
+            return Err(bad("seal"));
+        }
+        Ok(block)
     }
 }
 
 impl BoundedBlock for Block {
     fn max_encode_size((): &()) -> usize {
         // Each length takes at most five bytes.
-        Header::BYTES + duty_bytes_max() + PAYLOAD_BYTES_MAX + 5 * (TRANSACTIONS_MAX + 2)
+        Header::BYTES + 64 + duty_bytes_max() + PAYLOAD_BYTES_MAX + 5 * (TRANSACTIONS_MAX + 2)
     }
 }
 

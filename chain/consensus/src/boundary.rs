@@ -101,8 +101,9 @@ impl Boundary {
             payload_root(&transactions) == header.payload_root,
             "its transactions are not those of the block"
         );
-        Block::new(header.clone(), duty, transactions)
+        let block = Block::new(header.clone(), record.seal, duty, transactions)
             .map_err(|why| anyhow::anyhow!("its block cannot be read: {why}"))?;
+        ensure!(block.is_sealed(), "its leader has not sealed its block");
         let info = match header.epoch.checked_sub(1) {
             None => {
                 let first = genesis(
@@ -212,7 +213,7 @@ impl Floor {
         let header = Header::from_bytes(&record.header)?;
         let duty = Duty::from_bytes(&header, &record.duty)?;
         let transactions = record.transactions.into_iter().map(Bytes::from).collect();
-        let block = Block::new(header, duty, transactions)
+        let block = Block::new(header, record.seal, duty, transactions)
             .map_err(|why| anyhow::anyhow!("block {} cannot be read: {why}", self.height))?;
         let certificate = record.certificate.context("its certificate is missing")?;
         let certificate = light::Certificate::decode(Copying(&certificate[..]))

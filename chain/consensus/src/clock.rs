@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicI64;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use light::{Clock, STATED_WITHIN, Statement, is_stated, state_time};
-use types::{Digest, SecretKey};
+use types::{Digest, PublicKey, Seal, SecretKey};
 
 use crate::committee::{MEMBERS_MAX, Seat};
 use crate::machine::Stated;
@@ -20,6 +20,8 @@ pub(crate) struct Told {
     height: u64,
     time_ms: u64,
     signature: [u8; 64],
+    /// The newest proposal that it has seen, and whose: whoever was shown another is told so.
+    pub seen: Option<(PublicKey, Seal)>,
 }
 
 /// The newest statement of each.
@@ -50,16 +52,16 @@ impl Clocks {
             height,
             time_ms,
             signature: state_time(&self.key, &self.network, height, time_ms),
+            seen: None,
         };
         self.keep(self.me, told.clone());
         told
     }
 
-    /// What a peer has sent; nonsense is forgotten.
-    pub fn hear(&self, from: [u8; 32], message: &[u8]) {
-        let Ok(told) = Told::try_from_slice(message) else {
-            return;
-        };
+    /// What a peer has sent; nonsense is forgotten. Returns the proposal that it tells of.
+    pub fn hear(&self, from: [u8; 32], message: &[u8]) -> Option<(PublicKey, Seal)> {
+        let told = Told::try_from_slice(message).ok()?;
+        let seen = told.seen;
         if is_stated(
             &from,
             &self.network,
@@ -69,6 +71,7 @@ impl Clocks {
         ) {
             self.keep(from, told);
         }
+        seen
     }
 
     fn keep(&self, from: [u8; 32], told: Told) {

@@ -46,6 +46,7 @@ pub(crate) async fn run<M, C, F>(
 {
     while let Some((block, ack)) = blocks.recv().await {
         let height = block.header.height;
+        core.saw(&block);
         if height <= core.height() {
             ack.acknowledge();
             continue;
@@ -60,6 +61,7 @@ pub(crate) async fn run<M, C, F>(
         };
         let record = Record {
             header: block.header.to_bytes(),
+            seal: block.seal,
             certificate: certificate(height).await,
             duty: block.duty.to_bytes(),
             transactions: block.transactions.iter().map(|t| t.to_vec()).collect(),

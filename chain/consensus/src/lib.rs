@@ -18,6 +18,8 @@ mod finalizer;
 mod machine;
 mod mempool;
 mod node;
+mod once;
+mod sightings;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod store;

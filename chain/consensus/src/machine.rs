@@ -47,6 +47,12 @@ pub trait Machine: Send + Sync + 'static {
     /// Whether the next block after `state` may tell the beacon of its epoch.
     fn wants_beacon(&self, state: &Self::State) -> bool;
 
+    /// Was `key` convicted of two blocks for one view? It leads no more, as long as anyone else
+    /// who sits may.
+    fn is_barred(&self, _state: &Self::State, _key: &[u8; 32]) -> bool {
+        false
+    }
+
     /// How long after the one before a block comes, after `state`.
     fn pace(&self, _state: &Self::State) -> Pace {
         Pace::default()

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use commonware_runtime::Runner as _;
 use light::{Duty, Header};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use types::{Digest, merkle_root};
+use types::{Digest, DoubleProposal, merkle_root};
 
 use crate::app::{Core, Finalized, Node, completed, genesis, surroundings};
 use crate::block::{Payload, TRANSACTION_BYTES_MAX, read_payload, seats_of};
@@ -20,6 +20,8 @@ use crate::committee::{Committee, Member, Seat};
 use crate::epochs::KeyShare;
 use crate::machine::Machine;
 use crate::mempool::{Mempool, SubmitError};
+use crate::once::Sealer;
+use crate::sightings::Sightings;
 use crate::store::{Record, Store};
 use crate::vault::{Vault, replace};
 use crate::wiring::on_tokio;
@@ -147,6 +149,12 @@ impl<M: Machine> Handle<M> {
         self.core.seated.key_share()
     }
 
+    /// Proofs against leaders of two blocks for one view, as far as this validator saw both since
+    /// it started; of its own key, too, if that is in use elsewhere.
+    pub fn doubles(&self) -> Vec<DoubleProposal> {
+        self.core.sightings.doubles()
+    }
+
     /// From now on it states a time that is so much off.
     #[cfg(feature = "simulation")]
     pub fn lie_about_time(&self, off_ms: i64) {
@@ -253,7 +261,11 @@ pub fn start<M: Machine>(config: Config, machine: Arc<M>) -> Result<Handle<M>> {
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("make {}", config.data.display()))?;
     let core = Store::open(&config.data.join("blocks.redb"))
-        .and_then(|store| open(&config, machine, Arc::new(store)))
+        .and_then(|store| {
+            let vault = config.data.join("vault");
+            let sealer = Sealer::open(&vault, &config.seat, config.network)?;
+            open(&config, machine, Arc::new(store), sealer)
+        })
         .with_context(|| damaged(&config.data))?;
     let vault = Vault::open(config.data.join("vault"), &config.seat)?;
     let core = Arc::new(core);
@@ -323,6 +335,7 @@ pub(crate) fn open<M: Machine>(
     config: &Config,
     machine: Arc<M>,
     store: Arc<Store>,
+    sealer: Sealer,
 ) -> Result<Core<M>> {
     let (first, executed) = genesis(
         machine.as_ref(),
@@ -335,6 +348,7 @@ pub(crate) fn open<M: Machine>(
     let mut node = Node::after(seats, first.header.clone(), &first.duty, None, executed);
     let mut record = Record {
         header: node.header.to_bytes(),
+        seal: first.seal,
         certificate: None,
         duty: first.duty.to_bytes(),
         transactions: Vec::new(),
@@ -419,6 +433,8 @@ pub(crate) fn open<M: Machine>(
         seated: Arc::default(),
         floor: store.floor()?,
         clocks: Clocks::new(&config.seat, config.network),
+        sealer,
+        sightings: Sightings::default(),
         store,
         mempool: Mutex::new(Mempool::default()),
         wake: Notify::new(),

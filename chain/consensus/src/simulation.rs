@@ -17,6 +17,7 @@ use crate::boundary::{Boundary, Piece, adopt_in};
 use crate::committee::Seat;
 use crate::machine::Machine;
 use crate::node::{Config, Handle, handle, open};
+use crate::once::{Kept, Sealer};
 use crate::store::Store;
 use crate::vault::{Sealed, Vault};
 use crate::wiring::{PEER_SETS, message_bytes_max, on_simulated};
@@ -30,6 +31,7 @@ pub type Network = Oracle<Key, Context>;
 pub struct Disk {
     store: Arc<Store>,
     sealed: Sealed,
+    led: Kept,
 }
 
 impl Disk {
@@ -37,6 +39,7 @@ impl Disk {
         Ok(Self {
             store: Arc::new(Store::memory()?),
             sealed: Sealed::default(),
+            led: Kept::default(),
         })
     }
 }
@@ -99,7 +102,8 @@ pub fn start<M: Machine>(
     network: Network,
     machine: Arc<M>,
 ) -> Result<(Handle<M>, Task<()>)> {
-    let core = Arc::new(open(&config, machine, disk.store.clone())?);
+    let sealer = Sealer::memory(disk.led.clone(), &config.seat, config.network);
+    let core = Arc::new(open(&config, machine, disk.store.clone(), sealer)?);
     let vault = Vault::memory(disk.sealed.clone(), &config.seat)?;
     let (handle, ends, ended) = handle(core.clone());
     let task = context.spawn(move |context| async move {

@@ -17,13 +17,15 @@ const PIECES: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("pieces"
 /// States kept for newcomers: one who fetches the older one may end though an epoch does.
 const STATES_KEPT: usize = 2;
 /// How blocks are written; another number when that changes.
-const FORM: &[u8] = &[3];
+const FORM: &[u8] = &[4];
 
 /// A finalised block and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Record {
     /// Canonical bytes of the [`light::Header`].
     pub header: Vec<u8>,
+    /// Its leader's, by which he answers for it; see [`types::Seal`].
+    pub seal: [u8; 64],
     /// `None` if only a descendant's certificate was seen.
     pub certificate: Option<Vec<u8>>,
     /// Canonical bytes of the [`light::Duty`].

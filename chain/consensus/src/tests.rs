@@ -15,6 +15,7 @@ use types::{Digest, merkle_root};
 use crate::app::{Core, Node};
 use crate::block::{TRANSACTION_BYTES_MAX, payload_root};
 use crate::node::{open, queue};
+use crate::once::{Kept, Sealer};
 use crate::store::Store;
 use crate::{
     Admitted, Block, Boundary, Committee, Config, Env, Executed, Handle, Machine, Member, Offer,
@@ -23,6 +24,9 @@ use crate::{
 
 /// What a wrongly signed transaction begins with: never counted.
 const FORGED: &[u8] = b"forged";
+
+/// Of a transaction that takes the right to lead from whom it names.
+const BARRED: &[u8] = b"barred";
 
 /// Each transaction counts its own bytes. From the third epoch on, the committees of the rota
 /// take turns.
@@ -86,6 +90,10 @@ impl Machine for Counter {
 
     fn wants_beacon(&self, _: &Counts) -> bool {
         false
+    }
+
+    fn is_barred(&self, state: &Counts, key: &[u8; 32]) -> bool {
+        state.contains_key(&[BARRED, key].concat())
     }
 
     fn save(&self, state: &Counts) -> Vec<u8> {
@@ -496,7 +504,14 @@ fn a_newcomer_starts_from_a_certified_state_and_votes() {
 
 /// One validator's state, without a network.
 fn opened(net: &Net, store: &Arc<Store>) -> Result<Core<Counter>> {
-    open(&net.config(0), Arc::new(net.machine.clone()), store.clone())
+    let config = net.config(0);
+    let sealer = Sealer::memory(Kept::default(), &config.seat, config.network);
+    open(
+        &config,
+        Arc::new(net.machine.clone()),
+        store.clone(),
+        sealer,
+    )
 }
 
 fn store(net: &Net) -> Arc<Store> {
@@ -533,7 +548,7 @@ fn block_on(parent: &Node<Counts>, transactions: Vec<Bytes>) -> (Block, Executed
         events_root: merkle_root(&executed.events),
         state_root: light::state_root(&parent.header.state_root, &executed.changes),
     };
-    let block = Block::new(header, Duty::default(), transactions).expect("no duty");
+    let block = Block::new(header, [0; 64], Duty::default(), transactions).expect("no duty");
     (block, executed)
 }
 
@@ -546,6 +561,7 @@ fn a_wrong_signature_in_a_block_is_wrong_on_replay_too() {
     let (block, executed) = block_on(&head(&core), vec![forged, Bytes::from_static(b"good")]);
     let record = Record {
         header: block.header.to_bytes(),
+        seal: block.seal,
         certificate: None,
         duty: block.duty.to_bytes(),
         transactions: block.transactions.iter().map(|t| t.to_vec()).collect(),
@@ -586,11 +602,29 @@ fn blocks_that_lie_are_refused() {
     for (at, lie) in lies.iter().enumerate() {
         let mut header = (*good.header).clone();
         lie(&mut header);
-        let block = Block::new(header, Duty::default(), good.transactions.to_vec());
+        let block = Block::new(header, [0; 64], Duty::default(), good.transactions.to_vec());
         let block = block.expect("no duty");
         assert!(core.check(&parent, &block).is_none(), "lie {at}");
     }
     assert!(core.check(&parent, &good).is_some());
+}
+
+#[test]
+fn who_is_barred_leads_no_more_while_anyone_else_may() {
+    let net = Net::new();
+    let core = opened(&net, &store(&net)).expect("empty");
+    let bar = |key: &[u8]| Bytes::from([BARRED, key].concat());
+    // The leader of all blocks here.
+    let (first, _) = block_on(&head(&core), vec![bar(&[0; 32])]);
+    let parent = core.check(&head(&core), &first).expect("good");
+    let (second, _) = block_on(&parent, Vec::new());
+    assert!(core.check(&parent, &second).is_none());
+    let rest = parent.seats.iter().map(|seat| bar(seat));
+    let all = [bar(&[0; 32])].into_iter().chain(rest).collect();
+    let (first, _) = block_on(&head(&core), all);
+    let parent = core.check(&head(&core), &first).expect("good");
+    let (second, _) = block_on(&parent, Vec::new());
+    assert!(core.check(&parent, &second).is_some(), "nobody else may");
 }
 
 #[test]

@@ -62,6 +62,9 @@ impl Vault {
         let mut sealed = BTreeMap::new();
         for entry in std::fs::read_dir(&folder)? {
             let entry = entry?;
+            if entry.file_name() == crate::once::FILE {
+                continue;
+            }
             let name = entry.file_name().to_string_lossy().into_owned();
             match name.parse() {
                 Ok(epoch) => {

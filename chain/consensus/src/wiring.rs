@@ -144,12 +144,11 @@ fn next_leaders<M: Machine>(core: &Core<M>) -> Vec<ed25519::PublicKey> {
     } else {
         (epoch, view)
     };
-    let order = core.seated.of(epoch);
-    let many = order.len().max(1) as u64;
-    // As the elector does: it counts the epoch in.
-    let at = |ahead| ((epoch + view + ahead) % many) as usize;
+    let many = core.seated.of(epoch).len() as u64;
     let ahead = 1..=LEADERS.min(many);
-    ahead.filter_map(|a| order.get(at(a)).cloned()).collect()
+    ahead
+        .filter_map(|a| core.leader_of(epoch, view + a))
+        .collect()
 }
 
 /// Starts all that is above the network; evaluates to the handles of its tasks.
@@ -409,7 +408,10 @@ macro_rules! start_parts {
             let core = core.clone();
             context.child("clocks").spawn(move |_| async move {
                 while let Ok((from, bytes)) = told.recv().await {
-                    core.clocks.hear(key_bytes(&from), bytes.as_ref());
+                    let seen = core.clocks.hear(key_bytes(&from), bytes.as_ref());
+                    if let Some((leader, seal)) = seen {
+                        core.heard_of(leader, seal);
+                    }
                 }
             })
         };
@@ -422,7 +424,8 @@ macro_rules! start_parts {
                     let height = core.head.borrow().header.height;
                     let epoch = light::epoch_of(height + 1, core.epoch_blocks);
                     if core.seated.of(epoch).contains(&me) {
-                        let told = core.clocks.state(height, core.now_ms(&clock));
+                        let mut told = core.clocks.state(height, core.now_ms(&clock));
+                        told.seen = core.sightings.newest();
                         let message = borsh::to_vec(&told).expect("writing to memory");
                         let others = leaders.into_iter().filter(|leader| *leader != me);
                         tell.send(Recipients::Some(others.collect()), message, false);

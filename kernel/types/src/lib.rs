@@ -14,6 +14,7 @@ mod key;
 mod logs;
 mod passkey;
 mod resources;
+mod seal;
 mod spec;
 mod usage;
 
@@ -29,5 +30,6 @@ pub use key::{PublicKey, SecretKey, Signature, SignatureError, verify_batch};
 pub use logs::{ExportKind, LogExport, LogPolicy};
 pub use passkey::{AccountKey, Assertion, PasskeyKey, Proof};
 pub use resources::{Offer, Resources};
+pub use seal::{DoubleProposal, NoDouble, Seal};
 pub use spec::*;
 pub use usage::{Resource, Usage, UsageRecord};

@@ -162,6 +162,7 @@ pub async fn block(State(app): State<App>, Named(height): Named<u64>) -> Answer<
             state_root: header.state_root,
             events_root: header.events_root,
             header: BASE64.encode(&block.record.header),
+            seal: BASE64.encode(block.record.seal),
             certificate: BASE64.encode(block.record.certificate.as_deref().unwrap_or_default()),
             transactions: (0..block.outcomes.len()).map(|i| view(&block, i)).collect(),
         })
@@ -312,6 +313,9 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
                 V::ValidatorRegistered { owner: of, .. }
                 | V::ValidatorLeaving { owner: of, .. } => *of == owner,
                 V::BondReturned { to, .. } => *to == owner,
+                V::ValidatorConvicted {
+                    owner: of, finder, ..
+                } => *of == owner || *finder == owner,
             }
         }
         // Its payments concern their accounts.

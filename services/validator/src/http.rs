@@ -22,11 +22,11 @@ use crate::config::Config;
 use crate::index::{Handle, Index};
 use crate::ledger_machine::LedgerMachine;
 use crate::lists::{self, Rows, Whose};
-use crate::renewal;
 use crate::route_book::RouteBook;
 use crate::routes::router;
 use crate::serve::serve;
 use crate::views;
+use crate::{accuse, renewal};
 
 /// Requests that wait for something (plans, routes, events) at once.
 const WAITING_MAX: usize = 4_096;
@@ -92,6 +92,7 @@ pub async fn run_on(
     let network = node.network;
     let own = node.seat.key();
     let renewer = SecretKey::from_seed(node.seat.secret());
+    let accuser = SecretKey::from_seed(node.seat.secret());
     let own_url = format!("http://{}", listener.local_addr()?);
     let renewing = config.whereabouts.clone();
     let renewing = renewing.map(|at| (own_url, renewer, at));
@@ -130,6 +131,8 @@ pub async fn run_on(
                 "this validator does not hear hosts and does not vote on who is silent"
             );
         }
+        let accusing = accuse::keep(handle.clone(), accuser, stop.clone());
+        let _accusing = AbortOnDrop(tokio::spawn(accusing));
         let _renewing = renewing.map(|(own, identity, at)| {
             let urls = others_and(&app, own);
             AbortOnDrop(tokio::spawn(renewal::keep(urls, identity, at)))

@@ -148,6 +148,10 @@ impl Machine for LedgerMachine {
         state.wants_beacon()
     }
 
+    fn is_barred(&self, state: &State, key: &[u8; 32]) -> bool {
+        state.is_convicted(&types::PublicKey(*key))
+    }
+
     fn pace(&self, state: &State) -> Pace {
         let params = state.params();
         Pace {

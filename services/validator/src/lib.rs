@@ -5,6 +5,7 @@
 //! transactions) is indexed from the blocks on disk; the index can be rebuilt at any time
 //! and is never the truth for money. Start at [`run`].
 
+mod accuse;
 mod answer;
 mod chain_api;
 mod clock_api;
@@ -28,6 +29,7 @@ pub mod views;
 mod vote_api;
 pub mod watch;
 
+pub use accuse::accusation;
 pub use config::Config;
 pub use http::{run, run_on};
 pub use ledger_machine::LedgerMachine;

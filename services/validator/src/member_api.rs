@@ -1,6 +1,6 @@
 //! Who may be drawn, and what a newcomer starts from.
 
-use api::{LeavingView, MemberView, MembersView, TicketView};
+use api::{ConvictionView, LeavingView, MemberView, MembersView, TicketView};
 use axum::Json;
 use axum::extract::State as From;
 use axum::http::header::CONTENT_TYPE;
@@ -15,6 +15,11 @@ pub async fn members(From(app): From<App>) -> Answer<MembersView> {
     let index = app.index.clone();
     let view = app.compute(move |state| view(&state, &|key| index.led(key)));
     Ok(Json(view.await?))
+}
+
+/// What convicts leaders, as far as this validator saw it.
+pub async fn doubles(From(app): From<App>) -> Answer<Vec<types::DoubleProposal>> {
+    Ok(Json(app.handle.doubles()))
 }
 
 fn view(state: &State, led: &dyn Fn(&[u8; 32]) -> u64) -> MembersView {
@@ -39,6 +44,19 @@ fn view(state: &State, led: &dyn Fn(&[u8; 32]) -> u64) -> MembersView {
                 .filter(|e| place(*e).is_some())
                 .collect(),
             led: led(&key.0),
+            earned: types::Amount(
+                state
+                    .duties
+                    .iter()
+                    .filter_map(|(_, duties)| Some(duties.by.get(key)?.earned.0))
+                    .sum(),
+            ),
+            convicted: validator.convicted.map(|c| ConvictionView {
+                epoch: c.epoch,
+                view: c.view,
+                height: c.height,
+                lost: c.lost,
+            }),
             leaving: validator.leaving.as_ref().map(|leaving| LeavingView {
                 to: leaving.to,
                 from: leaving.from,

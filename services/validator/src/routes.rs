@@ -31,6 +31,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/duties/{epoch}", get(clock_api::duties)),
         ("/v1/when/{what}", get(clock_api::when)),
         ("/v1/validators", get(member_api::members)),
+        ("/v1/validators/doubles", get(member_api::doubles)),
         ("/v1/sync", get(member_api::offer)),
         ("/v1/sync/{height}/{number}", get(member_api::piece)),
         ("/v1/accounts/{id}", get(http::account)),

@@ -15,7 +15,7 @@ fn note_members(context: &mut Context, epoch: u64) {
     let duties = context.state.duties.get(&epoch);
     let by = duties.into_iter().flat_map(|duties| &duties.by);
     let served: Vec<PublicKey> = by
-        .filter(|(_, done)| done.led + done.stated > 0)
+        .filter(|(key, done)| done.led + done.stated > 0 && !context.state.is_convicted(key))
         .map(|(key, _)| *key)
         .collect();
     for key in served {

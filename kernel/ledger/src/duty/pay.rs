@@ -82,7 +82,12 @@ pub(super) fn pay(context: &mut Context, epoch: u64) {
         return;
     };
     let fees = duties.fees;
-    let work: Vec<(PublicKey, u128)> = duties.by.iter().map(|(k, d)| (*k, points(d))).collect();
+    // Whoever was convicted in it has done it no service.
+    let worked = |key: &PublicKey, done| match context.state.is_convicted(key) {
+        true => 0,
+        false => points(done),
+    };
+    let work: Vec<(PublicKey, u128)> = duties.by.iter().map(|(k, d)| (*k, worked(k, d))).collect();
     if fees.is_zero() {
         return;
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use lots::{NONCE_MAX, is_ticket, ticket};
 use types::{AccountId, Amount, Digest, PublicKey};
 
-use super::{Call, Event, Leaving, Registration, Validator};
+use super::{Call, Event, Leaving, Registration, Validator, accuse};
 use crate::execute::Context;
 use crate::lots::{AHEAD, Founder};
 use crate::{RejectKind, Rejection, State};
@@ -36,6 +36,7 @@ pub(crate) fn founders(state: &mut State, founders: &[Founder]) {
             ticket: Digest::of_value("runrig-founder", &founder.key),
             until,
             leaving: None,
+            convicted: None,
         };
         state.validators.insert(founder.key, validator);
     }
@@ -45,10 +46,11 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
     match call {
         Call::Register(registration) => register(context, sender, registration),
         Call::Leave { key, to } => leave(context, sender, key, to),
+        Call::Accuse(double) => accuse::accuse(context, sender, &double),
     }
 }
 
-fn named(key: &PublicKey) -> String {
+pub(super) fn named(key: &PublicKey) -> String {
     let short: String = key.to_string().chars().take(12).collect();
     format!("validator {short}")
 }
@@ -109,6 +111,7 @@ fn register(
         ticket,
         until,
         leaving: None,
+        convicted: None,
     };
     context.state.validators.insert(key, validator);
     context.emit(crate::Event::Validator(Event::ValidatorRegistered {
@@ -122,6 +125,17 @@ fn register(
 }
 
 fn check_renewal(known: &Validator, key: &PublicKey, sender: &AccountId) -> Result<(), Rejection> {
+    if let Some(convicted) = known.convicted {
+        return Err(Rejection::new(
+            RejectKind::Forbidden,
+            named(key),
+            format!(
+                "it is convicted of two blocks for view {} of epoch {}",
+                convicted.view, convicted.epoch
+            ),
+            "Enter another, in an empty folder; and never run one seat in two places.",
+        ));
+    }
     if known.owner == *sender || (*sender == AccountId::of(key) && known.leaving.is_none()) {
         return Ok(());
     }
@@ -254,9 +268,13 @@ pub(crate) fn return_bonds(context: &mut Context, epoch: u64) {
                 }
             }
             None if epoch >= from.saturating_add(delay) => {
-                let bond = context.state.validators.get(&key).map(|v| v.bond);
-                let amount = bond.unwrap_or_default();
+                let known = context.state.validators.get(&key);
+                let (amount, convicted) =
+                    known.map_or_else(Default::default, |v| (v.bond, v.convicted.is_some()));
                 context.state.validators.remove(&key);
+                if convicted {
+                    continue;
+                }
                 context.unbond(to, amount);
                 let event = Event::BondReturned { key, to, amount };
                 context.emit(crate::Event::Validator(event));

@@ -1,6 +1,6 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, Digest, PublicKey, SecretKey, Signature};
+use types::{AccountId, Digest, DoubleProposal, PublicKey, SecretKey, Signature};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(rename_all = "snake_case")]
@@ -11,6 +11,10 @@ pub enum Call {
     /// Draw it no more; the bond goes to `to` when it no longer sits and the delay is over.
     /// Registering again before that undoes it. Signed by the owner.
     Leave { key: PublicKey, to: AccountId },
+    /// Convicts a leader of two blocks for one view: it loses its bond, leads no more and is
+    /// drawn no more. Anyone may; who is first gets a tenth of the bond. Taken for as long as a
+    /// bond is held after its validator's last epoch (`bond_epochs`).
+    Accuse(DoubleProposal),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]

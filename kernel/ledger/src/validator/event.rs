@@ -26,4 +26,15 @@ pub enum Event {
         to: AccountId,
         amount: Amount,
     },
+    /// It sealed two blocks for one view.
+    ValidatorConvicted {
+        key: PublicKey,
+        owner: AccountId,
+        epoch: u64,
+        view: u64,
+        /// Its bond: `reward` went to `finder`, the rest to the fund.
+        lost: Amount,
+        finder: AccountId,
+        reward: Amount,
+    },
 }

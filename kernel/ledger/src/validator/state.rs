@@ -21,6 +21,21 @@ pub struct Validator {
     /// Last epoch that it may be drawn for by this ticket.
     pub until: u64,
     pub leaving: Option<Leaving>,
+    /// It is out: it leads no more, and its key may not be entered again while this is kept.
+    pub convicted: Option<Conviction>,
+}
+
+/// It sealed two blocks for one view.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
+pub struct Conviction {
+    pub epoch: u64,
+    pub view: u64,
+    /// Height of the block with the proof.
+    pub height: u64,
+    /// The bond that it had.
+    pub lost: Amount,
 }
 
 /// It is drawn no more.
@@ -46,6 +61,12 @@ impl State {
     /// The epoch of the latest block.
     pub fn epoch(&self) -> u64 {
         self.height() / self.params().epoch_blocks.max(1)
+    }
+
+    /// Was `key` convicted of two blocks for one view?
+    pub fn is_convicted(&self, key: &PublicKey) -> bool {
+        let known = self.validators.get(key);
+        known.is_some_and(|v| v.convicted.is_some())
     }
 
     /// The newest epoch whose beacon is known: what a new ticket is made from.

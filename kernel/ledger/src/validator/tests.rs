@@ -1,8 +1,8 @@
 use lots::{find_ticket, is_ticket, ticket};
 use proptest::prelude::*;
-use types::{Amount, Digest};
+use types::{Amount, Digest, DoubleProposal, Seal};
 
-use super::{Call, Event, Registration};
+use super::{Call, Event, Registration, fund_account};
 use crate::lots::AHEAD;
 use crate::world::{World, id, key};
 use crate::{Params, RejectKind, Rejection};
@@ -229,13 +229,135 @@ fn a_ticket_wears_out_and_its_own_key_renews_it() {
     );
 }
 
+/// What convicts `identity` of two blocks for view 5 of `epoch`.
+fn double(world: &World, identity: u8, epoch: u64) -> DoubleProposal {
+    let network = world.state.globals.network;
+    let seal = |block: &[u8]| Seal::put(&key(identity), &network, epoch, 5, Digest::of(block));
+    DoubleProposal {
+        leader: key(identity).public(),
+        seals: [seal(b"one"), seal(b"other")],
+    }
+}
+
+fn accuse(world: &mut World, sender: u8, identity: u8, epoch: u64) -> Result<(), Rejection> {
+    let double = double(world, identity, epoch);
+    ask(world, sender, Call::Accuse(double))
+}
+
+fn fund(world: &World) -> Amount {
+    let fund = fund_account(&world.state.globals.network);
+    world.state.account(&fund).spendable
+}
+
+#[test]
+fn a_leader_of_two_blocks_for_one_view_loses_bond_seat_and_key() {
+    let mut world = world();
+    step(&mut world);
+    for (owner, identity) in [(1, 30), (2, 31)] {
+        register(&mut world, owner, identity).expect("entered");
+    }
+    pass_to(&mut world, AHEAD + 2);
+    let now = world.state.epoch();
+    let supply = world.state.supply();
+    accuse(&mut world, 3, 30, now).expect("convicted");
+    assert_eq!(world.state.supply().sum(), supply.sum());
+    let tenth = Amount(Amount::credits(BOND).0 / 10);
+    assert_eq!(own(&world, 3), tenth);
+    assert_eq!(fund(&world).0 + tenth.0, Amount::credits(BOND).0);
+    assert_eq!(own(&world, 1), Amount::credits(100 - BOND));
+    let known = |world: &World| world.state.validators.get(&key(30).public()).cloned();
+    let convicted = known(&world).expect("kept").convicted.expect("convicted");
+    assert_eq!((convicted.epoch, convicted.view), (now, 5));
+    assert_eq!(convicted.lost, Amount::credits(BOND));
+    // Once, whoever asks; nobody brings it back; nobody gets a bond that is gone.
+    let again = accuse(&mut world, 2, 30, now).expect_err("once");
+    assert_eq!(again.kind, RejectKind::Conflict);
+    for sender in [1, 30] {
+        let refused = register(&mut world, sender, 30).expect_err("out");
+        assert_eq!(refused.kind, RejectKind::Forbidden);
+        assert!(refused.why.contains("convicted"), "{refused}");
+    }
+    assert!(leave(&mut world, 1, 30).is_err());
+    // It sits where the lot had fallen on it already, then nowhere, and then it is forgotten: by
+    // then the proof is too old to convict who enters the key anew.
+    let old = double(&world, 30, now);
+    // A lot that was frozen before still falls on it.
+    pass_to(&mut world, now + 1);
+    let last = world.state.seated_until(&key(30).public(), now);
+    let last = last.expect("drawn");
+    pass_to(&mut world, last + 1);
+    assert!(!seats(&world, last + 1, 30) && seats(&world, last + 1, 31));
+    while known(&world).is_some() {
+        step(&mut world);
+        assert!(world.state.epoch() <= last + 4, "it is forgotten");
+        let nothing =
+            |e: &crate::Event| !matches!(e, crate::Event::Validator(Event::BondReturned { .. }));
+        assert!(world.events.iter().all(nothing));
+    }
+    register(&mut world, 2, 30).expect("entered anew");
+    let stale = ask(&mut world, 3, Call::Accuse(old)).expect_err("too old");
+    assert_eq!(stale.kind, RejectKind::Stale);
+}
+
+#[test]
+fn who_is_leaving_loses_the_bond_all_the_same() {
+    let mut world = world();
+    step(&mut world);
+    for (owner, identity) in [(1, 30), (2, 31)] {
+        register(&mut world, owner, identity).expect("entered");
+    }
+    pass_to(&mut world, AHEAD + 2);
+    leave(&mut world, 1, 30).expect("leaves");
+    let sat = world
+        .state
+        .seated_until(&key(30).public(), world.state.epoch());
+    let sat = sat.expect("sits");
+    // Its last epoch is over, its bond is held still.
+    pass_to(&mut world, sat + 2);
+    accuse(&mut world, 2, 30, sat).expect("convicted");
+    pass_to(&mut world, sat + 6);
+    assert!(world.state.validators.get(&key(30).public()).is_none());
+    assert_eq!(own(&world, 9), Amount::ZERO);
+    assert_eq!(fund(&world).0, Amount::credits(BOND).0 / 10 * 9);
+}
+
+#[test]
+fn what_convicts_nobody_is_refused() {
+    let mut world = world();
+    step(&mut world);
+    register(&mut world, 1, 30).expect("entered");
+    pass_to(&mut world, 2);
+    let good = double(&world, 30, 2);
+    let tries: [(RejectKind, fn(&mut DoubleProposal)); 6] = [
+        (RejectKind::NotFound, |d| d.leader = key(31).public()),
+        (RejectKind::Invalid, |d| d.seals[1] = d.seals[0]),
+        (RejectKind::Invalid, |d| d.seals[1].view = 6),
+        (RejectKind::Invalid, |d| {
+            d.seals[1].block = Digest::of(b"third")
+        }),
+        (RejectKind::Stale, |d| d.seals[0].epoch = 3),
+        (RejectKind::Stale, |d| d.seals[0].epoch = u64::MAX),
+    ];
+    for (kind, change) in tries {
+        let mut wrong = good;
+        change(&mut wrong);
+        let refused = ask(&mut world, 2, Call::Accuse(wrong)).expect_err("convicts nobody");
+        assert_eq!(refused.kind, kind, "{refused}");
+    }
+    assert!(!world.state.is_convicted(&key(30).public()));
+    assert_eq!(fund(&world), Amount::ZERO);
+    pass_to(&mut world, 5);
+    let old = ask(&mut world, 2, Call::Accuse(good)).expect_err("too old");
+    assert_eq!(old.kind, RejectKind::Stale);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
 
     /// `World::block` checks after each that no money came or went, and that a state read back
     /// from its bytes goes on alike.
     #[test]
-    fn bonds_are_conserved(acts in proptest::collection::vec((0u8..4, 1u8..3, 30u8..35), 1..30)) {
+    fn bonds_are_conserved(acts in proptest::collection::vec((0u8..5, 1u8..3, 30u8..35), 1..30)) {
         let mut world = world();
         step(&mut world);
         for (act, owner, identity) in acts {
@@ -243,8 +365,12 @@ proptest! {
             let _ = match act {
                 0 => register(&mut world, owner, identity),
                 1 => leave(&mut world, owner, identity),
+                2 => {
+                    let now = world.state.epoch();
+                    accuse(&mut world, owner, identity, now)
+                }
                 _ => {
-                    let next = world.state.epoch() + u64::from(act) - 1;
+                    let next = world.state.epoch() + u64::from(act) - 2;
                     pass_to(&mut world, next);
                     Ok(())
                 }

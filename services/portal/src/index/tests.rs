@@ -60,6 +60,7 @@ fn block(height: u64, first: u64, events: Vec<ledger::Event>) -> Certified {
             state_root: Digest::default(),
             events_root: Digest::default(),
             header: String::new(),
+            seal: String::new(),
             certificate: String::new(),
             transactions: Vec::new(),
         },
