@@ -103,6 +103,9 @@ pub(crate) struct Core<M: Machine> {
     pub mempool: Mutex<Mempool>,
     /// A transaction has come.
     pub wake: Notify,
+    /// The head has moved: wakes those who wait in the order in which they began to. (A watched
+    /// value wakes them in an order that no seed decides.)
+    pub moved: Notify,
     /// Executed blocks from the finalised one up, by digest.
     pub nodes: Mutex<BTreeMap<Digest, Arc<Node<M::State>>>>,
     pub head: watch::Sender<Arc<Finalized<M::State>>>,

@@ -165,19 +165,16 @@ pub(crate) struct Drawn<M: Machine>(pub Arc<Core<M>>);
 impl<M: Machine> Drawn<M> {
     /// Waits until the ledger has said who sits in `epoch`.
     async fn committee(&self, epoch: u64) -> Vec<Member> {
-        let mut heads = self.0.head.subscribe();
         loop {
+            let moved = self.0.moved.notified();
             let said = {
-                let head = heads.borrow_and_update();
+                let head = self.0.head.borrow();
                 self.0.machine.committee(&head.state, epoch)
             };
             if let Some(members) = said {
                 return members;
             }
-            if heads.changed().await.is_err() {
-                // The node ends.
-                std::future::pending().await
-            }
+            moved.await;
         }
     }
 }

@@ -90,6 +90,7 @@ pub(crate) async fn run<M, C, F>(
             record: Arc::new(record),
             state: node.executed.state.clone(),
         }));
+        core.moved.notify_waiters();
         core.nodes
             .lock()
             .expect("not poisoned")

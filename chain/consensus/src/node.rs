@@ -438,6 +438,7 @@ pub(crate) fn open<M: Machine>(
         store,
         mempool: Mutex::new(Mempool::default()),
         wake: Notify::new(),
+        moved: Notify::new(),
         nodes: Mutex::new([(id, Arc::new(node))].into()),
         head: watch::channel(head).0,
     })
