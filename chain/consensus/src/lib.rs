@@ -16,6 +16,10 @@ mod committee;
 mod epochs;
 mod finalizer;
 mod machine;
+#[cfg(feature = "simulation")]
+mod malice;
+#[cfg(feature = "simulation")]
+mod medium;
 mod mempool;
 mod node;
 mod once;

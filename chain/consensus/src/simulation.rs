@@ -7,41 +7,41 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use borsh::BorshDeserialize as _;
-use commonware_cryptography::{Signer as _, ed25519};
+use commonware_codec::Encode as _;
+use commonware_consensus::simplex::scheme::bls12381_threshold::vrf::Seedable as _;
+use commonware_consensus::simplex::types::{Finalization, Finalize, Proposal};
+use commonware_consensus::types::{Epoch, Round, View};
+use commonware_cryptography::{Signer as _, ed25519, sha256};
 use commonware_p2p::simulated::{self, Oracle};
+use commonware_parallel::Sequential;
 use commonware_runtime::deterministic::Context;
 use commonware_runtime::{Handle as Task, Spawner as _};
-use commonware_utils::NZUsize;
+use commonware_utils::{NZUsize, non_empty};
+use light::{BEACON_BYTES, BEACON_VIEW, NAMESPACE, Scheme};
 
 use crate::boundary::{Boundary, Piece, adopt_in};
-use crate::committee::Seat;
+use crate::committee::{Committee, Seat};
 use crate::machine::Machine;
 use crate::node::{Config, Handle, handle, open};
 use crate::once::{Kept, Sealer};
 use crate::store::Store;
 use crate::vault::{Sealed, Vault};
-use crate::wiring::{PEER_SETS, message_bytes_max, on_simulated};
+use crate::wiring::{Life, PEER_SETS, message_bytes_max, on_simulated};
+
+pub use crate::malice::{Channel, Malice};
+pub use crate::medium::Medium;
 
 /// How the simulated network names a validator.
 pub type Key = ed25519::PublicKey;
 pub type Network = Oracle<Key, Context>;
 
 /// A validator's blocks, saved state and sealed shares: outlives the node.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Disk {
-    store: Arc<Store>,
+    /// What blocks are kept on.
+    pub medium: Medium,
     sealed: Sealed,
     led: Kept,
-}
-
-impl Disk {
-    pub fn new() -> Result<Self> {
-        Ok(Self {
-            store: Arc::new(Store::memory()?),
-            sealed: Sealed::default(),
-            led: Kept::default(),
-        })
-    }
 }
 
 /// Fetches the state that `giver` offers into an empty disk, piece by piece, as a newcomer does.
@@ -72,8 +72,31 @@ pub fn join<M: Machine>(
         );
         state.extend(piece.bytes);
     }
-    adopt_in(&disk.store, machine, &boundary, state)?;
+    adopt_in(&Store::on(&disk.medium)?, machine, &boundary, state)?;
     Ok(true)
+}
+
+/// What the beacon of `epoch` must be: made of the shares that `seats` were dealt first, so not of
+/// what anybody sends. The key is the same in all epochs, and so a beacon is.
+///
+/// `None`: too few of `seats` hold a share.
+pub fn beacon(committee: &Committee, seats: &[Seat], epoch: u64) -> Option<[u8; BEACON_BYTES]> {
+    let members = committee.output.players();
+    let sharing = committee.output.public();
+    let round = Round::new(Epoch::new(epoch), View::new(BEACON_VIEW));
+    let proposal = Proposal::new(round, View::zero(), sha256::Digest::from([0; 32]));
+    let signer = |seat: &Seat| {
+        let share = seat.share.clone()?;
+        Scheme::signer(NAMESPACE, members.clone(), sharing.clone(), share)
+    };
+    let signers: Vec<Scheme> = seats.iter().filter_map(signer).collect();
+    let votes: Vec<_> = signers
+        .iter()
+        .filter_map(|signer| Finalize::sign(signer, proposal.clone()))
+        .collect();
+    let first = signers.first()?;
+    let made = Finalization::from_finalizes(first, non_empty![@votes.iter()], &Sequential).ok()?;
+    made.seed().signature.encode()[..].try_into().ok()
 }
 
 /// How the network names the validator that sits on `seat`.
@@ -101,14 +124,61 @@ pub fn start<M: Machine>(
     disk: &Disk,
     network: Network,
     machine: Arc<M>,
+    malice: Malice,
 ) -> Result<(Handle<M>, Task<()>)> {
-    let sealer = Sealer::memory(disk.led.clone(), &config.seat, config.network);
-    let core = Arc::new(open(&config, machine, disk.store.clone(), sealer)?);
-    let vault = Vault::memory(disk.sealed.clone(), &config.seat)?;
-    let (handle, ends, ended) = handle(core.clone());
+    let (mut handles, task) = start_lives(
+        context,
+        vec![(config, disk.clone())],
+        network,
+        machine,
+        malice,
+    )?;
+    Ok((handles.pop().context("a life has a handle")?, task))
+}
+
+/// Starts two nodes with one identity, told apart by their ports and disks: each believes that it
+/// is the only one. `malice` says who hears which of them.
+pub fn start_twins<M: Machine>(
+    context: Context,
+    lives: [(Config, Disk); 2],
+    network: Network,
+    machine: Arc<M>,
+    malice: Malice,
+) -> Result<(Vec<Handle<M>>, Task<()>)> {
+    start_lives(context, lives.into(), network, machine, malice)
+}
+
+fn start_lives<M: Machine>(
+    context: Context,
+    lives: Vec<(Config, Disk)>,
+    network: Network,
+    machine: Arc<M>,
+    malice: Malice,
+) -> Result<(Vec<Handle<M>>, Task<()>)> {
+    let mut handles = Vec::new();
+    let mut ends_of = Vec::new();
+    let mut started = Vec::new();
+    for (config, disk) in lives {
+        let core = Arc::new(open(
+            &config,
+            machine.clone(),
+            Arc::new(Store::on(&disk.medium)?),
+            Sealer::memory(disk.led.clone(), &config.seat, config.network),
+        )?);
+        let vault = Vault::memory(disk.sealed.clone(), &config.seat)?;
+        let (handle, ends, ended) = handle(core.clone());
+        handles.push(handle);
+        ends_of.push(ended);
+        started.push(Life {
+            config,
+            core,
+            vault,
+            ends,
+        });
+    }
     let task = context.spawn(move |context| async move {
-        on_simulated(context, config, core, vault, ends, network).await;
-        drop(ended);
+        on_simulated(context, started, network, malice).await;
+        drop(ends_of);
     });
-    Ok((handle, task))
+    Ok((handles, task))
 }

@@ -67,11 +67,12 @@ impl Store {
         Self::with(open_database(path, 8 << 20)?)
     }
 
-    /// Lives as long as the process: for simulation.
+    /// On a simulated disk, which outlives it.
     #[cfg(feature = "simulation")]
-    pub fn memory() -> Result<Self> {
-        let memory = redb::backends::InMemoryBackend::new();
-        Self::with(Database::builder().create_with_backend(memory)?)
+    pub(crate) fn on(medium: &crate::medium::Medium) -> Result<Self> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(8 << 20);
+        Self::with(builder.create_with_backend(medium.open())?)
     }
 
     fn with(database: Database) -> Result<Self> {

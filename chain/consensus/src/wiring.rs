@@ -57,6 +57,17 @@ const BROADCAST: u64 = 4;
 const TRANSACTIONS: u64 = 5;
 const CEREMONY: u64 = 6;
 const CLOCKS: u64 = 7;
+#[cfg(feature = "simulation")]
+pub(crate) const CHANNELS: [u64; 8] = [
+    VOTES,
+    CERTIFICATES,
+    RESOLVER,
+    BACKFILL,
+    BROADCAST,
+    TRANSACTIONS,
+    CEREMONY,
+    CLOCKS,
+];
 
 const MAILBOX: NonZeroUsize = NZUsize!(1_024);
 /// The network reserves inbound room for this many messages per peer and channel.
@@ -446,20 +457,21 @@ macro_rules! start_parts {
             let core = core.clone();
             let mut forwarded = $forwarded;
             context.child("forward").spawn(move |clock| async move {
-                let mut heads = core.head.subscribe();
+                let mut seen = core.height();
                 let mut batch = Vec::new();
                 loop {
-                    tokio::select! {
-                        biased;
-                        count = forwarded.recv_many(&mut batch, BATCH_MAX) => if count == 0 {
-                            return;
-                        },
-                        changed = heads.changed() => {
-                            if changed.is_err() {
+                    let moved = core.moved.notified();
+                    let height = core.height();
+                    if height > seen {
+                        seen = height;
+                        batch = core.mempool.lock().expect("not poisoned").own(height);
+                    } else {
+                        tokio::select! {
+                            biased;
+                            count = forwarded.recv_many(&mut batch, BATCH_MAX) => if count == 0 {
                                 return;
-                            }
-                            let height = heads.borrow_and_update().header.height;
-                            batch = core.mempool.lock().expect("not poisoned").own(height);
+                            },
+                            () = moved => continue,
                         }
                     }
                     let leaders: Vec<ed25519::PublicKey> = next_leaders(&core)
@@ -557,55 +569,78 @@ pub async fn on_tokio<M: Machine>(
     }
 }
 
-/// As [`on_tokio`], on a virtual clock, network and disk.
+/// What one node of a simulation is started with.
+#[cfg(feature = "simulation")]
+pub struct Life<M: Machine> {
+    pub config: Config,
+    pub core: Arc<Core<M>>,
+    pub vault: Vault,
+    pub ends: Ends,
+}
+
+/// As [`on_tokio`], on a virtual clock, network and disk. Of `lives` there is one; or two, that
+/// have one identity and do not know of each other.
 #[cfg(feature = "simulation")]
 pub async fn on_simulated<M: Machine>(
     context: commonware_runtime::deterministic::Context,
-    config: Config,
-    core: Arc<Core<M>>,
-    vault: Vault,
-    ends: Ends,
+    lives: Vec<Life<M>>,
     oracle: crate::simulation::Network,
+    malice: crate::simulation::Malice,
 ) {
-    let control = oracle.control(config.seat.identity.public_key());
-    let provider = Roads::new(oracle.socket_manager(), &config.addresses, PEERS_MAX);
-    let mut channels = Vec::new();
-    for channel in [
-        VOTES,
-        CERTIFICATES,
-        RESOLVER,
-        BACKFILL,
-        BROADCAST,
-        TRANSACTIONS,
-        CEREMONY,
-        CLOCKS,
-    ] {
-        match control.register(channel, RATE).await {
-            Ok(ends) => channels.push(ends),
-            Err(error) => {
-                tracing::error!(%error, "the simulated network is gone");
-                return;
-            }
-        }
-    }
-    let Ok(channels) = <[_; 8]>::try_from(channels) else {
+    let Some(me) = lives.first().map(|life| &life.config.seat.identity) else {
         return;
     };
-    let prefix = format!("{}-", config.listen.port());
-    let parts = start_parts!(
-        context,
-        config,
-        core,
-        vault,
-        ends.forwarded,
-        control,
-        provider,
-        &prefix,
-        channels
-    );
+    let control = oracle.control(me.public_key());
+    let mut first = Vec::new();
+    let mut second = Vec::new();
+    for channel in CHANNELS {
+        let Ok((sender, receiver)) = control.register(channel, RATE).await else {
+            tracing::error!("the simulated network is gone");
+            return;
+        };
+        let (mouth, other_mouth) = sender.clone().split_with(malice.mouth(channel, sender));
+        if lives.len() == 1 {
+            first.push((mouth, receiver));
+        } else {
+            let (ear, other_ear) = receiver.split_with(context.child("split"), malice.ear());
+            first.push((mouth, ear));
+            second.push((other_mouth, other_ear));
+        }
+    }
+    let mut parts = Vec::new();
+    let mut stops = Vec::new();
+    for (life, channels) in lives.into_iter().zip([first, second]) {
+        let Life {
+            config,
+            core,
+            vault,
+            ends,
+        } = life;
+        let Ok(channels) = <[_; 8]>::try_from(channels) else {
+            return;
+        };
+        let provider = Roads::new(oracle.socket_manager(), &config.addresses, PEERS_MAX);
+        let prefix = format!("{}-", config.listen.port());
+        let context = context
+            .child("life")
+            .with_attribute("of", config.listen.port());
+        let control = control.clone();
+        parts.extend(start_parts!(
+            context,
+            config,
+            core,
+            vault,
+            ends.forwarded,
+            control,
+            provider,
+            &prefix,
+            channels
+        ));
+        stops.push(ends.stopped);
+    }
     tokio::select! {
         biased;
-        _ = ends.stopped => {}
+        _ = futures::future::select_all(stops) => {}
         ended = Handle::select(parts) => {
             tracing::error!(?ended, "a part of the validator has stopped");
         }

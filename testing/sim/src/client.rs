@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use consensus::Handle;
 use ledger::lots::Founder;
 use ledger::{Call, Genesis, Params, State, Transaction, TransactionBody};
 use types::{AccountId, Amount, Digest, SecretKey};
+use validator::LedgerMachine;
 
 const ACCOUNTS: u8 = 8;
 const PURSE: Amount = Amount::credits(1_000);
@@ -55,6 +57,7 @@ pub fn genesis(
             ..Params::dev()
         },
         balances: payers()
+            .chain([(AccountId::of(&flooder().public()), PURSE)])
             .chain(newcomers.iter().map(|id| (*id, PURSE)))
             .collect(),
         faucet: account(0),
@@ -102,5 +105,52 @@ impl Payments {
         }
         let supply = state.supply();
         assert_eq!(supply.expected, supply.sum(), "the supply is whole");
+    }
+}
+
+/// One who submits more than there is room for, everywhere, and pays himself.
+pub struct Flood {
+    network: Digest,
+    /// Transfers with each turn; none at first.
+    pub many: u32,
+    nonces: BTreeMap<usize, u64>,
+}
+
+fn flooder() -> SecretKey {
+    SecretKey::from_seed([250; 32])
+}
+
+impl Flood {
+    pub fn new(genesis: &Genesis) -> Self {
+        Self {
+            network: genesis.digest(),
+            many: 0,
+            nonces: BTreeMap::new(),
+        }
+    }
+
+    /// What comes to validator `at` in this turn: each hears of other transfers.
+    pub fn pour(&mut self, at: usize, node: &Handle<LedgerMachine>) {
+        if self.many == 0 {
+            return;
+        }
+        let used = node
+            .head()
+            .state
+            .account(&AccountId::of(&flooder().public()))
+            .nonce;
+        let next = self.nonces.entry(at).or_default();
+        *next = (*next).max(used);
+        let made = (0..self.many).map(|_| {
+            *next += 1;
+            let call = Call::Account(ledger::account::Call::Transfer {
+                to: AccountId::of(&flooder().public()),
+                amount: Amount(1 + at as u128),
+                memo: "x".repeat(64),
+            });
+            signed(self.network, &flooder(), *next, call).1
+        });
+        // Refused: too many of this account wait already.
+        let _ = node.submit_many(made.collect());
     }
 }

@@ -4,17 +4,22 @@
 //! clock, network and disk are simulated, so that a run is a function of its [`Scenario`].
 //!
 //! Checked after every step: no two validators finalise different blocks at a height; no
-//! transaction is applied twice; heights follow without gap, also over restarts. At the end:
-//! every transfer was applied, on every validator; balances are what the transfers make of
-//! the first ones; the supply is whole; certificates are good under the one network key.
+//! transaction is applied twice; heights follow without gap, also over restarts; whole states are
+//! the same at the same height, and the supply in them whole; beacons are what the network's key
+//! makes of the epoch, whatever is withheld; drawings are what frozen candidates and beacon make.
+//! While a quorum is well, blocks come. At the end: every transfer was applied, on every
+//! validator; balances are what the transfers make of the first ones; certificates are good under
+//! the one network key; nobody of good will took another for a liar.
 
 mod client;
+mod letter;
+mod links;
 mod network;
 mod scenario;
 pub mod scenarios;
+mod trace;
 mod witness;
 
-pub use scenario::{Fault, Report, Scenario, When, run};
-
-#[cfg(test)]
-mod tests;
+pub use links::Links;
+pub use scenario::{Fault, Report, Scenario, When, run, run_traced};
+pub use trace::{LEGEND, Trace};

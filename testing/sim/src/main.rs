@@ -1,63 +1,144 @@
 //! Play scenarios: `sim --list`, `sim --seed 7 --scenario epochs`, `sim --seeds 1..200 --scenario epochs`.
 //!
 //! The last line of each run is `seed S scenario NAME: ok|FAIL digest HEX`; the program ends
-//! with 0 only when all are ok. A run is played twice, and fails if the two differ.
+//! with 0 only when all are ok. A run is played twice, and fails if the two differ. Runs go side by
+//! side, as many as there are cores.
 
 use std::ops::RangeInclusive;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sim::scenarios::{SCENARIOS, named};
+use sim::{LEGEND, Report, Trace};
 
 struct Asked {
     seeds: RangeInclusive<u64>,
     names: Vec<String>,
+    /// Play each run once only: its digest is not compared.
+    once: bool,
+    /// Tell what happened also of runs that are ok.
+    trace: bool,
 }
 
-const USAGE: &str = "usage: sim --list | sim [--seed S | --seeds FROM..TO] [--scenario NAME] (all, if none is named)";
+const USAGE: &str = "\
+usage: sim --list
+       sim [--seed S | --seeds FROM..TO] [--scenario NAME]... [--once] [--trace]
+
+Seeds go from FROM to TO, both included; all scenarios are played if none is named. --once plays
+each run once, not twice: faster, and says nothing of whether a seed repeats. --trace prints
+what happened also when a run is ok.";
+
+/// Lines of what happened that are shown when a run fails.
+const SHOWN: usize = 400;
 
 fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Asked>, String> {
     let all = || SCENARIOS.iter().map(|(name, ..)| name.to_string());
     let mut asked = Asked {
         seeds: 1..=1,
-        names: all().collect(),
+        names: Vec::new(),
+        once: false,
+        trace: false,
     };
     let number = |text: &str| {
         text.parse::<u64>()
             .map_err(|_| format!("\"{text}\" is no seed"))
     };
     while let Some(word) = words.next() {
-        if word == "--list" {
-            return Ok(None);
-        }
-        let value = words.next().ok_or(format!("{word}: a value is missing"))?;
         match word.as_str() {
-            "--seed" => asked.seeds = number(&value)?..=number(&value)?,
-            "--seeds" => {
-                let (from, to) = value.split_once("..").ok_or("--seeds FROM..TO")?;
-                asked.seeds = number(from)?..=number(to)?;
+            "--list" => return Ok(None),
+            "--once" => asked.once = true,
+            "--trace" => asked.trace = true,
+            _ => {
+                let value = words.next().ok_or(format!("{word}: a value is missing"))?;
+                match word.as_str() {
+                    "--seed" => asked.seeds = number(&value)?..=number(&value)?,
+                    "--seeds" => {
+                        let (from, to) = value.split_once("..").ok_or("--seeds FROM..TO")?;
+                        asked.seeds = number(from)?..=number(to)?;
+                    }
+                    "--scenario" if all().any(|name| name == value) => asked.names.push(value),
+                    "--scenario" => {
+                        return Err(format!("no scenario is named {value}; see --list"));
+                    }
+                    _ => return Err(format!("{word} is not known")),
+                }
             }
-            "--scenario" if all().any(|name| name == value) => asked.names = vec![value],
-            "--scenario" => return Err(format!("no scenario is named {value}; see --list")),
-            _ => return Err(format!("{word} is not known")),
         }
+    }
+    if asked.names.is_empty() {
+        asked.names = all().collect();
     }
     Ok(Some(asked))
 }
 
-/// What came of a run, and its digest.
-fn play(name: &str, seed: u64) -> Result<sim::Report, String> {
-    let scenario = named(name, seed).ok_or("no such scenario")?;
+/// What came of one run.
+struct Played {
+    report: Result<Report, String>,
+    trace: Trace,
+}
+
+fn once(name: &str, seed: u64) -> Played {
+    let trace = Trace::default();
     let run = || {
-        catch_unwind(|| sim::run(&scenario))
-            .map_err(|_| "a promise was broken; see above".to_string())?
-            .map_err(|error| format!("{error:#}"))
+        let scenario = named(name, seed).ok_or("no such scenario")?;
+        let report = sim::run_traced(&scenario, &trace).map_err(|error| format!("{error:#}"))?;
+        let kept = scenario.check(&report);
+        kept.map_err(|error| format!("{error:#}"))?;
+        Ok(report)
     };
-    let first = run()?;
-    if first != run()? {
-        return Err("two runs of the same seed differ".into());
+    let report = catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|why| {
+        let said = why.downcast_ref::<String>().cloned();
+        let said = said.or(why.downcast_ref::<&str>().map(|s| s.to_string()));
+        Err(said.unwrap_or_else(|| "a promise was broken".into()))
+    });
+    Played { report, trace }
+}
+
+/// As [`once`], and again: both must be the same to the last message.
+fn play(name: &str, seed: u64, twice: bool) -> Played {
+    let first = once(name, seed);
+    if !twice || first.report.is_err() {
+        return first;
     }
-    Ok(first)
+    let second = once(name, seed);
+    if first.report == second.report {
+        return first;
+    }
+    let lines = (first.trace.lines(), second.trace.lines());
+    let differs = lines.0.iter().zip(&lines.1).find(|(a, b)| a != b);
+    Played {
+        report: Err(format!(
+            "two runs of the same seed differ: {:?} and {:?}; first difference: {differs:?}",
+            first.report, second.report
+        )),
+        trace: first.trace,
+    }
+}
+
+/// Says what came of a run; `true`: it is ok.
+fn tell(name: &str, seed: u64, played: &Played, shown: bool) -> bool {
+    let lines = played.trace.lines();
+    if shown || played.report.is_err() {
+        println!("{LEGEND}");
+        for line in &lines[lines.len().saturating_sub(SHOWN)..] {
+            println!("{line}");
+        }
+    }
+    match &played.report {
+        Ok(report) => {
+            println!("{report:?}");
+            println!("seed {seed} scenario {name}: ok digest {}", report.digest);
+            true
+        }
+        Err(why) => {
+            println!("{why}");
+            println!("repeat it: cargo run -p sim -- --seed {seed} --scenario {name}");
+            println!("seed {seed} scenario {name}: FAIL digest -");
+            false
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -65,7 +146,7 @@ fn main() -> ExitCode {
         Ok(Some(asked)) => asked,
         Ok(None) => {
             for (name, what, _) in SCENARIOS {
-                println!("{name:12} {what}");
+                println!("{name:14} {what}");
             }
             return ExitCode::SUCCESS;
         }
@@ -74,25 +155,27 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut failed = false;
-    for name in &asked.names {
-        for seed in asked.seeds.clone() {
-            match play(name, seed) {
-                Ok(report) => {
-                    println!("{report:?}");
-                    println!("seed {seed} scenario {name}: ok digest {}", report.digest);
-                }
-                Err(why) => {
-                    failed = true;
-                    println!(
-                        "{why}\nrepeat it: cargo run -p sim -- --seed {seed} --scenario {name}"
-                    );
-                    println!("seed {seed} scenario {name}: FAIL digest -");
-                }
+    let runs = asked.names.iter();
+    let runs: Vec<(&String, u64)> = runs
+        .flat_map(|name| asked.seeds.clone().map(move |seed| (name, seed)))
+        .collect();
+    let (next, failed, out) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(()));
+    let work = || {
+        while let Some((name, seed)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let played = play(name, *seed, !asked.once);
+            let _one_at_a_time = out.lock();
+            if !tell(name, *seed, &played, asked.trace) {
+                failed.store(true, Ordering::Relaxed);
             }
         }
-    }
-    if failed {
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores.min(runs.len()) {
+            scope.spawn(work);
+        }
+    });
+    if failed.load(Ordering::Relaxed) {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

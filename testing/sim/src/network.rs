@@ -1,16 +1,16 @@
 //! Validators on a simulated network: start them, kill them, cut their links.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
-use commonware_p2p::simulated::Link;
-use commonware_runtime::deterministic::Context;
+use commonware_runtime::deterministic::{Context, FaultConfig};
 use commonware_runtime::{Handle as Task, Supervisor as _};
-use consensus::simulation::{self, Disk, Key};
+use commonware_utils::sync::RwLock;
+use consensus::simulation::{self, Disk, Key, Malice};
 use consensus::{Committee, Config, Handle, Seat, deal};
 use ledger::lots::Founder;
 use ledger::validator::{Call as Act, Registration};
@@ -18,14 +18,22 @@ use ledger::{Call, Genesis, State};
 use types::{AccountId, Digest, PublicKey, SecretKey};
 use validator::LedgerMachine;
 
-use crate::Scenario;
 use crate::client::{GENESIS_MS, genesis, signed};
+use crate::links::Links;
+use crate::{Fault, Scenario};
+
+/// Ports of second lives begin here.
+const TWINS_FROM: usize = 10_000;
 
 /// What outlives a power failure, beside the runtime's own storage.
 pub struct Site {
     pub committee: Committee,
     seats: Vec<Seat>,
     disks: Vec<Disk>,
+    /// Of their second lives.
+    twin_disks: Vec<Disk>,
+    twins: Vec<usize>,
+    malice: Vec<Malice>,
     genesis: Genesis,
     /// Of those who come later, who has a state to start from.
     joined: Mutex<BTreeSet<usize>>,
@@ -45,10 +53,16 @@ impl Site {
         let newcomers: Vec<AccountId> = seats[founders.len()..].iter().map(purse).collect();
         let first = founders.len();
         let genesis = genesis(founders, &newcomers, scenario.epoch_blocks, scenario.seats);
+        let disks = || seats.iter().map(|_| Disk::default()).collect();
         Ok(Self {
             joined: Mutex::default(),
             founders: first,
-            disks: seats.iter().map(|_| Disk::new()).collect::<Result<_>>()?,
+            disks: disks(),
+            twin_disks: disks(),
+            twins: scenario.twins.clone(),
+            malice: (0..seats.len() as u64)
+                .map(|at| Malice::new(scenario.seed.wrapping_mul(1_000) + at))
+                .collect(),
             committee,
             seats,
             genesis,
@@ -63,22 +77,75 @@ impl Site {
         PublicKey(self.seats[at].key())
     }
 
-    /// What its owner, itself, signs to enter it: with a ticket from what `state` knows.
-    pub fn entry(&self, at: usize, state: &State) -> Option<(Digest, Bytes)> {
+    pub fn malice(&self, at: usize) -> &Malice {
+        &self.malice[at]
+    }
+
+    /// So many more writes of its blocks succeed, then none; `None`: there is room.
+    pub fn fill(&self, at: usize, left: Option<u64>) {
+        self.disks[at].medium.fill(left);
+    }
+
+    /// What no disk had synced is lost, or torn by chance.
+    pub fn power_failure(&self, seed: u64) {
+        for (at, disk) in (0..).zip(self.disks.iter().chain(&self.twin_disks)) {
+            disk.medium.power_failure(seed.wrapping_mul(1_000) + at);
+        }
+    }
+
+    /// The second of those who deal with the network twice hears these, the first the others.
+    pub fn part(&self, at: usize, second: &[usize]) {
+        let keys = |all: &mut dyn Iterator<Item = usize>| -> Vec<Key> {
+            all.map(|n| simulation::key(&self.seats[n])).collect()
+        };
+        let first = keys(&mut (0..self.seats.len()).filter(|n| !second.contains(n)));
+        self.malice[at].part(&first, &keys(&mut second.iter().copied()));
+    }
+
+    /// The founders' own seats: all that the first key was dealt to.
+    pub fn dealt(&self) -> &[Seat] {
+        &self.seats[..self.founders]
+    }
+
+    fn register(&self, at: usize, state: &State, skip: usize) -> Option<(Digest, Call)> {
         let identity = SecretKey::from_seed(self.seats[at].secret());
         let (epoch, beacon) = state.ticket_epoch()?;
         let (key, bits) = (identity.public(), state.params().ticket_bits);
         let network = self.genesis.digest();
+        let good = |nonce: &u64| lots::is_ticket(&lots::ticket(&beacon, &key, *nonce), bits);
         let registration = Registration {
             key,
             address: address(at).to_string(),
             api: String::new(),
             epoch,
-            nonce: lots::find_ticket(&beacon, &key, bits)?,
+            nonce: (0..lots::NONCE_MAX).filter(good).nth(skip)?,
             proof: Registration::prove(&network, &AccountId::of(&key), &identity),
         };
-        let call = Call::Validator(Act::Register(registration));
+        Some((network, Call::Validator(Act::Register(registration))))
+    }
+
+    /// What its owner, itself, signs to enter it: with a ticket from what `state` knows.
+    pub fn entry(&self, at: usize, state: &State) -> Option<(Digest, Bytes)> {
+        let identity = SecretKey::from_seed(self.seats[at].secret());
+        let (network, call) = self.register(at, state, 0)?;
         Some(signed(network, &identity, 1, call))
+    }
+
+    /// Another ticket for one who is entered, the `turn`th: of those that it may find, the one
+    /// that would come first in the drawing if the beacon that `state` knows decided it.
+    pub fn ground(&self, at: usize, state: &State, turn: u64) -> Option<(Digest, Bytes)> {
+        let identity = SecretKey::from_seed(self.seats[at].secret());
+        let (_, beacon) = state.ticket_epoch()?;
+        let rank = |(_, call): &(Digest, Call)| match call {
+            Call::Validator(Act::Register(r)) => {
+                let ticket = lots::ticket(&beacon, &r.key, r.nonce);
+                Digest::of_value("runrig-lot", &(beacon, r.key, ticket))
+            }
+            _ => Digest::default(),
+        };
+        let tries = (0..16).filter_map(|skip| self.register(at, state, skip));
+        let (network, call) = tries.min_by_key(rank)?;
+        Some(signed(network, &identity, turn, call))
     }
 
     /// A founder's word that it goes.
@@ -100,22 +167,30 @@ fn address(at: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 1 + at as u16))
 }
 
+struct Running {
+    /// Of a validator with two lives, two.
+    handles: Vec<Handle<LedgerMachine>>,
+    task: Task<()>,
+}
+
 pub struct Network<'a> {
     context: Context,
     site: &'a Site,
     oracle: simulation::Network,
     keys: Vec<Key>,
-    nodes: Vec<Option<(Handle<LedgerMachine>, Task<()>)>>,
-    links: BTreeSet<(usize, usize)>,
-    link: Link,
+    nodes: Vec<Option<Running>>,
+    /// By their ends; what lies between.
+    linked: BTreeMap<(usize, usize), Links>,
     /// Nodes started so far: names each life of one apart.
     lives: usize,
+    /// Those that could not be started at first, and why.
+    pub failed: Vec<(usize, anyhow::Error)>,
     task: Task<()>,
 }
 
 impl<'a> Network<'a> {
-    /// All linked, all running.
-    pub async fn start(context: Context, site: &'a Site, link: Link) -> Result<Self> {
+    /// All linked, all running but those in `failed`.
+    pub async fn start(context: Context, site: &'a Site, links: Links) -> Result<Self> {
         let keys: Vec<Key> = site.seats.iter().map(simulation::key).collect();
         let (task, oracle) = simulation::network(context.child("network"), keys.clone()).await;
         let mut network = Self {
@@ -123,18 +198,25 @@ impl<'a> Network<'a> {
             oracle,
             keys,
             nodes: site.seats.iter().map(|_| None).collect(),
-            links: BTreeSet::new(),
-            link,
+            linked: BTreeMap::new(),
             lives: 0,
+            failed: Vec::new(),
             task,
             site,
         };
-        network.cut(&[]).await?;
+        network.link(&Fault::Heal, links).await?;
         let joined = site.joined.lock().expect("not poisoned").clone();
         for at in (0..site.founders).chain(joined) {
-            network.run(at)?;
+            if let Err(why) = network.run(at) {
+                network.failed.push((at, why));
+            }
         }
         Ok(network)
+    }
+
+    /// What goes wrong with the files of all engines.
+    pub fn disk_faults(&self) -> Arc<RwLock<FaultConfig>> {
+        self.context.storage_fault_config()
     }
 
     /// A newcomer fetches the state and starts; `false`: it is not linked yet.
@@ -169,58 +251,98 @@ impl<'a> Network<'a> {
 
     pub fn run(&mut self, at: usize) -> Result<()> {
         let site = self.site;
+        self.kill(at);
         let context = self
             .context
             .child("validator")
             .with_attribute("at", at)
             .with_attribute("life", self.lives);
         self.lives += 1;
-        let config = self.config(at)?;
         let machine = Arc::new(LedgerMachine::new(site.genesis.clone()));
-        let started = simulation::start(
-            context,
-            config,
-            &site.disks[at],
-            self.oracle.clone(),
-            machine,
-        )?;
-        self.nodes[at] = Some(started);
+        let (oracle, malice) = (self.oracle.clone(), site.malice[at].clone());
+        let (config, disk) = (self.config(at)?, &site.disks[at]);
+        let (handles, task) = if site.twins.contains(&at) {
+            let other = Config {
+                listen: address(TWINS_FROM + at),
+                ..self.config(at)?
+            };
+            let lives = [(config, disk.clone()), (other, site.twin_disks[at].clone())];
+            simulation::start_twins(context, lives, oracle, machine, malice)?
+        } else {
+            let (handle, task) = simulation::start(context, config, disk, oracle, machine, malice)?;
+            (vec![handle], task)
+        };
+        self.nodes[at] = Some(Running { handles, task });
         Ok(())
     }
 
     /// Ends a validator between two of its steps; what it had in memory is gone.
     pub fn kill(&mut self, at: usize) {
-        if let Some((_, task)) = self.nodes[at].take() {
-            task.abort();
+        if let Some(running) = self.nodes[at].take() {
+            running.task.abort();
         }
     }
 
-    /// Parts those in `apart` from all others; everyone else is linked.
-    pub async fn cut(&mut self, apart: &[usize]) -> Result<()> {
+    /// Sets all links as `fault` says: those that it cuts are cut, all others are as in `links`.
+    pub async fn link(&mut self, fault: &Fault, links: Links) -> Result<()> {
+        let goes = |from: usize, to: usize| match fault {
+            Fault::Cut(apart) => apart.contains(&from) == apart.contains(&to),
+            Fault::Deafen(deaf) => !deaf.contains(&to),
+            Fault::Silence(dumb) => !dumb.contains(&from),
+            _ => true,
+        };
         for from in 0..self.keys.len() {
             for to in (0..self.keys.len()).filter(|to| *to != from) {
-                let ends = (self.keys[from].clone(), self.keys[to].clone());
-                if apart.contains(&from) != apart.contains(&to) {
-                    if self.links.remove(&(from, to)) {
-                        self.oracle.remove_link(ends.0, ends.1).await?;
-                    }
-                } else if self.links.insert((from, to)) {
-                    self.oracle
-                        .add_link(ends.0, ends.1, self.link.clone())
-                        .await?;
+                let ends = || (self.keys[from].clone(), self.keys[to].clone());
+                let wanted = goes(from, to).then_some(links);
+                let is = self.linked.get(&(from, to)).copied();
+                if is == wanted {
+                    continue;
+                }
+                if is.is_some() {
+                    let (a, b) = ends();
+                    self.oracle.remove_link(a, b).await?;
+                    self.linked.remove(&(from, to));
+                }
+                if let Some(links) = wanted {
+                    let (a, b) = ends();
+                    self.oracle.add_link(a, b, links.between(from, to)).await?;
+                    self.linked.insert((from, to), links);
                 }
             }
         }
         Ok(())
     }
 
+    /// Errors: someone of good will was taken for a liar by another.
+    pub async fn nobody_blocks_the_good(&self, bad: &[usize]) -> Result<()> {
+        for (from, to) in self.oracle.blocked().await? {
+            let at = |key| self.keys.iter().position(|k| k == key).unwrap_or_default();
+            let (from, to) = (at(&from), at(&to));
+            ensure!(
+                bad.contains(&from) || bad.contains(&to),
+                "validator {from} takes validator {to}, which is good, for a liar"
+            );
+        }
+        Ok(())
+    }
+
     pub fn node(&self, at: usize) -> Option<&Handle<LedgerMachine>> {
-        self.nodes[at].as_ref().map(|(handle, _)| handle)
+        self.nodes[at].as_ref()?.handles.first()
     }
 
     /// Running validators with their numbers.
     pub fn nodes(&self) -> impl Iterator<Item = (usize, &Handle<LedgerMachine>)> {
         (0..self.nodes.len()).filter_map(|at| Some((at, self.node(at)?)))
+    }
+
+    /// As [`Self::nodes`], with second lives, numbered after all others.
+    pub fn lives(&self) -> impl Iterator<Item = (usize, &Handle<LedgerMachine>)> {
+        let second = (0..self.nodes.len()).filter_map(|at| {
+            let handle = self.nodes[at].as_ref()?.handles.get(1)?;
+            Some((at + self.nodes.len(), handle))
+        });
+        self.nodes().chain(second)
     }
 }
 

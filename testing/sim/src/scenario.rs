@@ -1,26 +1,56 @@
 //! What happens in a run, and what came of it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bytes::Bytes;
-use commonware_p2p::simulated::Link;
-use commonware_runtime::deterministic::{self, Checkpoint, Context};
+use commonware_runtime::deterministic::{
+    self, Checkpoint, Context, FaultConfig, PartialWriteMode, ResizeConfig, WriteConfig,
+};
 use commonware_runtime::{Clock as _, Supervisor as _};
+use commonware_utils::{Probability, probability};
 use consensus::Handle;
+use consensus::simulation::Channel;
 use types::{Digest, PublicKey};
 use validator::LedgerMachine;
 
-use crate::client::{GENESIS_MS, Payments};
+use crate::client::{Flood, GENESIS_MS, Payments};
+use crate::letter::Letter;
+use crate::links::Links;
 use crate::network::{Network, Site};
+use crate::trace::Trace;
 use crate::witness::Witness;
 
-/// The client acts, and all are looked at, this often.
-const STEP: Duration = Duration::from_millis(50);
-/// A transfer not yet applied is submitted again, elsewhere, after so many steps.
-const RETRY_STEPS: u64 = 60;
+/// Transfers come, and what is not applied is submitted again elsewhere, this often.
+const TURN_MS: u64 = 50;
+const RETRY_TURNS: u64 = 60;
+/// What was sealed to the network is opened this often.
+const OPEN_TURNS: u64 = 10;
 /// Virtual time after which a run has failed.
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_secs(900);
+/// While a quorum is well, no more time than this passes without a block.
+const STALL: Duration = Duration::from_secs(25);
+/// After the last fault, and once the last transfer was submitted and the last epoch has come,
+/// all that was asked for is applied within this.
+const SETTLED: Duration = Duration::from_secs(90);
+
+/// One that ended by itself is started again after this.
+const RESTART: Duration = Duration::from_secs(1);
+/// Of what was written and not synced, a power failure leaves any half.
+const TEARS: FaultConfig = FaultConfig {
+    open_rate: None,
+    read_rate: None,
+    write_rate: Some(WriteConfig {
+        failure_rate: probability!(0, 1),
+        retention_rate: probability!(1, 2),
+        mode: PartialWriteMode::Subset,
+    }),
+    sync_rate: None,
+    resize_rate: None,
+    remove_rate: None,
+    scan_rate: None,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -30,16 +60,41 @@ pub enum Fault {
     Start(usize),
     /// These see each other only.
     Cut(Vec<usize>),
+    /// These hear nobody, and are heard.
+    Deafen(Vec<usize>),
+    /// These are heard by nobody, and hear.
+    Silence(Vec<usize>),
+    /// All links are whole, and as they were at the beginning.
     Heal,
+    /// From now on all links are like this.
+    Weather(Links),
     /// It states a time that is so many milliseconds off.
     Lie(usize, i64),
+    /// It keeps to itself what it would say of these, and says all else.
+    Withhold(usize, Vec<Channel>),
+    /// With one message of so many it says an old one again.
+    Repeat(usize, u32),
+    /// Of so many messages one is garbled.
+    Garble(usize, u32),
+    /// Of one with two lives: who hears the second. All others hear the first.
+    Part(usize, Vec<usize>),
     /// A newcomer enters the ledger with a bond and a ticket.
     Enter(usize),
+    /// It enters anew with a ticket that it chose among many by a beacon that it knows.
+    Grind(usize, u64),
     /// It starts from the first state after which the others link to it.
     Join(usize),
     /// A founder takes itself off.
     Leave(usize),
-    /// All die at once, and what was not yet durable is lost; all start again.
+    /// From now on one account submits so many transfers with each turn, all to those who lead.
+    Flood(u32),
+    /// So many more writes of its blocks succeed, then its disk is full.
+    Full(usize, u64),
+    /// There is room again.
+    Free(usize),
+    /// From now on, of ten thousand writes, syncs and resizes of engines' files so many fail.
+    Sick(u16),
+    /// All die at once, and what was not yet durable is lost, or torn; all start again.
     PowerFailure,
 }
 
@@ -61,10 +116,22 @@ pub struct Scenario {
     /// How many sit once the lot decides.
     pub seats: u32,
     pub transfers: u32,
-    pub link: Link,
+    pub links: Links,
     pub epoch_blocks: u64,
     /// The run goes on until so many epochs have ended.
     pub epochs: u64,
+    /// Everything is looked at this often.
+    pub step_ms: u64,
+    /// Of bad will, or ill all the time: nothing is asked of these, and nothing submitted to them.
+    pub bad: Vec<usize>,
+    /// Of `bad`, those with two lives.
+    pub twins: Vec<usize>,
+    /// Validators may end by themselves, as their disks fail them, and are started again.
+    pub supervised: bool,
+    /// A quorum is well all the time: there are always blocks, and each epoch has a beacon.
+    pub live: bool,
+    /// Of a hundred transfers, 99 take no longer.
+    pub transfer_max: Option<Duration>,
     /// One after the other, each when its time has come.
     pub faults: Vec<(When, Fault)>,
 }
@@ -77,30 +144,66 @@ pub struct Report {
     pub height: u64,
     pub empty_views: u64,
     pub certificates: usize,
+    /// Epochs whose holders opened what was sealed at the beginning.
+    pub opened: usize,
+    /// Epochs whose beacon was told, and drawings that were made again and found right.
+    pub beacons: usize,
+    pub drawings: usize,
     /// How far behind the clocks the last block was when it was heard of.
     pub late_ms: u64,
+    /// From the proposal of a block until a validator had it as final: half and 99 of 100 took
+    /// no longer.
+    pub final_ms: (u64, u64),
+    /// The same from when a transfer was submitted until where it was submitted had it as final.
+    pub transfer_ms: (u64, u64),
     pub took: Duration,
 }
 
 /// Runs until every transfer is applied on every validator and all faults have happened.
 /// Panics when a promise is broken, naming it.
 pub fn run(scenario: &Scenario) -> Result<Report> {
+    run_traced(scenario, &Trace::default())
+}
+
+/// As [`run`]; what happens is noted as it does.
+pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
     let site = Site::new(scenario)?;
+    for at in &scenario.twins {
+        // Half of the others hear one life, half the other, until something else is said.
+        let all = 0..site.validators();
+        let second: Vec<usize> = all.filter(|n| n != at && n % 2 == 1).collect();
+        site.part(*at, &second);
+    }
     let payments = Payments::new(site.genesis(), scenario.transfers);
+    let keys = (0..site.validators()).map(|at| site.key(at).0).collect();
     let mut act = Act {
         scenario,
         site: &site,
         payments: &payments,
-        witness: Witness::default(),
+        witness: Witness::new(trace.clone(), &site.committee, site.dealt(), keys),
+        trace,
         faults: 0,
-        step: 0,
+        now: Duration::ZERO,
+        turn: 0,
+        moved: Duration::ZERO,
+        settling: None,
+        links: scenario.links,
         entries: Vec::new(),
+        tries: Vec::new(),
+        dead: Vec::new(),
+        letter: Letter::new(&site.committee.network_key()),
+        flood: Flood::new(site.genesis()),
+        submitted: BTreeMap::new(),
+        transfer_ms: Vec::new(),
     };
     let start = UNIX_EPOCH + Duration::from_millis(GENESIS_MS);
     let config = deterministic::Config::new()
         .with_seed(scenario.seed)
         .with_start_time(start)
-        .with_timeout(Some(DEADLINE));
+        .with_timeout(Some(DEADLINE))
+        // An engine that cannot write ends by a panic.
+        .with_catch_panics(scenario.supervised)
+        .with_storage_fault_config(TEARS);
     let mut runner = deterministic::Runner::new(config);
     let checkpoint: Checkpoint = loop {
         let (done, checkpoint) = runner.start_and_recover(|context| act.play(context));
@@ -109,15 +212,47 @@ pub fn run(scenario: &Scenario) -> Result<Report> {
         }
         runner = checkpoint.into();
     };
+    trace.note(act.now, "done");
+    let witness = &mut act.witness;
     Ok(Report {
         digest: checkpoint.auditor().state(),
-        tip: act.witness.tip(),
-        height: act.witness.height(),
-        empty_views: act.witness.empty_views(),
-        late_ms: act.witness.late_ms,
-        certificates: act.witness.check(&site.committee.network_key()),
-        took: STEP * act.step as u32,
+        tip: witness.tip(),
+        height: witness.height(),
+        empty_views: witness.empty_views(),
+        opened: act.letter.opened(),
+        beacons: witness.beacons(),
+        drawings: witness.drawings(),
+        late_ms: witness.late_ms,
+        final_ms: percentiles(&mut witness.finality_ms),
+        transfer_ms: percentiles(&mut act.transfer_ms),
+        certificates: witness.check(),
+        took: act.now,
     })
+}
+
+/// Disks of which so many of ten thousand acts fail.
+fn sick(rate: u16) -> FaultConfig {
+    let rate = Probability::new(u64::from(rate.min(10_000)), 10_000).unwrap_or(probability!(1, 1));
+    FaultConfig {
+        write_rate: Some(WriteConfig {
+            failure_rate: rate,
+            retention_rate: probability!(1, 2),
+            mode: PartialWriteMode::Prefix,
+        }),
+        sync_rate: Some(rate),
+        resize_rate: Some(ResizeConfig {
+            failure_rate: rate,
+            partial_rate: probability!(1, 2),
+        }),
+        ..TEARS
+    }
+}
+
+/// The 50th and the 99th.
+fn percentiles(values: &mut [u64]) -> (u64, u64) {
+    values.sort_unstable();
+    let at = |percent: usize| values.get(values.len() * percent / 100).copied();
+    (at(50).unwrap_or_default(), at(99).unwrap_or_default())
 }
 
 struct Act<'a> {
@@ -125,88 +260,215 @@ struct Act<'a> {
     site: &'a Site,
     payments: &'a Payments,
     witness: Witness,
+    trace: &'a Trace,
     /// Faults that have happened.
     faults: usize,
-    step: u64,
+    /// Since the start.
+    now: Duration,
+    /// Of the client.
+    turn: u64,
+    /// When there was a block last, or the last fault.
+    moved: Duration,
+    /// Since when nothing but to settle is left.
+    settling: Option<Duration>,
+    links: Links,
     /// Transactions by which validators come and go.
     entries: Vec<(Digest, Bytes)>,
+    /// Transactions that may be refused.
+    tries: Vec<(Digest, Bytes)>,
+    /// Ended by themselves; when each is started again.
+    dead: Vec<(usize, Duration)>,
+    letter: Letter,
+    flood: Flood,
+    /// Where and when transfers were submitted first.
+    submitted: BTreeMap<Digest, (usize, Duration)>,
+    transfer_ms: Vec<u64>,
 }
 
 impl Act<'_> {
     /// `false`: the power failed.
     async fn play(&mut self, context: Context) -> Result<bool> {
         let clock = context.child("client");
-        let mut network = Network::start(context, self.site, self.scenario.link.clone()).await?;
+        let mut network = Network::start(context, self.site, self.links).await?;
+        let step = Duration::from_millis(self.scenario.step_ms);
         loop {
-            clock.sleep(STEP).await;
-            self.step += 1;
-            while let Some((when, fault)) = self.scenario.faults.get(self.faults) {
-                let come = match when {
-                    When::After(time) => *time <= STEP * self.step as u32,
-                    When::Height(height) => *height <= self.witness.height(),
-                };
-                if !come {
-                    break;
-                }
-                match fault {
-                    Fault::Join(at) if !network.join(*at)? => break,
-                    Fault::Enter(at) => {
-                        let heads = network.nodes().map(|(_, node)| node.head());
-                        let entry = heads.filter_map(|head| self.site.entry(*at, &head.state));
-                        let Some(entry) = entry.last() else { break };
-                        self.entries.push(entry);
-                    }
-                    Fault::Leave(at) => self.entries.push(self.site.farewell(*at)),
-                    _ => {}
-                }
-                self.faults += 1;
-                match fault {
-                    Fault::Enter(_) | Fault::Join(_) | Fault::Leave(_) => {}
-                    Fault::Kill(at) => network.kill(*at),
-                    Fault::Start(at) => network.run(*at)?,
-                    Fault::Cut(apart) => network.cut(apart).await?,
-                    Fault::Heal => network.cut(&[]).await?,
-                    Fault::Lie(at, off_ms) => {
-                        if let Some(node) = network.node(*at) {
-                            node.lie_about_time(*off_ms);
-                        }
-                    }
-                    Fault::PowerFailure => return Ok(false),
+            clock.sleep(step).await;
+            self.now += step;
+            if !self.faults(&mut network).await? {
+                return Ok(false);
+            }
+            if self.now.as_millis() as u64 >= (self.turn + 1) * TURN_MS {
+                self.turn += 1;
+                self.submit(&network);
+                if self.turn.is_multiple_of(RETRY_TURNS) {
+                    network.nobody_blocks_the_good(&self.scenario.bad).await?;
                 }
             }
-            self.submit(&network);
-            let now = clock.current().duration_since(UNIX_EPOCH)?;
-            for (at, node) in network.nodes() {
-                self.witness.look(at, node, now.as_millis() as u64);
-            }
+            self.supervise(&mut network)?;
+            self.look(&network, clock.current().duration_since(UNIX_EPOCH)?)?;
             if self.is_done(&network) {
+                network.nobody_blocks_the_good(&self.scenario.bad).await?;
                 for node in self.sitting(&network) {
                     self.payments.check(&node.head().state);
                 }
                 return Ok(true);
             }
+            self.is_alive(&network)?;
         }
     }
 
-    /// The transfer of this step, and now and then all that are still not applied.
-    fn submit(&self, network: &Network<'_>) {
+    /// Does what is due. `false`: the power fails.
+    async fn faults(&mut self, network: &mut Network<'_>) -> Result<bool> {
+        while let Some((when, fault)) = self.scenario.faults.get(self.faults) {
+            let come = match when {
+                When::After(time) => *time <= self.now,
+                When::Height(height) => *height <= self.witness.height(),
+            };
+            if !come {
+                break;
+            }
+            match fault {
+                Fault::Join(at) if !network.join(*at)? => break,
+                Fault::Enter(at) | Fault::Grind(at, _) => {
+                    let heads = network.nodes().map(|(_, node)| node.head());
+                    let entry = heads.filter_map(|head| match fault {
+                        Fault::Grind(_, turn) => self.site.ground(*at, &head.state, *turn),
+                        _ => self.site.entry(*at, &head.state),
+                    });
+                    let Some(entry) = entry.last() else { break };
+                    match fault {
+                        // It may be too late for the beacon that it was chosen by.
+                        Fault::Grind(..) => self.tries.push(entry),
+                        _ => self.entries.push(entry),
+                    }
+                }
+                Fault::Leave(at) => self.entries.push(self.site.farewell(*at)),
+                _ => {}
+            }
+            self.faults += 1;
+            self.moved = self.now;
+            self.trace.note(self.now, format_args!("FAULT {fault:?}"));
+            match fault {
+                Fault::Enter(_) | Fault::Grind(..) | Fault::Join(_) | Fault::Leave(_) => {}
+                Fault::Kill(at) => network.kill(*at),
+                Fault::Start(at) => network.run(*at)?,
+                Fault::Weather(links) => {
+                    self.links = *links;
+                    network.link(fault, self.links).await?;
+                }
+                Fault::Heal => {
+                    self.links = self.scenario.links;
+                    network.link(fault, self.links).await?;
+                }
+                Fault::Cut(_) | Fault::Deafen(_) | Fault::Silence(_) => {
+                    network.link(fault, self.links).await?;
+                }
+                Fault::Lie(at, off_ms) => {
+                    if let Some(node) = network.node(*at) {
+                        node.lie_about_time(*off_ms);
+                    }
+                }
+                Fault::Withhold(at, channels) => self.site.malice(*at).withhold(channels),
+                Fault::Repeat(at, one_in) => self.site.malice(*at).repeat(*one_in),
+                Fault::Garble(at, one_in) => self.site.malice(*at).garble(*one_in),
+                Fault::Part(at, second) => self.site.part(*at, second),
+                Fault::Flood(many) => self.flood.many = *many,
+                Fault::Full(at, left) => self.site.fill(*at, Some(*left)),
+                Fault::Free(at) => self.site.fill(*at, None),
+                Fault::Sick(rate) => {
+                    *network.disk_faults().write() = sick(*rate);
+                }
+                Fault::PowerFailure => {
+                    self.site.power_failure(self.scenario.seed);
+                    self.dead.clear();
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Starts those again that have ended by themselves.
+    fn supervise(&mut self, network: &mut Network<'_>) -> Result<()> {
+        let ended = network.nodes().filter(|(_, node)| node.has_ended());
+        for at in ended.map(|(at, _)| at).collect::<Vec<_>>() {
+            ensure!(self.scenario.supervised, "validator {at} ended by itself");
+            self.trace.note(self.now, format_args!("end {at}"));
+            network.kill(at);
+            self.dead.push((at, self.now + RESTART));
+        }
+        let (due, later) = self.dead.drain(..).partition(|(_, when)| *when <= self.now);
+        self.dead = later;
+        let due: Vec<(usize, Duration)> = due;
+        for (at, _) in due {
+            match network.run(at) {
+                Ok(()) => self.trace.note(self.now, format_args!("start {at}")),
+                Err(why) => network.failed.push((at, why)),
+            }
+        }
+        for (at, why) in network.failed.drain(..) {
+            ensure!(self.scenario.supervised, "validator {at}: {why:#}");
+            self.trace.note(self.now, format_args!("end {at}: {why:#}"));
+            self.dead.push((at, self.now + RESTART));
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, network: &Network<'_>, now: Duration) -> Result<()> {
+        let before = self.witness.height();
+        if self.turn.is_multiple_of(OPEN_TURNS) {
+            self.letter.open(network.nodes().map(|(_, node)| node));
+        }
+        for (at, node) in network.lives() {
+            self.witness
+                .look(at, node, now.as_millis() as u64, self.now);
+        }
+        if self.witness.height() > before {
+            self.moved = self.now;
+        }
+        let applied = self.witness.applied();
+        let (site, now) = (network, self.now);
+        let transfer_ms = &mut self.transfer_ms;
+        self.submitted.retain(|id, (at, since)| {
+            let there = applied.get(id).is_some_and(|height| {
+                let head = site.node(*at).map(|node| node.head().header.height);
+                head.is_some_and(|head| head >= *height)
+            });
+            if there {
+                transfer_ms.push((now - *since).as_millis() as u64);
+            }
+            !there
+        });
+        Ok(())
+    }
+
+    /// The transfer of this turn, and now and then all that are still not applied.
+    fn submit(&mut self, network: &Network<'_>) {
         let all = &self.payments.transactions;
-        let fresh = all.get(self.step as usize - 1..self.step as usize);
-        let again = if self.step.is_multiple_of(RETRY_STEPS) {
-            &all[..all.len().min(self.step as usize)]
+        let fresh = all.get(self.turn as usize - 1..self.turn as usize);
+        let again = if self.turn.is_multiple_of(RETRY_TURNS) {
+            &all[..all.len().min(self.turn as usize)]
         } else {
             &[]
         };
         let missing = again
             .iter()
             .chain(&self.entries)
-            .filter(|(id, _)| !self.witness.applied().contains(id));
-        for (turn, (_, bytes)) in fresh.into_iter().flatten().chain(missing).enumerate() {
-            let at = (self.step as usize + turn) % self.site.validators();
+            .chain(&self.tries)
+            .filter(|(id, _)| !self.witness.applied().contains_key(id));
+        let good = (0..self.site.validators()).filter(|at| !self.scenario.bad.contains(at));
+        let good: Vec<usize> = good.collect();
+        for (turn, (id, bytes)) in fresh.into_iter().flatten().chain(missing).enumerate() {
+            let at = good[(self.turn as usize + turn) % good.len()];
             if let Some(node) = network.node(at) {
                 // Refused: applied already, or too many wait. It is tried again if need be.
-                let _ = node.submit(bytes.clone());
+                if node.submit(bytes.clone()).is_ok() {
+                    self.submitted.entry(*id).or_insert((at, self.now));
+                }
             }
+        }
+        for (at, node) in network.nodes() {
+            self.flood.pour(at, node);
         }
     }
 
@@ -222,23 +484,83 @@ impl Act<'_> {
             let seats = head.state.committee(head.header.epoch);
             seats.unwrap_or_default().iter().map(|s| s.key).collect()
         });
-        let site = self.site;
+        let (site, bad) = (self.site, self.scenario.bad.clone());
         network
             .nodes()
-            .filter(move |(at, _)| keys.contains(&site.key(*at)))
+            .filter(move |(at, _)| keys.contains(&site.key(*at)) && !bad.contains(at))
             .map(|(_, node)| node)
     }
 
     fn is_done(&self, network: &Network<'_>) -> bool {
-        let all = &self.payments.transactions;
+        let wanted = self.payments.transactions.iter().chain(&self.entries);
         let height = self.scenario.epochs * self.scenario.epoch_blocks;
         self.faults == self.scenario.faults.len()
             && self.witness.height() >= height
-            && self.witness.applied().len() == all.len() + self.entries.len()
+            && wanted
+                .map(|(id, _)| id)
+                .all(|id| self.witness.applied().contains_key(id))
             && network.nodes().count() == self.site.validators()
             && self.sitting(network).all(|node| {
                 node.head().header.height >= self.witness.applied_at().max(height)
-                    && node.queued() == 0
+                    && (node.queued() == 0 || self.flood.many > 0)
             })
+    }
+
+    /// Errors: nothing moves though nothing hinders it.
+    fn is_alive(&mut self, network: &Network<'_>) -> Result<()> {
+        let healed = self.faults == self.scenario.faults.len();
+        let heads = || -> Vec<(usize, u64)> {
+            let heads = network.nodes();
+            heads
+                .map(|(at, node)| (at, node.head().header.height))
+                .collect()
+        };
+        ensure!(
+            self.now - self.moved < STALL || !(healed || self.scenario.live),
+            "no block for {STALL:?} though a quorum is well; heads: {:?}",
+            heads()
+        );
+        let height = self.scenario.epochs * self.scenario.epoch_blocks;
+        let all = self.turn as usize >= self.payments.transactions.len();
+        if healed && all && self.witness.height() >= height {
+            let since = *self.settling.get_or_insert(self.now);
+            if self.now - since > SETTLED {
+                let wanted = self.payments.transactions.iter().chain(&self.entries);
+                let missing = wanted.filter(|(id, _)| !self.witness.applied().contains_key(id));
+                let first = missing.map(|(id, _)| id).next();
+                let queued: Vec<_> = network.nodes().map(|(at, n)| (at, n.queued())).collect();
+                return Err(anyhow::anyhow!(
+                    "nothing hinders it for {SETTLED:?}, and not all has come about: \
+                     not applied: {first:?}; heads: {:?}; queued: {queued:?}",
+                    heads()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Scenario {
+    /// Errors: more was promised of each seed than that nothing breaks, and is not so.
+    pub fn check(&self, report: &Report) -> Result<()> {
+        ensure!(report.certificates > 0, "no certificate was checked");
+        if self.live {
+            ensure!(report.opened > 0, "nobody opened what was sealed");
+            // The last epoch's may not have been told yet.
+            let epochs = (report.height + 1) / self.epoch_blocks;
+            ensure!(
+                report.beacons as u64 >= epochs,
+                "{} of {epochs} epochs have a beacon: it was held back",
+                report.beacons
+            );
+        }
+        if let Some(most) = self.transfer_max {
+            ensure!(
+                u128::from(report.transfer_ms.1) <= most.as_millis(),
+                "of transfers, half and 99 of 100 took {:?} ms; no more than {most:?} was promised",
+                report.transfer_ms
+            );
+        }
+        Ok(())
     }
 }

@@ -1,14 +1,16 @@
 //! Scenarios by name: what is tried on every seed.
 
+mod byzantine;
+mod disks;
+mod network;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use commonware_p2p::simulated::Link;
-use commonware_utils::{Probability, probability};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::{Fault, Scenario, When};
+use crate::{Fault, Links, Scenario, When};
 
 /// Blocks of an epoch, where a scenario is about epochs: few, so that many pass.
 const SHORT: u64 = 16;
@@ -16,7 +18,7 @@ const SHORT: u64 = 16;
 /// Name, what it tries, and how it is made from a seed.
 type Named = (&'static str, &'static str, fn(u64) -> Scenario);
 
-pub const SCENARIOS: [Named; 11] = [
+pub const SCENARIOS: [Named; 28] = [
     ("calm", "four validators, no faults", |seed| {
         scenario(seed, &[])
     }),
@@ -66,6 +68,83 @@ pub const SCENARIOS: [Named; 11] = [
         "four newcomers come and all founders go",
         replaced,
     ),
+    (
+        "late",
+        "three newcomers come one by one under a flood and with loss, one founder goes",
+        network::late,
+    ),
+    (
+        "one-way",
+        "validators that hear nobody, or that nobody hears, and partitions",
+        network::one_way,
+    ),
+    (
+        "weather",
+        "distances change, messages overtake each other and are lost",
+        network::weather,
+    ),
+    (
+        "flood",
+        "one account floods the leaders; the transfers of others are not late",
+        network::flood,
+    ),
+    (
+        "regions",
+        "seven in five regions of the world, as measured, with epochs",
+        network::regions,
+    ),
+    (
+        "world",
+        "fifty in five regions of the world, as measured",
+        network::world,
+    ),
+    (
+        "far",
+        "fifty with a round trip of 100 ms between any two",
+        network::far,
+    ),
+    ("silent", "a third says nothing", byzantine::silent),
+    (
+        "withheld",
+        "a third withholds its dealings",
+        byzantine::withheld,
+    ),
+    (
+        "moody",
+        "a third withholds now this, now that: no beacon is bent or missing",
+        byzantine::moody,
+    ),
+    ("stale", "a third repeats old messages", byzantine::stale),
+    (
+        "garbled",
+        "a third sends messages with a bit turned",
+        byzantine::garbled,
+    ),
+    (
+        "twins",
+        "a third is there twice: it proposes, votes and deals in contradiction",
+        byzantine::twins,
+    ),
+    (
+        "disk-full",
+        "disks fill up in the middle of a block, with and without a power failure after it",
+        disks::full,
+    ),
+    (
+        "disk-torn",
+        "power fails again and again: any half of what was not synced is kept",
+        disks::torn,
+    ),
+    (
+        "disk-sick",
+        "writes and syncs of the engines' files fail here and there",
+        disks::sick,
+    ),
+    (
+        "grinders",
+        "two of seven choose their tickets by each beacon they know",
+        byzantine::grinders,
+    ),
 ];
 
 pub fn named(name: &str, seed: u64) -> Option<Scenario> {
@@ -80,9 +159,15 @@ pub fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
         newcomers: 0,
         seats: 100,
         transfers: 200,
-        link: link(probability!(1, 1)),
+        links: Links::NEAR,
         epoch_blocks: 64,
         epochs: 0,
+        step_ms: 50,
+        bad: Vec::new(),
+        twins: Vec::new(),
+        supervised: false,
+        live: false,
+        transfer_max: None,
         faults: faults
             .iter()
             .map(|(ms, fault)| (When::After(Duration::from_millis(*ms)), fault.clone()))
@@ -90,11 +175,12 @@ pub fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
     }
 }
 
-pub fn link(success_rate: Probability) -> Link {
-    Link {
-        latency: Duration::from_millis(20),
-        jitter: Duration::from_millis(5),
-        success_rate,
+/// As near as otherwise; so many messages of a hundred come through.
+pub fn lossy(percent: u8) -> Links {
+    Links::Same {
+        ms: 20,
+        jitter_ms: 5,
+        percent,
     }
 }
 
@@ -126,7 +212,7 @@ pub fn chance(seed: u64) -> Scenario {
     faults.push((ms, Fault::Heal));
     faults.extend(dead.into_iter().map(|at| (ms + 500, Fault::Start(at))));
     let mut scenario = scenario(seed, &faults);
-    scenario.link = link([probability!(1, 1), probability!(95, 100)][rng.random_range(0..2)]);
+    scenario.links = lossy([100, 95][rng.random_range(0..2)]);
     scenario.epoch_blocks = SHORT;
     scenario
 }
@@ -237,6 +323,10 @@ const SITS_AFTER: u64 = 4;
 
 fn at(height: u64, fault: Fault) -> (When, Fault) {
     (When::Height(height), fault)
+}
+
+fn after(ms: u64, fault: Fault) -> (When, Fault) {
+    (When::After(Duration::from_millis(ms)), fault)
 }
 
 fn join(seed: u64) -> Scenario {
