@@ -1,11 +1,11 @@
 //! The hosts and what is free on them, indexed for placement.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use types::{AccountId, Digest, HostId, Resources};
 
-use crate::grid::{self, CELLS, WORDS};
+use crate::grid::{self, CELLS, PLANE, WORDS};
 use crate::place::Request;
 
 /// What placement knows of a host.
@@ -37,23 +37,23 @@ pub(crate) struct Slot {
     pub entry: HostEntry,
     /// Orders equal hosts: a permutation drawn by the seed.
     pub rank: u64,
-    cell: Option<usize>,
 }
 
-/// Price bucket, rank, id, slot: the order inside a cell. The id decides between hosts whose
-/// ranks were made to collide: slots depend on the order of arrival, which a restart forgets.
-type Member = (u32, u64, HostId, u32);
+/// Price bucket, rank, id: the order inside a cell. The id decides between hosts whose ranks
+/// were made to collide.
+type Key = (u32, u64, HostId);
+type Cell = OrdMap<Key, Arc<Slot>>;
 
-const CHUNK: usize = 64;
+/// Where an available host is found: class, cell and key.
+type Spot = (usize, usize, Key);
 
-/// All hosts. Cloning copies pointers only; what is changed afterwards is copied in pieces,
-/// so that the ledger can keep a fleet per unfinished block.
+/// All hosts. Cloning copies pointers, and of what is changed afterwards only the way to it is
+/// copied, so the ledger can keep a fleet per unfinished block; where nobody shares it, it is
+/// changed in place.
 #[derive(Clone, Debug)]
 pub struct Fleet {
     seed: u64,
-    chunks: Vec<Arc<Vec<Option<Slot>>>>,
-    ids: imbl::OrdMap<HostId, u32>,
-    vacant: imbl::Vector<u32>,
+    ids: OrdMap<HostId, Arc<Slot>>,
     /// One per class of architectures: a request for one need not walk past the others.
     grids: [Arc<Grid>; ARCHITECTURES],
     unavailable: u32,
@@ -63,7 +63,23 @@ pub struct Fleet {
 struct Grid {
     hosts: u32,
     occupied: [u64; WORDS],
-    cells: Vec<Option<Arc<BTreeSet<Member>>>>,
+    planes: Vec<Option<Arc<Plane>>>,
+}
+
+/// Cells beside each other; an empty one is not occupied.
+type Plane = [Cell; PLANE];
+
+impl Grid {
+    fn cell(&self, cell: usize) -> Option<&Cell> {
+        let plane = self.planes[cell / PLANE].as_ref()?;
+        Some(&plane[cell % PLANE])
+    }
+
+    fn cell_mut(&mut self, cell: usize) -> &mut Cell {
+        let plane = self.planes[cell / PLANE]
+            .get_or_insert_with(|| Arc::new(std::array::from_fn(|_| Cell::new())));
+        &mut Arc::make_mut(plane)[cell % PLANE]
+    }
 }
 
 /// `amd64`, `arm64` and the rest.
@@ -82,14 +98,12 @@ impl Fleet {
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
-            chunks: Vec::new(),
-            ids: imbl::OrdMap::new(),
-            vacant: imbl::Vector::new(),
+            ids: OrdMap::new(),
             grids: std::array::from_fn(|_| {
                 Arc::new(Grid {
                     hosts: 0,
                     occupied: [0; WORDS],
-                    cells: vec![None; CELLS],
+                    planes: vec![None; CELLS / PLANE],
                 })
             }),
             unavailable: 0,
@@ -114,9 +128,7 @@ impl Fleet {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&HostId, &HostEntry)> {
-        self.ids
-            .iter()
-            .filter_map(|(id, at)| Some((id, &self.slot(*at)?.entry)))
+        self.ids.iter().map(|(id, slot)| (id, &slot.entry))
     }
 
     pub fn get(&self, id: &HostId) -> Option<&HostEntry> {
@@ -124,53 +136,22 @@ impl Fleet {
     }
 
     pub(crate) fn find(&self, id: &HostId) -> Option<&Slot> {
-        self.slot(*self.ids.get(id)?)
-    }
-
-    pub(crate) fn slot(&self, at: u32) -> Option<&Slot> {
-        self.chunks
-            .get(at as usize / CHUNK)?
-            .get(at as usize % CHUNK)?
-            .as_ref()
+        Some(self.ids.get(id)?)
     }
 
     /// Adds a host or replaces what is known of it.
     pub fn set(&mut self, id: HostId, entry: HostEntry) {
-        let at = match self.ids.get(&id) {
-            Some(at) => {
-                let at = *at;
-                self.leave_cell(at);
-                at
-            }
-            None => {
-                let at = self.vacant.pop_back().unwrap_or_else(|| {
-                    let next = self.chunks.len() * CHUNK;
-                    self.chunks.push(Arc::new(vec![None; CHUNK]));
-                    for spare in (next + 1..next + CHUNK).rev() {
-                        self.vacant.push_back(spare as u32);
-                    }
-                    next as u32
-                });
-                self.ids.insert(id, at);
-                at
-            }
-        };
-        let digest = Digest::of_value("runrig-rank", &(self.seed, id));
-        let rank = u64::from_le_bytes(digest.0[..8].try_into().expect("eight bytes"));
-        *self.slot_mut(at) = Some(Slot {
-            id,
-            entry,
-            rank,
-            cell: None,
+        let rank = self.find(&id).map(|known| known.rank);
+        let rank = rank.unwrap_or_else(|| {
+            let digest = Digest::of_value("runrig-rank", &(self.seed, id));
+            u64::from_le_bytes(digest.0[..8].try_into().expect("eight bytes"))
         });
-        self.enter_cell(at);
+        self.put(Slot { id, entry, rank });
     }
 
     pub fn remove(&mut self, id: &HostId) {
-        if let Some(at) = self.ids.remove(id) {
-            self.leave_cell(at);
-            *self.slot_mut(at) = None;
-            self.vacant.push_back(at);
+        if let Some(slot) = self.ids.remove(id) {
+            self.leave(&slot);
         }
     }
 
@@ -209,63 +190,42 @@ impl Fleet {
     }
 
     fn refill(&mut self, id: &HostId, free: Resources) {
-        let Some(at) = self.ids.get(id).copied() else {
+        if let Some(known) = self.find(id) {
+            let mut slot = known.clone();
+            slot.entry.free = free;
+            self.put(slot);
+        }
+    }
+
+    fn put(&mut self, slot: Slot) {
+        let slot = Arc::new(slot);
+        let before = self.ids.insert(slot.id, slot.clone());
+        let spot = slot.spot();
+        let stays = before.as_ref().is_some_and(|b| b.spot() == spot);
+        if let Some(before) = before.filter(|_| !stays) {
+            self.leave(&before);
+        }
+        let Some((class, cell, key)) = spot else {
+            self.unavailable += u32::from(!stays);
             return;
         };
-        let moved = self
-            .slot(at)
-            .is_some_and(|s| s.cell.is_some_and(|c| c != grid::cell(&free)));
-        if moved {
-            self.leave_cell(at);
-        }
-        if let Some(slot) = self.slot_mut(at) {
-            slot.entry.free = free;
-        }
-        if moved {
-            self.enter_cell(at);
-        }
-    }
-
-    fn slot_mut(&mut self, at: u32) -> &mut Option<Slot> {
-        let chunk = Arc::make_mut(&mut self.chunks[at as usize / CHUNK]);
-        &mut chunk[at as usize % CHUNK]
-    }
-
-    fn enter_cell(&mut self, at: u32) {
-        let Some(slot) = self.slot(at) else { return };
-        if !slot.entry.available {
-            self.unavailable += 1;
-            return;
-        }
-        let cell = grid::cell(&slot.entry.free);
-        let (member, class) = (member(slot, at), class(&slot.entry.architecture));
-        if let Some(slot) = self.slot_mut(at) {
-            slot.cell = Some(cell);
-        }
         let grid = Arc::make_mut(&mut self.grids[class]);
-        Arc::make_mut(grid.cells[cell].get_or_insert_default()).insert(member);
+        grid.cell_mut(cell).insert(key, slot);
         grid.occupied[cell / 64] |= 1 << (cell % 64);
-        grid.hosts += 1;
+        grid.hosts += u32::from(!stays);
     }
 
-    fn leave_cell(&mut self, at: u32) {
-        let Some(slot) = self.slot(at) else { return };
-        let Some(cell) = slot.cell else {
+    fn leave(&mut self, slot: &Slot) {
+        let Some((class, cell, key)) = slot.spot() else {
             self.unavailable -= 1;
             return;
         };
-        let (member, class) = (member(slot, at), class(&slot.entry.architecture));
         let grid = Arc::make_mut(&mut self.grids[class]);
         grid.hosts -= 1;
-        if let Some(members) = &mut grid.cells[cell] {
-            Arc::make_mut(members).remove(&member);
-            if members.is_empty() {
-                grid.cells[cell] = None;
-                grid.occupied[cell / 64] &= !(1 << (cell % 64));
-            }
-        }
-        if let Some(slot) = self.slot_mut(at) {
-            slot.cell = None;
+        let members = grid.cell_mut(cell);
+        members.remove(&key);
+        if members.is_empty() {
+            grid.occupied[cell / 64] &= !(1 << (cell % 64));
         }
     }
 
@@ -282,9 +242,9 @@ impl Fleet {
             .filter(move |(class, _)| wanted.is_none_or(|wanted| wanted == *class))
             .flat_map(|(_, grid)| {
                 grid::candidates(&grid.occupied, &request.resources)
-                    .filter_map(|near| Some((near.sure, grid.cells[near.cell].as_deref()?)))
+                    .filter_map(|near| Some((near.sure, grid.cell(near.cell)?)))
             })
-            .map(|(sure, members)| (sure, members.iter().filter_map(|(.., at)| self.slot(*at))))
+            .map(|(sure, cell)| (sure, cell.values().map(Arc::as_ref)))
     }
 
     /// Available hosts of the architectures that are never walked for `request`.
@@ -297,11 +257,12 @@ impl Fleet {
     }
 }
 
-fn member(slot: &Slot, at: u32) -> Member {
-    (
-        slot.entry.price_multiplier_milli / 100,
-        slot.rank,
-        slot.id,
-        at,
-    )
+impl Slot {
+    /// `None`: it takes nothing.
+    fn spot(&self) -> Option<Spot> {
+        let entry = &self.entry;
+        let key = (entry.price_multiplier_milli / 100, self.rank, self.id);
+        let spot = || (class(&entry.architecture), grid::cell(&entry.free), key);
+        entry.available.then(spot)
+    }
 }

@@ -11,7 +11,9 @@ const CPU: usize = 24;
 const MEMORY: usize = 24;
 const DISK: usize = 6;
 const BANDWIDTH: usize = 6;
-pub const CELLS: usize = CPU * MEMORY * DISK * BANDWIDTH;
+/// Cells of one level of CPU and memory.
+pub const PLANE: usize = DISK * BANDWIDTH;
+pub const CELLS: usize = CPU * MEMORY * PLANE;
 pub const WORDS: usize = CELLS.div_ceil(64);
 
 /// 2 × log2, rounded down to halves; 0 and 1 are level 0.
@@ -104,7 +106,7 @@ fn bits(occupied: &[u64; WORDS], first: usize) -> u64 {
     } else {
         0
     };
-    (low | high) & ((1 << (DISK * BANDWIDTH)) - 1)
+    (low | high) & ((1 << PLANE) - 1)
 }
 
 fn plane_mask(disk: usize, bandwidth: usize) -> u64 {
