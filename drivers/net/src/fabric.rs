@@ -85,7 +85,8 @@ impl Fabric {
         std::fs::create_dir_all(&config.state).map_err(|e| failed(e.to_string()))?;
         // Kept in claims and attachments, which are read from elsewhere.
         config.state = std::fs::canonicalize(&config.state).map_err(|e| failed(e.to_string()))?;
-        let range = pool::claim(&config.state, &config.tag)?;
+        let (state, tag) = (config.state.clone(), config.tag.clone());
+        let range = blocking(move || pool::claim(&state, &tag)).await?;
         let mut known = match std::fs::read(config.state.join("networks.json")) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| failed(e.to_string()))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Known::default(),

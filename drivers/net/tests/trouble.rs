@@ -5,6 +5,7 @@ mod ground;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use ground::*;
 use net::{AttachRequest, Directory, Network};
@@ -158,6 +159,36 @@ async fn ranges_of_agents_that_are_gone_are_opened_up() {
     again.close(true).await.expect("closed");
     assert!(!is_closed_off(&kept) && !kept.exists());
     assert_eq!(left_behind(folder.path(), &["u5", "u6", "u7"]), [""; 0]);
+}
+
+/// Many agents of one process begin while another's holds the claims.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_the_claims_holds_up_nobody_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir_all("/run/runrig").expect("made");
+    let held = std::fs::File::create("/run/runrig/lock").expect("made");
+    held.lock().expect("locked");
+    let tags = ["u8", "u9", "ua"];
+    let opening = tags.map(|tag| tokio::spawn(Network::open(config(folder.path(), tag))));
+    let pid = format!(" {} ", std::process::id());
+    let waits = |line: &&str| line.contains("-> FLOCK") && line.contains(&pid);
+    let waiting = || {
+        let locks = std::fs::read_to_string("/proc/locks").expect("read");
+        locks.lines().filter(waits).count()
+    };
+    while waiting() < 2 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let (answer, heard) = std::sync::mpsc::channel();
+    tokio::spawn(async move { answer.send(()) });
+    let alive = heard.recv_timeout(Duration::from_secs(20));
+    drop(held);
+    for network in opening {
+        let network = network.await.expect("no panic").expect("opens");
+        network.close(true).await.expect("closed");
+    }
+    alive.expect("the others go on");
+    assert_eq!(left_behind(folder.path(), &tags), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
