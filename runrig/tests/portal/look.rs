@@ -59,7 +59,7 @@ const WRONGS: &str = "(() => {
         .filter(id => !document.getElementById(id)).forEach(id => wrong.push('nothing is #' + id));
     return wrong; })()";
 
-fn check(page: &Page, path: &str) {
+pub fn check(page: &Page, path: &str) {
     page.sized(1440, 900);
     page.go(path);
     let wrongs = page.eval(WRONGS);

@@ -6,6 +6,7 @@
 mod journeys;
 mod keys;
 mod look;
+mod passkey;
 
 use std::path::{Path, PathBuf};
 
@@ -46,5 +47,6 @@ fn people_go_through_the_pages() {
     journeys::by_keyboard_alone(&stage);
     let company = journeys::without_scripts(&stage);
     journeys::in_a_company(&stage, &company);
+    passkey::signs_for_its_account(&stage);
     keys::of_an_account(&stage);
 }

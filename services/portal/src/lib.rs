@@ -2,9 +2,10 @@
 //!
 //! Pages are made here, as HTML, and work without scripts. The portal is a client like any
 //! other: it sees what the API answers, checks certificates against the network key, and signs
-//! with the key of who is logged in. What it keeps itself:
+//! with the keys of sessions, which grants bound; the rest people approve ([`approve`]). What it
+//! keeps itself:
 //!
-//! - `people.sqlite`: who signed up, each with an account key sealed by his password; sessions.
+//! - `people.sqlite`: who signed up, each with keys sealed by his password, or a passkey; sessions.
 //! - `index.sqlite`: blocks, transactions, events and charges in SQL, for lists and charts.
 //!   It can be deleted at any time and is made again from the chain; it is never the truth for
 //!   money: balances, bills and receipts on a page are the ledger's answers.
@@ -16,6 +17,7 @@
 //! Start at [`run`]; [`routes::table`] lists the pages and who may see them.
 
 mod app;
+mod approve;
 mod index;
 mod limits;
 mod live;

@@ -105,7 +105,12 @@ pub async fn logs(
             from,
             ..sdk::LogQuery::default()
         };
-        lines.push(app.client.follow_logs(&login.key, id, query).boxed());
+        lines.push(
+            login
+                .client(&app)
+                .follow_logs(&login.key, id, query)
+                .boxed(),
+        );
     }
     if lines.is_empty() {
         let nothing = Event::default()
@@ -145,22 +150,30 @@ pub async fn usage(State(app): State<App>, visitor: Visitor) -> Page {
     allowed(&app, &visitor)?;
     let login = visitor.login()?;
     let (key, owner) = (login.key.clone(), login.account());
-    let events = stream::unfold((app, key, true), move |(app, key, first)| async move {
-        if !first {
-            tokio::time::sleep(USE_EVERY).await;
-        }
-        let event = match measure(&app, &key, owner).await {
-            Some(sample) => Event::default().json_data(sample).ok(),
-            None => None,
-        };
-        let event = event.unwrap_or_else(|| Event::default().comment("nothing runs"));
-        Some((Ok(event), (app, key, false)))
-    });
+    let client = login.client(&app);
+    let events = stream::unfold(
+        (client, key, true),
+        move |(client, key, first)| async move {
+            if !first {
+                tokio::time::sleep(USE_EVERY).await;
+            }
+            let event = match measure(&client, &key, owner).await {
+                Some(sample) => Event::default().json_data(sample).ok(),
+                None => None,
+            };
+            let event = event.unwrap_or_else(|| Event::default().comment("nothing runs"));
+            Some((Ok(event), (client, key, false)))
+        },
+    );
     Ok(answer(events.boxed()))
 }
 
-async fn measure(app: &App, key: &types::SecretKey, owner: types::AccountId) -> Option<Use> {
-    let all = app.client.allocations(owner, false).await.ok()?;
+async fn measure(
+    client: &sdk::Client,
+    key: &types::SecretKey,
+    owner: types::AccountId,
+) -> Option<Use> {
+    let all = client.allocations(owner, false).await.ok()?;
     let running: Vec<AllocationId> = all
         .iter()
         .filter(|a| a.status.state == RunState::Running)
@@ -170,7 +183,7 @@ async fn measure(app: &App, key: &types::SecretKey, owner: types::AccountId) -> 
     let samples: Vec<api::Stats> = stream::iter(running)
         .map(|id| async move {
             let sample = tokio::time::timeout(Duration::from_secs(2), async {
-                let stats = app.client.stats(key, id, false).await.ok()?;
+                let stats = client.stats(key, id, false).await.ok()?;
                 std::pin::pin!(stats).next().await?.ok()
             });
             sample.await.ok().flatten()

@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, earn, explorer, hosts, job, jobs, members, money, overview,
+    passkeys,
 };
 use crate::web::{self, Who};
 
@@ -71,6 +72,11 @@ pub fn table() -> Vec<Route> {
         knock("POST", "/signup", post(auth::sign_up)),
         knock("GET", "/login", get(auth::log_in_form)),
         knock("POST", "/login", post(auth::log_in)),
+        knock("POST", "/login/passkey", post(passkeys::log_in)),
+        knock("POST", "/passkey/prepare", post(passkeys::prepare)),
+        own("/settings/browser", get(passkeys::browser)),
+        act("/settings/browser", post(passkeys::let_act)),
+        act("/settings/own-key", post(account::forget_own)),
         route("POST", "/theme", Who::Anyone, post(auth::theme)),
         open("/live", get(live::height)),
         open("/explorer", get(explorer::home)),

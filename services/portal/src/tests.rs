@@ -57,24 +57,26 @@ impl Site {
     /// A member's cookie, and a token for his forms.
     async fn member(&self, handle: &str, kind: Kind) -> (String, String) {
         let company = (kind == Kind::Company).then(|| EVIL.to_string());
-        let (person, key) = self
+        let (person, keys) = self
             .app
             .people
-            .sign_up(NewPerson {
-                kind,
-                handle: handle.into(),
-                email: format!("{handle}@example.org"),
-                company_name: company.clone(),
-                company_address: company,
-                password: "four plain words here".into(),
-            })
+            .sign_up(
+                NewPerson {
+                    kind,
+                    handle: handle.into(),
+                    email: format!("{handle}@example.org"),
+                    company_name: company.clone(),
+                    company_address: company,
+                },
+                "four plain words here",
+            )
             .await
             .expect("stored")
             .expect("free");
         let token = self
             .app
             .people
-            .begin(&person, &key, EVIL, "::1")
+            .begin(&person, &keys.web, EVIL, "::1")
             .await
             .expect("begun");
         let cookie = format!("runrig_session={}", token.hex());
@@ -170,7 +172,13 @@ async fn every_route_is_for_whom_the_table_says() {
                 (_, false, "POST") => assert_eq!(status, StatusCode::FORBIDDEN, "{case}: no token"),
                 _ => {
                     // A wrong password is refused too, but by the page itself.
-                    let asks_again = ["/settings/recovery", "/settings/factor"];
+                    let asks_again = [
+                        "/settings/recovery",
+                        "/settings/factor",
+                        "/settings/own-key",
+                        "/login/passkey",
+                        "/passkey/prepare",
+                    ];
                     let refused =
                         status == StatusCode::UNAUTHORIZED && !asks_again.contains(&route.path);
                     let let_in = !refused

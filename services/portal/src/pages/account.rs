@@ -9,7 +9,7 @@ use super::explorer::now_of;
 use super::file;
 use crate::app::App;
 use crate::limits::Act;
-use crate::people::Factor;
+use crate::people::{Factor, Keys};
 use crate::ui::{self, Place, Tone, alert, badge, cli, copy, field, icon, submit, when};
 use crate::web::{Form, Page, Visitor};
 use crate::words;
@@ -36,8 +36,10 @@ async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
                 }
             }
             section.card.s6 {
-                header { div { h2 { "Recovery file" } p.sub { "The account key itself: whoever has it can spend what you have" } } }
+                header { div { h2 { @if person.has_passkey() { "Passkey" } @else { "Recovery file" } } p.sub { "The account key itself: whoever has it can spend what you have" } } }
                 @if let Some(wrong) = wrong { (alert(Tone::Bad, html! { p { (wrong) } })) }
+                @if person.has_passkey() { p.ink2 { "The account's key is your passkey: it is on your device, or where your device keeps its keys, and this portal never has it. It signs what your sessions may not do by themselves." } }
+                @else {
                 p.ink2 { "Nobody can reset your password, as it seals your key. Keep this file where you keep other keys. The command line takes it as it is, once only you may read it: " code { "chmod 600 FILE; runrig --key FILE whoami" } "." }
                 form method="post" action="/settings/recovery" {
                     input type="hidden" name="csrf" value=(visitor.form_token());
@@ -45,8 +47,9 @@ async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
                     (field("password", "Your password, once more", html! { input.in id="password" name="password" type="password" autocomplete="current-password" maxlength="200" required; }, "", None))
                     button.btn { (icon("arrow-down-to-line")) "Save the recovery file" }
                 }
+                }
             }
-            (factor_card(visitor, coded))
+            @if person.has_passkey() { (browser_card()) } @else { (factor_card(visitor, coded)) (own_key_card(visitor, coded)) }
             section.card.s6 {
                 header { div { h2 { "Keys and members" } p.sub { "Who else may act for the account, by the ledger" } } }
                 p.ink2 { "A key for each machine, a role for each colleague, within a limit and a time. Taken back at once." }
@@ -77,6 +80,36 @@ async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
         *response.status_mut() = StatusCode::UNAUTHORIZED;
     }
     Ok(response)
+}
+
+/// What this browser may do by itself, where the account key is a passkey.
+fn browser_card() -> maud::Markup {
+    html! {
+        section.card.s6 {
+            header { div { h2 { "This browser" } p.sub { "Acts for you within a limit and a time, by the ledger" } } }
+            p.ink2 { "What is larger, and who else may act, your passkey signs each time. Under Keys and members you see what it spent, and take it back." }
+            div.row { a.btn href="/settings/browser?next=/settings" { (icon("shield-check")) "Let it act for longer" } }
+        }
+    }
+}
+
+/// Sessions hold a bounded key; the account's own can leave this portal for good.
+fn own_key_card(visitor: &Visitor, coded: bool) -> maud::Markup {
+    html! {
+        section.card.s6 {
+            header { div { h2 { "The account's own key" } p.sub { "Sealed by your password, opened only for what you approve with it" } } }
+            p.ink2 { "Your sessions hold another key, which acts within a limit and a time. If you keep the recovery file, this portal need not have the account's own at all: what takes it you then sign on the command line." }
+            details {
+                summary { "Take it away from this portal" }
+                form method="post" action="/settings/own-key" {
+                    input type="hidden" name="csrf" value=(visitor.form_token());
+                    (field("away-password", "Your password", html! { input.in id="away-password" name="password" type="password" autocomplete="current-password" maxlength="200" required; }, "Save the recovery file first: nothing else has the key then", None))
+                    @if coded { (field("away-code", "Code of your second factor", html! { input.in id="away-code" name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="10" required; }, "", None)) }
+                    button.btn.danger { "I have the file: take the key away" }
+                }
+            }
+        }
+    }
 }
 
 /// The second factor: set up by a secret that his device keeps, proved by a code of it.
@@ -192,14 +225,38 @@ pub async fn recovery(State(app): State<App>, visitor: Visitor, form: Form) -> P
         )
         .await?;
     match opened {
-        Some((_, key)) => Ok(file(
+        Some((_, Keys { own: Some(own), .. })) => Ok(file(
             &format!("runrig-{}.key", login.person.handle),
             "application/octet-stream",
-            key.to_hex(),
+            own.to_hex(),
         )),
+        Some(_) => {
+            let why = "The key is not here any more: it is in the file that you saved.";
+            page(&app, &visitor, Some(why)).await
+        }
         None => {
             let _ = app.limits.take(Act::Guess, &bucket);
             page(&app, &visitor, Some("Password or code do not fit.")).await
         }
     }
+}
+
+/// `POST /settings/own-key`: the portal keeps the account's own key no more.
+pub async fn forget_own(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
+    let login = visitor.login()?;
+    let bucket = format!("{} true", login.person.handle);
+    if !app.limits.allows(Act::Guess, &bucket) {
+        return page(&app, &visitor, Some("Too many tries. Wait half a minute.")).await;
+    }
+    let (handle, password) = (&login.person.handle, form.exact("password"));
+    let opened = app
+        .people
+        .log_in(handle, password, form.text("code"))
+        .await?;
+    let Some((person, keys)) = opened else {
+        let _ = app.limits.take(Act::Guess, &bucket);
+        return page(&app, &visitor, Some("Password or code do not fit.")).await;
+    };
+    app.people.forget_own(person.id, &keys, password).await?;
+    Ok(Redirect::to("/settings").into_response())
 }

@@ -6,14 +6,15 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::slowly;
+use super::{passkeys, slowly};
 use crate::app::App;
+use crate::approve::renew;
 use crate::limits::Act;
 use crate::people::{Kind, NewPerson, Person, Token, strength};
-use crate::ui::{self, Tone, alert, field, icon};
+use crate::ui::{self, Tone, alert, field, icon, passkey_fields, passkey_script};
 use crate::web::{DEVICE, Form, Page, SESSION, STRANGER, THEME, Theme, Visitor, set_cookie};
 
-const YEAR_S: u64 = 365 * 86_400;
+pub(super) const YEAR_S: u64 = 365 * 86_400;
 const SESSION_S: u64 = 14 * 86_400;
 
 /// A form's fields as they were sent, and what is wrong with which.
@@ -75,6 +76,15 @@ fn sign_up_page(app: &App, visitor: &Visitor, draft: &Draft, status: StatusCode)
                     (field("company_name", "Company name", draft.input("company_name", "text", "organization", 120, false), "", draft.wrong("company_name")))
                     (field("company_address", "Company address", draft.input("company_address", "text", "street-address", 200, false), "", draft.wrong("company_address")))
                 }
+                div.with-passkey hidden {
+                    input type="hidden" name="way" disabled;
+                    input type="hidden" name="passkey_id" disabled;
+                    input type="hidden" name="approve_body" disabled;
+                    button.btn.primary.wide type="button" data-passkey="create" data-prepare="/passkey/prepare" { (icon("key-round")) "Create it with a passkey" }
+                    (passkey_fields())
+                    p.hint { "The key of your account stays on your device: this portal never has it. Your browser asks twice." }
+                    p.or { span { "or with a password" } }
+                }
                 div.field {
                     label.lab for="password" { "Password" }
                     (draft.input("password", "password", "new-password", 200, true))
@@ -82,12 +92,13 @@ fn sign_up_page(app: &App, visitor: &Visitor, draft: &Draft, status: StatusCode)
                     @if let Some(wrong) = draft.wrong("password") { span.err id="password-error" { (icon("circle-x")) span { (wrong) } } }
                     span.hint id="password-hint" data-idle="10 characters or more; three or four words are best." aria-live="polite" { "10 characters or more; three or four words are best." }
                 }
-                button.btn.primary.wide { "Create the account" }
+                button.btn.primary.wide { "Create it with a password" }
             }
             p.foot-note {
-                "Your password seals the key of your account on the ledger. Nobody can open it for you: "
+                "A password seals keys on the ledger. Nobody can open them for you: "
                 "save the recovery file that is offered afterwards."
             }
+            (passkey_script())
         }
         p.alt { "You have one already? " a href="/login" { "Log in" } }
         @if let Some(network) = app.network.get() {
@@ -193,7 +204,9 @@ fn read(form: Form) -> Result<NewPerson, Draft> {
         }
     }
     let own = [handle.as_str(), email.split('@').next().unwrap_or("")];
-    if let Err(weakness) = strength(form.exact("password"), &own) {
+    if form.text("way") != "passkey"
+        && let Err(weakness) = strength(form.exact("password"), &own)
+    {
         bad("password", &weakness.to_string());
     }
     if !wrong.is_empty() {
@@ -206,7 +219,6 @@ fn read(form: Form) -> Result<NewPerson, Draft> {
         email,
         company_name: company(company_name),
         company_address: company(company_address),
-        password: form.exact("password").to_string(),
     })
 }
 
@@ -229,32 +241,62 @@ pub async fn sign_up(State(app): State<App>, visitor: Visitor, form: Form) -> Pa
         }
     };
     slowly(&app, Act::SignUp, &visitor.address.to_string())?;
-    let Some((person, key)) = app.people.sign_up(new).await? else {
-        let why = "This handle or email cannot be had. Take another, or log in if it is yours.";
-        let draft = Draft {
-            form,
-            wrong: vec![("handle", why.into())],
-        };
-        return Ok(sign_up_page(&app, &visitor, &draft, StatusCode::CONFLICT));
-    };
-    // The account works without them: what went wrong stands in the wallet, where he can ask again.
-    let faucet = ledger::account::Call::Faucet { to: person.account };
-    let given = app
-        .client
-        .submit_and_wait(&key, ledger::Call::Account(faucet))
-        .await;
-    if let Err(error) = &given {
-        tracing::warn!(account = %person.account, "no starter credits: {error}");
+    if form.text("way") == "passkey" {
+        return sign_up_with_passkey(&app, &visitor, form, new).await;
     }
-    enter(&app, &visitor, &person, &key, "/?welcome=1").await
+    let password = form.exact("password");
+    let Some((person, keys)) = app.people.sign_up(new, password).await? else {
+        return Ok(taken(&app, &visitor, form));
+    };
+    gift(&app, &keys.web, person.account).await;
+    if let Err(error) = renew(&app, person.account, &keys).await {
+        tracing::warn!(account = %person.account, "sessions may not act yet: {error}");
+    }
+    let device = visitor.device.clone().unwrap_or_else(Token::random);
+    enter(&app, &visitor, &person, &keys.web, device, "/?welcome=1").await
 }
 
-/// Begins a session and goes to `next`.
-async fn enter(
+/// Which of both is taken is not said: nobody learns who is here.
+fn taken(app: &App, visitor: &Visitor, form: Form) -> Response {
+    let why = "This handle or email cannot be had. Take another, or log in if it is yours.";
+    let draft = Draft {
+        form,
+        wrong: vec![("handle", why.into())],
+    };
+    sign_up_page(app, visitor, &draft, StatusCode::CONFLICT)
+}
+
+/// The network's test credits. The account works without them: what went wrong stands in the
+/// wallet, where he can ask again.
+async fn gift(app: &App, by: &types::SecretKey, account: types::AccountId) {
+    let faucet = ledger::account::Call::Faucet { to: account };
+    let call = ledger::Call::Account(faucet);
+    if let Err(error) = app.client.submit_and_wait(by, call).await {
+        tracing::warn!(%account, "no starter credits: {error}");
+    }
+}
+
+async fn sign_up_with_passkey(app: &App, visitor: &Visitor, form: Form, new: NewPerson) -> Page {
+    let signed = passkeys::new(app, visitor, &form)?;
+    let account = signed.passkey.account();
+    let key = app.people.browser_key(&signed.device, account);
+    let Some(person) = app.people.sign_up_with(new, signed.passkey).await? else {
+        return Ok(taken(app, visitor, form));
+    };
+    gift(app, &key, account).await;
+    if let Err(error) = app.client.submit_signed(&signed.first).await {
+        tracing::warn!(%account, "sessions may not act yet: {error}");
+    }
+    enter(app, visitor, &person, &key, signed.device, "/?welcome=1").await
+}
+
+/// Begins a session that signs with `key` and goes to `next`.
+pub(super) async fn enter(
     app: &App,
     visitor: &Visitor,
     person: &Person,
     key: &types::SecretKey,
+    device: Token,
     next: &str,
 ) -> Page {
     let address = visitor.address.to_string();
@@ -262,7 +304,6 @@ async fn enter(
         .people
         .begin(person, key, &visitor.browser, &address)
         .await?;
-    let device = visitor.device.clone().unwrap_or_else(Token::random);
     app.people.remember(person.id, &device).await?;
     let mut response = Redirect::to(next).into_response();
     let headers = response.headers_mut();
@@ -279,7 +320,7 @@ async fn enter(
 }
 
 /// Only a path of this site: `next` of a link may be anybody's.
-fn local(next: &str) -> &str {
+pub(super) fn local(next: &str) -> &str {
     let fits = next.starts_with('/')
         && !next.starts_with("//")
         && !next.contains('\\')
@@ -289,10 +330,10 @@ fn local(next: &str) -> &str {
 
 #[derive(Deserialize)]
 pub struct Next {
-    next: Option<String>,
+    pub next: Option<String>,
 }
 
-fn log_in_page(
+pub(super) fn log_in_page(
     visitor: &Visitor,
     name: &str,
     next: &str,
@@ -305,6 +346,7 @@ fn log_in_page(
                 h1 { "Log in" }
                 p.lead { "Welcome back." }
                 @if let Some(wrong) = wrong { (alert(Tone::Bad, html! { p { (wrong) } })) }
+                (passkeys::log_in_form(visitor, next))
                 form method="post" action="/login" {
                     input type="hidden" name="csrf" value=(visitor.form_token());
                     input type="hidden" name="next" value=(local(next));
@@ -363,7 +405,7 @@ pub async fn log_in(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
             StatusCode::TOO_MANY_REQUESTS,
         );
     }
-    let Some((person, key)) = app
+    let Some((person, keys)) = app
         .people
         .log_in(&name, password, form.text("code"))
         .await?
@@ -374,7 +416,11 @@ pub async fn log_in(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
             StatusCode::UNAUTHORIZED,
         );
     };
-    enter(&app, &visitor, &person, &key, &next).await
+    if let Err(error) = renew(&app, person.account, &keys).await {
+        tracing::warn!(account = %person.account, "sessions may not act yet: {error}");
+    }
+    let device = visitor.device.clone().unwrap_or_else(Token::random);
+    enter(&app, &visitor, &person, &keys.web, device, &next).await
 }
 
 /// `POST /logout`

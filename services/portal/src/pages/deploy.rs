@@ -11,7 +11,7 @@ use ledger::deployment::Call as Deployments;
 use manifest::Kind;
 use maud::{Markup, html};
 use serde::Deserialize;
-use types::{AccountId, Amount, DeploymentSpec, ImageRef, SecretKey};
+use types::{Amount, DeploymentSpec, ImageRef};
 
 use super::slowly;
 use crate::app::App;
@@ -126,13 +126,13 @@ async fn is_public(reference: &str) -> Result<(), String> {
 }
 
 /// The digest behind a reference: among the account's own images first, then anybody's.
-async fn resolve(app: &App, key: &SecretKey, reference: &str) -> Result<ImageRef, String> {
-    let signing = key.clone();
+async fn resolve(app: &App, login: &Login, reference: &str) -> Result<ImageRef, String> {
+    let (signing, client) = (login.key.clone(), login.client(app));
     let access = Access {
         network: Some(app.client.url().to_string()),
         signer: Some(std::sync::Arc::new(move |method: &str, path: &str| {
-            let auth = api::RequestAuth::sign(&signing, method, path, api::now_ms());
-            (api::RequestAuth::HEADER.to_string(), auth.to_string())
+            let auth = client.signed(&signing, method, path);
+            (api::RequestAuth::HEADER.to_string(), auth)
         })),
         credentials: Credentials::default(),
     };
@@ -140,7 +140,7 @@ async fn resolve(app: &App, key: &SecretKey, reference: &str) -> Result<ImageRef
     let first = reference.split('/').next().unwrap_or(reference);
     let names_registry = reference.contains('/') && first.contains(['.', ':']);
     if !names_registry {
-        let account = AccountId::of(&key.public());
+        let account = login.account();
         let own = format!("{NETWORK_REGISTRY}/{account}/{reference}");
         if let Ok(found) = images::resolve(&own, &access).await {
             return Ok(found);
@@ -154,7 +154,7 @@ async fn resolve(app: &App, key: &SecretKey, reference: &str) -> Result<ImageRef
 /// A compose file as a deployment, every image pinned; and its warnings.
 async fn read(
     app: &App,
-    key: &SecretKey,
+    login: &Login,
     text: &str,
 ) -> Result<(DeploymentSpec, Vec<String>), Vec<String>> {
     let inputs = manifest::Inputs {
@@ -183,7 +183,7 @@ async fn read(
     let mut pinned = BTreeMap::new();
     let mut wrong = Vec::new();
     for reference in project.images() {
-        match resolve(app, key, &reference).await {
+        match resolve(app, login, &reference).await {
             Ok(image) => {
                 pinned.insert(reference, image);
             }
@@ -327,7 +327,7 @@ pub async fn submit(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
     } else {
         form.exact("compose").to_string()
     };
-    let (spec, warnings) = match read(&app, &login.key, &text).await {
+    let (spec, warnings) = match read(&app, login, &text).await {
         Ok(read) => read,
         Err(wrong) => {
             return page(

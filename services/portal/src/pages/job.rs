@@ -166,7 +166,7 @@ pub async fn overview(State(app): State<App>, visitor: Visitor, Path(name): Path
     .filter_map(futures::future::ready)
     .collect()
     .await;
-    let stats = sample(&app, &login.key, &replicas).await;
+    let stats = sample(&login.client(&app), &login.key, &replicas).await;
     let ready = replicas.iter().filter(|a| a.status.is_ready()).count();
     let restarts: u32 = replicas.iter().map(|a| a.status.restarts).sum();
     let urls = addresses(&app, &view);
@@ -220,7 +220,7 @@ pub async fn overview(State(app): State<App>, visitor: Visitor, Path(name): Path
 }
 
 async fn sample(
-    app: &App,
+    client: &sdk::Client,
     key: &types::SecretKey,
     replicas: &[&AllocationView],
 ) -> Vec<api::Stats> {
@@ -232,7 +232,7 @@ async fn sample(
         .collect();
     futures::stream::iter(running)
         .map(|id| {
-            let (client, key) = (app.client.clone(), key.clone());
+            let (client, key) = (client.clone(), key.clone());
             async move {
                 let one = async {
                     let stats = client.stats(&key, id, false).await.ok()?;

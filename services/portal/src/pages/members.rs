@@ -12,6 +12,7 @@ use types::{AccountId, Amount};
 use super::explorer::now_of;
 use super::slowly;
 use crate::app::App;
+use crate::approve::Unsubmitted;
 use crate::limits::Act;
 use crate::ui::{self, Place, Tone, alert, badge, cli, copy, credits, crumbs, empty, field, icon};
 use crate::web::{Form, Page, Trouble, Visitor};
@@ -201,7 +202,7 @@ pub async fn add(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
                 .await?;
             Ok(Redirect::to("/members").into_response())
         }
-        Err(sdk::SdkError::Refused(problem)) => {
+        Err(Unsubmitted::Sdk(sdk::SdkError::Refused(problem))) => {
             let why = format!("{}. {}", problem.why, problem.next);
             page(&app, &visitor, &form, Some(&why)).await
         }
@@ -223,7 +224,7 @@ pub async fn revoke(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
             app.people.note_member(login.account(), from, false).await?;
             Ok(Redirect::to("/members").into_response())
         }
-        Err(sdk::SdkError::Refused(problem)) => {
+        Err(Unsubmitted::Sdk(sdk::SdkError::Refused(problem))) => {
             let why = format!("{}. {}", problem.why, problem.next);
             page(&app, &visitor, &Form::default(), Some(&why)).await
         }

@@ -12,6 +12,7 @@ pub mod jobs;
 pub mod members;
 pub mod money;
 pub mod overview;
+pub mod passkeys;
 mod welcome;
 
 use axum::http::StatusCode;

@@ -10,6 +10,7 @@ use super::explorer::{happenings, now_of};
 use super::overview::{RESOURCES, by_month, sum};
 use super::{file, shown, slowly};
 use crate::app::App;
+use crate::approve::Unsubmitted;
 use crate::index::EventFilter;
 use crate::index::query::{self, Side};
 use crate::limits::Act;
@@ -73,7 +74,7 @@ async fn wallet_page(
             section.card.s6 {
                 header { div { h2 { "Receive" } p.sub { "Give this to who pays you" } } }
                 div.row { div.code.soft.wrap { (id) } (copy(&id, "your account")) }
-                p.foot-note { "Your account key is sealed by your password. The recovery file in " a href="/settings" { "Settings" } " is the only way back if you forget it." }
+                p.foot-note { @if login.person.has_passkey() { "Your account key is your passkey; this portal never has it." } @else { "Your account key is sealed by your password. The recovery file in " a href="/settings" { "Settings" } " is the only way back if you forget it." } }
             }
             section.card.s12 {
                 header { div { h2 { "Payments" } p.sub { "What hosts were paid for your jobs stands under Bills" } } div.more { a href="/bills" { "Bills" } (icon("chevron-right")) } }
@@ -113,7 +114,7 @@ pub async fn send(State(app): State<App>, visitor: Visitor, form: Form) -> Page 
     let call = ledger::account::Call::Transfer { to, amount, memo };
     match login.submit(&app, ledger::Call::Account(call)).await {
         Ok(_) => Ok(Redirect::to("/wallet").into_response()),
-        Err(error) if error.is_rejection() => {
+        Err(Unsubmitted::Sdk(error)) if error.is_rejection() => {
             wallet_page(&app, &visitor, &form, Some(("amount", error.to_string()))).await
         }
         Err(error) => Err(error.into()),
@@ -129,7 +130,7 @@ pub async fn topup(State(app): State<App>, visitor: Visitor) -> Page {
     };
     match login.submit(&app, ledger::Call::Account(call)).await {
         Ok(_) => Ok(Redirect::to("/wallet").into_response()),
-        Err(error) if error.is_rejection() => {
+        Err(Unsubmitted::Sdk(error)) if error.is_rejection() => {
             wallet_page(
                 &app,
                 &visitor,

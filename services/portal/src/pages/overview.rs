@@ -92,12 +92,12 @@ pub fn sum(rows: &[ChargeRow]) -> Amount {
     Amount(rows.iter().map(|r| r.amount().0).sum())
 }
 
-fn checklist(visitor: &Visitor, funded: bool, gift: Amount) -> Markup {
+fn checklist(visitor: &Visitor, passkey: bool, funded: bool, gift: Amount) -> Markup {
     html! {
         section.card.s7 {
             header { div { h2 { "Four steps to a running container" } p.sub { "About a minute" } } }
             ol.steps {
-                li.done { span.strong { "Create an account" } span.dim { "Its key is sealed by your password." } }
+                li.done { span.strong { "Create an account" } span.dim { @if passkey { "Its key is your passkey." } @else { "Its key is sealed by your password." } } }
                 li.done[funded] {
                     span.strong { "Get starter credits" }
                     @if funded { span.dim { "They are here." } }
@@ -178,7 +178,7 @@ pub async fn overview(
         @if welcome.welcome.is_some() {
             (alert(Tone::Ok, html! {
                 p.strong { "Welcome, " (login.title()) }
-                p { @if account.balance.is_zero() { "Your account is made. The network gave no starter credits yet." } @else { (words::credits(account.balance)) " test credits are on your account, from this network's faucet." } " " a href="/settings" { "Save your recovery file" } " before you forget your password." }
+                p { @if account.balance.is_zero() { "Your account is made. The network gave no starter credits yet." } @else { (words::credits(account.balance)) " test credits are on your account, from this network's faucet." } @if !login.person.has_passkey() { " " a href="/settings" { "Save your recovery file" } " before you forget your password." } }
             }))
         }
         @for view in all.iter().filter(|d| !d.removed && JobState::of(d) == JobState::Frozen) {
@@ -190,7 +190,7 @@ pub async fn overview(
         }
         @if alive == 0 && charges.is_empty() {
             div.grid {
-                (checklist(&visitor, !account.balance.is_zero(), account.gift))
+                (checklist(&visitor, login.person.has_passkey(), !account.balance.is_zero(), account.gift))
                 section.card.s5 {
                     header { div { h2 { "Your account" } p.sub { "By the ledger, at block " (words::grouped(account.height.into())) } } }
                     dl.facts {

@@ -1,9 +1,11 @@
 //! Who signed up: handles, sealed keys, sessions. The portal's own records, not the ledger's.
 //!
-//! An account key is on disk only sealed: by the person's password, and, while he is logged in,
-//! by a token that only his browser has. Whoever reads this file can spend nothing.
+//! Keys are on disk only sealed: by the person's password, and, while he is logged in, by a token
+//! that only his browser has. Whoever reads this file can spend nothing. Of a passkey there is
+//! nothing secret here.
 
 mod factor;
+mod passkey;
 mod password;
 mod seal;
 
@@ -15,8 +17,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use types::{AccountId, Digest, SecretKey};
 
 pub use factor::Factor;
+pub use passkey::Passkey;
 pub use password::strength;
-pub use seal::{Sealer, Token};
+pub use seal::{Keys, Sealer, Token};
 
 /// A session ends so long after it began.
 const SESSION_MS: u64 = 14 * 86_400_000;
@@ -45,6 +48,10 @@ CREATE TABLE IF NOT EXISTS members (
     PRIMARY KEY (account, person));
 CREATE TABLE IF NOT EXISTS acting (
     session TEXT PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE, account TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS passkeys (
+    credential TEXT PRIMARY KEY, person INTEGER NOT NULL REFERENCES people (id),
+    public TEXT NOT NULL, created_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 ";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +83,11 @@ pub struct Person {
 }
 
 impl Person {
+    /// His account key is a passkey, which no portal ever has.
+    pub fn has_passkey(&self) -> bool {
+        self.sealed.is_empty()
+    }
+
     /// What the person is called on a page: the company, or the handle.
     pub fn title(&self) -> &str {
         self.company_name.as_deref().unwrap_or(&self.handle)
@@ -90,7 +102,6 @@ pub struct NewPerson {
     pub email: String,
     pub company_name: Option<String>,
     pub company_address: Option<String>,
-    pub password: String,
 }
 
 #[derive(Clone, Debug)]
@@ -103,15 +114,18 @@ pub struct Session {
     pub seen_ms: u64,
 }
 
-/// Someone who is logged in, and the key that he signs with.
+/// Someone who is logged in, and the key that his session signs with.
 pub struct Login {
     pub person: Person,
+    /// Not the account's own: it acts for the account by a grant, as far as that reaches.
     pub key: SecretKey,
     pub session: String,
     /// Companies and people that let him act for them, as far as this portal knows.
     pub workspaces: Vec<Workspace>,
     /// The one that he acts for now.
     pub acting: Option<Workspace>,
+    /// What he approved with his own key in this request.
+    pub approval: std::sync::OnceLock<crate::approve::Approval>,
 }
 
 /// An account that somebody else may act for.
@@ -134,14 +148,9 @@ impl Login {
         acting.map_or(self.person.title(), |workspace| &workspace.title)
     }
 
-    /// Signs a call of [`Self::account`] and returns when it is applied.
-    pub async fn submit(
-        &self,
-        app: &crate::app::App,
-        call: ledger::Call,
-    ) -> std::result::Result<api::TransactionView, sdk::SdkError> {
-        let path: Vec<AccountId> = self.acting.iter().map(|w| w.account).collect();
-        app.client.submit_for(&self.key, &path, call).await
+    /// A client whose signed requests say for whom the session's key acts.
+    pub fn client(&self, app: &crate::app::App) -> sdk::Client {
+        app.client.through(self.person.account)
     }
 }
 
@@ -149,6 +158,10 @@ impl Login {
 pub struct People {
     connection: Arc<Mutex<Connection>>,
     sealer: Sealer,
+    /// Of this portal: see [`People::browser_key`].
+    secret: [u8; 32],
+    /// Challenges that somebody logged in with, until they are old.
+    used: Arc<Mutex<std::collections::BTreeMap<Digest, u64>>>,
 }
 
 fn person(row: &Row) -> rusqlite::Result<Person> {
@@ -193,7 +206,10 @@ impl People {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.execute_batch(SCHEMA)?;
+        let secret = passkey::secret(&connection)?;
         Ok(Self {
+            secret,
+            used: Arc::default(),
             connection: Arc::new(Mutex::new(connection)),
             sealer: Sealer::default(),
         })
@@ -210,51 +226,27 @@ impl People {
         Ok(done.await??)
     }
 
-    /// A new person with a new account key. `None`: the handle or the email is taken; which
-    /// of them is not said, so that nobody learns who is here.
-    pub async fn sign_up(&self, new: NewPerson) -> Result<Option<(Person, SecretKey)>> {
-        let key = SecretKey::from_seed(rand::random());
-        let sealed = self.sealer.seal(&key, &new.password).await?;
-        let account = AccountId::of(&key.public());
+    /// A new person with new keys. `None`: the handle or the email is taken; which of them is not
+    /// said, so that nobody learns who is here.
+    pub async fn sign_up(&self, new: NewPerson, password: &str) -> Result<Option<(Person, Keys)>> {
+        let keys = Keys::random();
+        let sealed = self.sealer.seal(&keys, password).await?;
+        let account = keys.own.as_ref().map(|own| AccountId::of(&own.public()));
+        let account = account.unwrap_or_default();
         let made = self
-            .with(move |c| {
-                let added = c.execute(
-                    "INSERT OR IGNORE INTO people (kind, handle, email, company_name,
-                     company_address, account, sealed, created_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                    params![
-                        new.kind.name(),
-                        new.handle,
-                        new.email,
-                        new.company_name,
-                        new.company_address,
-                        account.to_string(),
-                        sealed,
-                        api::now_ms(),
-                    ],
-                )?;
-                if added == 0 {
-                    return Ok(None);
-                }
-                c.query_row(
-                    &format!("{PERSON} WHERE p.id = ?1"),
-                    [c.last_insert_rowid()],
-                    person,
-                )
-                .optional()
-            })
+            .with(move |c| insert(c, &new, account, &sealed))
             .await?;
-        Ok(made.map(|person| (person, key)))
+        Ok(made.map(|person| (person, keys)))
     }
 
-    /// Who has this handle or email, and his key if the password opens it, and the code is right
-    /// where he has a second factor. Takes as long for nobody as for somebody.
+    /// Who has this handle or email, and his keys if the password opens them, and the code is
+    /// right where he has a second factor. Takes as long for nobody as for somebody.
     pub async fn log_in(
         &self,
         name: &str,
         password: &str,
         code: &str,
-    ) -> Result<Option<(Person, SecretKey)>> {
+    ) -> Result<Option<(Person, Keys)>> {
         let name = name.to_string();
         let found = self
             .with(move |c| {
@@ -267,18 +259,35 @@ impl People {
             })
             .await?;
         let sealed = found.as_ref().map(|p| p.sealed.clone());
-        let key = self.sealer.open(sealed, password).await?;
-        let Some((person, key)) = found.zip(key) else {
+        let keys = self.sealer.open(sealed, password).await?;
+        let Some((person, keys)) = found.zip(keys) else {
             return Ok(None);
         };
-        let passed = self.passes(person.id, &key, code).await?;
-        Ok(passed.then_some((person, key)))
+        let passed = self.passes(person.id, &keys, code).await?;
+        Ok(passed.then_some((person, keys)))
+    }
+
+    /// Keeps the account's own key no more: the owner has it in a file.
+    pub async fn forget_own(&self, person: i64, keys: &Keys, password: &str) -> Result<()> {
+        let left = Keys {
+            web: keys.web.clone(),
+            own: None,
+        };
+        let sealed = self.sealer.seal(&left, password).await?;
+        self.with(move |c| {
+            c.execute(
+                "UPDATE people SET sealed = ?2 WHERE id = ?1",
+                params![person, sealed],
+            )
+        })
+        .await?;
+        Ok(())
     }
 
     /// Whether the code of a person's second factor is right, which counts once; if he has none,
     /// whatever was said is.
-    async fn passes(&self, person: i64, key: &SecretKey, code: &str) -> Result<bool> {
-        let (key, code) = (key.clone(), code.to_string());
+    async fn passes(&self, person: i64, keys: &Keys, code: &str) -> Result<bool> {
+        let (keys, code) = (keys.clone(), code.to_string());
         self.with(move |c| {
             let known: Option<(Vec<u8>, u64)> = c
                 .query_row(
@@ -290,7 +299,8 @@ impl People {
             let Some((sealed, last)) = known else {
                 return Ok(true);
             };
-            let factor = seal::open_factor(&sealed, &key);
+            let own = || seal::open_factor(&sealed, keys.own.as_ref()?);
+            let factor = seal::open_factor(&sealed, &keys.web).or_else(own);
             let Some(step) = factor.and_then(|f| f.check(&code, api::now_ms(), last)) else {
                 return Ok(false);
             };
@@ -466,6 +476,7 @@ impl People {
                 session: id,
                 workspaces,
                 acting,
+                approval: std::sync::OnceLock::new(),
             })
         }))
     }
@@ -530,6 +541,37 @@ impl People {
         })
         .await
     }
+}
+
+/// `None`: the handle or the email is taken.
+fn insert(
+    connection: &Connection,
+    new: &NewPerson,
+    account: AccountId,
+    sealed: &[u8],
+) -> rusqlite::Result<Option<Person>> {
+    let added = connection.execute(
+        "INSERT OR IGNORE INTO people (kind, handle, email, company_name,
+         company_address, account, sealed, created_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            new.kind.name(),
+            new.handle,
+            new.email,
+            new.company_name,
+            new.company_address,
+            account.to_string(),
+            sealed,
+            api::now_ms(),
+        ],
+    )?;
+    if added == 0 {
+        return Ok(None);
+    }
+    let sql = format!("{PERSON} WHERE p.id = ?1");
+    connection
+        .query_row(&sql, [connection.last_insert_rowid()], person)
+        .optional()
 }
 
 /// Of a text that a stranger chose, so much is kept.

@@ -1,4 +1,4 @@
-//! Seal an account key: by a password, or by a session's token.
+//! Seal keys: by a password, or by a session's token.
 //!
 //! Argon2id makes the key of the seal (32 MiB, three passes, so that guesses are dear);
 //! XChaCha20-Poly1305 seals. A box is `salt ‖ nonce ‖ ciphertext`.
@@ -34,6 +34,49 @@ impl Token {
 
     pub fn hex(&self) -> String {
         hex::encode(self.0)
+    }
+}
+
+/// What a password opens.
+#[derive(Clone)]
+pub struct Keys {
+    /// Acts for the account within a limit and a time, by a grant on the ledger: what sessions
+    /// hold.
+    pub web: SecretKey,
+    /// The account's own; `None` once it is in its owner's recovery file only.
+    pub own: Option<SecretKey>,
+}
+
+impl Keys {
+    pub fn random() -> Self {
+        Self {
+            web: SecretKey::from_seed(rand::random()),
+            own: Some(SecretKey::from_seed(rand::random())),
+        }
+    }
+
+    fn write(&self) -> String {
+        let own = self.own.as_ref().map_or(String::new(), SecretKey::to_hex);
+        format!("{}:{own}", self.web.to_hex())
+    }
+
+    /// One key alone is of a time when sessions held the account's own.
+    fn read(text: &str) -> Option<Self> {
+        let key = |text: &str| SecretKey::from_hex(text).ok();
+        match text.split_once(':') {
+            Some((web, "")) => Some(Self {
+                web: key(web)?,
+                own: None,
+            }),
+            Some((web, own)) => Some(Self {
+                web: key(web)?,
+                own: Some(key(own)?),
+            }),
+            None => Some(Self {
+                web: SecretKey::from_seed(Digest::of_value("runrig-portal-web", &text).0),
+                own: Some(key(text)?),
+            }),
+        }
     }
 }
 
@@ -78,9 +121,9 @@ fn decrypt_key(key: [u8; 32], sealed: &[u8]) -> Option<SecretKey> {
 }
 
 impl Sealer {
-    pub async fn seal(&self, key: &SecretKey, password: &str) -> Result<Vec<u8>> {
+    pub async fn seal(&self, keys: &Keys, password: &str) -> Result<Vec<u8>> {
         let _turn = self.0.acquire().await?;
-        let (plain, password) = (key.to_hex(), password.to_string());
+        let (plain, password) = (keys.write(), password.to_string());
         tokio::task::spawn_blocking(move || {
             let salt: [u8; SALT] = rand::random();
             let sealed = encrypt(stretch(&password, &salt)?, plain.as_bytes())?;
@@ -90,13 +133,15 @@ impl Sealer {
     }
 
     /// `None`: the password does not fit, or there is nothing to open; both take as long.
-    pub async fn open(&self, sealed: Option<Vec<u8>>, password: &str) -> Result<Option<SecretKey>> {
+    pub async fn open(&self, sealed: Option<Vec<u8>>, password: &str) -> Result<Option<Keys>> {
         let _turn = self.0.acquire().await?;
         let password = password.to_string();
         tokio::task::spawn_blocking(move || {
             let sealed = sealed.unwrap_or_default();
             let (salt, rest) = sealed.split_at_checked(SALT).unwrap_or((&[0; SALT], &[]));
-            Ok(decrypt_key(stretch(&password, salt)?, rest))
+            let plain = decrypt(stretch(&password, salt)?, rest);
+            let plain = plain.and_then(|plain| String::from_utf8(plain).ok());
+            Ok(plain.and_then(|plain| Keys::read(&plain)))
         })
         .await?
     }
@@ -118,7 +163,7 @@ fn factor_key(key: &SecretKey) -> [u8; 32] {
     Digest::of_value("runrig-portal-factor", &key.to_hex()).0
 }
 
-/// By the account key, which the password opens first.
+/// By the key of the sessions, which the password opens first.
 pub fn factor(factor: &Factor, key: &SecretKey) -> Result<Vec<u8>> {
     encrypt(factor_key(key), &factor.0)
 }

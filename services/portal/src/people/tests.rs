@@ -1,6 +1,8 @@
 use super::password::Weakness;
 use super::*;
 
+const SECRET: &str = "four plain words here";
+
 fn new(handle: &str, email: &str) -> NewPerson {
     NewPerson {
         kind: Kind::Personal,
@@ -8,7 +10,6 @@ fn new(handle: &str, email: &str) -> NewPerson {
         email: email.into(),
         company_name: None,
         company_address: None,
-        password: "four plain words here".into(),
     }
 }
 
@@ -35,17 +36,18 @@ fn passwords_are_judged() {
 async fn a_person_logs_in_and_a_session_holds_the_same_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let people = People::open(&folder.path().join("people.sqlite")).expect("open");
-    let (ada, key) = people
-        .sign_up(new("ada", "ada@example.org"))
+    let (ada, keys) = people
+        .sign_up(new("ada", "ada@example.org"), SECRET)
         .await
         .expect("stored")
         .expect("free");
-    assert_eq!(ada.account, AccountId::of(&key.public()));
+    let (web, own) = (keys.web.clone(), keys.own.clone().expect("its own"));
+    assert_eq!(ada.account, AccountId::of(&own.public()));
     // The same handle or email, in whatever case, is taken.
     for (handle, email) in [("ADA", "x@example.org"), ("x", "Ada@Example.org")] {
         assert!(
             people
-                .sign_up(new(handle, email))
+                .sign_up(new(handle, email), SECRET)
                 .await
                 .expect("asked")
                 .is_none()
@@ -56,7 +58,9 @@ async fn a_person_logs_in_and_a_session_holds_the_same_key() {
             .log_in(name, "four plain words here", "")
             .await
             .expect("asked");
-        assert_eq!(found.expect("logged in").1.to_hex(), key.to_hex());
+        let opened = found.expect("logged in").1;
+        assert_eq!(opened.web.to_hex(), web.to_hex());
+        assert_eq!(opened.own.expect("its own").to_hex(), own.to_hex());
     }
     assert!(
         people
@@ -74,11 +78,11 @@ async fn a_person_logs_in_and_a_session_holds_the_same_key() {
     );
 
     let token = people
-        .begin(&ada, &key, "Firefox\n", "::1")
+        .begin(&ada, &keys.web, "Firefox\n", "::1")
         .await
         .expect("begun");
     let login = people.login(&token).await.expect("asked").expect("there");
-    assert_eq!(login.key.to_hex(), key.to_hex());
+    assert_eq!(login.key.to_hex(), web.to_hex());
     assert!(
         people
             .login(&Token::random())
@@ -90,8 +94,10 @@ async fn a_person_logs_in_and_a_session_holds_the_same_key() {
     assert_eq!((all.len(), all[0].browser.as_str()), (1, "Firefox"));
     // The file has the key in no form that the session's token does not open.
     let kept = std::fs::read(folder.path().join("people.sqlite")).expect("read");
-    let hex = key.to_hex();
-    assert!(!kept.windows(hex.len()).any(|w| w == hex.as_bytes()));
+    for key in [&web, &own] {
+        let hex = key.to_hex();
+        assert!(!kept.windows(hex.len()).any(|w| w == hex.as_bytes()));
+    }
 
     let browser = Token::random();
     assert!(!people.knows("ada", &browser).await.expect("asked"));
@@ -110,13 +116,13 @@ async fn a_person_logs_in_and_a_session_holds_the_same_key() {
 async fn sessions_are_bounded() {
     let folder = tempfile::tempdir().expect("a folder");
     let people = People::open(&folder.path().join("people.sqlite")).expect("open");
-    let (ada, key) = people
-        .sign_up(new("ada", "ada@example.org"))
+    let (ada, keys) = people
+        .sign_up(new("ada", "ada@example.org"), SECRET)
         .await
         .expect("stored")
         .expect("free");
     for _ in 0..SESSIONS_MAX + 3 {
-        people.begin(&ada, &key, "", "").await.expect("begun");
+        people.begin(&ada, &keys.web, "", "").await.expect("begun");
     }
     assert_eq!(
         people.sessions(ada.id).await.expect("listed").len(),
@@ -128,13 +134,13 @@ async fn sessions_are_bounded() {
 async fn who_has_a_second_factor_logs_in_with_its_codes_only() {
     let folder = tempfile::tempdir().expect("a folder");
     let people = People::open(&folder.path().join("people.sqlite")).expect("open");
-    let (ada, key) = people
-        .sign_up(new("ada", "ada@example.org"))
+    let (ada, keys) = people
+        .sign_up(new("ada", "ada@example.org"), SECRET)
         .await
         .expect("stored")
         .expect("free");
-    let token = people.begin(&ada, &key, "", "").await.expect("begun");
-    let other = people.begin(&ada, &key, "", "").await.expect("begun");
+    let token = people.begin(&ada, &keys.web, "", "").await.expect("begun");
+    let other = people.begin(&ada, &keys.web, "", "").await.expect("begun");
     let login = people.login(&token).await.expect("asked").expect("there");
     let factor = Factor::random();
     let set = people.set_factor(&login, &factor, "000000x").await;
@@ -192,16 +198,16 @@ async fn a_session_acts_for_whom_it_is_a_member_of_and_no_longer() {
     let mut company = new("acme", "acme@example.org");
     (company.kind, company.company_name) = (Kind::Company, Some("Acme".into()));
     let (acme, _) = people
-        .sign_up(company)
+        .sign_up(company, SECRET)
         .await
         .expect("stored")
         .expect("free");
-    let (ada, key) = people
-        .sign_up(new("ada", "ada@example.org"))
+    let (ada, keys) = people
+        .sign_up(new("ada", "ada@example.org"), SECRET)
         .await
         .expect("stored")
         .expect("free");
-    let token = people.begin(&ada, &key, "", "").await.expect("begun");
+    let token = people.begin(&ada, &keys.web, "", "").await.expect("begun");
     let login = async || people.login(&token).await.expect("asked").expect("there");
     // Not a member yet: nothing comes of it.
     let session = login().await.session;
@@ -222,4 +228,64 @@ async fn a_session_acts_for_whom_it_is_a_member_of_and_no_longer() {
         .expect("noted");
     assert_eq!(login().await.account(), ada.account);
     people.end(ada.id, None).await.expect("ended");
+}
+
+#[tokio::test]
+async fn the_own_key_can_leave_and_sessions_go_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let people = People::open(&folder.path().join("people.sqlite")).expect("open");
+    let made = people.sign_up(new("ada", "ada@example.org"), SECRET).await;
+    let (ada, keys) = made.expect("stored").expect("free");
+    people
+        .forget_own(ada.id, &keys, SECRET)
+        .await
+        .expect("forgotten");
+    let opened = people.log_in("ada", SECRET, "").await.expect("asked");
+    let opened = opened.expect("logged in").1;
+    assert!(opened.own.is_none());
+    assert_eq!(opened.web.to_hex(), keys.web.to_hex());
+}
+
+#[tokio::test]
+async fn a_passkey_is_one_persons_and_a_browsers_key_is_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("people.sqlite");
+    let people = People::open(&path).expect("open");
+    let key = types::PasskeyKey([2; 33]);
+    for name in ["", "a b", "<x>", &"a".repeat(500)] {
+        assert!(Passkey::new(name, key).is_none(), "{name}");
+    }
+    let passkey = Passkey::new("cred-1_x", key).expect("a name");
+    let made = people.sign_up_with(new("ada", "ada@example.org"), passkey.clone());
+    let ada = made.await.expect("stored").expect("free");
+    assert!(ada.has_passkey());
+    assert_eq!(ada.account, passkey.account());
+    // Another person with the same credential is not made at all.
+    let again = people.sign_up_with(new("bob", "bob@example.org"), passkey.clone());
+    assert!(again.await.expect("asked").is_none());
+    assert!(
+        people
+            .sign_up(new("bob", "bob@example.org"), SECRET)
+            .await
+            .expect("asked")
+            .is_some()
+    );
+    let found = people.of_passkey("cred-1_x").await.expect("asked");
+    let (person, found) = found.expect("known");
+    assert_eq!((person.id, found), (ada.id, passkey.clone()));
+    assert!(people.of_passkey("cred-2").await.expect("asked").is_none());
+    // No password opens what has none.
+    for password in ["", SECRET] {
+        let opened = people.log_in("ada", password, "").await.expect("asked");
+        assert!(opened.is_none());
+    }
+    let (one, other) = (Token::random(), Token::random());
+    let of = |people: &People, browser| people.browser_key(browser, ada.account).to_hex();
+    assert_ne!(of(&people, &one), of(&people, &other));
+    let reopened = People::open(&path).expect("open");
+    assert_eq!(of(&people, &one), of(&reopened, &one));
+    let elsewhere = People::open(&folder.path().join("other.sqlite")).expect("open");
+    assert_ne!(of(&people, &one), of(&elsewhere, &one));
+    let challenge = Digest::of(b"x");
+    assert!(people.once(challenge, u64::MAX) && !people.once(challenge, u64::MAX));
 }

@@ -3,6 +3,7 @@
 //! Text that comes from outside is escaped by `maud`; nothing here writes raw markup of others.
 //! No component has a style or script of its own: `assets/portal.css` dresses them by class.
 
+mod approval;
 mod chart;
 mod part;
 mod shell;
@@ -10,6 +11,7 @@ mod shell;
 #[cfg(test)]
 mod tests;
 
+pub use approval::{approval, passkey_fields, passkey_script};
 pub use chart::{Bar, Slice, bars, donut, hbars, legend, meter, spark};
 pub use part::{
     Figure, Tone, alert, badge, cli, copy, credits, crumbs, empty, feed, field, icon, image, kpi,

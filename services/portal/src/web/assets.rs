@@ -39,6 +39,7 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
         "uplot.js" = "vendor/uplot.min.js", "text/javascript; charset=utf-8";
         "uplot.css" = "vendor/uplot.min.css", "text/css; charset=utf-8";
         "portal.js" = "portal.js", "text/javascript; charset=utf-8";
+        "passkey.js" = "passkey.js", "text/javascript; charset=utf-8";
         "live.js" = "live.js", "text/javascript; charset=utf-8";
         "portal.css" = "portal.css", "text/css; charset=utf-8";
     };

@@ -28,6 +28,11 @@ impl Form {
         self.0.get(name).map_or("", String::as_str)
     }
 
+    /// Name and value of each.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }

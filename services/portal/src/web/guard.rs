@@ -18,6 +18,7 @@ use super::form::{BYTES_MAX, Form};
 use super::trouble::{Said, Trouble};
 use super::visitor::{Asking, Theme, Visitor, cookie};
 use crate::app::App;
+use crate::approve::{Approval, Ask};
 use crate::people::Token;
 use crate::ui;
 
@@ -83,6 +84,7 @@ async fn asking(app: &App, headers: &HeaderMap, address: IpAddr, path: String) -
         token,
         path,
         address,
+        host: text("host").unwrap_or("").to_string(),
         browser: text(header::USER_AGENT.as_str()).unwrap_or("").to_string(),
         device: cookie(headers, DEVICE).and_then(Token::parse),
         partial: text("hx-request") == Some("true"),
@@ -169,10 +171,21 @@ async fn admit(visitor: &Visitor, who: Who, request: Request, next: Next) -> Res
             )
             .into_response();
         };
-        if !visitor.owns(Form::read(&bytes).text("csrf")) {
+        let form = Form::read(&bytes);
+        if !visitor.owns(form.text("csrf")) {
             return refuse("It was made for another session, or before you logged in.");
         }
+        if let (Some(login), Some(approval)) = (&visitor.login, Approval::read(&form)) {
+            let _ = login.approval.set(approval);
+        }
         request = Request::from_parts(parts, Body::from(bytes));
+        request.extensions_mut().insert(visitor.clone());
+        let mut response = next.run(request).await;
+        if response.extensions().get::<Ask>().is_some() {
+            // The same form, to be sent again.
+            response.extensions_mut().insert(form);
+        }
+        return response;
     }
     request.extensions_mut().insert(visitor.clone());
     next.run(request).await
@@ -194,6 +207,11 @@ pub fn escaped(path: &str) -> String {
 
 /// Trouble becomes a page, or a part of one.
 async fn dress(app: &App, visitor: &Visitor, response: Response) -> Response {
+    let parts = response.extensions();
+    if let (Some(ask), Some(form)) = (parts.get::<Ask>(), parts.get::<Form>()) {
+        let body = ui::approval(visitor, ask, form);
+        return ui::page(app, visitor, ui::Place::Nowhere, "Approve it", body).await;
+    }
     let Some(said) = response.extensions().get::<Said>().cloned() else {
         return response;
     };

@@ -4,6 +4,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use sdk::SdkError;
 
+use crate::approve::{Ask, Unsubmitted};
+
 /// What a page answers.
 pub type Page = Result<Response, Trouble>;
 
@@ -11,6 +13,8 @@ pub type Page = Result<Response, Trouble>;
 pub enum Trouble {
     /// Nobody is logged in, or the session has ended.
     LoginNeeded,
+    /// The person is to approve it first.
+    Ask(Box<Ask>),
     Said {
         status: StatusCode,
         what: String,
@@ -75,6 +79,15 @@ impl From<SdkError> for Trouble {
     }
 }
 
+impl From<Unsubmitted> for Trouble {
+    fn from(error: Unsubmitted) -> Self {
+        match error {
+            Unsubmitted::Ask(ask) => Self::Ask(ask),
+            Unsubmitted::Sdk(error) => error.into(),
+        }
+    }
+}
+
 impl From<anyhow::Error> for Trouble {
     fn from(error: anyhow::Error) -> Self {
         tracing::error!("{error:#}");
@@ -91,6 +104,11 @@ impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
         match self {
             Self::LoginNeeded => Redirect::to("/login").into_response(),
+            Self::Ask(ask) => {
+                let mut response = StatusCode::OK.into_response();
+                response.extensions_mut().insert(*ask);
+                response
+            }
             Self::Said {
                 status,
                 what,

@@ -44,6 +44,8 @@ pub struct Asking {
     pub path: String,
     pub address: IpAddr,
     pub browser: String,
+    /// Name and port of this site, as the browser has them.
+    pub host: String,
     /// A browser that somebody has logged in with before.
     pub device: Option<Token>,
     /// Asked for by a script that puts the answer into the page.
