@@ -9,7 +9,8 @@
 //! makes of the epoch, whatever is withheld; drawings are what frozen candidates and beacon make.
 //! While a quorum is well, blocks come. At the end: every transfer was applied, on every
 //! validator; balances are what the transfers make of the first ones; certificates are good under
-//! the one network key; nobody of good will took another for a liar.
+//! the one network key; nobody of good will took another for a liar, or could be accused of two
+//! proposals.
 
 mod client;
 mod letter;

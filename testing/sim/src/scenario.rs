@@ -1,6 +1,6 @@
 //! What happens in a run, and what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
@@ -146,6 +146,8 @@ pub struct Report {
     pub certificates: usize,
     /// Epochs whose holders opened what was sealed at the beginning.
     pub opened: usize,
+    /// Proved to have proposed two blocks for one view.
+    pub convicted: usize,
     /// Epochs whose beacon was told, and drawings that were made again and found right.
     pub beacons: usize,
     pub drawings: usize,
@@ -191,6 +193,7 @@ pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
         entries: Vec::new(),
         tries: Vec::new(),
         dead: Vec::new(),
+        convicted: BTreeSet::new(),
         letter: Letter::new(&site.committee.network_key()),
         flood: Flood::new(site.genesis()),
         submitted: BTreeMap::new(),
@@ -220,6 +223,7 @@ pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
         height: witness.height(),
         empty_views: witness.empty_views(),
         opened: act.letter.opened(),
+        convicted: act.convicted.len(),
         beacons: witness.beacons(),
         drawings: witness.drawings(),
         late_ms: witness.late_ms,
@@ -279,6 +283,8 @@ struct Act<'a> {
     /// Ended by themselves; when each is started again.
     dead: Vec<(usize, Duration)>,
     letter: Letter,
+    /// Proved to have led twice in one view.
+    convicted: BTreeSet<usize>,
     flood: Flood,
     /// Where and when transfers were submitted first.
     submitted: BTreeMap<Digest, (usize, Duration)>,
@@ -302,12 +308,14 @@ impl Act<'_> {
                 self.submit(&network);
                 if self.turn.is_multiple_of(RETRY_TURNS) {
                     network.nobody_blocks_the_good(&self.scenario.bad).await?;
+                    self.convict(&network)?;
                 }
             }
             self.supervise(&mut network)?;
             self.look(&network, clock.current().duration_since(UNIX_EPOCH)?)?;
             if self.is_done(&network) {
                 network.nobody_blocks_the_good(&self.scenario.bad).await?;
+                self.convict(&network)?;
                 for node in self.sitting(&network) {
                     self.payments.check(&node.head().state);
                 }
@@ -386,6 +394,26 @@ impl Act<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Who is proved to have proposed two blocks for one view. Errors: someone of good will.
+    fn convict(&mut self, network: &Network<'_>) -> Result<()> {
+        for double in network.nodes().flat_map(|(_, node)| node.doubles()) {
+            let mut all = 0..self.site.validators();
+            let at = all.find(|at| self.site.key(*at) == double.leader);
+            let at = at.unwrap_or(usize::MAX);
+            ensure!(
+                self.scenario.bad.contains(&at),
+                "validator {at} is good, and there is a proof of two proposals against it"
+            );
+            if self.convicted.insert(at) {
+                self.trace.note(
+                    self.now,
+                    format_args!("proof {at}: two blocks for one view"),
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Starts those again that have ended by themselves.

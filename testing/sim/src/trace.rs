@@ -14,6 +14,7 @@ legend: seconds of virtual time since the start, then what happened
   FAULT ..             the scenario does something to the network, a validator or its disk
   start N              validator N starts, or starts again, on what is on its disk
   end N                validator N ended by itself, and is started again
+  proof N              two blocks that N sealed for one view are known
   block H by N: ..     block H is final with validator N, the first to say so; its epoch, view,
                        leader, transactions and what it carries besides (L: log of a dealing,
                        B: beacon, C: frozen candidates, S: name of the whole state)
