@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use fixtures::{Cloud, credits, quiet_ports, settled, signal, until};
+use fixtures::{Cloud, credits, is_given_work, quiet_ports, settled, signal, until};
 
 /// In the one process. A machine has ranges of addresses for 64, and other tests want some.
 const LIGHT: u16 = 29;
@@ -105,6 +105,12 @@ fn many_hosts_run_a_replica_each_and_stand_in_for_one_another() {
 
     // One place is left free, and it is not the lone host's.
     drain(&cloud, "dev-1", &["--wait"]);
+    // On a busy machine one may be taken for lost for a moment.
+    until("all are given work", || {
+        let hosts = cloud.json(&["host", "ls"]);
+        let hosts = hosts.as_array().expect("a list");
+        hosts.len() == usize::from(LIGHT) + 1 && hosts.iter().all(is_given_work)
+    });
     cloud.up(&compose(LIGHT));
     let all = places(&cloud);
     assert_eq!(all.len(), usize::from(LIGHT), "{all:?}");

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use fixtures::{signal, until};
+use fixtures::{is_given_work, signal, until};
 
 use crate::World;
-use crate::stage::{Drill, alive, is_given_work, named, pid, replicas, role, text};
+use crate::stage::{Drill, alive, named, pid, replicas, role, text};
 
 /// The machine is gone, its containers with it; later it is back.
 pub fn a_host_is_lost(world: &World) {
@@ -110,7 +110,9 @@ pub fn volumes_are_removed_meanwhile(world: &World) {
     let cloud = &world.cloud;
     let host = "dev-2";
     let id = named(cloud, host)["host"].clone();
-    until("the host is given work", || is_given_work(cloud, host));
+    until("the host is given work", || {
+        is_given_work(&named(cloud, host))
+    });
     let folders = ["thrown", "kept"].map(|name| {
         cloud.up(&stores(name, text(&id)));
         let deployment = cloud.json(&["inspect", name])[0]["deployment"].clone();

@@ -4,9 +4,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use fixtures::{Cloud, signal, until};
+use fixtures::{Cloud, is_given_work, signal, until};
 
-use crate::stage::{is_given_work, named, replicas, text};
+use crate::stage::{named, replicas, text};
 
 /// Gone with all that it runs when dropped.
 pub struct Rig<'a> {
@@ -29,7 +29,7 @@ impl<'a> Rig<'a> {
         };
         rig.start(program, None);
         until("the new host is there, and is given work", || {
-            is_given_work(cloud, name)
+            is_given_work(&named(cloud, name))
         });
         // Two of four hosts are left for two replicas.
         let others = ["dev-1", "dev-2"];

@@ -119,12 +119,6 @@ pub fn replicas(cloud: &Cloud) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A host that was lost is heard for a while before it is given anything again.
-pub fn is_given_work(cloud: &Cloud, name: &str) -> bool {
-    let host = named(cloud, name);
-    host["online"] == true && host["trusted_ms"].as_u64() <= host["last_seen_ms"].as_u64()
-}
-
 /// `dev-2` is the role `host-2`.
 pub fn role(host: &str) -> String {
     host.replace("dev-", "host-")
