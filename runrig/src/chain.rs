@@ -214,6 +214,7 @@ pub async fn host_ls(session: &Session, json: bool) -> Result {
                 ),
                 if h.offer.builds { "yes" } else { "" }.into(),
                 h.offer.region.clone(),
+                crate::host_price::words(h.offer.price_multiplier_milli),
                 reputation(&h.reputation),
                 h.earned.to_string(),
             ]
@@ -229,10 +230,11 @@ pub async fn host_ls(session: &Session, json: bool) -> Result {
         "FREE DISK",
         "BUILDS",
         "REGION",
+        "PRICE",
         "REPUTATION",
         "EARNED",
     ];
-    output::data(output::table(&headers, &rows, &[3, 4, 5, 6, 9]));
+    output::data(output::table(&headers, &rows, &[3, 4, 5, 6, 9, 11]));
     Ok(())
 }
 

@@ -107,6 +107,7 @@ fn host_of(event: &Event) -> Option<HostId> {
             | H::HostOffline { host, .. }
             | H::HostCordoned { host, .. }
             | H::HostDraining { host, .. }
+            | H::HostPriced { host, .. }
             | H::HostLeft { host },
         )
         | Event::Deployment(ledger::deployment::Event::AllocationPlaced { host, .. }) => {
@@ -219,6 +220,16 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
                     "is drained no more"
                 };
                 format!("host {} {words}", hosts.of(host))
+            }
+            H::HostPriced {
+                host,
+                price_multiplier_milli,
+            } => {
+                let percent = f64::from(*price_multiplier_milli) / 10.0;
+                format!(
+                    "host {} asks {percent} % of the network's rates",
+                    hosts.of(host)
+                )
             }
             H::HostLeft { host } => format!("host {} left", hosts.of(host)),
         },

@@ -29,6 +29,7 @@ mod forward;
 #[cfg(test)]
 mod grammar_tests;
 mod host_join;
+mod host_price;
 mod host_together;
 mod image;
 mod job;
@@ -291,6 +292,8 @@ enum Host {
     Images(image::HostImages),
     /// Move everything away from a host, and let nothing new come
     Drain(drain::Drain),
+    /// Ask less than the network's rates for what begins on a host from now on
+    Price(host_price::Price),
     /// Move everything away from a host, then take it off the network
     Leave(drain::Leave),
 }
@@ -481,6 +484,9 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Host(Host::Drain(args)) => {
             done(ask(globals, async |s| drain::drain(s, args, json).await))
         }
+        Command::Host(Host::Price(args)) => done(ask(globals, async |s| {
+            host_price::price(s, args, json).await
+        })),
         Command::Host(Host::Leave(args)) => {
             done(ask(globals, async |s| drain::leave(s, args, json).await))
         }

@@ -26,6 +26,19 @@ impl Tariff {
         transfer: Amount(10),
     };
 
+    /// What a host asks that asks `milli` thousandths of these rates; rounded down.
+    #[must_use]
+    pub fn part(&self, milli: u32) -> Self {
+        let part = |rate: Amount| Amount(rate.0.saturating_mul(milli.into()) / 1_000);
+        Self {
+            cpu: part(self.cpu),
+            memory: part(self.memory),
+            storage: part(self.storage),
+            bandwidth: part(self.bandwidth),
+            transfer: part(self.transfer),
+        }
+    }
+
     pub fn rate(&self, resource: Resource) -> Amount {
         match resource {
             Resource::Cpu => self.cpu,

@@ -482,6 +482,10 @@ fn calls(state: &State) -> Vec<Call> {
             host: id(10),
             draining: true,
         }),
+        Call::Host(host::Call::SetPrice {
+            host: id(10),
+            price_multiplier_milli: 700,
+        }),
         Call::Host(host::Call::Heartbeat),
         deploy(spec),
         Call::Deployment(Deploy::Rollback {

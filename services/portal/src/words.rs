@@ -239,6 +239,14 @@ pub fn call(call: &Call, sender: &AccountId, names: &Names) -> String {
                     "is no longer"
                 }
             ),
+            host::Call::SetPrice {
+                host,
+                price_multiplier_milli,
+            } => format!(
+                "Host {} asks {} % of the network's rates",
+                names.host(host),
+                f64::from(*price_multiplier_milli) / 10.0
+            ),
             host::Call::Leave => format!("Host {} left", names.host(&signer)),
             host::Call::Heartbeat => format!("Host {} is there", names.host(&signer)),
             host::Call::Announce(_) => {
@@ -377,6 +385,14 @@ pub fn event(event: &Event, names: &Names) -> String {
                 } else {
                     "is no longer"
                 }
+            ),
+            host::Event::HostPriced {
+                host,
+                price_multiplier_milli,
+            } => format!(
+                "Host {} asks {} % of the network's rates",
+                names.host(host),
+                f64::from(*price_multiplier_milli) / 10.0
             ),
             host::Event::HostLeft { host } => format!("Host {} left", names.host(host)),
             #[allow(unreachable_patterns, reason = "events are added")]

@@ -331,6 +331,7 @@ fn host_of(event: &ledger::host::Event) -> HostId {
         | H::HostOffline { host, .. }
         | H::HostCordoned { host, .. }
         | H::HostDraining { host, .. }
+        | H::HostPriced { host, .. }
         | H::HostLeft { host } => *host,
     }
 }

@@ -80,7 +80,9 @@ impl Role {
                 | crate::Call::Validator(_)
                 | crate::Call::Vote(_) => true,
                 crate::Call::Deployment(_) => deploys,
-                crate::Call::Host(call) => matches!(call, host::Call::Drain { .. }),
+                crate::Call::Host(call) => {
+                    matches!(call, host::Call::Drain { .. } | host::Call::SetPrice { .. })
+                }
                 crate::Call::Lease(_) => false,
             },
             Self::Developer => deploys,

@@ -254,10 +254,12 @@ fn take_seat(
     let release = context.state.deployments.get(id).map_or(0, |d| d.release);
     let host = placement.host;
     context.state.fleet_mut().reserve(&host, &service.resources);
+    let mut rates = context.state.globals.params.tariff;
     if let Some(record) = context.state.hosts.get_mut(&host) {
         // It fits, or the block's check would find the host over-committed.
         let free = record.free.checked_sub(&service.resources);
         record.free = free.unwrap_or_default();
+        rates = rates.part(record.offer.price_multiplier_milli);
     }
     context.state.globals.allocations += 1;
     let allocation = AllocationId(context.state.globals.allocations);
@@ -273,7 +275,7 @@ fn take_seat(
         drain_ms: 0,
         generation: 0,
         reserved: service.resources,
-        rates: context.state.globals.params.tariff,
+        rates,
         placed_ms: now,
         status: AllocationStatus::default(),
         status_ms: now,

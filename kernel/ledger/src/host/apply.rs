@@ -22,6 +22,8 @@ const PROBATION_MS: u64 = 10_000;
 const PROBATION_DOUBLINGS_MAX: u32 = 6;
 /// Silence longer after the last one does not count as flapping.
 const STEADY_MS: u64 = 600_000;
+/// Of the network's rates, in thousandths: a quote by these is never exceeded.
+const PRICES_MILLI: std::ops::RangeInclusive<u32> = 500..=1_000;
 const ADDRESS_BYTES_MAX: usize = 200;
 /// No machine has more; arithmetic on usage relies on it.
 const CAPACITY_MAX: Resources = Resources {
@@ -218,16 +220,7 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             Ok(())
         }
         Call::Drain { host, draining } => {
-            known(context, &host)?;
-            let owner = context.state.hosts.get(&host).map(|h| h.owner);
-            if sender != host && owner != Some(sender) {
-                return Err(Rejection::new(
-                    RejectKind::Forbidden,
-                    format!("host {host}"),
-                    "it belongs to another account",
-                    "Sign with the key of the host or of its owner: --key FILE.",
-                ));
-            }
+            owned(context, sender, &host)?;
             if let Some(host) = context.state.hosts.get_mut(&host) {
                 host.draining = draining;
             }
@@ -235,6 +228,13 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             context.touch_all_on(&host);
             context.emit(crate::Event::Host(Event::HostDraining { host, draining }));
             Ok(())
+        }
+        Call::SetPrice {
+            host,
+            price_multiplier_milli,
+        } => {
+            owned(context, sender, &host)?;
+            set_price(context, host, price_multiplier_milli)
         }
         Call::Leave => {
             let host = spoken_for(context, sender)?;
@@ -263,6 +263,42 @@ fn known(context: &Context, host: &HostId) -> Result<(), Rejection> {
         "it is not registered",
         "Join with `runrig host join`.",
     ))
+}
+
+/// Errors: `sender` is neither the host nor its owner.
+fn owned(context: &Context, sender: AccountId, host: &HostId) -> Result<(), Rejection> {
+    known(context, host)?;
+    let owner = context.state.hosts.get(host).map(|h| h.owner);
+    if sender == *host || owner == Some(sender) {
+        return Ok(());
+    }
+    Err(Rejection::new(
+        RejectKind::Forbidden,
+        format!("host {host}"),
+        "it belongs to another account",
+        "Sign with the key of the host or of its owner: --key FILE.",
+    ))
+}
+
+/// Leases that run keep the rates that they began with.
+fn set_price(context: &mut Context, host: HostId, milli: u32) -> Result<(), Rejection> {
+    if !PRICES_MILLI.contains(&milli) {
+        return Err(Rejection::new(
+            RejectKind::Invalid,
+            format!("host {host}"),
+            format!("{milli} thousandths of the network's rates are no price"),
+            "Ask 50 to 100 percent: the rates of `runrig chain params` are the highest.",
+        ));
+    }
+    if let Some(record) = context.state.hosts.get_mut(&host) {
+        record.offer.price_multiplier_milli = milli;
+    }
+    context.state.refresh_host(&host);
+    context.emit(crate::Event::Host(Event::HostPriced {
+        host,
+        price_multiplier_milli: milli,
+    }));
+    Ok(())
 }
 
 /// The host that `sender` speaks for: itself, or the only one it owns.
@@ -356,7 +392,7 @@ fn register(
         let why = "its architecture is neither amd64 nor arm64".into();
         return reject(RejectKind::Invalid, why, "Join with another machine.");
     }
-    if !(500..=2000).contains(&offer.price_multiplier_milli)
+    if !PRICES_MILLI.contains(&offer.price_multiplier_milli)
         || offer.region.len() > 40
         || offer.region.chars().any(char::is_control)
     {
@@ -364,7 +400,7 @@ fn register(
         return reject(
             RejectKind::Invalid,
             why,
-            "A price is 500 to 2000 thousandths of the base rate.",
+            "A price is 500 to 1000 thousandths of the network's rates.",
         );
     }
     if context
@@ -387,6 +423,8 @@ fn register(
             // A machine that has less than before (its disk has filled up) comes back all the
             // same: what is placed there stays promised, and nothing new fits.
             offer.capacity = at_least(offer.capacity, &reserved);
+            // Its owner sets it, whatever an agent that starts anew says.
+            offer.price_multiplier_milli = known.offer.price_multiplier_milli;
             let free = offer.capacity.checked_sub(&reserved).unwrap_or_default();
             if owner != known.owner && context.state.allocations_on(&id).next().is_some() {
                 let why = "its owner cannot change while something runs there".into();

@@ -26,6 +26,12 @@ pub enum Call {
     /// stops doing so. Replicas with named volumes stay: their data is here. Signed by the
     /// host or its owner.
     Drain { host: HostId, draining: bool },
+    /// Asks so many thousandths of the network's rates, 500 to 1,000, for leases that begin
+    /// from now on. Signed by the host or its owner.
+    SetPrice {
+        host: HostId,
+        price_multiplier_milli: u32,
+    },
     /// Gone for good; only when nothing is placed on it.
     Leave,
     /// Still there, though nothing runs.

@@ -27,6 +27,10 @@ pub enum Event {
         host: HostId,
         draining: bool,
     },
+    HostPriced {
+        host: HostId,
+        price_multiplier_milli: u32,
+    },
     HostLeft {
         host: HostId,
     },

@@ -224,3 +224,67 @@ fn a_host_with_a_bad_name_gets_work_only_if_nobody_else_can() {
     assert_eq!(placed(last).host, id(10));
     assert_eq!(placed(last).reason.relaxed, ["reliability"]);
 }
+
+fn priced(world: &mut World, who: u8, milli: u32) -> Result<(), RejectKind> {
+    let call = Call::SetPrice {
+        host: id(10),
+        price_multiplier_milli: milli,
+    };
+    world.ask(who, crate::Call::Host(call)).map_err(|r| r.kind)
+}
+
+#[test]
+fn a_host_may_ask_less_for_what_begins_from_then_on() {
+    let mut world = World::new(Params::dev());
+    world.host(10, 4_000);
+    let one = |name: &str| deploy(project(name, &[("a", service(500, 1))]));
+    world.ask(1, one("before")).expect("deployed");
+    assert_eq!(priced(&mut world, 1, 700), Err(RejectKind::Forbidden));
+    for milli in [0, 499, 1_001, u32::MAX] {
+        assert_eq!(priced(&mut world, 10, milli), Err(RejectKind::Invalid));
+    }
+    priced(&mut world, 10, 700).expect("set");
+    world.ask(1, one("after")).expect("deployed");
+    let rates = |world: &World, n: u64| {
+        let known = world.state.allocations.get(&AllocationId(n));
+        known.expect("there").rates
+    };
+    let tariff = Params::dev().tariff;
+    assert_eq!(rates(&world, 1), tariff, "locked when it began");
+    assert_eq!(rates(&world, 2).cpu.0 * 1_000, tariff.cpu.0 * 700);
+    // An agent that starts anew does not change it.
+    world.host(10, 4_000);
+    let host = world.state.hosts.get(&id(10)).expect("there");
+    assert_eq!(host.offer.price_multiplier_milli, 700);
+    // What it used is charged by that: a second of half a core.
+    world.block(1_000, &[]);
+    let until = world.state.time_ms();
+    let usage = Usage {
+        cpu_ns: 500_000_000,
+        ..Usage::default()
+    };
+    let lines = vec![line(1, 1, until, usage), line(2, 1, until, usage)];
+    world.ask(10, report(1, lines)).expect("settled");
+    let paid = |n: u64| {
+        let known = world.state.allocations.get(&AllocationId(n));
+        known.expect("there").charged[0].0
+    };
+    assert!(paid(1) > 0 && paid(2) * 1_000 == paid(1) * 700);
+}
+
+#[test]
+fn of_two_equal_hosts_the_cheaper_is_chosen() {
+    for cheap in [10, 11] {
+        let mut world = World::new(Params::dev());
+        world.host(10, 4_000);
+        world.host(11, 4_000);
+        let call = Call::SetPrice {
+            host: id(cheap),
+            price_multiplier_milli: 600,
+        };
+        world.ask(cheap, crate::Call::Host(call)).expect("set");
+        let wish = deploy(project("p", &[("a", service(500, 1))]));
+        world.ask(1, wish).expect("deployed");
+        assert_eq!(world.state.allocations_on(&id(cheap)).count(), 1);
+    }
+}
