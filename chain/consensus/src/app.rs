@@ -98,6 +98,8 @@ pub(crate) struct Core<M: Machine> {
     pub sealer: Sealer,
     pub sightings: Sightings,
     pub store: Arc<Store>,
+    /// The block at height 0, where the engine begins unless there is a floor.
+    pub genesis: Option<Block>,
     /// Where the engine begins; `None`: with the genesis.
     pub floor: Option<Floor>,
     pub mempool: Mutex<Mempool>,
@@ -137,7 +139,7 @@ pub(crate) fn genesis<M: Machine>(
     network: Digest,
     time_ms: u64,
 ) -> anyhow::Result<(Block, Executed<M::State>)> {
-    let executed = machine.genesis();
+    let executed = machine.genesis()?;
     let info = first_info(machine, &executed.state, committee)?;
     let duty = Duty {
         ceremony: Some(payload_bytes(&PayloadOf::EpochInfo(info))),

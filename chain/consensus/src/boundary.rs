@@ -151,6 +151,21 @@ impl Boundary {
         )
     }
 
+    /// `state` in a file with what proves it; refused if it is not the state of this block.
+    pub fn export(&self, config: &Config, state: Vec<u8>) -> Result<light::Export> {
+        let certificate = self.record.certificate.clone();
+        let key = config.committee.network_key();
+        let export = light::Export::new(
+            key.clone(),
+            self.record.header.clone(),
+            certificate.context("it has no certificate")?,
+            self.record.duty.clone(),
+            state,
+        );
+        export.check(&key)?;
+        Ok(export)
+    }
+
     /// Whether those who sit next, or are given shares for the epoch after, or are to be linked as
     /// next after those, are told of `key` by this block: it will be spoken to.
     pub fn links(&self, key: &[u8; 32]) -> bool {

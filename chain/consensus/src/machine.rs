@@ -15,7 +15,8 @@ pub trait Machine: Send + Sync + 'static {
     /// Cheap to clone (persistent maps): one is kept per unfinalised fork.
     type State: Clone + Send + Sync + 'static;
 
-    fn genesis(&self) -> Executed<Self::State>;
+    /// Errors: it cannot be made here.
+    fn genesis(&self) -> anyhow::Result<Executed<Self::State>>;
 
     /// Checks each transaction alone (size, form, signature) and against `state` (network,
     /// nonce, expiry) before it is queued; one answer for each, in order. The error is for

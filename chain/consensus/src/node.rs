@@ -13,12 +13,12 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use types::{Digest, DoubleProposal, merkle_root};
 
 use crate::app::{Core, Finalized, Node, completed, genesis, surroundings};
-use crate::block::{Payload, TRANSACTION_BYTES_MAX, read_payload, seats_of};
+use crate::block::{Block, Payload, TRANSACTION_BYTES_MAX, read_payload, seats_of};
 use crate::boundary::{Named, Offer};
 use crate::clock::Clocks;
 use crate::committee::{Committee, Member, Seat};
 use crate::epochs::KeyShare;
-use crate::machine::Machine;
+use crate::machine::{Executed, Machine};
 use crate::mempool::{Mempool, SubmitError};
 use crate::once::Sealer;
 use crate::sightings::Sightings;
@@ -330,6 +330,63 @@ fn seats_after(store: &Store, height: u64, epoch_blocks: u64) -> Result<Option<V
     Ok(Some(seats))
 }
 
+/// Where everyone starts.
+fn first<M: Machine>(config: &Config, machine: &M) -> Result<(Block, (Node<M::State>, Record))> {
+    let (first, executed) = genesis(
+        machine,
+        &config.committee,
+        config.network,
+        config.genesis_ms,
+    )?;
+    let record = Record {
+        header: first.header.to_bytes(),
+        seal: first.seal,
+        certificate: None,
+        duty: first.duty.to_bytes(),
+        transactions: Vec::new(),
+        outcomes: executed.outcomes.clone(),
+        events: executed.events.clone(),
+    };
+    let seats = Arc::new(config.committee.members().collect());
+    let node = Node::after(seats, first.header.clone(), &first.duty, None, executed);
+    Ok((first, (node, record)))
+}
+
+/// The block at `height`, whose `state` was saved.
+fn saved<M: Machine>(
+    config: &Config,
+    machine: &M,
+    store: &Store,
+    height: u64,
+    state: &[u8],
+) -> Result<(Node<M::State>, Record)> {
+    let record = store
+        .block(height)?
+        .with_context(|| format!("block {height} is missing beside its state"))?;
+    let header = Arc::new(Header::from_bytes(&record.header)?);
+    let state = machine
+        .load(state)
+        .context("the saved state cannot be read")?;
+    let seats = match seats_after(store, height, config.epoch_blocks.get())? {
+        Some(seats) => seats,
+        None => config.committee.members().collect(),
+    };
+    let node = Node {
+        made_ms: header.time_ms,
+        header,
+        seats: Arc::new(seats),
+        executed: Executed {
+            state,
+            ids: Vec::new(),
+            changes: Vec::new(),
+            candidates: None,
+            events: Vec::new(),
+            outcomes: Vec::new(),
+        },
+    };
+    Ok((node, record))
+}
+
 /// The saved state, brought up to the last block kept.
 pub(crate) fn open<M: Machine>(
     config: &Config,
@@ -337,37 +394,17 @@ pub(crate) fn open<M: Machine>(
     store: Arc<Store>,
     sealer: Sealer,
 ) -> Result<Core<M>> {
-    let (first, executed) = genesis(
-        machine.as_ref(),
-        &config.committee,
-        config.network,
-        config.genesis_ms,
-    )?;
     let epoch_blocks = config.epoch_blocks.get();
-    let seats = Arc::new(config.committee.members().collect());
-    let mut node = Node::after(seats, first.header.clone(), &first.duty, None, executed);
-    let mut record = Record {
-        header: node.header.to_bytes(),
-        seal: first.seal,
-        certificate: None,
-        duty: first.duty.to_bytes(),
-        transactions: Vec::new(),
-        outcomes: node.executed.outcomes.clone(),
-        events: node.executed.events.clone(),
+    let floor = store.floor()?;
+    let begun = match floor {
+        Some(_) => None,
+        None => Some(first(config, machine.as_ref())?),
     };
-    if let Some((height, state)) = store.state()? {
-        record = store
-            .block(height)?
-            .with_context(|| format!("block {height} is missing beside its state"))?;
-        node.header = Arc::new(Header::from_bytes(&record.header)?);
-        node.executed.state = machine
-            .load(&state)
-            .context("the saved state cannot be read")?;
-        if let Some(seats) = seats_after(&store, height, epoch_blocks)? {
-            node.seats = Arc::new(seats);
-        }
-        node.made_ms = node.header.time_ms;
-    }
+    let (genesis, begun) = begun.unzip();
+    let (mut node, mut record) = match store.state()? {
+        Some((height, state)) => saved(config, machine.as_ref(), &store, height, &state)?,
+        None => begun.context("the state that this validator begins with is missing")?,
+    };
     for height in node.header.height + 1..=store.latest()?.unwrap_or(0) {
         record = store
             .block(height)?
@@ -431,7 +468,8 @@ pub(crate) fn open<M: Machine>(
         epoch_blocks,
         beacon: Mutex::new(None),
         seated: Arc::default(),
-        floor: store.floor()?,
+        genesis,
+        floor,
         clocks: Clocks::new(&config.seat, config.network),
         sealer,
         sightings: Sightings::default(),

@@ -40,7 +40,7 @@ use commonware_utils::{NZDuration, NZU32, NZUsize};
 use light::{NAMESPACE, Scheme};
 use tokio::sync::mpsc;
 
-use crate::app::{App, Core, genesis};
+use crate::app::{App, Core};
 use crate::block::{Block, TRANSACTION_BYTES_MAX};
 use crate::committee::{MEMBERS_MAX, MODE, MODE_NEWEST, key_bytes};
 use crate::epochs::{Drawn, Ears, Roads, Schemes};
@@ -240,13 +240,8 @@ macro_rules! start_parts {
             .expect("the archive of blocks opens");
         let (blocks, start, entered) = match &core.floor {
             None => {
-                let (first, _) = genesis(
-                    core.machine.as_ref(),
-                    &config.committee,
-                    config.network,
-                    config.genesis_ms,
-                )
-                .expect("the genesis was read when the node was opened");
+                let first = core.genesis.clone();
+                let first = first.expect("the genesis was made when the node was opened");
                 let first = Digested::compute(first, &Sequential).await;
                 (blocks, Start::Genesis(first), None)
             }

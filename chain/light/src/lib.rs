@@ -6,10 +6,12 @@
 //! Start at [`verify_block`], then [`verify_event`].
 
 mod clock;
+mod export;
 
 pub use clock::{
     Agreed, CLOCK_BOUND_MS, Clock, STATED_WITHIN, Statement, clock_quorum, is_stated, state_time,
 };
+pub use export::Export;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use commonware_codec::{Copying, DecodeExt, Encode};
@@ -199,6 +201,12 @@ pub enum LightError {
     Duty,
     #[error("the block's clock has statements that are old, twice or not their makers'")]
     Clock,
+    #[error("this is no export of a ledger's state, or it is cut or changed in its form")]
+    Export,
+    #[error("block {0} does not end an epoch: it names no state")]
+    NoSnapshot(u64),
+    #[error("this is not the state that block {0} names: it was changed")]
+    OtherState(u64),
     #[error("the beacon of epoch {0} was not made by this network's committee")]
     Beacon(u64),
 }

@@ -251,7 +251,7 @@ pub fn check_signatures(
 }
 
 impl Context {
-    fn new(state: State, env: BlockEnv) -> Self {
+    pub(crate) fn new(state: State, env: BlockEnv) -> Self {
         Self {
             state,
             env,

@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, Amount, Digest, PublicKey, Resource};
 
-use crate::{Params, lots};
+use crate::{Origin, Params, lots};
 
 const DAY_MS: u64 = 86_400_000;
 /// One bit each.
@@ -28,6 +28,10 @@ pub struct Genesis {
     /// silent (RFD 12), at most 128. None: hosts give signs of life by transactions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watchers: Vec<PublicKey>,
+    /// The network goes on from what another one came to: balances are that state's, and those
+    /// named here are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -49,6 +49,7 @@ fn transfers() {
         faucet: id(1),
         validators: Vec::new(),
         watchers: Vec::new(),
+        origin: None,
     };
     let state = State::genesis(&genesis);
     let transactions: Vec<Vec<u8>> = (0..PAYERS)

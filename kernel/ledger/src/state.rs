@@ -289,7 +289,7 @@ impl State {
         Ok(state)
     }
 
-    fn reindex(&mut self) {
+    pub(crate) fn reindex(&mut self) {
         let seed = u64::from_le_bytes(self.globals.network.0[..8].try_into().expect("eight"));
         let mut index = Index::empty(seed);
         for (id, host) in self.hosts.iter() {

@@ -546,6 +546,7 @@ fn a_genesis_is_checked_by_its_founder() {
         faucet: id(1),
         validators: Vec::new(),
         watchers: Vec::new(),
+        origin: None,
     };
     assert_eq!(good.check(), Ok(()));
     let changes: [fn(&mut Genesis); 4] = [

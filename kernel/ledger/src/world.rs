@@ -58,6 +58,7 @@ impl World {
             faucet: id(FAUCET),
             validators: Vec::new(),
             watchers: watchers.iter().map(|n| key(*n).public()).collect(),
+            origin: None,
         };
         Self {
             state: State::genesis(&genesis),

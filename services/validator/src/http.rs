@@ -100,7 +100,10 @@ pub async fn run_on(
         .connect_timeout(Duration::from_secs(3))
         .no_proxy()
         .build()?;
-    let machine = Arc::new(LedgerMachine::new(config.network.genesis.clone()));
+    let machine = Arc::new(LedgerMachine::in_folder(
+        config.network.genesis.clone(),
+        &config.data,
+    ));
     let damaged = consensus::damaged(&config.data);
     let handle = tokio::task::spawn_blocking(move || consensus::start(node, machine)).await??;
     let (stop_sender, stop) = watch::channel(false);

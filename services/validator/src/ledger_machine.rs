@@ -1,25 +1,53 @@
 //! The ledger behind the trait that consensus asks for.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use consensus::{Admitted, Env, Executed, Machine, Member, Pace};
 use ledger::duty::Seen;
-use ledger::{BlockEnv, Genesis, Rejection, State, decode};
+use ledger::{BlockEnv, Genesis, Origin, Rejection, State, decode};
 use types::{Digest, PublicKey};
 
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 pub struct LedgerMachine {
     genesis: Genesis,
+    /// Where the state lies that the network goes on from, if it does.
+    origin: PathBuf,
 }
 
 impl LedgerMachine {
     pub fn new(genesis: Genesis) -> Self {
-        Self { genesis }
+        Self::in_folder(genesis, Path::new(""))
+    }
+
+    /// Of the validator whose state lies in `data`.
+    pub fn in_folder(genesis: Genesis, data: &Path) -> Self {
+        Self {
+            genesis,
+            origin: data.join(ORIGIN_FILE),
+        }
+    }
+
+    fn restarted(&self, origin: &Origin) -> Result<State> {
+        let path = self.origin.display();
+        let bytes = std::fs::read(&self.origin).with_context(|| {
+            format!("read {path}: this network goes on from another one's state, which `runrig network init --from` has put beside each validator's seat")
+        })?;
+        let export = light::Export::from_bytes(&bytes).with_context(|| path.to_string())?;
+        anyhow::ensure!(
+            light::snapshot_root(&export.state) == origin.state,
+            "{path} is not the state that the network file names: take the file of `runrig chain export` that the network was made from"
+        );
+        State::restarted(&self.genesis, &export.state)
+            .with_context(|| format!("go on from {path}"))
     }
 }
+
+/// In a validator's folder: the export that its network was made from.
+pub const ORIGIN_FILE: &str = "origin.export";
 
 /// A rejection as its JSON: what a submitter is answered.
 fn as_json(rejection: &Rejection) -> String {
@@ -29,9 +57,12 @@ fn as_json(rejection: &Rejection) -> String {
 impl Machine for LedgerMachine {
     type State = State;
 
-    fn genesis(&self) -> Executed<State> {
-        let state = State::genesis(&self.genesis);
-        Executed {
+    fn genesis(&self) -> Result<Executed<State>> {
+        let state = match &self.genesis.origin {
+            None => State::genesis(&self.genesis),
+            Some(origin) => self.restarted(origin)?,
+        };
+        Ok(Executed {
             ids: Vec::new(),
             changes: vec![(
                 ledger::state_key("globals", &()),
@@ -44,7 +75,7 @@ impl Machine for LedgerMachine {
             events: Vec::new(),
             outcomes: Vec::new(),
             state,
-        }
+        })
     }
 
     fn admit(

@@ -32,6 +32,6 @@ pub mod watch;
 pub use accuse::accusation;
 pub use config::Config;
 pub use http::{run, run_on};
-pub use ledger_machine::LedgerMachine;
+pub use ledger_machine::{LedgerMachine, ORIGIN_FILE};
 pub use renewal::{Whereabouts, keep as keep_ticket};
-pub use state_sync::{Fetched, Newest, forget, newest, reached};
+pub use state_sync::{Fetched, Newest, forget, newest, newest_of, reached};

@@ -43,6 +43,7 @@ pub struct Newest {
     boundary: Boundary,
     givers: Mutex<Vec<Giver>>,
     complaints: Mutex<Vec<String>>,
+    node: Arc<consensus::Config>,
     machine: Arc<LedgerMachine>,
     http: reqwest::Client,
 }
@@ -56,6 +57,20 @@ pub struct Fetched {
     pub complaints: Vec<String>,
 }
 
+/// As [`newest`], for one who takes no part.
+pub async fn newest_of(network: &api::NetworkFile, urls: &[String]) -> Result<Newest> {
+    let nowhere = (std::net::Ipv4Addr::UNSPECIFIED, 0).into();
+    let config = Config {
+        data: PathBuf::new(),
+        network: network.clone(),
+        seat: consensus::Seat::from_secret([0; 32]).to_bytes(),
+        p2p: nowhere,
+        http: nowhere,
+        whereabouts: None,
+    };
+    newest(&config, urls).await
+}
+
 /// Asks those at `urls` what they offer.
 ///
 /// Errors: nobody offers what holds and is new.
@@ -65,7 +80,10 @@ pub async fn newest(config: &Config, urls: &[String]) -> Result<Newest> {
         .no_proxy()
         .build()?;
     let node = Arc::new(node_config(config)?);
-    let machine = Arc::new(LedgerMachine::new(config.network.genesis.clone()));
+    let machine = Arc::new(LedgerMachine::in_folder(
+        config.network.genesis.clone(),
+        &config.data,
+    ));
     let urls: BTreeSet<&str> = urls.iter().map(|u| u.trim_end_matches('/')).collect();
     let mut asked: FuturesUnordered<_> = urls
         .into_iter()
@@ -140,6 +158,7 @@ pub async fn newest(config: &Config, urls: &[String]) -> Result<Newest> {
         boundary,
         givers: Mutex::new(givers),
         complaints: Mutex::new(complaints),
+        node,
         machine,
         http,
     })
@@ -157,16 +176,7 @@ impl Newest {
 
     /// Fetches it, and makes it the beginning of the validator in `config.data`.
     pub async fn adopt(self, config: &Config) -> Result<Fetched> {
-        let (count, first) = self.first().await?;
-        let mut state = vec![first];
-        let mut rest = futures::stream::iter(1..count)
-            .map(|number| self.piece(number, count))
-            .buffered(AT_ONCE);
-        while let Some(piece) = rest.next().await {
-            state.push(piece?);
-        }
-        drop(rest);
-        let state = state.concat();
+        let state = self.fetch().await?;
         let fetched = Fetched {
             height: self.height(),
             bytes: state.len(),
@@ -178,6 +188,26 @@ impl Newest {
         })
         .await??;
         Ok(fetched)
+    }
+
+    /// Fetches it into a file's contents, which prove themselves.
+    pub async fn export(self) -> Result<light::Export> {
+        let state = self.fetch().await?;
+        let (node, boundary) = (self.node, self.boundary);
+        tokio::task::spawn_blocking(move || boundary.export(&node, state)).await?
+    }
+
+    async fn fetch(&self) -> Result<Vec<u8>> {
+        let (count, first) = self.first().await?;
+        let mut state = vec![first];
+        let mut rest = futures::stream::iter(1..count)
+            .map(|number| self.piece(number, count))
+            .buffered(AT_ONCE);
+        while let Some(piece) = rest.next().await {
+            state.push(piece?);
+        }
+        drop(rest);
+        Ok(state.concat())
     }
 
     /// The first piece proves how many there are.

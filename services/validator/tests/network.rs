@@ -90,6 +90,7 @@ impl Network {
                 })
                 .collect(),
             watchers: Vec::new(),
+            origin: None,
         };
         let file = NetworkFile {
             genesis,

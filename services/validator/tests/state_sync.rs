@@ -73,6 +73,7 @@ async fn liars_are_named_and_the_honest_suffice() {
                 address: held.to_string(),
             }],
             watchers: Vec::new(),
+            origin: None,
         },
         committee: hex::encode(committee.to_bytes()),
         network_key: hex::encode(committee.network_key()),

@@ -64,6 +64,7 @@ impl Network {
                 })
                 .collect(),
             watchers: Vec::new(),
+            origin: None,
         };
         let id = genesis.digest();
         let file = NetworkFile {

@@ -113,6 +113,7 @@ impl Network {
                 .collect(),
             faucet: AccountId([0; 20]),
             watchers: Vec::new(),
+            origin: None,
             validators: Vec::new(),
         };
         let hosts = machines.iter().map(id).collect();

@@ -63,6 +63,7 @@ pub fn genesis(
         faucet: account(0),
         validators: founders,
         watchers: Vec::new(),
+        origin: None,
     }
 }
 

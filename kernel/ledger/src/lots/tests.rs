@@ -23,6 +23,7 @@ fn genesis() -> Genesis {
             })
             .collect(),
         watchers: Vec::new(),
+        origin: None,
     }
 }
 
