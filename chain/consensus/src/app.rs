@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -97,6 +97,8 @@ pub(crate) struct Core<M: Machine> {
     pub clocks: Clocks,
     pub sealer: Sealer,
     pub sightings: Sightings,
+    /// Figures of the engine as text; empty until it runs, and in simulation.
+    pub figures: OnceLock<Box<dyn Fn() -> String + Send + Sync>>,
     pub store: Arc<Store>,
     /// The block at height 0, where the engine begins unless there is a floor.
     pub genesis: Option<Block>,
@@ -159,7 +161,7 @@ pub(crate) fn genesis<M: Machine>(
         duty: duty.digest(),
         outcomes_root: merkle_root(&executed.outcomes),
         events_root: merkle_root(&executed.events),
-        state_root: light::state_root(&Digest::default(), &executed.changes),
+        state_root: machine.root(&executed.state),
     };
     let block =
         Block::new(header, [0; 64], duty, Vec::new()).map_err(|why| anyhow::anyhow!(why))?;
@@ -349,7 +351,7 @@ impl<M: Machine> Core<M> {
             && header.time_ms == time_ms
             && header.outcomes_root == merkle_root(&executed.outcomes)
             && header.events_root == merkle_root(&executed.events)
-            && header.state_root == light::state_root(&before.state_root, &executed.changes);
+            && header.state_root == self.machine.root(&executed.state);
         if !truth {
             tracing::error!(
                 height = header.height,
@@ -551,7 +553,7 @@ impl<M: Machine, E: Clock> Application<E> for App<M> {
             duty: duty.digest(),
             outcomes_root: merkle_root(&executed.outcomes),
             events_root: merkle_root(&executed.events),
-            state_root: light::state_root(&before.state_root, &executed.changes),
+            state_root: core.machine.root(&executed.state),
         };
         let Some(seal) = core.sealer.seal(&header) else {
             tracing::warn!(

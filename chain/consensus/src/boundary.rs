@@ -276,7 +276,12 @@ pub(crate) fn adopt_in<M: Machine>(
         "this is not the state that block {} names",
         boundary.header.height
     );
-    machine.load(&state).context("the state cannot be read")?;
+    let read = machine.load(&state).context("the state cannot be read")?;
+    ensure!(
+        machine.root(&read) == boundary.header.state_root,
+        "the state has another root than block {} says",
+        boundary.header.height
+    );
     let floor = Floor {
         height: boundary.header.height,
         info: boundary.info.clone(),

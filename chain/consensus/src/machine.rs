@@ -59,6 +59,10 @@ pub trait Machine: Send + Sync + 'static {
         Pace::default()
     }
 
+    /// Commits to all of `state`: the header's state root. It follows from the state alone, whatever
+    /// came before.
+    fn root(&self, state: &Self::State) -> Digest;
+
     /// All of `state` in canonical bytes, and back: for restart.
     fn save(&self, state: &Self::State) -> Vec<u8>;
     fn load(&self, bytes: &[u8]) -> anyhow::Result<Self::State>;
@@ -122,9 +126,6 @@ pub struct Executed<S> {
     pub state: S,
     /// Ids of the block's transactions, in order: those of [`Admitted`].
     pub ids: Vec<Digest>,
-    /// What changed: key and value digest (`None`: deleted), each key once, sorted.
-    /// Goes into the authenticated store, whose root is the header's state root.
-    pub changes: Vec<(Digest, Option<Digest>)>,
     /// Root of the candidates that this block freezes, if it does.
     pub candidates: Option<Digest>,
     /// Canonical bytes of each event, in order: leaves of the header's events root.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
@@ -170,6 +170,12 @@ impl<M: Machine> Handle<M> {
         self.core.mempool.lock().expect("not poisoned").len()
     }
 
+    /// Validators that this one is connected to.
+    pub fn peers(&self) -> usize {
+        let figures = self.core.figures.get().map(|figures| figures());
+        connected(&figures.unwrap_or_default())
+    }
+
     pub fn has_ended(&self) -> bool {
         self.ended.has_changed().is_err()
     }
@@ -189,6 +195,17 @@ impl<M: Machine> Handle<M> {
         }
         self.ended().await;
     }
+}
+
+/// Of the engine's figures: one line for each peer, since when it is connected.
+fn connected(figures: &str) -> usize {
+    let lines = figures.lines().filter(|line| !line.starts_with('#'));
+    let since = lines.filter_map(|line| {
+        let (name, since) = line.rsplit_once(' ')?;
+        let of = name.split_once("_connected{")?.0;
+        of.starts_with("network").then_some(since)
+    });
+    since.filter(|since| *since != "0").count()
 }
 
 pub(crate) struct Queued {
@@ -367,22 +384,26 @@ fn saved<M: Machine>(
     let state = machine
         .load(state)
         .context("the saved state cannot be read")?;
+    ensure!(
+        machine.root(&state) == header.state_root,
+        "the saved state is not the one after block {height}: its data is broken; restore the data folder or sync anew"
+    );
     let seats = match seats_after(store, height, config.epoch_blocks.get())? {
         Some(seats) => seats,
         None => config.committee.members().collect(),
+    };
+    let executed = Executed {
+        state,
+        ids: Vec::new(),
+        candidates: None,
+        events: Vec::new(),
+        outcomes: Vec::new(),
     };
     let node = Node {
         made_ms: header.time_ms,
         header,
         seats: Arc::new(seats),
-        executed: Executed {
-            state,
-            ids: Vec::new(),
-            changes: Vec::new(),
-            candidates: None,
-            events: Vec::new(),
-            outcomes: Vec::new(),
-        },
+        executed,
     };
     Ok((node, record))
 }
@@ -441,7 +462,7 @@ pub(crate) fn open<M: Machine>(
             && header.duty == duty.digest()
             && header.outcomes_root == merkle_root(&executed.outcomes)
             && header.events_root == merkle_root(&executed.events)
-            && header.state_root == light::state_root(&node.header.state_root, &executed.changes);
+            && header.state_root == machine.root(&executed.state);
         if !same {
             bail!(
                 "block {height} on disk executes to another state: this program or its data is broken; restore the data folder or sync anew"
@@ -473,6 +494,7 @@ pub(crate) fn open<M: Machine>(
         clocks: Clocks::new(&config.seat, config.network),
         sealer,
         sightings: Sightings::default(),
+        figures: OnceLock::new(),
         store,
         mempool: Mutex::new(Mempool::default()),
         wake: Notify::new(),
@@ -480,4 +502,20 @@ pub(crate) fn open<M: Machine>(
         nodes: Mutex::new([(id, Arc::new(node))].into()),
         head: watch::channel(head).0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::connected;
+
+    #[test]
+    fn peers_are_counted_by_their_lines() {
+        let figures = "# HELP network_tracker_connected since when\n\
+             network_tracker_connected{peer=\"ab\"} 1700\n\
+             network_tracker_connected{peer=\"cd\"} 0\n\
+             network_tracker_tracked 4\n\
+             other_connected{peer=\"ab\"} 3\n";
+        assert_eq!(connected(figures), 1);
+        assert_eq!(connected(""), 0);
+    }
 }

@@ -32,7 +32,7 @@ use commonware_p2p::authenticated::lookup;
 use commonware_p2p::{Receiver as _, Recipients, Sender as _};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
-use commonware_runtime::{Clock as _, Handle, Quota, Spawner as _, Supervisor as _};
+use commonware_runtime::{Clock as _, Handle, Metrics as _, Quota, Spawner as _, Supervisor as _};
 use commonware_storage::archive::{Archive as _, immutable};
 use commonware_stream::cups::{self, Cups};
 use commonware_stream::sake::{self, Sake};
@@ -525,6 +525,9 @@ pub async fn on_tokio<M: Machine>(
     p2p.tracked_peer_sets = PEER_SETS;
     p2p.peer_connection_cooldown = Duration::from_millis(200);
     let (mut network, oracle) = lookup::Network::new(context.child("network"), p2p);
+    let figures = context.child("figures");
+    // A node is started once.
+    let _ = core.figures.set(Box::new(move || figures.encode()));
     let votes = network.register(VOTES, RATE);
     let certificates = network.register(CERTIFICATES, RATE);
     let resolver = network.register(RESOLVER, RATE);

@@ -3,7 +3,7 @@
 //! No I/O and no clock: also runs in other people's programs. Everything starts from bytes
 //! and the network key; a certificate is 131 bytes whatever the committee.
 //!
-//! Start at [`verify_block`], then [`verify_event`].
+//! Start at [`verify_block`], then [`verify_event`] or, for what is so now, [`verify_record`].
 
 mod clock;
 mod export;
@@ -23,7 +23,7 @@ use commonware_cryptography::{ed25519, sha256};
 use commonware_parallel::Sequential;
 use rand_010::SeedableRng;
 use rand_010::rngs::StdRng;
-use types::{Digest, merkle_verify};
+use types::{Digest, StateProof, merkle_verify, record_digest, state_key};
 
 /// Separates Runrig's signatures from those of other programs.
 pub const NAMESPACE: &[u8] = b"RUNRIG";
@@ -56,7 +56,7 @@ pub struct Header {
     pub outcomes_root: Digest,
     /// Merkle root over the events' canonical bytes.
     pub events_root: Digest,
-    /// Commits to every record ever changed: see [`state_root`].
+    /// Commits to every record as it is after this block: see [`verify_record`].
     pub state_root: Digest,
 }
 
@@ -172,15 +172,6 @@ pub fn verify_beacon(
     }
 }
 
-/// Root of a state: the parent's root and what the block changed (key, value digest).
-pub fn state_root(parent: &Digest, changes: &[(Digest, Option<Digest>)]) -> Digest {
-    let leaves: Vec<Vec<u8>> = changes
-        .iter()
-        .map(|change| borsh::to_vec(change).expect("writing to memory does not fail"))
-        .collect();
-    Digest::of_value("runrig-state-root", &(parent, types::merkle_root(&leaves)))
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LightError {
     #[error("the header cannot be read")]
@@ -197,6 +188,8 @@ pub enum LightError {
     Chain(u64),
     #[error("the event is not in that block")]
     Event,
+    #[error("the record is not in the state after that block, or not so")]
+    Record,
     #[error("this is not the duty that the header names")]
     Duty,
     #[error("the block's clock has statements that are old, twice or not their makers'")]
@@ -259,6 +252,27 @@ pub fn verify_event(
         Ok(())
     } else {
         Err(LightError::Event)
+    }
+}
+
+/// Whether after the block of `header` the record of `table` under `key` has these canonical bytes;
+/// with `None`: whether there is no such record.
+///
+/// `proof`: canonical bytes of a [`StateProof`]. How old the block is, is for the caller to judge.
+pub fn verify_record<K: BorshSerialize>(
+    header: &Header,
+    table: &str,
+    key: &K,
+    record: Option<&[u8]>,
+    proof: &[u8],
+) -> Result<(), LightError> {
+    let value = record.map(|bytes| record_digest(table, bytes));
+    let read = Some(proof).filter(|bytes| bytes.len() <= StateProof::BYTES_MAX);
+    let read = read.and_then(|bytes| StateProof::try_from_slice(bytes).ok());
+    let key = state_key(table, key);
+    match read {
+        Some(proof) if proof.holds(&header.state_root, &key, value.as_ref()) => Ok(()),
+        _ => Err(LightError::Record),
     }
 }
 

@@ -197,22 +197,70 @@ fn an_event_of_a_block_and_every_forgery_of_it() {
     }
 }
 
+/// A state of two records whose keys part at the first bit that differs.
+fn two_records(table: &str) -> (Digest, StateProof) {
+    let leaf = |key: u64, record: &[u8]| {
+        let key = state_key(table, &key);
+        (key, types::state_leaf(&key, &record_digest(table, record)))
+    };
+    let ((one, first), (other, second)) = (leaf(1, b"one"), leaf(2, b"two"));
+    let bit = |key, at| types::state_bit(key, at);
+    let parts = (0..256).find(|at| bit(&one, *at) != bit(&other, *at));
+    let parts = parts.expect("they differ");
+    let mut root = match bit(&one, parts) {
+        true => types::state_node(&second, &first),
+        false => types::state_node(&first, &second),
+    };
+    for at in (0..parts).rev() {
+        root = match bit(&one, at) {
+            true => types::state_node(&Digest::default(), &root),
+            false => types::state_node(&root, &Digest::default()),
+        };
+    }
+    let mut filled = vec![0; (parts + 1).div_ceil(8)];
+    filled[parts / 8] |= 1 << (7 - parts % 8);
+    let proof = StateProof {
+        other: None,
+        filled,
+        depth: (parts + 1) as u16,
+        neighbours: vec![second],
+    };
+    (root, proof)
+}
+
 #[test]
-fn a_state_root_depends_on_each_change_and_their_parent() {
-    let changes = [
-        (Digest::of(b"a"), Some(Digest::of(b"1"))),
-        (Digest::of(b"b"), None),
-    ];
-    let parent = Digest::of(b"parent");
-    let root = state_root(&parent, &changes);
-    assert_eq!(root, state_root(&parent, &changes));
-    let others = [
-        state_root(&Digest::default(), &changes),
-        state_root(&parent, &changes[..1]),
-        state_root(&parent, &[changes[1], changes[0]]),
-        state_root(&parent, &[(changes[0].0, None), changes[1]]),
-    ];
-    assert!(others.iter().all(|other| *other != root));
+fn a_record_is_proved_and_no_other() {
+    let (root, proof) = two_records("accounts");
+    let mut header = header(5, Digest::of(b"parent"), &[]);
+    header.state_root = root;
+    let bytes = borsh::to_vec(&proof).expect("encodes");
+    let verify = |table: &str, key: u64, record: Option<&[u8]>, proof: &[u8]| {
+        verify_record(&header, table, &key, record, proof)
+    };
+    assert_eq!(verify("accounts", 1, Some(b"one"), &bytes), Ok(()));
+    let refused = Err(LightError::Record);
+    assert_eq!(verify("accounts", 1, Some(b"two"), &bytes), refused);
+    assert_eq!(verify("accounts", 2, Some(b"one"), &bytes), refused);
+    assert_eq!(verify("hosts", 1, Some(b"one"), &bytes), refused);
+    assert_eq!(verify("accounts", 1, None, &bytes), refused);
+    for bad in flips(&bytes) {
+        assert_eq!(verify("accounts", 1, Some(b"one"), &bad), refused);
+    }
+    // Where an absent key would be: nothing, or another record alone.
+    let absent = (3..).find(|n| {
+        let (one, key) = (state_key("accounts", &1u64), state_key("accounts", n));
+        (0..usize::from(proof.depth))
+            .all(|at| types::state_bit(&one, at) == types::state_bit(&key, at))
+    });
+    let absent: u64 = absent.expect("one of them");
+    let other = Some((
+        state_key("accounts", &1u64),
+        record_digest("accounts", b"one"),
+    ));
+    let without = borsh::to_vec(&StateProof { other, ..proof }).expect("encodes");
+    assert_eq!(verify("accounts", absent, None, &without), Ok(()));
+    assert_eq!(verify("accounts", 1, None, &without), refused);
+    assert_eq!(verify("accounts", absent, Some(b"one"), &without), refused);
 }
 
 #[test]

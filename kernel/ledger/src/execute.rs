@@ -7,12 +7,12 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use types::{
     AccountId, AccountKey, Amount, DeploymentId, Digest, HostId, Proof, PublicKey, Signature,
-    verify_batch,
+    state_key, verify_batch,
 };
 
 use crate::invariant::{self, BrokenInvariant};
 use crate::state::State;
-use crate::table::state_key;
+use crate::tree::Change;
 use crate::{
     BlockEnv, Call, Event, Outcome, RejectKind, Rejection, Transaction, TransactionBody, account,
     deployment, duty, host, lease, lots, lottery, validator, vote,
@@ -23,7 +23,7 @@ use crate::{
 pub struct Executed {
     pub state: State,
     /// Key and value digest of each changed record (`None`: deleted), sorted by key.
-    pub changes: Vec<(Digest, Option<Digest>)>,
+    pub changes: Vec<Change>,
     pub events: Vec<Event>,
     /// Root of the candidates that the block froze, if it did.
     pub candidates: Option<Digest>,
@@ -418,6 +418,7 @@ impl Context {
         state.proposals.changes(&mut changes);
         state.members.changes(&mut changes);
         changes.sort_unstable();
+        state.tree = state.tree.changed(&changes);
         state.forget_changed();
         Ok(Executed {
             state,

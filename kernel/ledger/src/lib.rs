@@ -22,22 +22,26 @@ mod funds;
 mod genesis;
 mod invariant;
 mod params;
+mod record;
 mod reject;
 mod restart;
 mod state;
 mod table;
 mod transaction;
+mod tree;
 
 pub use block::{BlockEnv, Event, Outcome};
 pub use execute::{Executed, bad_signature, check_signatures, decode};
 pub use genesis::{Genesis, GenesisError};
 pub use invariant::BrokenInvariant;
 pub use params::{Params, Tariff};
+pub use record::Located;
 pub use reject::{RejectKind, Rejection};
 pub use restart::{Origin, RestartError};
 pub use state::{Globals, State, Supply};
-pub use table::{Table, state_key};
+pub use table::Table;
 pub use transaction::{Call, Transaction, TransactionBody};
+pub use tree::Change;
 
 #[cfg(test)]
 mod properties;

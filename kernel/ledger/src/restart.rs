@@ -152,7 +152,12 @@ fn count_anew(state: &mut State, blocks: u64, epochs: u64) {
         round.over_at.as_mut().map(shift);
     }
     // Those of a round that is closed are fixed by its root.
-    let open = |id| state.lotteries.get(id).is_some_and(|r| r.phase == lottery::Phase::Open);
+    let open = |id| {
+        state
+            .lotteries
+            .get(id)
+            .is_some_and(|r| r.phase == lottery::Phase::Open)
+    };
     let entries = state.entries.iter().filter(|((id, _), _)| open(id));
     let entries: Vec<_> = entries.map(|(id, _)| *id).collect();
     for id in entries {
@@ -179,3 +184,6 @@ fn count_anew(state: &mut State, blocks: u64, epochs: u64) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

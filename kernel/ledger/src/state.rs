@@ -8,7 +8,7 @@ use imbl::{OrdMap, OrdSet};
 use scheduler::{Fleet, HostEntry};
 use types::{
     AccountId, AllocationId, Amount, DeploymentId, Digest, HostId, LotteryId, ProposalId, Protocol,
-    PublicKey, ReceiptId, ServiceSpec,
+    PublicKey, ReceiptId, ServiceSpec, StateProof, state_key,
 };
 
 use crate::account::Account;
@@ -19,7 +19,8 @@ use crate::host::{Host, Verdict};
 use crate::lease::Allocation;
 use crate::lots::{self, Drawing};
 use crate::lottery::{self, Entry, Phase, Round};
-use crate::table::{Table, state_key};
+use crate::table::Table;
+use crate::tree::{Change, Tree};
 use crate::validator::Validator;
 use crate::vote::{Member, Proposal};
 use crate::{Genesis, Params, invariant};
@@ -78,6 +79,8 @@ pub struct State {
     /// Accounts that have done a validator's duties.
     pub members: Table<AccountId, Member>,
     pub(crate) index: Index,
+    /// All records, as what has a root.
+    pub(crate) tree: Tree,
 }
 
 /// Follows from the tables; rebuilt when they are loaded.
@@ -213,6 +216,7 @@ impl State {
             proposals: Table::new("proposals"),
             members: Table::new("members"),
             index: Index::empty(0),
+            tree: Tree::default(),
         };
         lots::founding(&mut state, &genesis.validators);
         state.forget_changed();
@@ -276,6 +280,7 @@ impl State {
             proposals: Table::load("proposals", input)?,
             members: Table::load("members", input)?,
             index: Index::empty(0),
+            tree: Tree::default(),
         };
         if !input.is_empty() {
             return Err(std::io::Error::other("bytes are left over after the state"));
@@ -334,6 +339,7 @@ impl State {
             index.spendable = index.spendable.saturating_add(account.spendable.0);
         }
         self.index = index;
+        self.tree = Tree::of(&self.records());
     }
 
     fn index_lotteries(&self, index: &mut Index) {
@@ -362,12 +368,27 @@ impl State {
         }
     }
 
-    /// Key and value digest of every record, sorted: all that the authenticated store holds
-    /// of this state.
-    pub fn records(&self) -> Vec<(Digest, Option<Digest>)> {
+    /// What the header commits to: see [`types::StateProof`]. Keys are those of [`state_key`].
+    pub fn root(&self) -> Digest {
+        self.tree.root()
+    }
+
+    /// The root with these changes, sorted by key, each key once.
+    pub fn root_after(&self, changes: &[Change]) -> Digest {
+        self.tree.changed(changes).root()
+    }
+
+    /// The digest of the record of that [`state_key`], and what proves it; `None`, and what proves
+    /// that there is none.
+    pub fn prove(&self, key: &Digest) -> (Option<Digest>, StateProof) {
+        self.tree.prove(key)
+    }
+
+    /// Key and value digest of every record, sorted: all that the root commits to.
+    pub fn records(&self) -> Vec<(Digest, Digest)> {
         let mut all = vec![(
             state_key("globals", &()),
-            Some(Digest::of_value("globals", &self.globals)),
+            Digest::of_value("globals", &self.globals),
         )];
         self.accounts.records(&mut all);
         self.hosts.records(&mut all);

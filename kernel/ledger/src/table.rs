@@ -7,7 +7,9 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
-use types::Digest;
+use types::{Digest, state_key};
+
+use crate::tree::Change;
 
 /// Cloning is O(1); the clones share what neither changes.
 #[derive(Clone, Debug)]
@@ -96,11 +98,11 @@ where
         self.changed.iter()
     }
 
-    /// Every record as [`Self::changes`] would name it, had there been nothing before.
-    pub(crate) fn records(&self, all: &mut Vec<(Digest, Option<Digest>)>) {
+    /// Key and value digest of every record.
+    pub(crate) fn records(&self, all: &mut Vec<(Digest, Digest)>) {
         for (key, value) in self.iter() {
             let digest = Digest::of_value(self.name, value);
-            all.push((state_key(self.name, key), Some(digest)));
+            all.push((state_key(self.name, key), digest));
         }
     }
 
@@ -109,7 +111,7 @@ where
     }
 
     /// Key and value digests of what changed since [`Self::forget_changed`].
-    pub(crate) fn changes(&self, all: &mut Vec<(Digest, Option<Digest>)>) {
+    pub(crate) fn changes(&self, all: &mut Vec<Change>) {
         for key in &self.changed {
             let value = self.get(key).map(|v| Digest::of_value(self.name, v));
             all.push((state_key(self.name, key), value));
@@ -144,15 +146,4 @@ where
         }
         Ok(table)
     }
-}
-
-/// Name of a record in the authenticated store, where its value is
-/// `Digest::of_value(table, record)`.
-///
-/// Tables: `globals` (key `()`), `accounts`, `hosts`, `deployments` and `allocations`, keyed
-/// by their ids, `releases`, keyed by deployment and number, `validators`, keyed by their keys,
-/// `drawings` and `duties`, keyed by the epoch, `lotteries` and `proposals`, keyed by their ids, `members`, keyed by account, and `entries`, keyed by lottery and
-/// number.
-pub fn state_key<K: BorshSerialize>(table: &str, key: &K) -> Digest {
-    Digest::of_value("runrig-state", &(table, key))
 }

@@ -104,6 +104,7 @@ impl World {
             .execute(env, transactions, &|_| true)
             .expect("conserved");
         assert_eq!(executed.changes, again.changes);
+        assert_eq!(executed.state.root(), again.state.root());
         assert_eq!(executed.events, again.events);
         assert_eq!(executed.state.save(), again.state.save());
         self.check_changes(&before, &executed);
@@ -186,7 +187,7 @@ impl World {
         let mut store: BTreeMap<_, _> = before.records().into_iter().collect();
         for (key, value) in &executed.changes {
             match value {
-                Some(_) => store.insert(*key, *value),
+                Some(value) => store.insert(*key, *value),
                 None => store.remove(key),
             };
         }
@@ -195,6 +196,8 @@ impl World {
             executed.state.records()
         );
         assert!(executed.changes.is_sorted_by(|a, b| a.0 < b.0));
+        let kept = State::load(&executed.state.save()).expect("loads");
+        assert_eq!(kept.root(), executed.state.root());
     }
 
     fn check(&self) {

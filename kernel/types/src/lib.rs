@@ -16,6 +16,7 @@ mod passkey;
 mod resources;
 mod seal;
 mod spec;
+mod state_proof;
 mod usage;
 
 pub use amount::{Amount, AmountError, CREDIT};
@@ -32,4 +33,7 @@ pub use passkey::{AccountKey, Assertion, PasskeyKey, Proof};
 pub use resources::{Offer, Resources};
 pub use seal::{DoubleProposal, NoDouble, Seal};
 pub use spec::*;
+pub use state_proof::{
+    STATE_DEPTH_MAX, StateProof, record_digest, state_bit, state_key, state_leaf, state_node,
+};
 pub use usage::{Resource, Usage, UsageRecord};

@@ -41,8 +41,7 @@ impl LedgerMachine {
             light::snapshot_root(&export.state) == origin.state,
             "{path} is not the state that the network file names: take the file of `runrig chain export` that the network was made from"
         );
-        State::restarted(&self.genesis, &export.state)
-            .with_context(|| format!("go on from {path}"))
+        State::restarted(&self.genesis, &export.state).with_context(|| format!("go on from {path}"))
     }
 }
 
@@ -64,10 +63,6 @@ impl Machine for LedgerMachine {
         };
         Ok(Executed {
             ids: Vec::new(),
-            changes: vec![(
-                ledger::state_key("globals", &()),
-                Some(Digest::of(&state.save())),
-            )],
             candidates: state
                 .drawings
                 .get(&3)
@@ -155,7 +150,6 @@ impl Machine for LedgerMachine {
                 .iter()
                 .map(|o| encode(&|| borsh::to_vec(o)))
                 .collect(),
-            changes: executed.changes,
             candidates: executed.candidates,
             state: executed.state,
         }
@@ -189,6 +183,10 @@ impl Machine for LedgerMachine {
             idle_ms: params.block_idle_ms,
             busy_ms: params.block_busy_ms,
         }
+    }
+
+    fn root(&self, state: &State) -> Digest {
+        state.root()
     }
 
     fn save(&self, state: &State) -> Vec<u8> {

@@ -35,7 +35,17 @@ pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
         Gauge::new(
             "runrig_validators",
             "Seats of the committee.",
-            count(app.network.validators.len()),
+            count(state.committee(state.epoch()).map_or(0, <[_]>::len)),
+        ),
+        Gauge::new(
+            "runrig_peers",
+            "Validators that this one is connected to.",
+            count(app.handle.peers()),
+        ),
+        Gauge::new(
+            "runrig_missed_turns",
+            "Turns of this epoch in which no block was finalised: its leader was away or late.",
+            missed_turns(&head.header, app.network.genesis.params.epoch_blocks),
         ),
         Gauge::new(
             "runrig_validators_leading",
@@ -70,4 +80,11 @@ pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
         ),
     ];
     ([(CONTENT_TYPE, PROMETHEUS)], api::prometheus(&gauges))
+}
+
+/// Views are counted from 1 in each epoch, and each has at most one block.
+fn missed_turns(header: &light::Header, epoch_blocks: u64) -> u64 {
+    let first = header.epoch.saturating_mul(epoch_blocks).max(1);
+    let blocks = (header.height + 1).saturating_sub(first);
+    header.view.saturating_sub(blocks)
 }

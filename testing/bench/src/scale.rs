@@ -240,7 +240,7 @@ fn thread_cpu() -> Duration {
 }
 
 /// Resident memory of this process.
-fn memory_bytes() -> u64 {
+pub(crate) fn memory_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
     let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
@@ -248,13 +248,18 @@ fn memory_bytes() -> u64 {
 }
 
 /// Rounds of each figure by its name, in the order of their first.
-#[derive(Default)]
-struct Rounds {
+pub(crate) struct Rounds {
+    bench: &'static str,
     all: Vec<(String, &'static str, Option<Bound>, Vec<f64>)>,
 }
 
 impl Rounds {
-    fn add(&mut self, name: &str, unit: &'static str, value: f64, goal: Option<Bound>) {
+    pub(crate) fn of(bench: &'static str) -> Self {
+        let all = Vec::new();
+        Self { bench, all }
+    }
+
+    pub(crate) fn add(&mut self, name: &str, unit: &'static str, value: f64, goal: Option<Bound>) {
         let known = self.all.iter_mut().find(|(n, ..)| n == name);
         match known {
             Some((.., rounds)) => rounds.push(value),
@@ -263,7 +268,7 @@ impl Rounds {
     }
 
     /// Times `work` and returns what it made.
-    fn time<T>(
+    pub(crate) fn time<T>(
         &mut self,
         name: &str,
         (unit, per): (&'static str, f64),
@@ -281,9 +286,10 @@ impl Rounds {
         made
     }
 
-    fn figures(self) -> Vec<Figure> {
+    pub(crate) fn figures(self) -> Vec<Figure> {
+        let bench = self.bench;
         let figure = |(name, unit, goal, rounds)| {
-            let figure = Figure::of("scale", name, unit, rounds)?;
+            let figure = Figure::of(bench, name, unit, rounds)?;
             Some(match goal {
                 Some(goal) => figure.goal(goal),
                 None => figure,
@@ -398,7 +404,7 @@ fn blocks(network: &mut Network, found: &mut Rounds, round: usize) -> Result<()>
                 .iter()
                 .filter_map(|e| borsh::to_vec(e).ok())
                 .collect();
-            let root = light::state_root(&Digest::default(), &executed.changes);
+            let root = executed.state.root();
             (merkle_root(&leaves), root)
         },
     );
@@ -687,7 +693,7 @@ fn silence(network: &Network, found: &mut Rounds, lost: u64) -> Result<()> {
 
 /// Ten thousand simulated hosts with a hundred thousand allocations on the real ledger.
 pub fn scale(rounds: usize) -> Result<Found> {
-    let mut found = Rounds::default();
+    let mut found = Rounds::of("scale");
     let before = memory_bytes();
     let started = Instant::now();
     let mut network = settled(&mut found)?;

@@ -171,6 +171,7 @@ impl World {
             balances: (0..2).map(|n| (id(n), Amount::credits(100))).collect(),
             faucet: AccountId([0; 20]),
             watchers: Vec::new(),
+            origin: None,
             validators: Vec::new(),
         };
         Self {
