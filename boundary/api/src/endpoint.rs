@@ -9,8 +9,8 @@ use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus,
     DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine,
     LotsView, LotteryExport, LotteryView, MembersView, NetworkFile, ProposalView, Quote,
-    QuoteRequest, ReleaseView, Routes, SecretShares, Stats, StatsSample, Submit, SubmitMany,
-    Submitted, SubmittedOne, Supply, TransactionView, UsageProof, WhenView, WhyView,
+    QuoteRequest, RecordsProof, ReleaseView, Routes, SecretShares, Stats, StatsSample, Submit,
+    SubmitMany, Submitted, SubmittedOne, Supply, TransactionView, UsageProof, WhenView, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -310,6 +310,15 @@ fn of_validators() -> Vec<Endpoint> {
             "A piece of the state there, with the proof that it is.",
             BYTES,
         ),
+        get(
+            "/v1/records/{table}",
+            "Records of the ledger's state, or that there are none, proved under a certified block.",
+            json(named::<RecordsProof>),
+        )
+        .query(&[(
+            "keys",
+            "canonical bytes of the records' keys in hex, apart by commas; 100 at most",
+        )]),
         get(
             "/v1/accounts/{id}",
             "An account.",

@@ -187,6 +187,29 @@ pub struct EventProof {
     pub path: Vec<Digest>,
 }
 
+/// Records of the state as they are after a certified block, each with what proves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecordsProof {
+    /// Base64 of canonical bytes.
+    pub header: String,
+    pub certificate: String,
+    /// In the order in which they were asked for.
+    pub records: Vec<ProvedRecord>,
+}
+
+impl RecordsProof {
+    /// Records that are proved in one answer.
+    pub const KEYS_MAX: usize = 100;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProvedRecord {
+    /// Base64 of its canonical bytes; `None`: there is no such record.
+    pub record: Option<String>,
+    /// Base64 of the canonical bytes of a `types::StateProof`.
+    pub proof: String,
+}
+
 /// A certified block's duty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DutyProof {

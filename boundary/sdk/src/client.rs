@@ -7,12 +7,13 @@ use std::time::Duration;
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, DutiesView,
     EventProof, EventView, HostPlan, HostView, LotsView, LotteryExport, LotteryView, NetworkFile,
-    Problem, ProposalView, Quote, QuoteRequest, ReleaseView, RequestAuth, Routes, Stats, Submit,
-    SubmitMany, Submitted, SubmittedOne, Supply, TransactionStatus, TransactionView, UsageProof,
-    WhenView, WhyView,
+    Problem, ProposalView, Quote, QuoteRequest, RecordsProof, ReleaseView, RequestAuth, Routes,
+    Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply, TransactionStatus, TransactionView,
+    UsageProof, WhenView, WhyView,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use borsh::BorshSerialize;
 use bytes::BytesMut;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -268,6 +269,21 @@ impl Client {
 
     pub async fn account(&self, id: AccountId) -> Result<AccountView, SdkError> {
         self.get(&format!("/v1/accounts/{id}")).await
+    }
+
+    /// Records of `table`, or that there are none, proved under a certified block; for
+    /// [`crate::verify_records`].
+    pub async fn records<K: BorshSerialize>(
+        &self,
+        table: &str,
+        keys: &[K],
+    ) -> Result<RecordsProof, SdkError> {
+        let hex: Vec<String> = keys
+            .iter()
+            .map(|key| hex::encode(borsh::to_vec(key).expect("writing to memory does not fail")))
+            .collect();
+        self.get(&format!("/v1/records/{table}?keys={}", hex.join(",")))
+            .await
     }
 
     pub async fn transaction(&self, id: &types::Digest) -> Result<TransactionView, SdkError> {

@@ -18,7 +18,10 @@ pub use exec::ExecStream;
 pub use grants::Grants;
 pub use logs::LogQuery;
 pub use splice::splice;
-pub use verify::{Step, verify_lots, verify_lottery, verify_receipt, verify_when};
+pub use verify::{
+    Checkpoint, OfRecord, Sight, Step, Trust, verify_lots, verify_lottery, verify_receipt,
+    verify_records, verify_when,
+};
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,13 @@
-//! Check a receipt, a time or a drawing down to certified blocks, trusting nobody but the network key.
+//! Check a receipt, a time, a drawing or a record down to certified blocks, trusting nobody but the network key.
 
 mod lots;
 mod lottery;
+mod now;
 mod when;
 
 pub use self::lots::verify_lots;
 pub use self::lottery::verify_lottery;
+pub use self::now::{Checkpoint, OfRecord, Sight, Trust, verify_records};
 pub use self::when::verify_when;
 
 use api::{EventProof, UsageProof};

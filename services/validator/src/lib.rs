@@ -19,6 +19,7 @@ mod lottery_api;
 mod member_api;
 mod metrics;
 mod money_api;
+mod record_api;
 mod renewal;
 pub mod route_book;
 mod routes;

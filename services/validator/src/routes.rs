@@ -8,8 +8,8 @@ use axum::{Json, Router};
 use crate::answer::Refused;
 use crate::http::{self, App};
 use crate::{
-    chain_api, clock_api, lots_api, lottery_api, member_api, metrics, money_api, secret_api,
-    vote_api,
+    chain_api, clock_api, lots_api, lottery_api, member_api, metrics, money_api, record_api,
+    secret_api, vote_api,
 };
 
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
@@ -34,6 +34,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/validators/doubles", get(member_api::doubles)),
         ("/v1/sync", get(member_api::offer)),
         ("/v1/sync/{height}/{number}", get(member_api::piece)),
+        ("/v1/records/{table}", get(record_api::records)),
         ("/v1/accounts/{id}", get(http::account)),
         ("/v1/hosts", get(http::hosts)),
         ("/v1/hosts/{id}", get(http::host)),
