@@ -9,13 +9,15 @@ use crate::proof;
 
 #[derive(Subcommand, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig lots show\n  runrig lots show 7 --json > seven.json\n  runrig lots verify 7\n  runrig lots verify 7 --file seven.json"
+    before_help = "Examples:\n  runrig lots show\n  runrig lots show 7 --json > seven.json\n  runrig lots verify 7\n  runrig lots verify 7 --file seven.json\n  runrig lots odds"
 )]
 pub enum Lots {
     /// Who may be drawn for an epoch, by what chance, and who was; the latest drawn if not said
     Show { epoch: Option<u64> },
     /// Draw again, from certified headers alone, and compare
     Verify(Verify),
+    /// How likely a committee is drawn in which more than a third are bad
+    Odds(crate::odds::Odds),
 }
 
 #[derive(Args, Debug)]
@@ -33,6 +35,7 @@ pub async fn run(session: &Session, command: &Lots, json: bool) -> Result {
     match command {
         Lots::Show { epoch } => show(session, *epoch, json).await,
         Lots::Verify(args) => verify(session, args, json).await,
+        Lots::Odds(args) => crate::odds::run(args, json),
     }
 }
 

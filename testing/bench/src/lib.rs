@@ -12,6 +12,7 @@ mod process;
 mod scale;
 mod scheduler;
 mod start;
+mod state;
 mod up;
 
 pub use figure::{Beside, Bound, Figure, Found, Goal};
@@ -20,4 +21,5 @@ pub use ledger::{finality, ledger};
 pub use scale::scale;
 pub use scheduler::scheduler;
 pub use start::start;
+pub use state::state;
 pub use up::{idle, up_to_answer};
