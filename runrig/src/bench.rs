@@ -32,6 +32,8 @@ enum Name {
     Scheduler,
     /// The real ledger with ten thousand simulated hosts and a hundred thousand allocations
     Scale,
+    /// A state of a million accounts, and of ten: what blocks, proofs and starts cost
+    State,
     /// Start of a container, beside `crun run` and `runc run`
     Start,
     /// `runrig up` to the first HTTP answer
@@ -42,11 +44,12 @@ enum Name {
     Gateway,
 }
 
-const EACH: [Name; 8] = [
+const EACH: [Name; 9] = [
     Name::Ledger,
     Name::Finality,
     Name::Scheduler,
     Name::Scale,
+    Name::State,
     Name::Start,
     Name::Up,
     Name::Idle,
@@ -118,6 +121,7 @@ pub async fn run(args: &Bench, json: bool) -> Result {
             Name::Finality => bench::finality(&program, rounds).await?,
             Name::Scheduler => bench::scheduler(rounds),
             Name::Scale => bench::scale(rounds)?,
+            Name::State => bench::state(rounds)?,
             Name::Start => bench::start(&program, rounds).await?,
             Name::Up => bench::up_to_answer(&program, rounds).await?,
             Name::Idle => bench::idle(&program, rounds).await?,

@@ -7,6 +7,7 @@ use crate::context::{Context, Home, Overrides, Session};
 use crate::failure::{self, Failure, Result};
 use crate::output;
 use crate::units;
+use crate::verified;
 
 #[derive(Subcommand, Debug)]
 #[command(
@@ -32,6 +33,17 @@ pub enum Chain {
     Supply,
     /// What the network has agreed on: rates, intervals, limits
     Params,
+    /// The whole state at the end of an epoch, with its certificate, in one file
+    Export {
+        #[arg(long, value_name = "FILE")]
+        out: std::path::PathBuf,
+        /// Wait for the end of this one; the newest that is over if not said
+        #[arg(long, value_name = "N")]
+        epoch: Option<u64>,
+        /// The key to trust, hex; the context's if not said
+        #[arg(long, value_name = "HEX")]
+        network_key: Option<String>,
+    },
     /// An account's balance and nonce; your own if not said
     Account { id: Option<AccountId> },
 }
@@ -115,6 +127,18 @@ pub async fn chain(session: &Session, command: &Chain, json: bool) -> Result {
         Chain::When { what, network_key } => {
             return crate::when::when(session, what, network_key.as_ref(), json).await;
         }
+        Chain::Export {
+            out,
+            epoch,
+            network_key,
+        } => {
+            let wanted = crate::export::Wanted {
+                out,
+                epoch: *epoch,
+                network_key: network_key.as_ref(),
+            };
+            return crate::export::export(session, wanted, json).await;
+        }
         Chain::Duties { epoch } => return crate::when::duties(session, *epoch, json).await,
         Chain::Params => output::json(&client.params().await?),
         Chain::Supply => {
@@ -146,7 +170,7 @@ pub async fn chain(session: &Session, command: &Chain, json: bool) -> Result {
                 Some(id) => *id,
                 None => session.account()?,
             };
-            let account = client.account(id).await?;
+            let account = crate::money::account(session, id).await?;
             if json {
                 output::json(&account);
             } else {
@@ -165,7 +189,12 @@ pub async fn chain(session: &Session, command: &Chain, json: bool) -> Result {
 }
 
 pub async fn host_ls(session: &Session, json: bool) -> Result {
-    let hosts = session.client.hosts().await?;
+    let fetch = async || Ok(session.client.hosts().await?);
+    let hosts = verified::read(session, fetch, async |verifier, hosts| {
+        let rows: Vec<_> = hosts.iter().map(|h| (h.host, h)).collect();
+        verifier.rows("hosts", &rows).await
+    })
+    .await?;
     if output::ids_only() {
         hosts.iter().for_each(|h| output::data(h.host));
         return Ok(());
@@ -257,7 +286,12 @@ fn reputation(r: &api::Reputation) -> String {
 }
 
 pub async fn host_show(session: &Session, host: &str) -> Result {
-    output::json(&session.client.host(host).await?);
+    let fetch = async || Ok(session.client.host(host).await?);
+    let host = verified::read(session, fetch, async |verifier, host| {
+        verifier.rows("hosts", &[(host.host, host)]).await
+    })
+    .await?;
+    output::json(&host);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sdk::Client;
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,8 @@ pub struct Overrides {
     pub url: Option<String>,
     pub account: Option<String>,
     pub key: Option<PathBuf>,
+    /// What is read is verified, against a block that is no older.
+    pub verify: Option<Duration>,
 }
 
 /// The folder of the user's settings.
@@ -168,6 +171,12 @@ impl Home {
         self.0.join("config.toml")
     }
 
+    /// The newest block of a network, by its key, that was verified.
+    pub fn checkpoint_path(&self, network_key: &[u8]) -> PathBuf {
+        let name = types::Digest::of(network_key).hex();
+        self.0.join("checkpoints").join(&name[..32])
+    }
+
     pub fn key_path(&self, account: &AccountId) -> PathBuf {
         self.0.join("keys").join(account.to_string())
     }
@@ -240,6 +249,8 @@ pub struct Session {
     key_path: Option<PathBuf>,
     /// The key was named beside the account: it may be another one that acts for it.
     delegated: bool,
+    /// What is read is verified, against a block that is no older.
+    pub verify: Option<Duration>,
 }
 
 impl Session {
@@ -252,6 +263,7 @@ impl Session {
             account: None,
             key_path: Some(key.to_path_buf()),
             delegated: false,
+            verify: None,
         })
     }
 
@@ -314,6 +326,7 @@ impl Session {
             account,
             key_path,
             delegated: overrides.key.is_some(),
+            verify: overrides.verify,
         })
     }
 

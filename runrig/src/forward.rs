@@ -128,7 +128,7 @@ pub async fn forward(session: &Session, args: &Forward, json: bool) -> Result {
 }
 
 async fn find(session: &Session, job: &str) -> Result<AllocationId> {
-    let jobs = Jobs::of(session).await?;
+    let jobs = Jobs::read(&session.client, session.account()?).await?;
     Ok(jobs.find(job)?.running()?.allocation)
 }
 

@@ -50,6 +50,9 @@ fn what_people_type_is_read() {
         "runrig bench",
         "runrig validator accuse double.json --key k",
         "runrig bench ledger --rounds 3 --json",
+        "runrig wallet balance --verify",
+        "runrig host ls --verify=10s",
+        "runrig lots odds --seats 4,7 --bad 10 --candidates 100",
     ] {
         assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
     }

@@ -7,6 +7,7 @@ use types::{AccountId, AllocationId, RunState};
 
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
+use crate::verified;
 
 /// The user's live deployments, in which JOBs are looked up.
 pub struct Jobs {
@@ -67,9 +68,29 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Deployments of `account`, with those that are removed if `all`; verified if that is asked for.
+pub async fn deployments(
+    session: &Session,
+    account: AccountId,
+    all: bool,
+) -> Result<Vec<DeploymentView>> {
+    let fetch = async || Ok(session.client.deployments(account, all).await?);
+    verified::read(session, fetch, async |verifier, found| {
+        let rows: Vec<_> = found.iter().map(|d| (d.deployment, d)).collect();
+        if let Err(why) = verifier.rows("deployments", &rows).await? {
+            return Ok(Err(why));
+        }
+        let parts = found.iter().flat_map(|d| &d.allocations);
+        let parts: Vec<_> = parts.map(|a| (a.allocation, a)).collect();
+        verifier.rows("allocations", &parts).await
+    })
+    .await
+}
+
 impl Jobs {
     pub async fn of(session: &Session) -> Result<Self> {
-        Self::read(&session.client, session.account()?).await
+        let deployments = deployments(session, session.account()?, false).await?;
+        Ok(Self { deployments })
     }
 
     pub async fn read(client: &Client, account: AccountId) -> Result<Self> {

@@ -24,6 +24,7 @@ mod drawn;
 mod endpoint;
 mod events;
 mod exec;
+mod export;
 mod failure;
 mod forward;
 #[cfg(test)]
@@ -38,6 +39,7 @@ mod lottery;
 mod manual;
 mod money;
 mod network;
+mod odds;
 mod output;
 mod portal_run;
 mod progress;
@@ -55,6 +57,7 @@ mod stats;
 mod units;
 mod up;
 mod validator_join;
+mod verified;
 mod vote;
 mod when;
 mod words;
@@ -128,6 +131,19 @@ struct Globals {
         help_heading = "Global options"
     )]
     key: Option<PathBuf>,
+    /// Verify what is read down to a certified block, trusting only the network key; the block may
+    /// be AGE old, one minute if not said
+    #[arg(
+        long,
+        global = true,
+        value_name = "AGE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1m",
+        value_parser = units::duration,
+        help_heading = "Global options"
+    )]
+    verify: Option<std::time::Duration>,
     /// Data as JSON, one document per line when streaming; errors too, on stderr
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
@@ -417,7 +433,21 @@ fn overrides(globals: &Globals) -> Overrides {
         url: globals.url.clone(),
         account: globals.account.clone(),
         key: globals.key.clone(),
+        verify: globals.verify,
     }
+}
+
+/// Does the command read what `--verify` can verify?
+fn verifies(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Ps(_)
+            | Command::Inspect(_)
+            | Command::Receipt(_)
+            | Command::Wallet(money::Wallet::Balance)
+            | Command::Chain(chain::Chain::Account { .. })
+            | Command::Host(Host::Ls | Host::Show { .. })
+    )
 }
 
 fn run(cli: Cli) -> Result<u8> {
@@ -425,6 +455,13 @@ fn run(cli: Cli) -> Result<u8> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let (globals, json) = (&cli.globals, cli.globals.json);
     let done = |result: Result| result.map(|()| 0);
+    if globals.verify.is_some() && !verifies(&cli.command) {
+        return Err(Failure::usage(
+            "--verify",
+            "this command reads nothing that can be verified so",
+            "Say it with ps, inspect, host ls, host show, wallet balance, chain account or receipt.",
+        ));
+    }
     match &cli.command {
         Command::Dev(args) => done(block_on(dev::run(args, json))),
         Command::Up(args) => done(ask(globals, async |s| up::up(s, args, json).await)),
@@ -492,6 +529,7 @@ fn run(cli: Cli) -> Result<u8> {
         }
         Command::Context(args) => done(block_on(chain::context(args, &overrides(globals), json))),
         Command::Network(args) => done(network::run(args, json)),
+        Command::Lots(drawn::Lots::Odds(args)) => done(odds::run(args, json)),
         Command::Lots(args) => done(ask(globals, async |s| drawn::run(s, args, json).await)),
         Command::Vote(args) => done(ask(globals, async |s| vote::run(s, args, json).await)),
         Command::Lottery(args) => done(ask(globals, async |s| lottery::run(s, args, json).await)),

@@ -15,6 +15,7 @@ use crate::job::Jobs;
 use crate::output;
 use crate::proof;
 use crate::units;
+use crate::verified;
 
 #[derive(Args, Debug)]
 #[command(
@@ -143,9 +144,6 @@ fn shortened(decimal: &str) -> String {
 pub struct ReceiptArgs {
     /// The receipt, written r-12
     id: ReceiptId,
-    /// Check it down to a certified block, trusting only the network key
-    #[arg(long)]
-    verify: bool,
     /// Network key, hex; that of the context if not said
     #[arg(long, value_name = "HEX")]
     network_key: Option<String>,
@@ -159,7 +157,7 @@ struct Verified<'a> {
 }
 
 pub async fn receipt(session: &Session, args: &ReceiptArgs, json: bool) -> Result {
-    if !args.verify {
+    if session.verify.is_none() {
         let receipt = session.client.receipt(args.id).await?;
         if json {
             output::json(&receipt);
@@ -266,10 +264,19 @@ pub enum Wallet {
     History,
 }
 
+/// An account as it is, verified if that is asked for.
+pub async fn account(session: &Session, id: AccountId) -> Result<api::AccountView> {
+    let fetch = async || Ok(session.client.account(id).await?);
+    verified::read(session, fetch, async |verifier, view| {
+        verifier.rows("accounts", &[(id, view)]).await
+    })
+    .await
+}
+
 pub async fn wallet(session: &Session, command: &Wallet, json: bool) -> Result {
     match command {
         Wallet::Balance => {
-            let view = session.client.account(session.account()?).await?;
+            let view = account(session, session.account()?).await?;
             if json {
                 output::json(&view);
             } else {

@@ -12,6 +12,7 @@ use rand::RngCore as _;
 use types::{AccountId, Amount, PublicKey, SecretKey};
 
 use crate::context::{create_private_dir, write_key, write_private};
+use crate::export::{Places, refound};
 use crate::failure::{self, Failure, Result};
 use crate::output;
 use crate::units;
@@ -73,6 +74,17 @@ pub struct Init {
     /// who is silent; else hosts give them by transactions. For networks of many hosts
     #[arg(long)]
     watched: bool,
+    /// Go on from a state that `runrig chain export` wrote: its accounts, hosts, deployments and
+    /// rules, and its name
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["name", "gateways", "no_faucet", "epoch_blocks", "bond", "bond_epochs", "fee"]
+    )]
+    from: Option<PathBuf>,
+    /// The old network's key, hex: only a state that it certified is taken
+    #[arg(long, value_name = "HEX", requires = "from")]
+    network_key: Option<String>,
 }
 
 /// One address each: given as such, or counted up from the first.
@@ -180,6 +192,7 @@ pub fn found(founding: Founding) -> anyhow::Result<Founded> {
                 true => seats.iter().map(|s| PublicKey(s.key())).collect(),
                 false => Vec::new(),
             },
+            origin: None,
         },
         committee: hex::encode(committee.to_bytes()),
         network_key: hex::encode(committee.network_key()),
@@ -275,6 +288,18 @@ pub fn run(command: &Network, json: bool) -> Result {
             "Choose another --out.",
         ));
     }
+    let p2p = addresses("--p2p-base", &init.p2p_base, init.validators)?;
+    let api = addresses("--api-base", &init.api_base, init.validators)?;
+    let gateway = init.gateway.clone();
+    if let Some(from) = &init.from {
+        let places = Places {
+            p2p,
+            api,
+            gateway,
+            watched: init.watched,
+        };
+        return refound(from, init.network_key.as_ref(), &places, &init.out, json);
+    }
     let mut params = Params::dev();
     if init.no_faucet {
         params.faucet = Amount::ZERO;
@@ -285,9 +310,9 @@ pub fn run(command: &Network, json: bool) -> Result {
     params.fee = init.fee;
     let founded = found(Founding {
         name: init.name.clone(),
-        p2p: addresses("--p2p-base", &init.p2p_base, init.validators)?,
-        api: addresses("--api-base", &init.api_base, init.validators)?,
-        gateway: init.gateway.clone(),
+        p2p,
+        api,
+        gateway,
         gateways: init.gateways.into(),
         params,
         watched: init.watched,

@@ -9,7 +9,7 @@ use types::{AllocationId, Health, PortSpec, RunState};
 
 use crate::context::Session;
 use crate::failure::{Failure, Result};
-use crate::job::{Job, Jobs};
+use crate::job::{Job, Jobs, deployments};
 use crate::{output, scale, units};
 
 #[derive(Args, Debug)]
@@ -217,7 +217,7 @@ fn render(template: &str, row: &serde_json::Value) -> Result<String> {
 
 pub async fn ps(session: &Session, args: &Ps, json: bool) -> Result {
     let account = session.account()?;
-    let mut deployments = session.client.deployments(account, args.all).await?;
+    let mut deployments = deployments(session, account, args.all).await?;
     if args.all {
         let all = session.client.allocations(account, true).await?;
         for deployment in &mut deployments {

@@ -1,0 +1,221 @@
+//! A network's state is exported at an epoch's end; another network, of other validators, goes on
+//! from it with the same balances. A file that was changed is refused.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ledger::{Call, account};
+use sdk::Client;
+use types::{AccountId, Amount, SecretKey};
+
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Killed when it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn runrig(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runrig"));
+    command
+        .args(args)
+        .env("XDG_CONFIG_HOME", folder.join("settings"))
+        .stdin(Stdio::null());
+    command
+}
+
+/// Exit code, stdout and stderr.
+fn done(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let done = runrig(folder, args).output().expect("runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let code = done.status.code().unwrap_or(-1);
+    (code, text(&done.stdout), text(&done.stderr))
+}
+
+fn good(folder: &Path, args: &[&str]) -> String {
+    let (code, out, err) = done(folder, args);
+    assert_eq!(code, 0, "{args:?}: {out}{err}");
+    out
+}
+
+/// A network in `folder/name`, whose validators run.
+struct Network {
+    client: Client,
+    validators: Vec<Running>,
+}
+
+fn start(folder: &Path, name: &str, number: usize) -> Running {
+    let log = File::create(folder.join(format!("{name}-{number}.log"))).expect("a log");
+    let net = folder.join(name);
+    let data = net
+        .join(format!("validator-{number}"))
+        .display()
+        .to_string();
+    let file = net.join("network.json").display().to_string();
+    let args = ["validator", "run", "--data", &data, "--network", &file];
+    let mut command = runrig(folder, &args);
+    let command = command.stdout(Stdio::null()).stderr(log);
+    Running(command.spawn().expect("starts"))
+}
+
+fn found(folder: &Path, name: &str, validators: usize, more: &[&str]) -> Network {
+    let held: Vec<_> = (0..2 * validators)
+        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"))
+        .collect();
+    let at = |l: &std::net::TcpListener| -> SocketAddr { l.local_addr().expect("bound") };
+    let all: Vec<String> = held.iter().map(|l| at(l).to_string()).collect();
+    let (out, count) = (
+        folder.join(name).display().to_string(),
+        validators.to_string(),
+    );
+    let mut init = vec!["network", "init", "--out", &out, "--validators", &count];
+    init.extend(more);
+    for at in 0..validators {
+        init.extend(["--p2p-base", &all[at], "--api-base", &all[validators + at]]);
+    }
+    good(folder, &init);
+    drop(held);
+    let urls = all[validators..].iter().map(|a| format!("http://{a}"));
+    Network {
+        client: Client::new(urls).expect("a client"),
+        validators: (1..=validators).map(|n| start(folder, name, n)).collect(),
+    }
+}
+
+impl Network {
+    async fn height(&self, least: u64) {
+        let from = Instant::now();
+        loop {
+            let height = self.client.status().await.map(|s| s.height);
+            if height.as_ref().is_ok_and(|height| *height >= least) {
+                return;
+            }
+            assert!(
+                from.elapsed() < PATIENCE,
+                "height {least} not in time: {height:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn pay(&self, from: &SecretKey, to: AccountId, amount: Amount) {
+        let memo = String::new();
+        let call = Call::Account(account::Call::Transfer { to, amount, memo });
+        let paid = self.client.submit_and_wait(from, call).await;
+        let paid = paid.expect("submitted");
+        assert!(paid.rejection.is_none(), "{paid:?}");
+    }
+
+    async fn balance(&self, of: AccountId) -> Amount {
+        self.client.account(of).await.expect("an account").balance
+    }
+}
+
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed([n; 32])
+}
+
+fn id(n: u8) -> AccountId {
+    AccountId::of(&key(n).public())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_goes_on_from_what_another_came_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let old = found(
+        folder.path(),
+        "old",
+        2,
+        &["--epoch-blocks", "16", "--fee", "0.5"],
+    );
+    old.height(1).await;
+    let text = std::fs::read_to_string(path("old/keys/founder")).expect("a key");
+    let founder = SecretKey::from_hex(text.trim()).expect("a key");
+    for n in 1..=3u8 {
+        old.pay(&founder, id(n), Amount::credits(100 * u64::from(n)))
+            .await;
+    }
+    let before = old.client.supply().await.expect("a supply");
+    let network = old.client.network().await.expect("a file");
+    let export = path("state.export");
+    let url = network.validators[0].api.clone();
+    let args = [
+        "chain", "export", "--out", &export, "--epoch", "0", "--url", &url,
+    ];
+    let key_of_old = ["--network-key", &network.network_key];
+    good(folder.path(), &[&args[..], &key_of_old[..]].concat());
+    let (code, _, err) = done(folder.path(), &args);
+    assert!(code != 0 && err.contains("is not written over"), "{err}");
+    let founders = old.balance(AccountId::of(&founder.public())).await;
+    drop(old.validators);
+
+    // One bit, anywhere: nothing is made of it.
+    let bytes = std::fs::read(&export).expect("reads");
+    for at in [5, 200, 400, bytes.len() / 2, bytes.len() - 1] {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        std::fs::write(path("changed"), changed).expect("writes");
+        let out = path("none");
+        let init = ["network", "init", "--from", &path("changed"), "--out", &out];
+        let (code, _, err) = done(folder.path(), &[&init[..], &key_of_old[..]].concat());
+        assert!(
+            code != 0 && err.contains("nothing was made"),
+            "byte {at}: {err}"
+        );
+        assert!(!Path::new(&out).exists(), "byte {at}");
+    }
+
+    let from = [&["--from", &export][..], &key_of_old[..]].concat();
+    let mut new = found(folder.path(), "new", 3, &from);
+    new.height(1).await;
+    for n in 1..=3u8 {
+        assert_eq!(
+            new.balance(id(n)).await,
+            Amount::credits(100 * u64::from(n))
+        );
+    }
+    assert_eq!(
+        new.balance(AccountId::of(&founder.public())).await,
+        founders
+    );
+    let after = new.client.supply().await.expect("a supply");
+    assert_eq!((after.expected, after.sum), (before.expected, before.sum));
+    assert_eq!(after.bonds, Amount::ZERO);
+    let renamed = new.client.network().await.expect("a file");
+    assert_ne!(renamed.network_key, network.network_key);
+
+    // Who holds the new key takes nobody's word for it.
+    let (at, file) = (renamed.validators[0].api.clone(), path("new/network.json"));
+    let create = ["context", "create", "new", "--at", &at, "--network", &file];
+    good(folder.path(), &create);
+    for (n, words) in [(2, "200 credits"), (9, "0 credits")] {
+        let account = id(n).to_string();
+        let args = ["chain", "account", &account, "--verify"];
+        let (code, out, err) = done(folder.path(), &args);
+        assert!(code == 0 && out.contains(words), "{out}{err}");
+        assert!(err.contains("verified against block"), "{err}");
+    }
+    let (code, _, err) = done(folder.path(), &["chain", "status", "--verify"]);
+    assert!(
+        code != 0 && err.contains("nothing that can be verified"),
+        "{err}"
+    );
+
+    // Money moves as before, through the end of an epoch; a validator that was killed comes back.
+    new.pay(&key(1), id(2), Amount::credits(7)).await;
+    drop(new.validators.pop());
+    new.validators.push(start(folder.path(), "new", 3));
+    new.height(17).await;
+    assert_eq!(new.balance(id(2)).await, Amount::credits(207));
+    new.pay(&key(2), id(3), Amount::credits(7)).await;
+    assert_eq!(new.balance(id(3)).await, Amount::credits(307));
+}
