@@ -14,6 +14,7 @@ use crate::execute::Context;
 use crate::lottery::pot_account;
 use crate::state::State;
 use crate::table::Table;
+use crate::validator::fund_account;
 use crate::vote::Phase;
 use crate::{BlockEnv, Genesis, duty, invariant, lots, lottery};
 
@@ -113,11 +114,14 @@ fn wound_up(before: State, height: u64, time_ms: u64) -> State {
     state
 }
 
-/// Fees that nobody has earned, and what is in the lotteries' pots, lie in accounts named after
-/// the network.
+/// Fees that nobody has earned, bonds that were lost and what is in the lotteries' pots lie in
+/// accounts named after the network.
 fn move_pots(state: &mut State, network: &Digest) {
     let old = state.globals.network;
-    let mut moved = vec![(fees_account(&old), fees_account(network))];
+    let mut moved = vec![
+        (fees_account(&old), fees_account(network)),
+        (fund_account(&old), fund_account(network)),
+    ];
     let rounds = state.lotteries.iter();
     moved.extend(rounds.map(|(id, _)| (pot_account(&old, *id), pot_account(network, *id))));
     for (from, to) in moved {

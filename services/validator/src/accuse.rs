@@ -85,6 +85,7 @@ mod tests {
             faucet: AccountId([0; 20]),
             validators: keys.iter().map(founder).collect(),
             watchers: Vec::new(),
+            origin: None,
         };
         let state = State::genesis(&genesis);
         let double = |key: &SecretKey| DoubleProposal {
