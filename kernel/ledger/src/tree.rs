@@ -261,6 +261,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn the_root_follows_from_the_records_and_all_is_proved(
             blocks in prop::collection::vec(
