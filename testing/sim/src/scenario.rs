@@ -425,9 +425,9 @@ impl Act<'_> {
             network.kill(at);
             self.dead.push((at, self.now + RESTART));
         }
-        let (due, later) = self.dead.drain(..).partition(|(_, when)| *when <= self.now);
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.dead.drain(..).partition(|(_, when)| *when <= self.now);
         self.dead = later;
-        let due: Vec<(usize, Duration)> = due;
         for (at, _) in due {
             match network.run(at) {
                 Ok(()) => self.trace.note(self.now, format_args!("start {at}")),
@@ -537,6 +537,7 @@ impl Act<'_> {
     /// Errors: nothing moves though nothing hinders it.
     fn is_alive(&mut self, network: &Network<'_>) -> Result<()> {
         let healed = self.faults == self.scenario.faults.len();
+        let hindered = !healed && !self.scenario.live;
         let heads = || -> Vec<(usize, u64)> {
             let heads = network.nodes();
             heads
@@ -544,7 +545,7 @@ impl Act<'_> {
                 .collect()
         };
         ensure!(
-            self.now - self.moved < STALL || !(healed || self.scenario.live),
+            hindered || self.now - self.moved < STALL,
             "no block for {STALL:?} though a quorum is well; heads: {:?}",
             heads()
         );
