@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use images::{Access, Credentials, ImageError, NETWORK_REGISTRY, Pack, PackOwner};
+use images::{Access, ImageError, NETWORK_REGISTRY, Pack, PackOwner};
 use manifest::{CONTENT, Content, FileSource, Project};
 use types::ImageRef;
 
@@ -75,7 +75,7 @@ pub async fn kept_as(
     let access = Access {
         network: Some(session.client.url().to_string()),
         signer: Some(signer.clone()),
-        credentials: Credentials::default(),
+        ..Access::default()
     };
     let reference = format!("{NETWORK_REGISTRY}/{account}/{repository}:{tag}");
     match images::resolve(&reference, &access).await {

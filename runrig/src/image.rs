@@ -88,6 +88,7 @@ fn access(session: &Session, credentials: Credentials) -> Access {
         network: Some(session.client.url().to_string()),
         signer: session.key().ok().map(signer),
         credentials,
+        ..Access::default()
     }
 }
 

@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::ImageError;
 use crate::credentials::{Credentials, Login};
+use crate::outside;
 use crate::reference::NETWORK_REGISTRY;
 
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -51,6 +52,9 @@ pub struct Access {
     pub signer: Option<Signer>,
     /// For other registries. Hosts have none.
     pub credentials: Credentials,
+    /// Other registries, and whatever they lead to, are reached only at addresses of the public
+    /// internet: for who asks on a stranger's word.
+    pub public_only: bool,
 }
 
 /// A repository, and where requests for it go.
@@ -116,7 +120,10 @@ impl Client {
         let builder = || reqwest::Client::builder().connect_timeout(CONNECT_TIME);
         let built = |builder: reqwest::ClientBuilder| builder.build().unwrap_or_default();
         Self {
-            public: built(builder().read_timeout(QUIET)),
+            public: built(match access.public_only {
+                true => outside::only(builder()).read_timeout(QUIET),
+                false => builder().read_timeout(QUIET),
+            }),
             network: built(builder().read_timeout(QUIET).no_proxy()),
             uploads: built(builder().timeout(UPLOAD_TIME).no_proxy()),
             access,
@@ -192,12 +199,12 @@ impl Client {
     }
 
     async fn once(&self, place: &Place, ask: &Ask<'_>) -> reqwest::Result<Response> {
+        let url = format!("{}{}", place.base, ask.path);
         let http = match (place.network, ask.body.is_some()) {
             (true, true) => &self.uploads,
             (true, false) => &self.network,
             _ => &self.public,
         };
-        let url = format!("{}{}", place.base, ask.path);
         let mut request = http.request(ask.method.clone(), url);
         for (name, value) in &ask.headers {
             request = request.header(*name, value);
@@ -301,6 +308,10 @@ impl Client {
             why: why.into(),
         };
         let bad = |why: String| failed("get a token for", &place.name, why);
+        if self.access.public_only && !outside::is_named(&bearer.realm) {
+            let why = "its token service is a bare address";
+            return Err(failed("log in to the registry of", &place.name, why));
+        }
         if !(bearer.realm.starts_with("https://") || place.base.starts_with("http://")) {
             return Err(denied(
                 "its token service is not behind TLS: no credentials are sent there",

@@ -7,6 +7,7 @@ mod demo;
 mod fetch;
 mod folder;
 mod health;
+mod outside;
 mod pack;
 mod platform;
 mod push;
