@@ -19,11 +19,13 @@ use crate::committee::Seat;
 pub(crate) const FILE: &str = "led";
 /// Written in turn, so that a torn write leaves the other.
 const SLOTS: [u64; 2] = [0, 4_096];
-const SLOT_BYTES: usize = 48 + 32;
+const SLOT_BYTES: usize = 80 + 32;
 
-/// The newest view that a block was sealed for, and that block.
+/// The newest view that a block was sealed for, and that block. A seat may outlive its network:
+/// what was sealed on another says nothing of this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Mark {
+    network: Digest,
     epoch: u64,
     view: u64,
     block: Digest,
@@ -87,11 +89,12 @@ impl Sealer {
             "{} is damaged: which block this validator proposed last is not known. Stop it for ten minutes, so that no view of then is still open, remove that file and start again",
             path.display()
         );
-        let next = usize::from(marks[0] > marks[1]);
+        let own = marks.map(|mark| mark.filter(|m| m.network == network));
+        let next = usize::from(own[0] > own[1]);
         let place = Place::File { file, next };
         Ok(Self::with(
             place,
-            marks.into_iter().flatten().max(),
+            own.into_iter().flatten().max(),
             seat,
             network,
         ))
@@ -100,6 +103,7 @@ impl Sealer {
     #[cfg(any(test, feature = "simulation"))]
     pub fn memory(kept: Kept, seat: &Seat, network: Digest) -> Self {
         let mark = *kept.lock().expect("not poisoned");
+        let mark = mark.filter(|m| m.network == network);
         Self::with(Place::Memory(kept), mark, seat, network)
     }
 
@@ -118,6 +122,7 @@ impl Sealer {
     /// `None`: another block was sealed for that view or a later one, or the disk fails.
     pub fn seal(&self, header: &Header) -> Option<Seal> {
         let mark = Mark {
+            network: self.network,
             epoch: header.epoch,
             view: header.view,
             block: header.digest(),
@@ -214,6 +219,10 @@ mod tests {
         let refused = open().err().expect("refused").to_string();
         assert!(refused.contains("remove that file"), "{refused}");
         file.set_len(40).expect("cut");
-        assert!(open().is_ok(), "a first write that was torn");
+        let anew = open().expect("a first write that was torn");
+        assert!(sealed(&anew, 9, 9, 1));
+        drop(anew);
+        let elsewhere = Sealer::open(&vault, &seat, Digest::of(b"another"));
+        assert!(sealed(&elsewhere.expect("reads"), 0, 1, 1));
     }
 }

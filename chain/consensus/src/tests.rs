@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bytes::Bytes;
+use commonware_codec::{Copying, DecodeExt as _, Encode as _};
 use light::{Duty, Header};
-use types::{Digest, merkle_root};
+use types::{Digest, Seal, SecretKey, merkle_root};
 
 use crate::app::{Core, Node};
 use crate::block::{TRANSACTION_BYTES_MAX, payload_root};
@@ -617,6 +618,41 @@ fn who_is_barred_leads_no_more_while_anyone_else_may() {
     let parent = core.check(&head(&core), &first).expect("good");
     let (second, _) = block_on(&parent, Vec::new());
     assert!(core.check(&parent, &second).is_some(), "nobody else may");
+}
+
+#[test]
+fn whoever_has_seen_two_blocks_of_one_leader_for_one_view_can_prove_it() {
+    let net = Net::new();
+    let core = opened(&net, &store(&net)).expect("empty");
+    let leader = SecretKey::from_seed([7; 32]);
+    let sealed = |transaction: &'static [u8]| {
+        let (block, _) = block_on(&head(&core), vec![Bytes::from_static(transaction)]);
+        let header = Header {
+            proposer: leader.public().0,
+            ..(*block.header).clone()
+        };
+        let seal = Seal::put(&leader, &header.network, 0, header.view, header.digest());
+        let transactions = block.transactions.to_vec();
+        Block::new(header, seal.signature.0, Duty::default(), transactions).expect("no duty")
+    };
+    let (one, other) = (sealed(b"one"), sealed(b"other"));
+    let read = |block: &Block| Block::decode(Copying(&block.encode()[..]));
+    core.saw(&read(&one).expect("sealed"));
+    core.saw(&one);
+    assert!(core.sightings.doubles().is_empty());
+    let mut unsealed = other.clone();
+    unsealed.seal = one.seal;
+    assert!(read(&unsealed).is_err(), "the seal of another block");
+    core.saw(&read(&other).expect("sealed"));
+    let doubles = core.sightings.doubles();
+    assert_eq!(doubles[0].leader, leader.public());
+    assert_eq!(doubles[0].check(&one.header.network), Ok(()));
+
+    // What peers tell counts only of who leads that view.
+    let network = one.header.network;
+    let told = Seal::put(&leader, &network, 0, 2, Digest::of(b"told"));
+    core.heard_of(leader.public(), told);
+    assert!(!core.sightings.knows(&told));
 }
 
 #[test]

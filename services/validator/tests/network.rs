@@ -1,5 +1,7 @@
 //! Real validators on loopback, spoken to over HTTP as anyone would.
 
+#[path = "network/evidence.rs"]
+mod evidence;
 #[path = "network/records.rs"]
 mod records;
 #[path = "network/rules.rs"]
