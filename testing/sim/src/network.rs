@@ -50,7 +50,9 @@ impl Site {
         let founders: Vec<Founder> = seats.iter().enumerate().map(founder).collect();
         seats.extend((0..scenario.newcomers).map(|n| Seat::from_secret([200 + n; 32])));
         let purse = |seat: &Seat| AccountId::of(&PublicKey(seat.key()));
-        let newcomers: Vec<AccountId> = seats[founders.len()..].iter().map(purse).collect();
+        // A founder begins with its bond where that is at stake.
+        let bare = if scenario.accused { 0 } else { founders.len() };
+        let newcomers: Vec<AccountId> = seats[bare..].iter().map(purse).collect();
         let first = founders.len();
         let genesis = genesis(founders, &newcomers, scenario.epoch_blocks, scenario.seats);
         let disks = || seats.iter().map(|_| Disk::default()).collect();
@@ -75,6 +77,11 @@ impl Site {
 
     pub fn key(&self, at: usize) -> PublicKey {
         PublicKey(self.seats[at].key())
+    }
+
+    /// As which it speaks on the ledger.
+    pub fn identity(&self, at: usize) -> SecretKey {
+        SecretKey::from_seed(self.seats[at].secret())
     }
 
     pub fn malice(&self, at: usize) -> &Malice {

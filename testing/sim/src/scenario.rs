@@ -130,6 +130,9 @@ pub struct Scenario {
     pub supervised: bool,
     /// A quorum is well all the time: there are always blocks, and each epoch has a beacon.
     pub live: bool,
+    /// Whoever proposes two blocks for one view is accused, as validators do by a task of theirs;
+    /// at the end all of `twins` have lost their bonds and seats.
+    pub accused: bool,
     /// Of a hundred transfers, 99 take no longer.
     pub transfer_max: Option<Duration>,
     /// One after the other, each when its time has come.
@@ -406,6 +409,17 @@ impl Act<'_> {
                 self.scenario.bad.contains(&at),
                 "validator {at} is good, and there is a proof of two proposals against it"
             );
+            if self.scenario.accused {
+                for (by, node) in network.nodes() {
+                    let (state, doubles) = (&node.head().state, node.doubles());
+                    let key = self.site.identity(by);
+                    let told = validator::accusation(state, &doubles, &key);
+                    if let Some(told) = told.filter(|_| !self.scenario.bad.contains(&by)) {
+                        // Another may have been first.
+                        let _ = node.submit(told);
+                    }
+                }
+            }
             if self.convicted.insert(at) {
                 self.trace.note(
                     self.now,
@@ -414,6 +428,28 @@ impl Act<'_> {
             }
         }
         Ok(())
+    }
+
+    /// With everyone who sits, those with two lives have lost bond and seat, and nobody else.
+    fn is_settled(&self, network: &Network<'_>) -> bool {
+        let twins: BTreeSet<PublicKey> = self
+            .scenario
+            .twins
+            .iter()
+            .map(|at| self.site.key(*at))
+            .collect();
+        let bond = self.site.genesis().params.validator_bond;
+        let fund = ledger::validator::fund_account(&self.site.genesis().digest());
+        self.sitting(network).all(|node| {
+            let state = &node.head().state;
+            let out = state.validators.iter();
+            let out = out.filter(|(_, v)| v.convicted.is_some_and(|c| c.lost == bond));
+            let seats = state.committee(state.epoch()).unwrap_or_default();
+            let left = bond.0 - bond.0 / 10;
+            out.map(|(key, _)| *key).collect::<BTreeSet<_>>() == twins
+                && seats.iter().all(|seat| !twins.contains(&seat.key))
+                && state.account(&fund).balance().0 == left * twins.len() as u128
+        })
     }
 
     /// Starts those again that have ended by themselves.
@@ -524,6 +560,7 @@ impl Act<'_> {
         let height = self.scenario.epochs * self.scenario.epoch_blocks;
         self.faults == self.scenario.faults.len()
             && self.witness.height() >= height
+            && (!self.scenario.accused || self.is_settled(network))
             && wanted
                 .map(|(id, _)| id)
                 .all(|id| self.witness.applied().contains_key(id))

@@ -18,7 +18,7 @@ const SHORT: u64 = 16;
 /// Name, what it tries, and how it is made from a seed.
 type Named = (&'static str, &'static str, fn(u64) -> Scenario);
 
-pub const SCENARIOS: [Named; 28] = [
+pub const SCENARIOS: [Named; 29] = [
     ("calm", "four validators, no faults", |seed| {
         scenario(seed, &[])
     }),
@@ -126,6 +126,11 @@ pub const SCENARIOS: [Named; 28] = [
         byzantine::twins,
     ),
     (
+        "accused",
+        "one of four is there twice: caught, it loses its bond, leads no more and is drawn no more",
+        byzantine::accused,
+    ),
+    (
         "disk-full",
         "disks fill up in the middle of a block, with and without a power failure after it",
         disks::full,
@@ -167,6 +172,7 @@ pub fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
         twins: Vec::new(),
         supervised: false,
         live: false,
+        accused: false,
         transfer_max: None,
         faults: faults
             .iter()

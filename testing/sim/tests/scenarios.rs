@@ -134,3 +134,8 @@ fn the_world_is_as_wide_as_it_was_measured() {
     }
     assert!(way(0, 5) * 10 < way(0, 1));
 }
+
+#[test]
+fn a_leader_of_two_blocks_for_one_view_loses_bond_and_seat() {
+    assert_eq!(one("accused", 1).convicted, 1);
+}

@@ -112,3 +112,17 @@ pub fn grinders(seed: u64) -> Scenario {
     });
     scenario
 }
+
+/// One of four, each life heard by some: with the one that more hear there is a quorum, so that
+/// one of two blocks for a view may become final.
+pub fn accused(seed: u64) -> Scenario {
+    let twice = (seed % 4) as usize;
+    Scenario {
+        bad: vec![twice],
+        twins: vec![twice],
+        accused: true,
+        faults: Vec::new(),
+        // The lots of three epochs ahead have fallen when it is convicted.
+        ..short(seed, 6)
+    }
+}
