@@ -1,12 +1,15 @@
 //! `stats`: what replicas use, and have used.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::Duration;
 
-use api::{Grant, Stats, StatsSample};
+use api::{Grant, RequestSample, Stats, StatsSample};
 use clap::Args;
 use futures::StreamExt;
 use sdk::SdkError;
+use serde::Serialize;
+use types::{AllocationId, DeploymentId, SecretKey};
 
 use crate::context::Session;
 use crate::failure::{Failure, Result};
@@ -71,6 +74,15 @@ pub async fn stats(session: &Session, args: &StatsArgs, json: bool) -> Result {
                 Err(error) => last_error = Some(error),
             }
         }
+        let asked = chosen.iter().map(|a| a.deployment).collect();
+        let requests = requests(session, &key, asked, None).await;
+        let good: Vec<Row> = good
+            .into_iter()
+            .map(|stats| Row {
+                requests: requests.now.get(&stats.allocation).map(Requests::of),
+                stats,
+            })
+            .collect();
         if let (true, Some(error)) = (good.is_empty(), last_error) {
             return Err(error.into());
         }
@@ -91,7 +103,89 @@ pub async fn stats(session: &Session, args: &StatsArgs, json: bool) -> Result {
     }
 }
 
-fn stats_table(samples: &[Stats]) -> String {
+/// A line of `stats --json`.
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    stats: Stats,
+    /// As the gateway saw them; `null` if it does not know.
+    requests: Option<Requests>,
+}
+
+/// How a replica answered in a step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Requests {
+    per_second: f64,
+    /// Answers from 500 up of all, in hundredths; `null` without a request.
+    error_percent: Option<f64>,
+    /// What half, and 95 in 100, did not exceed; `null` without a request.
+    p50_us: Option<u64>,
+    p95_us: Option<u64>,
+}
+
+impl Requests {
+    fn of(sample: &RequestSample) -> Self {
+        let asked = sample.requests as f64;
+        Self {
+            per_second: asked * 1_000.0 / sample.step_ms.max(1) as f64,
+            error_percent: (sample.requests > 0).then(|| sample.errors as f64 * 100.0 / asked),
+            p50_us: sample.p50_us,
+            p95_us: sample.p95_us,
+        }
+    }
+
+    /// Cells: a rate, a share, two latencies.
+    fn cells(of: Option<&Self>) -> [String; 4] {
+        let Some(requests) = of else {
+            return std::array::from_fn(|_| "unknown".into());
+        };
+        let latency = |us: Option<u64>| match us {
+            None => "–".to_string(),
+            Some(us) if us < 10_000 => format!("{:.1}ms", us as f64 / 1_000.0),
+            Some(us) => format!("{}ms", us / 1_000),
+        };
+        let errors = requests.error_percent;
+        [
+            format!("{:.1}", requests.per_second),
+            errors.map_or("–".into(), |share| format!("{share:.1}%")),
+            latency(requests.p50_us),
+            latency(requests.p95_us),
+        ]
+    }
+}
+
+/// What the gateway has measured: the last seconds of each replica, and steps of its history.
+#[derive(Default)]
+struct Measured {
+    now: BTreeMap<AllocationId, RequestSample>,
+    history: BTreeMap<AllocationId, Vec<RequestSample>>,
+}
+
+/// Of a gateway that does not tell, nothing is known: that is no failure.
+async fn requests(
+    session: &Session,
+    key: &SecretKey,
+    deployments: BTreeSet<DeploymentId>,
+    span: Option<(u64, Option<u64>)>,
+) -> Measured {
+    let client = &session.client;
+    let asked = deployments
+        .into_iter()
+        .map(|id| client.requests(key, id, span));
+    let answers: Vec<_> = futures::stream::iter(asked).buffered(16).collect().await;
+    let mut measured = Measured::default();
+    for figures in answers.into_iter().flatten() {
+        let now = figures.now.into_iter().map(|s| (s.allocation, s));
+        measured.now.extend(now);
+        for sample in figures.history {
+            let of = measured.history.entry(sample.allocation).or_default();
+            of.push(sample);
+        }
+    }
+    measured
+}
+
+fn stats_table(samples: &[Row]) -> String {
     let headers = [
         "ALLOCATION",
         "SERVICE",
@@ -101,11 +195,16 @@ fn stats_table(samples: &[Stats]) -> String {
         "NET IN",
         "NET OUT",
         "PIDS",
+        "REQ/S",
+        "ERRORS",
+        "P50",
+        "P95",
     ];
     let rows: Vec<Vec<String>> = samples
         .iter()
-        .map(|s| {
-            vec![
+        .map(|row| {
+            let s = &row.stats;
+            let used = [
                 s.allocation.to_string(),
                 s.service.clone(),
                 format!(
@@ -122,10 +221,12 @@ fn stats_table(samples: &[Stats]) -> String {
                 units::bytes(s.rx_bytes),
                 units::bytes(s.tx_bytes),
                 s.pids.to_string(),
-            ]
+            ];
+            let requests = Requests::cells(row.requests.as_ref());
+            used.into_iter().chain(requests).collect()
         })
         .collect();
-    output::table(&headers, &rows, &[2, 3, 4, 5, 6, 7])
+    output::table(&headers, &rows, &[2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
 }
 
 async fn token(session: &Session, args: &StatsArgs, json: bool) -> Result {
@@ -174,6 +275,9 @@ async fn history(
 ) -> Result {
     let key = session.key()?;
     let chosen = job::past(session, &args.jobs).await?;
+    let asked = chosen.iter().map(|a| a.deployment).collect();
+    let measured = requests(session, &key, asked, Some((since_ms, until_ms))).await;
+    let of = |id: AllocationId| measured.history.get(&id).map_or(&[][..], Vec::as_slice);
     let reads = chosen.iter().map(|a| {
         let (client, key) = (&session.client, &key);
         async move {
@@ -187,11 +291,17 @@ async fn history(
         match read {
             Ok(samples) if json => {
                 shown += samples.len();
-                samples.iter().for_each(output::json_line);
+                let asked = of(allocation.allocation);
+                for sample in samples {
+                    let requests = within(asked, &sample);
+                    output::json_line(&PastRow { sample, requests });
+                }
             }
             Ok(samples) => {
                 shown += samples.len();
-                rows.extend(fewer(&samples, ROWS_MAX).iter().map(history_row));
+                let asked = of(allocation.allocation);
+                let steps = fewer(&samples, ROWS_MAX);
+                rows.extend(steps.iter().map(|s| history_row(s, within(asked, s))));
             }
             // What ended long ago is kept no more.
             Err(error) if error.kind() == "not_found" => {}
@@ -216,10 +326,39 @@ async fn history(
             "MOST",
             "NET IN",
             "NET OUT",
+            "REQ/S",
+            "ERRORS",
+            "P50",
+            "P95",
         ];
-        output::data(output::table(&headers, &rows, &[1, 4, 5, 6, 7, 8, 9]));
+        let right = [1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
+        output::data(output::table(&headers, &rows, &right));
     }
     Ok(())
+}
+
+/// A line of `stats --since --json`.
+#[derive(Serialize)]
+struct PastRow {
+    #[serde(flatten)]
+    sample: StatsSample,
+    requests: Option<Requests>,
+}
+
+/// What a gateway saw in the minutes that begin within `step`; `None` if it saw none. Latencies
+/// are the worst of the minutes.
+fn within(minutes: &[RequestSample], step: &StatsSample) -> Option<Requests> {
+    let span = step.at_ms..step.at_ms.saturating_add(step.step_ms);
+    let inside = minutes.iter().filter(|m| span.contains(&m.at_ms));
+    let all = inside.cloned().reduce(|sum, minute| RequestSample {
+        step_ms: sum.step_ms + minute.step_ms,
+        requests: sum.requests + minute.requests,
+        errors: sum.errors + minute.errors,
+        p50_us: sum.p50_us.max(minute.p50_us),
+        p95_us: sum.p95_us.max(minute.p95_us),
+        ..sum
+    });
+    all.as_ref().map(Requests::of)
 }
 
 /// The same in at most `count` longer steps.
@@ -246,9 +385,9 @@ fn fewer(samples: &[StatsSample], count: usize) -> Vec<StatsSample> {
         .collect()
 }
 
-fn history_row(s: &StatsSample) -> Vec<String> {
+fn history_row(s: &StatsSample, requests: Option<Requests>) -> Vec<String> {
     let percent = |millis: u64| format!("{:.1}%", millis as f64 / 10.0);
-    vec![
+    let used = [
         units::time(s.at_ms),
         units::age(s.step_ms),
         s.allocation.to_string(),
@@ -259,5 +398,7 @@ fn history_row(s: &StatsSample) -> Vec<String> {
         units::bytes(s.memory_bytes_max),
         units::bytes(s.rx_bytes),
         units::bytes(s.tx_bytes),
-    ]
+    ];
+    let requests = Requests::cells(requests.as_ref());
+    used.into_iter().chain(requests).collect()
 }

@@ -45,6 +45,37 @@ pub struct StatsSample {
     pub pids: u64,
 }
 
+/// What a gateway saw of the requests to one replica, from `at_ms` on, for `step_ms`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestSample {
+    #[schema(value_type = String)]
+    pub allocation: AllocationId,
+    pub service: String,
+    pub at_ms: u64,
+    pub step_ms: u64,
+    /// That ended within the step.
+    pub requests: u64,
+    /// Of them: answered with a status from 500 up.
+    pub errors: u64,
+    /// Bytes of bodies, from and to clients.
+    pub received: u64,
+    pub sent: u64,
+    /// From the request to the answer's end, in microseconds: what half and 95 in 100 did not
+    /// exceed, at most √2 times too much. Absent if there was no request.
+    pub p50_us: Option<u64>,
+    pub p95_us: Option<u64>,
+}
+
+/// Of a deployment's replicas, as one gateway saw them since it started. A replica that is not in
+/// it was not measured there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestFigures {
+    /// The last 10 s that are over, of each replica that takes requests.
+    pub now: Vec<RequestSample>,
+    /// Minutes of the last hour in which there was a request; empty unless it is asked for.
+    pub history: Vec<RequestSample>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Stats {
     #[schema(value_type = String)]

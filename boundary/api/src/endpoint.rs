@@ -9,8 +9,9 @@ use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus,
     DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine,
     LotsView, LotteryExport, LotteryView, MembersView, NetworkFile, ProposalView, Quote,
-    QuoteRequest, RecordsProof, ReleaseView, Routes, SecretShares, Stats, StatsSample, Submit,
-    SubmitMany, Submitted, SubmittedOne, Supply, TransactionView, UsageProof, WhenView, WhyView,
+    QuoteRequest, RecordsProof, ReleaseView, RequestFigures, Routes, SecretShares, Stats,
+    StatsSample, Submit, SubmitMany, Submitted, SubmittedOne, Supply, TransactionView, UsageProof,
+    WhenView, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -534,6 +535,17 @@ fn of_gateways() -> Vec<Endpoint> {
             ("tail", "So many at most; up to 1000."),
             ("from", "From this sequence on; needs service."),
             WAIT,
+        ])
+        .signed(),
+        get(
+            GATEWAY,
+            "/v1/deployments/{id}/requests",
+            "How many requests its replicas answer, how well and how fast, as this gateway sees it.",
+            json(named::<RequestFigures>),
+        )
+        .query(&[
+            ("since_ms", "Minutes of the last hour from then on, too."),
+            ("until_ms", "Only minutes before then."),
         ])
         .signed(),
         get(

@@ -34,7 +34,9 @@ mod route;
 mod rules;
 mod view;
 
-pub use agent::{AgentStatus, ExecFrame, LogLine, Stats, StatsSample};
+pub use agent::{
+    AgentStatus, ExecFrame, LogLine, RequestFigures, RequestSample, Stats, StatsSample,
+};
 pub use auth::{AuthError, Caller, RequestAuth};
 pub use beat::{Anchor, BEAT_BYTES_MAX, BEATS, Beat, Beats};
 pub use endpoint::{Body, Endpoint, Method, Role, endpoints, paths_of};

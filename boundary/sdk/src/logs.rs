@@ -1,6 +1,6 @@
 //! What replicas print, used and were asked: past and present, resumed by number.
 
-use api::{Access, AccessLog, LogLine, StatsSample};
+use api::{Access, AccessLog, LogLine, RequestFigures, StatsSample};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use reqwest::Method;
@@ -132,6 +132,24 @@ impl Client {
         let log: AccessLog = self.get_signed(&path, key).await?;
         let services = log.services.into_iter();
         Ok(services.flat_map(|s| s.requests).collect())
+    }
+
+    /// How many requests the replicas of a deployment answer, as the gateway sees it; with a
+    /// `span` (milliseconds since 1970) also minutes of its last hour.
+    pub async fn requests(
+        &self,
+        key: &SecretKey,
+        id: DeploymentId,
+        span: Option<(u64, Option<u64>)>,
+    ) -> Result<RequestFigures, SdkError> {
+        let mut path = format!("/v1/deployments/{id}/requests");
+        if let Some((since, until)) = span {
+            path += &format!("?since_ms={since}");
+            path += &until
+                .map(|ms| format!("&until_ms={ms}"))
+                .unwrap_or_default();
+        }
+        self.get_signed(&path, key).await
     }
 }
 

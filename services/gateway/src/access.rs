@@ -49,7 +49,13 @@ impl Asked {
     }
 }
 
-fn refused(status: StatusCode, kind: &str, id: &str, why: String, next: &str) -> Response<Reply> {
+pub fn refused(
+    status: StatusCode,
+    kind: &str,
+    id: &str,
+    why: String,
+    next: &str,
+) -> Response<Reply> {
     let problem = Problem {
         kind: kind.into(),
         what: format!("requests of {}", id.chars().take(40).collect::<String>()),
@@ -59,62 +65,60 @@ fn refused(status: StatusCode, kind: &str, id: &str, why: String, next: &str) ->
     page::json(status, &problem)
 }
 
-/// `id` as it stands in the path.
-pub async fn answer(gateway: &Gateway, id: &str, request: &Request<Incoming>) -> Response<Reply> {
+/// The services of deployment `id`, as it stands in the path, if its owner asks or whom he lets
+/// see.
+pub async fn owned(
+    gateway: &Gateway,
+    id: &str,
+    request: &Request<Incoming>,
+) -> Result<Vec<Arc<Service>>, Box<Response<Reply>>> {
     let unknown = || {
-        refused(
-            StatusCode::NOT_FOUND,
-            "not_found",
-            id,
-            "this gateway has no route to such a deployment".into(),
-            "See `runrig ps`; each gateway knows the requests that it has served.",
-        )
+        let why = "this gateway has no route to such a deployment".into();
+        let next = "See `runrig ps`; each gateway knows the requests that it has served.";
+        Box::new(refused(StatusCode::NOT_FOUND, "not_found", id, why, next))
     };
-    let Ok(deployment) = id.parse::<DeploymentId>() else {
-        return unknown();
+    let deployment = id.parse::<DeploymentId>().map_err(|_| unknown())?;
+    let services: Vec<Arc<Service>> = {
+        let table = gateway.table.load();
+        table.services_of(deployment).cloned().collect()
     };
-    let services: Vec<Arc<Service>> = gateway
-        .table
-        .load()
-        .services_of(deployment)
-        .cloned()
-        .collect();
-    let Some(first) = services.first() else {
-        return unknown();
-    };
+    let first = services.first().ok_or_else(unknown)?;
     let header = request.headers().get(RequestAuth::HEADER);
     let header = header.and_then(|v| v.to_str().ok());
     let path = request.uri().path_and_query().map_or("", |p| p.as_str());
     let caller = RequestAuth::caller(header, request.method().as_str(), path, api::now_ms());
     let next = "Choose the owner's context with `runrig context use`.";
-    let caller = match caller {
-        Err(error) => {
-            let why = error.to_string();
-            return refused(StatusCode::UNAUTHORIZED, "login", id, why, next);
-        }
-        Ok(caller) => caller,
-    };
+    let refused = |code, kind, why, next| Box::new(refused(code, kind, id, why, next));
+    let caller = caller
+        .map_err(|error| refused(StatusCode::UNAUTHORIZED, "login", error.to_string(), next))?;
     let may = gateway
         .grants
         .may(caller, first.owner, Role::Viewer, api::now_ms());
     match may.await {
-        Ok(true) => {}
+        Ok(true) => Ok(services),
         Ok(false) => {
             let why = "it belongs to another account".into();
-            return refused(StatusCode::FORBIDDEN, "forbidden", id, why, next);
+            Err(refused(StatusCode::FORBIDDEN, "forbidden", why, next))
         }
         Err(error) => {
             let why = format!("the ledger was not asked for your role: {error}");
             let next = "Try again in a moment.";
-            return refused(
+            Err(refused(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
-                id,
                 why,
                 next,
-            );
+            ))
         }
     }
+}
+
+/// `id` as it stands in the path.
+pub async fn answer(gateway: &Gateway, id: &str, request: &Request<Incoming>) -> Response<Reply> {
+    let services = match owned(gateway, id, request).await {
+        Ok(services) => services,
+        Err(response) => return *response,
+    };
     let asked = match Asked::parse(request.uri().query().unwrap_or_default()) {
         Ok(asked) => asked,
         Err(why) => {

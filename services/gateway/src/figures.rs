@@ -7,6 +7,7 @@ use api::Gauge;
 
 use crate::limits::{METERED_MAX, SPLICED_MAX, WAITING_MAX};
 use crate::proxy::Gateway;
+use crate::served::Totals;
 use crate::table::{Service, uptime_ms};
 use crate::tally::{Counts, LATENCY_US};
 
@@ -67,6 +68,7 @@ pub fn of_services(text: &mut String, services: &[&Service]) {
     counters(text, services);
     latencies(text, services);
     replicas(text, services);
+    served(text, services);
 }
 
 pub fn head(text: &mut String, name: &str, kind: &str, help: &str) {
@@ -139,25 +141,83 @@ fn latencies(text: &mut String, services: &[&Service]) {
     let name = "runrig_gateway_request_seconds";
     head(text, name, "histogram", "From request to the answer's end.");
     for service in services {
-        let (labels, counts) = (labels(service), &service.tally.counts);
-        let mut sum = 0;
-        for (at, count) in counts.latency.iter().enumerate() {
-            sum += count.load(Ordering::Relaxed);
-            let end = match LATENCY_US.get(at) {
-                Some(us) => seconds(*us),
-                None => "+Inf".into(),
-            };
-            let _ = writeln!(text, "{name}_bucket{{{labels},le=\"{end}\"}} {sum}");
-        }
-        let total = seconds(counts.latency_us_sum.load(Ordering::Relaxed));
-        let _ = writeln!(text, "{name}_sum{{{labels}}} {total}");
-        let _ = writeln!(text, "{name}_count{{{labels}}} {sum}");
+        let counts = &service.tally.counts;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let latency: Vec<u64> = counts.latency.iter().map(read).collect();
+        let sum = read(&counts.latency_us_sum);
+        histogram(text, name, &labels(service), &latency, sum);
     }
+}
+
+/// Samples of one histogram: `counts` by [`LATENCY_US`].
+fn histogram(text: &mut String, name: &str, labels: &str, counts: &[u64], sum_us: u64) {
+    let mut sum = 0;
+    for (at, count) in counts.iter().enumerate() {
+        sum += count;
+        let end = match LATENCY_US.get(at) {
+            Some(us) => seconds(*us),
+            None => "+Inf".into(),
+        };
+        let _ = writeln!(text, "{name}_bucket{{{labels},le=\"{end}\"}} {sum}");
+    }
+    let _ = writeln!(text, "{name}_sum{{{labels}}} {}", seconds(sum_us));
+    let _ = writeln!(text, "{name}_count{{{labels}}} {sum}");
 }
 
 /// Of microseconds, exactly.
 fn seconds(us: u64) -> String {
     format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+/// Of each replica that was asked.
+fn served(text: &mut String, services: &[&Service]) {
+    let mut all: Vec<(String, Totals)> = Vec::new();
+    for service in services {
+        let labels = labels(service);
+        service.tally.replicas(|counted| {
+            let own = counted.iter().map(|(allocation, served)| {
+                let labels = format!("{labels},allocation=\"{allocation}\"");
+                (labels, served.totals.clone())
+            });
+            all.extend(own);
+        });
+    }
+    let name = "runrig_gateway_replica_requests_total";
+    head(
+        text,
+        name,
+        "counter",
+        "Requests that it answered, by status.",
+    );
+    for (labels, totals) in &all {
+        for (class, count) in (1..).zip(&totals.answers) {
+            let _ = writeln!(text, "{name}{{{labels},status=\"{class}xx\"}} {count}");
+        }
+    }
+    let bytes: [(&str, &str, fn(&Totals) -> u64); 2] = [
+        (
+            "runrig_gateway_replica_received_bytes_total",
+            "Bytes of requests' bodies that went to it.",
+            |t| t.received,
+        ),
+        (
+            "runrig_gateway_replica_sent_bytes_total",
+            "Bytes of its answers' bodies.",
+            |t| t.sent,
+        ),
+    ];
+    for (name, help, of) in bytes {
+        head(text, name, "counter", help);
+        for (labels, totals) in &all {
+            let _ = writeln!(text, "{name}{{{labels}}} {}", of(totals));
+        }
+    }
+    let name = "runrig_gateway_replica_request_seconds";
+    let help = "From request to the answer's end, by the replica that answered.";
+    head(text, name, "histogram", help);
+    for (labels, totals) in &all {
+        histogram(text, name, labels, &totals.latency, totals.latency_us_sum);
+    }
 }
 
 fn replicas(text: &mut String, services: &[&Service]) {

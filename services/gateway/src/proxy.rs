@@ -5,7 +5,7 @@
 //! | `<service>.<label>.<domain>` | a ready replica |
 //! | `/v2/…` | the registry |
 //! | `/v1/allocations/{id}/{logs, stats, history, inspect, exec, usage, tunnel}` | the agent of its host |
-//! | `/`, `/healthz`, `/metrics`, `/v1/gateway`, `/v1/deployments/{id}/{access, metrics}` | this gateway |
+//! | `/`, `/healthz`, `/metrics`, `/v1/gateway`, `/v1/deployments/{id}/{access, requests, metrics}` | this gateway |
 //! | other `/v1/…`, `/openapi.json` | a validator that answers |
 //!
 //! A request is tried again elsewhere only while nothing of its body has been read, and, once
@@ -43,7 +43,7 @@ use crate::service::to_service;
 use crate::table::{Service, Table, Trust, authority, machine};
 use crate::tls::Tls;
 use crate::validators::Validators;
-use crate::{access, figures, oversized, page, scrape, status};
+use crate::{access, figures, oversized, page, requests, scrape, status};
 
 pub struct Gateway {
     pub table: Arc<ArcSwap<Table>>,
@@ -323,6 +323,7 @@ async fn to_api(gateway: &Gateway, from: From, request: Request<Incoming>) -> Re
             ),
         },
         Answers::Access(id) => access::answer(gateway, id, &request).await,
+        Answers::Requests(id) => requests::answer(gateway, id, &request).await,
         Answers::Scrape(id) => scrape::answer(gateway, id, &request).await,
         Answers::Validators => to_validators(gateway, from, request).await,
         Answers::Nobody => page::problem(
@@ -345,6 +346,8 @@ enum Answers<'a> {
     Registry,
     /// Of this deployment, as it is written.
     Access(&'a str),
+    /// Requests to replicas of this deployment, as it is written.
+    Requests(&'a str),
     /// Figures of this deployment, as it is written.
     Scrape(&'a str),
     /// Of the host of this allocation, as it is written.
@@ -365,6 +368,7 @@ fn answers(path: &str) -> Answers<'_> {
         _ => match (of_an_agent(path), of_a_deployment(path)) {
             (Some(id), _) => Answers::Agent(id),
             (None, Some((id, "access"))) => Answers::Access(id),
+            (None, Some((id, "requests"))) => Answers::Requests(id),
             (None, Some((id, "metrics"))) => Answers::Scrape(id),
             _ if path.starts_with("/v1/") => Answers::Validators,
             _ => Answers::Nobody,
@@ -494,6 +498,7 @@ mod tests {
                 | Answers::Metrics
                 | Answers::Status
                 | Answers::Access(_)
+                | Answers::Requests(_)
                 | Answers::Scrape(_) => Some(Role::Gateway),
                 Answers::Registry => Some(Role::Registry),
                 Answers::Agent(_) => Some(Role::Host),

@@ -1,15 +1,19 @@
 //! What a service was asked: counts for metering, the last requests for its owner.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::Access;
 use tokio::sync::watch;
+use types::AllocationId;
 
-use crate::limits::{ACCESS_ALL_MAX, ACCESS_MAX, ACCESS_MIN, ACCESS_PATH_MAX};
+use crate::limits::{
+    ACCESS_ALL_MAX, ACCESS_MAX, ACCESS_MIN, ACCESS_PATH_MAX, SERVED_ALL_MAX, SERVED_MAX, SERVED_MIN,
+};
 use crate::load::Budget;
+use crate::served::Served;
 
 /// Ends of the classes of latency in [`Counts`], in microseconds; a last one has the rest.
 pub const LATENCY_US: [u64; 9] = [
@@ -39,6 +43,7 @@ pub struct Counts {
 struct Recent {
     next: u64,
     entries: VecDeque<Access>,
+    replicas: BTreeMap<AllocationId, Served>,
 }
 
 #[derive(Debug)]
@@ -47,6 +52,10 @@ pub struct Tally {
     pub budget: Budget,
     /// Ended requests to keep: fewer when services are many.
     kept: AtomicUsize,
+    /// Replicas to count for: fewer when services are many.
+    counted: AtomicUsize,
+    /// Milliseconds since 1970: all requests since then are counted.
+    pub since_ms: u64,
     /// Requests that wait for a first replica.
     pub waiting: AtomicU32,
     recent: Mutex<Recent>,
@@ -60,6 +69,8 @@ impl Default for Tally {
             counts: Counts::default(),
             budget: Budget::default(),
             kept: AtomicUsize::new(ACCESS_MAX),
+            counted: AtomicUsize::new(SERVED_MAX),
+            since_ms: api::now_ms(),
             waiting: AtomicU32::new(0),
             recent: Mutex::default(),
             news: watch::Sender::new(()),
@@ -93,11 +104,41 @@ impl Counts {
     }
 }
 
+impl Recent {
+    /// Counts for the replica that answered; of too many, the one that was asked the longest ago
+    /// is forgotten.
+    fn count(&mut self, allocation: AllocationId, access: &Access, replicas_max: usize) {
+        if let Some(served) = self.replicas.get_mut(&allocation) {
+            return served.add(access);
+        }
+        while self.replicas.len() >= replicas_max {
+            let oldest = self
+                .replicas
+                .iter()
+                .min_by_key(|(_, served)| served.last_ms());
+            let Some(oldest) = oldest.map(|(id, _)| *id) else {
+                break;
+            };
+            self.replicas.remove(&oldest);
+        }
+        let mut served = Served::new(access.at_ms);
+        served.add(access);
+        self.replicas.insert(allocation, served);
+    }
+}
+
 impl Tally {
+    /// What each replica was asked, as `read` sees it.
+    pub fn replicas<T>(&self, read: impl FnOnce(&BTreeMap<AllocationId, Served>) -> T) -> T {
+        read(&self.recent.lock().expect("not poisoned").replicas)
+    }
+
     /// Shares the room for ended requests among so many services.
     pub fn share_among(&self, services: usize) {
         let each = (ACCESS_ALL_MAX / services.max(1)).clamp(ACCESS_MIN, ACCESS_MAX);
         self.kept.store(each, Ordering::Relaxed);
+        let each = (SERVED_ALL_MAX / services.max(1)).clamp(SERVED_MIN, SERVED_MAX);
+        self.counted.store(each, Ordering::Relaxed);
     }
 
     /// Counts a request that has ended and keeps it for the owner; its sequence is given here.
@@ -117,6 +158,9 @@ impl Tally {
 
         let kept = self.kept.load(Ordering::Relaxed);
         let mut recent = self.recent.lock().expect("not poisoned");
+        if let Some(allocation) = access.allocation {
+            recent.count(allocation, &access, self.counted.load(Ordering::Relaxed));
+        }
         access.sequence = recent.next;
         recent.next += 1;
         while recent.entries.len() >= kept {
