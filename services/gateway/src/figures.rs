@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::Gauge;
 
-use crate::limits::{METERED_MAX, SPLICED_MAX, WAITING_MAX};
+use crate::limits::{METERED_MAX, SERVED_TOLD_MAX, SPLICED_MAX, WAITING_MAX};
 use crate::proxy::Gateway;
 use crate::served::Totals;
 use crate::table::{Service, uptime_ms};
@@ -179,7 +179,7 @@ fn served(text: &mut String, services: &[&Service]) {
                 let labels = format!("{labels},allocation=\"{allocation}\"");
                 (labels, served.totals.clone())
             });
-            all.extend(own);
+            all.extend(own.take(SERVED_TOLD_MAX - all.len()));
         });
     }
     let name = "runrig_gateway_replica_requests_total";

@@ -132,10 +132,12 @@ pub const GRPC_KEPT_MAX: usize = 4_096;
 /// Certificates of the own authority kept; each is made anew after so long.
 pub const CERTIFICATES_MAX: usize = 4_096;
 pub const CERTIFICATE_AGE: Duration = Duration::from_secs(7 * 86_400);
-/// Services whose figures are told.
 /// Replicas that requests are counted for: of one service, of all, and of one when services are
 /// very many.
 pub const SERVED_MAX: usize = 256;
 pub const SERVED_ALL_MAX: usize = 8_192;
 pub const SERVED_MIN: usize = 2;
+/// Of them, in one answer to a Prometheus.
+pub const SERVED_TOLD_MAX: usize = 2_000;
+/// Services whose figures are told.
 pub const METERED_MAX: usize = 10_000;

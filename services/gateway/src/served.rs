@@ -305,7 +305,7 @@ mod tests {
         }
         let told = OF.history(&served, (0, u64::MAX), u64::MAX);
         assert_eq!(told.len(), STEPS_MAX + 1);
-        assert_eq!(served.totals.answers, [0, 298, 0, 0, 5]);
+        assert_eq!(served.totals.answers, [0, 297, 0, 0, 5]);
     }
 
     #[test]

@@ -75,6 +75,16 @@ async fn the_owner_sees_each_request_and_nobody_else_does() {
     ] {
         assert_eq!(asked(&gateway, path, key).await.0, status, "{path}");
     }
+    for (path, key, status) in [
+        ("/v1/deployments/d-1/requests", None, 401),
+        ("/v1/deployments/d-1/requests", Some(&stranger), 403),
+        ("/v1/deployments/d-1/requests", Some(&viewer), 200),
+        ("/v1/deployments/d-1/requests?since_ms=0", Some(&owner), 200),
+        ("/v1/deployments/d-1/requests?since=0", Some(&owner), 400),
+        ("/v1/deployments/d-9/requests", Some(&owner), 404),
+    ] {
+        assert_eq!(asked(&gateway, path, key).await.0, status, "{path}");
+    }
     let last = asked(&gateway, "/v1/deployments/d-1/access?tail=1", Some(&owner)).await;
     assert_eq!(last.1.services[0].requests[0].sequence, 3);
     // Who waits hears of the next one when it has come.
@@ -128,6 +138,11 @@ async fn requests_and_bytes_are_counted_for_metering() {
             request.len()
         ),
         format!("runrig_gateway_replica_resting{{{labels},allocation=\"a-1\"}} 0"),
+        format!(
+            "runrig_gateway_replica_requests_total{{{labels},allocation=\"a-1\",status=\"2xx\"}} 3"
+        ),
+        format!("runrig_gateway_replica_sent_bytes_total{{{labels},allocation=\"a-1\"}} 15"),
+        format!("runrig_gateway_replica_request_seconds_count{{{labels},allocation=\"a-1\"}} 3"),
     ];
     let mut text = String::new();
     eventually("all is counted", async || {
