@@ -135,6 +135,22 @@ pub async fn own(session: &Session, reference: &str) -> Result<Option<ImageRef>>
     }
 }
 
+/// All that `reference` may be called once it is pinned.
+pub fn names(session: &Session, reference: &str) -> Result<Vec<String>> {
+    let named = by_name(session.client.url(), reference);
+    let reference = named.as_deref().unwrap_or(reference);
+    let account = session.account()?;
+    let normalised = images::normalise(reference)?;
+    let (_, name, tag) = parts(&normalised);
+    // Where it was copied to if it needs a login.
+    let copied = format!("{NETWORK_REGISTRY}/{account}/{name}:{tag}");
+    let own = own_reference(account, reference)?;
+    Ok([normalised.clone(), copied]
+        .into_iter()
+        .chain(own)
+        .collect())
+}
+
 /// The digest behind a reference now.
 pub async fn resolve(session: &Session, reference: &str) -> Result<ImageRef> {
     let named = by_name(session.client.url(), reference);

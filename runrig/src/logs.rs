@@ -1,5 +1,7 @@
 //! `logs`: what replicas print and printed, in one order, also of those that are gone.
 
+mod copies;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -221,7 +223,7 @@ pub async fn logs(session: &Session, args: &Logs, json: bool) -> Result {
         from: cursor.next.get(&id).copied(),
         ..query.clone()
     };
-    let failures = past(session, &key, &chosen, &printer, &mut cursor, &of).await?;
+    let (failures, silent) = past(session, &key, &chosen, &printer, &mut cursor, &of).await?;
     cursor.keep()?;
     if !args.follow {
         let none_answered = !failures.is_empty() && failures.len() == chosen.len();
@@ -234,7 +236,7 @@ pub async fn logs(session: &Session, args: &Logs, json: bool) -> Result {
     let mut known = BTreeSet::new();
     for a in &chosen {
         known.insert(a.allocation);
-        let silent = failures.iter().any(|(failed, _)| *failed == a.allocation);
+        let silent = silent.contains(&a.allocation);
         // What is gone for good and was read has nothing more to say.
         if a.closed {
             continue;
@@ -289,7 +291,11 @@ pub async fn logs(session: &Session, args: &Logs, json: bool) -> Result {
 
 type Lines = BoxStream<'static, std::result::Result<LogLine, SdkError>>;
 
-/// Prints what there is of `chosen`, by time; returns those whose hosts did not answer.
+/// Replicas of which nothing could be read, with the reason.
+type Failures = Vec<(AllocationId, SdkError)>;
+
+/// Prints what there is of `chosen`, by time; returns those of which there was nothing, and
+/// those whose hosts did not answer.
 async fn past(
     session: &Session,
     key: &SecretKey,
@@ -297,7 +303,7 @@ async fn past(
     printer: &LogPrinter,
     cursor: &mut Cursor,
     of: &impl Fn(AllocationId, &Cursor) -> LogQuery,
-) -> Result<Vec<(AllocationId, SdkError)>> {
+) -> Result<(Failures, BTreeSet<AllocationId>)> {
     let opening = chosen.iter().map(|a| {
         let (id, query) = (a.allocation, of(a.allocation, cursor));
         async move {
@@ -321,6 +327,21 @@ async fn past(
             Err(error) => failed(a.allocation, error, &mut failures),
         }
     }
+    let silent = failures.iter().map(|(id, _)| *id).collect();
+    // What a host does not tell, or has lost, its copy may.
+    for a in chosen {
+        if open.contains_key(&a.allocation) {
+            continue;
+        }
+        let query = of(a.allocation, cursor);
+        let Some(copy) = copies::of(session, key, a, &query).await else {
+            continue;
+        };
+        output::say(copy.told(a));
+        failures.retain(|(id, _)| *id != a.allocation);
+        let lines = futures::stream::iter(copy.lines.into_iter().map(Ok));
+        open.insert(a.allocation, lines.boxed());
+    }
     let mut merge = Merge::new(open.keys().copied());
     loop {
         while let Some(id) = merge.wants() {
@@ -338,7 +359,7 @@ async fn past(
             }
         }
         let Some(line) = merge.pop() else {
-            return Ok(failures);
+            return Ok((failures, silent));
         };
         printer.print(&line);
         cursor.passed(&line);

@@ -3,6 +3,8 @@
 //! Read the file, pin its images, show the price, ask, deploy, follow until it runs. A file
 //! that is wrong, an image that is missing or a "no" changes nothing.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -65,15 +67,25 @@ pub async fn pin(
     built: BTreeMap<String, ImageRef>,
 ) -> Result<DeploymentSpec> {
     let mut images = built;
+    let kept = kept::images(session, &project).await?;
     for reference in project.images() {
-        let pinned = image::resolve(session, &reference).await?;
+        let pinned = match kept.get(&reference) {
+            Some(kept) => kept.clone(),
+            None => image::resolve(session, &reference).await?,
+        };
         images.insert(reference, pinned);
     }
     let files = content::resolve(session, &project).await?;
     let secrets = secret::resolve(session, &project).await?;
-    project
+    let mut spec = project
         .pin(&images, &files, &secrets)
-        .map_err(|problems| wrong_file(Path::new("compose file"), &problems.0))
+        .map_err(|problems| wrong_file(Path::new("compose file"), &problems.0))?;
+    // Copies of its logs are sealed to who deploys it.
+    let reader = session.key()?.public();
+    if !spec.logs.alone {
+        spec.logs.copy_to = vec![reader];
+    }
+    Ok(spec)
 }
 
 pub async fn up(session: &Session, args: &Up, json: bool) -> Result {

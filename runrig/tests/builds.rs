@@ -1,5 +1,7 @@
 //! Images built on a host by a real builder: stages, arguments, cache, failures, limits.
 
+use std::collections::BTreeSet;
+
 use fixtures::{Cloud, found_in, free_ports, get, until};
 use serde_json::Value;
 
@@ -129,6 +131,8 @@ fn a_project_is_built_where_it_runs() {
     assert!(log.contains("Using cache"), "{log}");
     assert_eq!(answer(web, "/page"), "second page\n");
 
+    stages_are_made_anew(&world);
+
     // What fails says where, and changes nothing.
     let failing = "FROM busybox\n\nRUN echo 'told before' && \\\n    exit 3\n";
     let (code, err) = world.build(failing, "disk: 1g");
@@ -183,10 +187,37 @@ fn a_project_is_built_where_it_runs() {
     assert_eq!(answer(web, "/page"), "second page\n", "what runs went on");
 }
 
+/// One stage by its cache, the other never.
+fn stages_are_made_anew(world: &World) {
+    let file = world.write(
+        "anew.yaml",
+        "name: anew\nservices:\n  one: { build: { context: anew, no_cache_filter: [fresh], x-runrig: { disk: 1g } } }\n",
+    );
+    let recipe = "FROM busybox AS kept\nRUN cat /proc/sys/kernel/random/uuid > /kept\n\
+        FROM busybox AS fresh\nRUN cat /proc/sys/kernel/random/uuid > /fresh\n\
+        FROM busybox\nCOPY --from=kept /kept /kept\nCOPY --from=fresh /fresh /fresh\n\
+        RUN echo \"this is $(cat /kept) $(cat /fresh)\"\n";
+    world.write("anew/Dockerfile", recipe);
+    let (mut kept, mut fresh) = (BTreeSet::new(), BTreeSet::new());
+    // Each host has a cache of its own: of four builds on three hosts two are on one.
+    for _ in 0..4 {
+        let (_, _, err) = world.cloud.run(&["build", "-f", &file, "--yes"]);
+        let said = err.lines().find_map(|l| l.split_once("| this is "));
+        let (_, words) = said.unwrap_or_else(|| panic!("{err}"));
+        let (first, second) = words.split_once(' ').expect("two words");
+        assert!(fresh.insert(second.to_string()), "anew: {err}");
+        if !kept.insert(first.to_string()) {
+            return;
+        }
+    }
+    panic!("nothing by the cache: {kept:?}");
+}
+
 const HUSHED: &str = r#"FROM busybox
 RUN --mount=type=secret,id=npm,required=true sha256sum /run/secrets/npm && cp /run/secrets/npm /tmp/x && rm /tmp/x
 RUN --mount=type=secret,id=again,target=/etc/token grep -q word /etc/token
-RUN ! test -s /run/secrets/npm && ! test -s /etc/token
+RUN --mount=type=secret,id=outside sha256sum /run/secrets/outside
+RUN ! test -s /run/secrets/npm && ! test -s /run/secrets/outside && ! test -s /etc/token
 CMD ["sh", "-c", "test -s /run/secrets/npm || echo nothing of it; exec sleep 100000"]
 "#;
 
@@ -194,17 +225,21 @@ CMD ["sh", "-c", "test -s /run/secrets/npm || echo nothing of it; exec sleep 100
 fn secrets_are_seen_by_their_steps_alone(world: &World) {
     let cloud = &world.cloud;
     let token = format!("a-{:x}-word", rand::random::<u64>());
-    let values = [token.clone()];
+    // Kept outside of projects.
+    let outside = format!("an-{:x}-outsider", rand::random::<u64>());
+    let values = [token.clone(), outside.clone()];
+    let path = world.write("outside.txt", &outside);
+    cloud.good(&["secret", "create", "for-builds", &path]);
     // Beside the cloud's own folder, which is looked through.
     world.write("token.txt", &token);
     world.write("hush/Dockerfile", HUSHED);
     let text = "name: hush
-secrets: { npm: { file: ./token.txt } }
+secrets: { npm: { file: ./token.txt }, outside: { external: true, name: for-builds } }
 services:
   hushed:
     build:
       context: hush
-      secrets: [npm, { source: npm, target: again }]
+      secrets: [npm, { source: npm, target: again }, outside]
       x-runrig: { disk: 1g }
     stop_signal: SIGKILL
 ";
@@ -214,6 +249,8 @@ services:
     assert_eq!(code, 0, "{out}{log}");
     let sum = types::Digest::of(token.as_bytes()).hex();
     assert!(log.contains(&sum) && !log.contains(&token), "{log}");
+    let sum = types::Digest::of(outside.as_bytes()).hex();
+    assert!(log.contains(&sum) && !log.contains(&outside), "{log}");
     until("the image has nothing of it", || {
         cloud.good(&["logs", "hushed"]).contains("nothing of it")
     });

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -132,15 +132,16 @@ fn logs_outlive_what_they_are_of() {
     searched(&cloud);
     used_and_asked(&cloud);
     host_falls_silent(&cloud, &talk);
+    host_is_lost(&cloud, folder.path(), &talk);
     until("the reader has seen it all", || {
-        replicas(&following.lines()).len() == 3
+        replicas(&following.lines()).len() >= 3
     });
     is_whole(&following.lines());
 
     cloud.good(&["down", "diary"]);
     until("what is removed can be read", || {
         let lines = cloud.json_lines(&["logs", "diary/talk"]);
-        replicas(&lines).len() == 3
+        replicas(&lines).len() >= 3
     });
 }
 
@@ -290,4 +291,135 @@ fn host_falls_silent(cloud: &Cloud, talk: &dyn Fn() -> Vec<Value>) {
     drop(held);
     until("all is told", || replicas(&talk()).len() == 3);
     is_whole(&talk());
+}
+
+/// Parts of copies that hosts keep of `allocation`: the keeper's name, the file, and the number
+/// behind its last line.
+fn copies(cloud: &Cloud, allocation: &str) -> Vec<(String, PathBuf, u64)> {
+    let mut found = Vec::new();
+    for host in std::fs::read_dir(cloud.data()).expect("a folder") {
+        let host = host.expect("a file").path();
+        let name = host
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .to_string();
+        let parts = std::fs::read_dir(host.join("copies").join(allocation));
+        for part in parts.into_iter().flatten() {
+            let part = part.expect("a file").path();
+            let numbers = part
+                .file_name()
+                .expect("a name")
+                .to_string_lossy()
+                .to_string();
+            let next = numbers
+                .split('-')
+                .nth(1)
+                .map(|n| u64::from_str_radix(n, 16));
+            if let Some(Ok(next)) = next {
+                found.push((name.clone(), part, next));
+            }
+        }
+    }
+    found
+}
+
+/// Killed, and what it kept of logs is gone with it.
+fn host_is_lost(cloud: &Cloud, folder: &Path, talk: &dyn Fn() -> Vec<Value>) {
+    let row = cloud.rows("talk").into_iter().next().expect("a row");
+    let allocation = row["allocation"].as_str().expect("an id").to_string();
+    let host = row["host"]
+        .as_str()
+        .expect("a host")
+        .replace("dev-", "host-");
+    let of_it = |lines: Vec<Value>| -> Vec<Value> {
+        let ours = |l: &Value| l["allocation"] == allocation.as_str();
+        lines.into_iter().filter(ours).collect()
+    };
+    until("it has said something", || of_it(talk()).len() > 20);
+    let before = of_it(talk());
+    until("a second host has that", || {
+        let newest = copies(cloud, &allocation)
+            .into_iter()
+            .map(|(.., next)| next)
+            .max();
+        newest >= Some(before.len() as u64)
+    });
+    // Of a follower: where it was when the host was lost.
+    let cursor = folder.join("lost").display().to_string();
+    let seen = of_it(cloud.json_lines(&["logs", "--resume", &cursor, "talk"]));
+    cloud.without(&host, || {
+        std::fs::remove_dir_all(cloud.data().join(&host).join("logs")).expect("removed");
+        until("another one talks", || {
+            let rows = cloud.rows("talk");
+            let mut others = rows.iter().filter(|r| r["allocation"] != row["allocation"]);
+            others.any(|r| r["state"] == "running")
+        });
+        let (code, out, err) = cloud.run(&["logs", "--json", "talk"]);
+        assert_eq!(code, 0, "{err}");
+        let lines = out
+            .lines()
+            .map(|l| serde_json::from_str(l).expect("JSON"))
+            .collect();
+        let lines = of_it(lines);
+        is_whole(&lines);
+        assert_eq!(lines[..before.len()], before, "{err}");
+        assert!(
+            err.contains("from its copy on dev-") && err.contains("is missing until"),
+            "{err}"
+        );
+        let some = of_it(cloud.json_lines(&["logs", "--grep", "odd 1$", "talk"]));
+        assert!(
+            some.iter().all(|l| text(l) == "odd 1") && some.len() == 1,
+            "{some:?}"
+        );
+        let tail = of_it(cloud.json_lines(&["logs", "-n", "3", &allocation]));
+        assert_eq!(tail[..], lines[lines.len() - 3..]);
+        let more = of_it(cloud.json_lines(&["logs", "--resume", &cursor, "talk"]));
+        is_whole(&[&seen[..], &more[..]].concat());
+        nobody_else_reads(cloud, &allocation);
+    });
+    until("it is told when its host is back, too", || {
+        of_it(talk()).len() >= before.len()
+    });
+    is_whole(&of_it(talk()));
+}
+
+/// A keeper has no words of it, and gives nothing to strangers.
+fn nobody_else_reads(cloud: &Cloud, allocation: &str) {
+    let hosts = cloud.json(&["host", "ls"]);
+    for (keeper, file, _) in copies(cloud, allocation) {
+        let bytes = std::fs::read(&file).expect("read");
+        for word in ["second", "odd", "\u{28}\u{b5}\u{2f}\u{fd}"] {
+            let word = word.as_bytes();
+            assert!(
+                !bytes.windows(word.len()).any(|w| w == word),
+                "{}",
+                file.display()
+            );
+        }
+        let name = keeper.replace("host-", "dev-");
+        let mut all = hosts.as_array().expect("a list").iter();
+        let host = all.find(|h| h["name"] == name.as_str()).expect("a host");
+        let path = format!(
+            "/v1/hosts/{}/copies/{allocation}",
+            host["host"].as_str().expect("an id")
+        );
+        for path in [path.clone(), format!("{path}/0")] {
+            let ask = |header: &str| {
+                let gateway = cloud.gateway();
+                let head = format!(
+                    "GET {path} HTTP/1.1\r\nhost: {gateway}\r\n{header}connection: close\r\n\r\n"
+                );
+                fixtures::exchange(&gateway, head.as_bytes())
+                    .expect("answered")
+                    .status
+            };
+            assert_eq!(ask(""), 401, "nobody");
+            let stranger = types::SecretKey::from_seed([9; 32]);
+            let signed = api::RequestAuth::sign(&stranger, "GET", &path, api::now_ms());
+            let header = format!("{}: {signed}\r\n", api::RequestAuth::HEADER);
+            assert_eq!(ask(&header), 404, "a stranger");
+        }
+    }
 }

@@ -6,9 +6,9 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema,
 use utoipa::openapi::{Ref, RefOr};
 
 use crate::{
-    AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus,
-    DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, LogLine,
-    LotsView, LotteryExport, LotteryView, MembersView, NetworkFile, ProposalView, Quote,
+    AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus, CopySpan,
+    DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, Keeper,
+    LogLine, LotsView, LotteryExport, LotteryView, MembersView, NetworkFile, ProposalView, Quote,
     QuoteRequest, RecordsProof, ReleaseView, RequestFigures, Routes, SecretShares, Stats,
     StatsSample, Submit, SubmitMany, Submitted, SubmittedOne, Supply, TransactionView, UsageProof,
     WhenView, WhyView,
@@ -379,6 +379,11 @@ fn of_validators() -> Vec<Endpoint> {
             json(named::<WhyView>),
         ),
         get(
+            "/v1/allocations/{id}/keepers",
+            "Hosts that keep copies of a replica's log, best first.",
+            json(listed::<Keeper>),
+        ),
+        get(
             "/v1/allocations/{id}/secrets",
             "Shares of the keys of a replica's secrets, for its host alone.",
             json(named::<SecretShares>),
@@ -449,7 +454,35 @@ fn of_validators() -> Vec<Endpoint> {
 
 fn of_hosts() -> Vec<Endpoint> {
     let get = |path, summary, answer| get(HOST, path, summary, answer);
+    let put = |path, summary, answer| Endpoint {
+        method: Method::Put,
+        ..get(path, summary, answer)
+    };
     vec![
+        get(
+            "/v1/hosts/{host}/copies/{id}",
+            "The parts that this host keeps of a copy of a replica's log, for its readers.",
+            json(listed::<CopySpan>),
+        )
+        .signed(),
+        get(
+            "/v1/hosts/{host}/copies/{id}/{first}",
+            "A part of a copy, sealed to its readers.",
+            BYTES,
+        )
+        .signed(),
+        put(
+            "/v1/hosts/{host}/copies/{id}/{first}",
+            "Keep a part of a copy; from the host on which the replica is or was.",
+            json(object),
+        )
+        .query(&[
+            ("next", "Number behind its last line."),
+            ("newest_ms", "When its newest line was written."),
+            ("until_ms", "It is kept so long."),
+        ])
+        .sent(BYTES)
+        .signed(),
         get(
             "/v1/allocations/{id}/logs",
             "What a replica printed, over all its containers, also when it is gone.",

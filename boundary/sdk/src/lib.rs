@@ -3,6 +3,7 @@
 //! Start at [`Client`].
 
 mod client;
+mod copies;
 mod error;
 mod exec;
 mod grants;

@@ -18,9 +18,12 @@
 //! project and name gives the same mark and bytes, which tell nobody else what it is; values
 //! and keys are wiped when they are let go, and have no `Debug`.
 //!
+//! Beside that: what is sealed to readers by name, to the keys that they sign with ([`seal_to`]).
+//!
 //! Knows no network and no ledger. Start at [`seal`], [`release`], [`Asking`].
 //! Source: RFD 10; Boneh and Franklin, *Identity-Based Encryption from the Weil Pairing*, 2001.
 
+mod addressed;
 mod asking;
 mod sealing;
 
@@ -30,6 +33,7 @@ use commonware_cryptography::bls12381::primitives::variant::MinSig;
 use commonware_utils::NZU32;
 use types::{AccountId, Digest};
 
+pub use addressed::{ADDRESSED_MAX, open_as, readers_of, seal_to};
 pub use asking::{Asking, Opened, Release, release};
 pub use commonware_cryptography::bls12381::primitives::group::Share;
 pub use sealing::{Sealed, seal};

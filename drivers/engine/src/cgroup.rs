@@ -131,7 +131,13 @@ impl Limits {
         let cpu = spec.limits.cpu_millis;
         Self {
             quota: (i64::from(cpu) * 100).max(1_000),
-            shares: (u64::from(cpu) * 1024 / 1000).max(2),
+            shares: {
+                let part = match spec.process.cpu_shares {
+                    0 => 1024,
+                    part => u64::from(part),
+                };
+                (u64::from(cpu) * part / 1000).max(2)
+            },
             memory: spec.limits.memory_bytes,
             pids: spec.pids,
         }

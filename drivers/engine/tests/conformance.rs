@@ -143,9 +143,15 @@ async fn conform(runtime: Runtime) {
         ulimits: [("nofile".into(), limit(99)), ("core".into(), limit(0))].into(),
         shm_bytes: 3 << 20,
         oom_score_adj: 321,
+        cpu_shares: 256,
         ..Default::default()
     };
-    bench.engine.start(&spec).await.expect("starts");
+    let status = bench.engine.start(&spec).await.expect("starts");
+    if let Some(cpu) = status.cgroups.get("cpu") {
+        // A quarter of what half a core weighs.
+        let shares = std::fs::read_to_string(cpu.join("cpu.shares")).expect("read");
+        assert_eq!(shares.trim(), "128", "{name}");
+    }
     until("its end", async || {
         bench.log("rights").iter().any(|l| l.text == "end")
     })

@@ -21,6 +21,7 @@ mod block;
 mod filter;
 mod journal;
 mod merge;
+mod pack;
 mod ring;
 mod segment;
 
@@ -28,6 +29,7 @@ pub use block::{Position, Source};
 pub use filter::{Filter, PATTERN_MAX, PatternError};
 pub use journal::{Journal, Page, Shared};
 pub use merge::Merge;
+pub use pack::{pack, unpack};
 pub use ring::{Kept, Ring, SPAN_MS, Sample};
 
 /// Longer lines are cut by who writes them; what is longer still is not taken.

@@ -11,7 +11,7 @@ use crate::reader::Reader;
 use crate::value;
 
 const ITEMS_MAX: usize = 64;
-const KNOWN: &str = "context, dockerfile, dockerfile_inline, args, target, labels, no_cache, tags, \
+const KNOWN: &str = "context, dockerfile, dockerfile_inline, args, target, labels, no_cache, no_cache_filter, tags, \
                      secrets, additional_contexts, platforms, extra_hosts, network, shm_size, \
                      ulimits, x-runrig";
 
@@ -25,6 +25,8 @@ pub struct BuildDraft {
     pub target: Option<String>,
     pub labels: BTreeMap<String, String>,
     pub no_cache: bool,
+    /// Stages whose steps are done anew.
+    pub anew: BTreeSet<String>,
     /// Further names of the image.
     pub tags: BTreeSet<String>,
     /// As `RUN --mount=type=secret` knows it → as the project calls it.
@@ -66,6 +68,7 @@ impl Default for BuildDraft {
             target: None,
             labels: BTreeMap::new(),
             no_cache: false,
+            anew: BTreeSet::new(),
             tags: BTreeSet::new(),
             secrets: BTreeMap::new(),
             contexts: BTreeMap::new(),
@@ -138,6 +141,9 @@ impl Reader {
                 "args" => draft.args = self.own_environment(&inner),
                 "labels" => draft.labels = self.labels(&inner),
                 "no_cache" => draft.no_cache = self.boolean(&inner).unwrap_or_default(),
+                "no_cache_filter" => {
+                    draft.anew = self.texts(&inner).into_iter().take(ITEMS_MAX).collect();
+                }
                 "tags" => draft.tags = self.texts(&inner).into_iter().take(ITEMS_MAX).collect(),
                 "secrets" => draft.secrets = self.build_secrets(&inner),
                 "additional_contexts" => draft.contexts = self.build_contexts(&inner),
@@ -152,8 +158,9 @@ impl Reader {
                     self.process(key, &inner, &mut draft.process);
                 }
                 "network" => draft.offline = self.build_network(&inner),
-                "cache_from" | "cache_to" | "isolation" | "provenance" | "sbom"
-                | "no_cache_filter" => self.no_effect(&inner),
+                "cache_from" | "cache_to" | "isolation" | "provenance" | "sbom" => {
+                    self.no_effect(&inner);
+                }
                 "ssh" | "entitlements" => {
                     let why = "a build has what its context and its secrets give it, and no more";
                     let next = "fetch what it needs into the context first";

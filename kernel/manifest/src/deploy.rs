@@ -200,15 +200,11 @@ impl Reader {
                     update.order = order.unwrap_or(update.order);
                 }
                 "max_failure_ratio" => {
-                    let none = |t: String| t.trim_matches(['0', '.']).is_empty();
-                    if !self.text(&inner).is_some_and(none) {
-                        self.warn_at(
-                            &inner,
-                            "max_failure_ratio has no effect",
-                            "the first replica that fails decides",
-                            "remove it",
-                        );
-                    }
+                    // A part of one, in thousandths.
+                    let ratio = self.parsed(&inner, value::cpu_millis, "0.1");
+                    let bounds = "it is 0 to 1: a part of the replicas";
+                    let ratio = self.within(&inner, ratio, 0, 1_000, bounds);
+                    update.failures_permille = ratio.unwrap_or_default() as u16;
                 }
                 _ => self.unknown(
                     &inner,
@@ -258,9 +254,10 @@ impl Reader {
             match self.text(&inner).as_deref() {
                 Some("node.labels.region") => return true,
                 Some("node.id" | "node.hostname") | None => {}
-                Some(other) => self.wrong_at(
+                // No host has such a label, so all are alike in it.
+                Some(other) => self.warn_at(
                     &inner,
-                    format!("replicas cannot be spread over {}", shown(other)),
+                    format!("{} spreads nothing", shown(other)),
                     "hosts are known by node.labels.region and node.id",
                     "write spread: node.labels.region",
                 ),

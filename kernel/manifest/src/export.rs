@@ -59,6 +59,9 @@ fn write_logs(out: &mut Text, logs: &LogPolicy) {
         let keys = logs.readers.iter().map(|k| quoted(&k.to_string()));
         out.list(2, "readers", keys);
     }
+    if logs.alone {
+        out.line(2, "copy", "false");
+    }
     if !logs.exports.is_empty() {
         let one = |export: &LogExport| {
             let kind = match export.kind {
@@ -210,6 +213,9 @@ fn write_service(out: &mut Text, service: &ServiceSpec) {
         );
     }
     write_mounts(out, service);
+    if service.offline {
+        out.line(2, "network_mode", "none");
+    }
     if !service.networks.is_empty() {
         out.open(2, "networks");
         for (name, aliases) in &service.networks {
@@ -229,6 +235,9 @@ fn write_service(out: &mut Text, service: &ServiceSpec) {
             };
             out.open(3, name);
             out.line(4, "condition", condition);
+            if service.restart_with.contains(name) {
+                out.line(4, "restart", "true");
+            }
         }
     }
     if let Some(check) = &service.healthcheck {
@@ -316,6 +325,9 @@ fn write_process(out: &mut Text, process: &ProcessSpec) {
     if process.shm_bytes > 0 {
         out.line(2, "shm_size", &format!("{}b", process.shm_bytes));
     }
+    if process.cpu_shares > 0 {
+        out.line(2, "cpu_shares", &process.cpu_shares.to_string());
+    }
     if process.oom_score_adj > 0 {
         out.line(2, "oom_score_adj", &process.oom_score_adj.to_string());
     }
@@ -385,6 +397,13 @@ fn write_deploy(out: &mut Text, service: &ServiceSpec) {
             UpdateOrder::StopFirst => "stop-first",
         };
         out.line(4, "order", order);
+        if update.failures_permille > 0 {
+            let (whole, rest) = (
+                update.failures_permille / 1_000,
+                update.failures_permille % 1_000,
+            );
+            out.line(4, "max_failure_ratio", &format!("{whole}.{rest:03}"));
+        }
     }
     let placement = &service.placement;
     if *placement != PlacementSpec::default() {
@@ -503,6 +522,9 @@ fn write_mounts(out: &mut Text, service: &ServiceSpec) {
         }
         out.line(4, "target", &quoted(&mount.target));
         out.line(4, "read_only", &mount.read_only.to_string());
+        if service.bare.contains(&mount.target) {
+            out.line(4, "volume", "{ nocopy: true }");
+        }
     }
 }
 

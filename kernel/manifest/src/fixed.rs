@@ -28,10 +28,6 @@ fn idle(key: &str) -> Option<(&'static str, &'static str)> {
             "replicas do not swap",
             "remove it and set mem_limit: to what the service needs",
         ),
-        "cpu_shares" => (
-            "a replica has the cores that it reserves to itself",
-            "remove it, or set cpus:",
-        ),
         _ => return None,
     })
 }
@@ -47,7 +43,6 @@ impl Reader {
             "oom_kill_disable" | "privileged" | "use_api_socket" => {
                 self.switch(key, field);
             }
-            "network_mode" => self.only(field, &["bridge", "default"], HOST),
             "ipc" => self.only(field, &["private", "shareable"], HOST),
             "cgroup" => self.only(field, &["private"], HOST),
             "isolation" => self.only(field, &["default"], RESTRICTED),
@@ -81,6 +76,15 @@ impl Reader {
                 self.wrong_at(field, format!("{key} is not supported"), RESTRICTED, next);
             }
         }
+    }
+
+    /// Whether it has no network at all.
+    pub fn network_mode(&mut self, field: &Field<'_>) -> bool {
+        let is_none = field.node.text() == Some("none");
+        if !is_none {
+            self.only(field, &["bridge", "default"], HOST);
+        }
+        is_none
     }
 
     fn only(&mut self, field: &Field<'_>, allowed: &[&str], why: &str) {

@@ -63,7 +63,8 @@ fn policy(reader: &mut Reader, field: &Field<'_>, logs: &mut LogPolicy) {
                     );
                 }
             }
-            _ => reader.unknown(&inner, key, "keep, size, readers, export"),
+            "copy" => logs.alone = reader.boolean(&inner) == Some(false),
+            _ => reader.unknown(&inner, key, "keep, size, readers, copy, export"),
         }
     }
 }

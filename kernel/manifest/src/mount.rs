@@ -19,6 +19,8 @@ pub(crate) struct Mounts {
     pub files: Vec<FileMount>,
     /// Volumes for folders of the project that are still empty.
     pub folders: BTreeSet<String>,
+    /// Targets of volumes that are not filled from the image.
+    pub bare: BTreeSet<String>,
 }
 
 impl Reader {
@@ -82,7 +84,10 @@ impl Reader {
                 "ro" => read_only = true,
                 // Of files shared with other programs of a machine; nobody shares these.
                 "z" | "Z" | "cached" | "delegated" | "consistent" if is_path => {}
-                "z" | "Z" | "nocopy" | "cached" | "delegated" | "consistent" => self.warn_at(
+                "nocopy" => {
+                    mounts.bare.insert(target.to_string());
+                }
+                "z" | "Z" | "cached" | "delegated" | "consistent" => self.warn_at(
                     item,
                     format!("the option {option} has no effect"),
                     "a named volume belongs to its project alone",
@@ -135,7 +140,7 @@ impl Reader {
         inputs: &Inputs<'_>,
         mounts: &mut Mounts,
     ) -> Option<MountSpec> {
-        let (mut kind, mut source, mut target) = (None, None, None);
+        let (mut kind, mut source, mut target, mut bare) = (None, None, None, false);
         let (mut read_only, mut said, mut create) = (false, None, true);
         let mut tmpfs = TmpfsSpec::default();
         let mut part = String::new();
@@ -175,7 +180,8 @@ impl Reader {
                 "volume" => {
                     for (key, inner) in self.map_or_null(&inner) {
                         match key {
-                            "nocopy" | "labels" => self.no_effect(&inner),
+                            "nocopy" => bare = self.boolean(&inner) == Some(true),
+                            "labels" => self.no_effect(&inner),
                             "subpath" => self.wrong_at(
                                 &inner,
                                 "mounting a part of a volume is not supported yet",
@@ -285,9 +291,13 @@ impl Reader {
             );
             return None;
         };
+        let target = self.target(item, &target)?;
+        if bare {
+            mounts.bare.insert(target.clone());
+        }
         Some(MountSpec {
             source,
-            target: self.target(item, &target)?,
+            target,
             read_only,
         })
     }

@@ -17,6 +17,8 @@ pub(crate) struct Dependency {
     pub condition: DependencyCondition,
     /// It must be part of the project.
     pub required: bool,
+    /// Who depends on it is started again when it is updated or restarted.
+    pub restart: bool,
 }
 
 /// A name under which one service knows another.
@@ -82,6 +84,7 @@ impl Reader {
         let started = || Dependency {
             condition: DependencyCondition::ServiceStarted,
             required: true,
+            restart: false,
         };
         if field.is_list() {
             let names = self.texts(field).into_iter();
@@ -99,16 +102,7 @@ impl Reader {
                             dependency.condition = condition;
                         }
                     }
-                    "restart" => {
-                        if self.boolean(&inner) == Some(true) {
-                            self.warn_at(
-                                &inner,
-                                "restart has no effect",
-                                "a service finds its dependency again by name",
-                                "remove it",
-                            );
-                        }
-                    }
+                    "restart" => dependency.restart = self.boolean(&inner).unwrap_or_default(),
                     "required" => dependency.required = self.boolean(&inner).unwrap_or(true),
                     _ => self.unknown(&inner, key, "condition, restart, required"),
                 }

@@ -33,6 +33,18 @@ impl Reader {
                 }
                 process.shm_bytes = within.unwrap_or_default();
             }
+            "cpu_shares" => {
+                let shares = self.whole_number(field, "512").unwrap_or_default();
+                if shares > 1_024 {
+                    self.warn_at(
+                        field,
+                        "cpu_shares above 1024 are 1024",
+                        "no replica weighs more than what it reserves",
+                        "set cpus: to what it needs",
+                    );
+                }
+                process.cpu_shares = shares.min(1_024) as u16;
+            }
             "oom_score_adj" => {
                 let parse = |t: &str| t.parse::<u16>().ok().filter(|n| *n <= 1_000);
                 let example = "500 (0 to 1000: nobody is spared at the cost of others)";

@@ -40,14 +40,32 @@ pub struct ServiceDraft {
     pub pull: PullPolicy,
 }
 
-/// Whether its image is made anew at each `up`.
+/// When what its image is called is looked up, or made, anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PullPolicy {
-    /// Looked up, or built where its inputs have changed.
+    /// At each `up`: looked up, or built where its inputs have changed.
     #[default]
     Usual,
-    /// Built in any case.
+    /// Built at each `up`, in any case.
     Build,
+    /// Where the project does not run an image of that name yet.
+    Missing,
+    /// Not at all: it must be what the project runs already.
+    Never,
+    /// Where what the project runs was taken up so long ago.
+    Every { ms: u64 },
+}
+
+impl PullPolicy {
+    /// More where it is looked up sooner; most at each `up`.
+    fn eagerness(self) -> u64 {
+        match self {
+            Self::Usual | Self::Build => u64::MAX,
+            Self::Every { ms } => u64::MAX - 1 - ms.min(u64::MAX - 3),
+            Self::Missing => 1,
+            Self::Never => 0,
+        }
+    }
 }
 
 /// A secret that a service mounts, not sealed yet.
@@ -138,6 +156,27 @@ impl Project {
             images.remove(*reference);
         }
         images
+    }
+
+    /// Of the images to resolve those that need not be looked up each time, and when they are:
+    /// as the most eager of the services says that run one.
+    pub fn rather_kept(&self) -> BTreeMap<String, PullPolicy> {
+        let mut found: BTreeMap<String, PullPolicy> = BTreeMap::new();
+        for service in self.services.values() {
+            for (at, image) in service.spec.images().enumerate() {
+                let policy = match at {
+                    0 => service.pull,
+                    _ => PullPolicy::Usual,
+                };
+                let eager = found.entry(image.reference.clone()).or_insert(policy);
+                if policy.eagerness() > eager.eagerness() {
+                    *eager = policy;
+                }
+            }
+        }
+        let kept = self.images();
+        found.retain(|name, policy| kept.contains(name) && policy.eagerness() < u64::MAX);
+        found
     }
 
     /// Services whose image is built: its name, and what it is made of.

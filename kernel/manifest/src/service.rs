@@ -12,7 +12,7 @@ use crate::problem::shown;
 use crate::project::{PullPolicy, ServiceDraft};
 use crate::reader::Reader;
 use crate::sizing::Sizing;
-use crate::{Inputs, refused, value};
+use crate::{Inputs, check, refused, value};
 
 const GRACE_MS_MAX: u32 = 600_000;
 const PROFILES_MAX: usize = 64;
@@ -65,6 +65,7 @@ impl Reader {
                 "post_start" => spec.hooks.post_start = self.hooks(&inner),
                 "pre_stop" => spec.hooks.pre_stop = self.hooks(&inner),
                 "tmpfs" => tmpfs = self.tmpfs(&inner),
+                "network_mode" => spec.offline = self.network_mode(&inner),
                 "networks" => spec.networks = self.service_networks(&inner),
                 "depends_on" => read.depends_on = self.depends_on(&inner),
                 "links" => read.links = self.links(&inner),
@@ -106,12 +107,23 @@ impl Reader {
             spec.labels.entry(name).or_insert(value);
         }
         spec.mounts = mounts.mounts;
+        spec.bare = mounts.bare;
         spec.mounts.extend(tmpfs);
         read.draft.files = mounts.files;
         read.folders = mounts.folders;
         if spec.image.reference.is_empty() && self.lacks(field, "image") {
             let why = "a service is made of an image";
             self.wrong_at(field, "image is missing", why, "add image: NAME");
+        }
+        if spec.offline {
+            for key in ["networks", "ports", "expose", "links"] {
+                let at = check::place(self, field, key);
+                if at.path != field.path && !at.is_null() {
+                    let what = format!("{key} and network_mode: none cannot be combined");
+                    let why = "without a network it reaches nothing and nothing reaches it";
+                    self.wrong_at(&at, what, why, "keep one of them");
+                }
+            }
         }
         self.sizing_done(field, &mut sizing);
         sizing.give(spec);
@@ -124,18 +136,23 @@ impl Reader {
         self.is_name(field, &name).then_some(name)
     }
 
-    /// When its image is looked for; here that is at each `up`.
+    /// When its image is looked for; at each `up` if not said.
     fn pull_policy(&mut self, field: &Field<'_>) -> PullPolicy {
-        match self.text(field).as_deref() {
-            Some("always") | None => PullPolicy::Usual,
-            Some("build") => PullPolicy::Build,
-            Some(_) => {
-                let why = "each `up` takes what the image's tag names then, and pins it";
-                let next = "name a digest (NAME@sha256:…) to stay with one image";
-                self.warn_at(field, "pull_policy has no effect", why, next);
-                PullPolicy::Usual
-            }
-        }
+        let parse = |text: &str| {
+            Some(match text {
+                "always" => PullPolicy::Usual,
+                "build" => PullPolicy::Build,
+                "missing" | "if_not_present" => PullPolicy::Missing,
+                "never" => PullPolicy::Never,
+                "daily" => PullPolicy::Every { ms: 86_400_000 },
+                "weekly" => PullPolicy::Every { ms: 604_800_000 },
+                _ => PullPolicy::Every {
+                    ms: value::duration_ms(text.strip_prefix("every_")?)?.into(),
+                },
+            })
+        };
+        let example = "always, missing, never, build, daily, weekly or every_12h";
+        self.parsed(field, parse, example).unwrap_or_default()
     }
 
     fn refused(&mut self, field: &Field<'_>, key: &str) {

@@ -101,7 +101,7 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
     let mut defaulted = false;
     for draft in project.services.values_mut() {
         let networks = &mut draft.spec.networks;
-        if networks.is_empty() {
+        if networks.is_empty() && !draft.spec.offline {
             networks.insert("default".into(), Vec::new());
         }
         defaulted |= networks.contains_key("default");
@@ -221,6 +221,9 @@ fn choose(
         };
         for (other, dependency) in read.depends_on {
             if chosen.contains(&other) {
+                if dependency.restart {
+                    draft.spec.restart_with.insert(other.clone());
+                }
                 draft.spec.depends_on.insert(other, dependency.condition);
             } else if dependency.required {
                 missing("depends_on", &other);
@@ -242,7 +245,8 @@ fn choose(
             project.volumes.entry(folder).or_default();
         }
         // A service of that name is meant by it, rather.
-        if let Some(alias) = read.container_name.filter(|alias| !all.contains(alias)) {
+        let alias = read.container_name.filter(|alias| !all.contains(alias));
+        if let Some(alias) = alias.filter(|_| !draft.spec.offline) {
             aliases.push((name.clone(), name.clone(), alias));
         }
         log_bytes.push(read.log_bytes);
@@ -265,6 +269,12 @@ fn link(reader: &mut Reader, project: &mut Project, from: &Field<'_>, service: &
     let Some(draft) = project.services.get_mut(service) else {
         return;
     };
+    if draft.spec.offline {
+        let what = format!("{} has no network", shown(service));
+        let next = "remove the link, or its network_mode";
+        reader.wrong_at(&at, what, "nothing reaches it", next);
+        return;
+    }
     let networks = &mut draft.spec.networks;
     if networks.is_empty() {
         networks.insert("default".into(), Vec::new());

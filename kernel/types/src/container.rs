@@ -34,6 +34,10 @@ pub struct ProcessSpec {
     /// Standard input stays open, though nobody types.
     #[serde(default)]
     pub stdin_open: bool,
+    /// Weight where its host is short of processors, in thousand and twenty-fourths of what its
+    /// reservation gives; 0: all of it. Nobody weighs more than he reserved.
+    #[serde(default)]
+    pub cpu_shares: u16,
 }
 
 /// A soft and a hard limit; `None` is without limit.

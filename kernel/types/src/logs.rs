@@ -15,15 +15,20 @@ pub struct LogPolicy {
     pub bytes_max: Option<u64>,
     /// Kept so long, in milliseconds; the host's own figure if not said.
     pub age_ms_max: Option<u64>,
-    /// Who may read besides the owner. A copy on a second host is sealed to them, and is only
-    /// made if there are any: `runrig up` names the owner's key.
+    /// Who may read besides the owner.
     pub readers: Vec<PublicKey>,
     pub exports: Vec<LogExport>,
+    /// No copy is kept on a second host.
+    pub alone: bool,
+    /// Keys to which that copy is sealed, besides the readers': `runrig up` names the one that
+    /// deploys. They open nothing but copies: what they may ask of hosts their roles say.
+    pub copy_to: Vec<PublicKey>,
 }
 
 impl LogPolicy {
     pub const READERS_MAX: usize = 16;
     pub const EXPORTS_MAX: usize = 4;
+    pub const COPY_TO_MAX: usize = 4;
     pub const URL_MAX: usize = 512;
 }
 

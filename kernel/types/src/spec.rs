@@ -3,7 +3,7 @@
 //! Already interpolated, pinned and defaulted: nothing here depends on the user's machine.
 //! The compose reader (`kernel/manifest`) makes it, the ledger bounds it, hosts obey it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -66,9 +66,18 @@ pub struct ServiceSpec {
     pub ports: Vec<PortSpec>,
     pub expose: Vec<u16>,
     pub mounts: Vec<MountSpec>,
+    /// Targets of volumes that begin empty, whatever the image has there.
+    #[serde(default)]
+    pub bare: BTreeSet<String>,
     /// Network name → further names this service answers to there.
     pub networks: BTreeMap<String, Vec<String>>,
     pub depends_on: BTreeMap<String, DependencyCondition>,
+    /// Of those that it depends on: it is started again when one of them was updated or restarted.
+    #[serde(default)]
+    pub restart_with: BTreeSet<String>,
+    /// Its replicas have no network but their own loopback: no `networks`, `ports` or `expose`.
+    #[serde(default)]
+    pub offline: bool,
     /// The image's own, if not said; [`HealthCheck::off`] for none at all.
     pub healthcheck: Option<HealthCheck>,
     pub restart: RestartPolicy,
@@ -115,8 +124,11 @@ impl Default for ServiceSpec {
             ports: Vec::new(),
             expose: Vec::new(),
             mounts: Vec::new(),
+            bare: BTreeSet::new(),
             networks: BTreeMap::new(),
             depends_on: BTreeMap::new(),
+            restart_with: BTreeSet::new(),
+            offline: false,
             healthcheck: None,
             restart: RestartPolicy::No,
             stop_signal: None,
@@ -220,6 +232,16 @@ pub struct UpdatePolicy {
     pub monitor_ms: Option<u32>,
     /// Pause after a replica has come good, before the next is replaced.
     pub delay_ms: u32,
+    /// So many replicas of a thousand may fail before the update as a whole has.
+    #[serde(default)]
+    pub failures_permille: u16,
+}
+
+impl UpdatePolicy {
+    /// How many of `replicas` may fail before the update has.
+    pub fn failures_of(&self, replicas: u32) -> u32 {
+        (u64::from(replicas) * u64::from(self.failures_permille.min(1_000)) / 1_000) as u32
+    }
 }
 
 impl Default for UpdatePolicy {
@@ -230,6 +252,7 @@ impl Default for UpdatePolicy {
             on_failure: UpdateFailure::Rollback,
             monitor_ms: None,
             delay_ms: 0,
+            failures_permille: 0,
         }
     }
 }

@@ -232,7 +232,7 @@ impl One<'_> {
         let target = self.draft.target.as_deref();
         let words = recipe.bases(&args, target, &contexts).map_err(problem)?;
         let bases = self.bases(words, done).await?;
-        let packed = self.pack(text, ignore).await?;
+        let mut packed = self.pack(text.clone(), ignore).await?;
         let inputs = self.inputs(&packed, &bases, &args);
         let own = format!("in-{}", &inputs.hex()[..32]);
         let known = format!("{NETWORK_REGISTRY}/{account}/{path}:{own}");
@@ -255,6 +255,12 @@ impl One<'_> {
         if how.when == When::Pretended {
             output::say(format!("{}: {path}:{tag} would be built", self.name));
             return Ok(named(inputs));
+        }
+        if !self.draft.anew.is_empty() {
+            let mark = format!("RUNRIG_ANEW={:016x}", rand::rng().random::<u64>());
+            let text = recipe.anew(&text, &self.draft.anew, &mark);
+            let text = text.map_err(problem)?;
+            packed.recipe = images::pack_text(text.as_bytes(), CONTENT, None)?;
         }
         let mut outputs = BTreeSet::from([format!("{path}:{tag}"), format!("{path}:{own}")]);
         for further in &self.draft.tags {

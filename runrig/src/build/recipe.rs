@@ -37,6 +37,8 @@ pub struct Wrong {
 struct Step {
     /// Its first.
     line: usize,
+    /// Its last.
+    end: usize,
     /// In upper case.
     instruction: String,
     rest: String,
@@ -57,6 +59,7 @@ impl Recipe {
         let mut steps = Vec::new();
         let mut lines = text.lines().enumerate();
         while let Some((index, first)) = lines.next() {
+            let mut end = index + 1;
             let first = first.trim();
             if first.is_empty() || first.starts_with('#') {
                 continue;
@@ -72,9 +75,14 @@ impl Recipe {
                 };
                 whole.push_str(more);
                 // Comments and empty lines in between are as if they were not there.
-                part = lines.next().map(|(_, text)| text);
+                let mut further = || {
+                    let (index, text) = lines.next()?;
+                    end = index + 1;
+                    Some(text)
+                };
+                part = further();
                 while part.is_some_and(|t| t.trim_start().starts_with('#') || t.trim().is_empty()) {
-                    part = lines.next().map(|(_, text)| text);
+                    part = further();
                 }
             }
             let (word, rest) = whole
@@ -104,6 +112,7 @@ impl Recipe {
             }
             steps.push(Step {
                 line,
+                end,
                 instruction,
                 rest,
             });
@@ -204,6 +213,38 @@ impl Recipe {
             return wrong(self.steps.last().map_or(1, |s| s.line), what);
         }
         Ok(bases)
+    }
+
+    /// `text`, of which this was read, so that no builder has what its `stages` come to: each
+    /// begins with `mark`, which none has seen before.
+    pub fn anew(&self, text: &str, stages: &BTreeSet<String>, mark: &str) -> Result<String, Wrong> {
+        let mut marked = BTreeSet::new();
+        let mut left = stages.clone();
+        let froms = self.steps.iter().filter(|s| s.instruction == "FROM");
+        for (number, step) in froms.enumerate() {
+            let mut words = step.rest.split_whitespace().rev();
+            let name = words.next().unwrap_or_default();
+            let named = words.next().is_some_and(|w| w.eq_ignore_ascii_case("as"));
+            let is_it = |stage: &String| {
+                named && stage.eq_ignore_ascii_case(name) || stage.parse() == Ok(number)
+            };
+            if stages.iter().any(is_it) {
+                marked.insert(step.end);
+                left.retain(|stage| !is_it(stage));
+            }
+        }
+        if let Some(unknown) = left.first() {
+            return wrong(1, format!("no_cache_filter: there is no stage {unknown}"));
+        }
+        let mut out = String::new();
+        for (index, line) in text.lines().enumerate() {
+            out.push_str(line);
+            out.push('\n');
+            if marked.contains(&(index + 1)) {
+                out.push_str(&format!("ARG {mark}\n"));
+            }
+        }
+        Ok(out)
     }
 
     /// Line of the instruction that a builder shows as `text`.
@@ -379,6 +420,30 @@ CMD ["x"]
             told("FROM a\nRUN <<END\nx\n", None),
             "2: the text until END does not end"
         );
+    }
+
+    #[test]
+    fn stages_are_marked_to_be_made_anew() {
+        let marked = |stages: &[&str]| -> Result<Vec<String>, Wrong> {
+            let stages = stages.iter().map(|s| s.to_string()).collect();
+            let recipe = Recipe::parse(STAGES)?;
+            let text = recipe.anew(STAGES, &stages, "NEW=1")?;
+            let lines: Vec<&str> = text.lines().collect();
+            let at = (1..lines.len()).filter(|at| lines[*at] == "ARG NEW=1");
+            Ok(at.map(|at| lines[at - 1].to_string()).collect())
+        };
+        let run = "FROM web:${TAG:-latest} as Run";
+        assert_eq!(marked(&["run"]), Ok(vec![run.to_string()]));
+        assert_eq!(
+            marked(&["1", "2"]),
+            Ok(vec![run.to_string(), "FROM run".to_string()])
+        );
+        assert!(marked(&["nothing"]).is_err_and(|w| w.what.contains("no stage nothing")));
+        let long = "FROM a \\\n  # why\n  AS b\nRUN x\n";
+        let recipe = Recipe::parse(long).expect("read");
+        let text = recipe.anew(long, &["b".to_string()].into(), "N=1");
+        let expected = "FROM a \\\n  # why\n  AS b\nARG N=1\nRUN x\n";
+        assert_eq!(text.as_deref(), Ok(expected));
     }
 
     #[test]

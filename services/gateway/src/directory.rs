@@ -46,16 +46,7 @@ impl Directory {
         }
         let what = format!("allocation {id}");
         let placed: Placed = ask(gateway, &format!("/v1/allocations/{id}"), &what).await?;
-        let host: Addressed = ask(gateway, &format!("/v1/hosts/{}", placed.host), &what).await?;
-        let agent = authority(&host.address).ok_or_else(|| {
-            Box::new(page::problem(
-                StatusCode::BAD_GATEWAY,
-                "unavailable",
-                &what,
-                "its host gives an address that is none",
-                "Tell the host's owner.",
-            ))
-        })?;
+        let agent = host(gateway, placed.host).await?;
         let mut known = self.0.lock().expect("not poisoned");
         if known.len() >= DIRECTORY_MAX {
             known.clear();
@@ -67,6 +58,21 @@ impl Directory {
     pub fn forget(&self, id: AllocationId) {
         self.0.lock().expect("not poisoned").remove(&id);
     }
+}
+
+/// The address of a host's agent, or what to tell who asked.
+pub async fn host(gateway: &Gateway, id: HostId) -> Result<Authority, Box<Response<Reply>>> {
+    let what = format!("host {id}");
+    let host: Addressed = ask(gateway, &format!("/v1/hosts/{id}"), &what).await?;
+    authority(&host.address).ok_or_else(|| {
+        Box::new(page::problem(
+            StatusCode::BAD_GATEWAY,
+            "unavailable",
+            &what,
+            "it gives an address that is none",
+            "Tell the host's owner.",
+        ))
+    })
 }
 
 pub async fn ask<T: DeserializeOwned>(

@@ -26,7 +26,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{Notify, Semaphore, watch};
-use types::{AllocationId, Digest, Protocol};
+use types::{AllocationId, Digest, HostId, Protocol};
 
 use crate::Config;
 use crate::client::Shares;
@@ -43,7 +43,7 @@ use crate::service::to_service;
 use crate::table::{Service, Table, Trust, authority, machine};
 use crate::tls::Tls;
 use crate::validators::Validators;
-use crate::{access, figures, oversized, page, requests, scrape, status};
+use crate::{access, directory, figures, oversized, page, requests, scrape, status};
 
 pub struct Gateway {
     pub table: Arc<ArcSwap<Table>>,
@@ -322,6 +322,16 @@ async fn to_api(gateway: &Gateway, from: From, request: Request<Incoming>) -> Re
                 "Write it as `runrig ps` does: a-1.",
             ),
         },
+        Answers::Keeper(host) => match host.parse::<HostId>() {
+            Ok(host) => to_keeper(gateway, from, host, request).await,
+            Err(_) => page::problem(
+                StatusCode::BAD_REQUEST,
+                "invalid",
+                host,
+                "it is not the id of a host",
+                "Write it as `runrig host ls --json` does.",
+            ),
+        },
         Answers::Access(id) => access::answer(gateway, id, &request).await,
         Answers::Requests(id) => requests::answer(gateway, id, &request).await,
         Answers::Scrape(id) => scrape::answer(gateway, id, &request).await,
@@ -352,6 +362,8 @@ enum Answers<'a> {
     Scrape(&'a str),
     /// Of the host of this allocation, as it is written.
     Agent(&'a str),
+    /// Of this host, as it is written.
+    Keeper(&'a str),
     Validators,
     Nobody,
 }
@@ -365,6 +377,7 @@ fn answers(path: &str) -> Answers<'_> {
         "/v2" => Answers::Registry,
         "/openapi.json" => Answers::Validators,
         _ if path.starts_with("/v2/") => Answers::Registry,
+        _ if of_a_keeper(path).is_some() => Answers::Keeper(of_a_keeper(path).unwrap_or_default()),
         _ => match (of_an_agent(path), of_a_deployment(path)) {
             (Some(id), _) => Answers::Agent(id),
             (None, Some((id, "access"))) => Answers::Access(id),
@@ -391,6 +404,12 @@ fn of_an_agent(path: &str) -> Option<&str> {
         "logs" | "stats" | "history" | "inspect" | "exec" | "usage" | "tunnel"
     )
     .then_some(id)
+}
+
+/// The host of a path that asks for what it keeps of others' logs.
+fn of_a_keeper(path: &str) -> Option<&str> {
+    let (host, rest) = path.strip_prefix("/v1/hosts/")?.split_once('/')?;
+    rest.starts_with("copies/").then_some(host)
 }
 
 fn unavailable(status: StatusCode, what: &str, why: String) -> Response<Reply> {
@@ -430,6 +449,23 @@ async fn to_agent(
         }
     }
     unavailable(StatusCode::BAD_GATEWAY, "the host", "gone".into())
+}
+
+async fn to_keeper(
+    gateway: &Gateway,
+    from: From,
+    host: HostId,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    let agent = match directory::host(gateway, host).await {
+        Ok(agent) => agent,
+        Err(response) => return *response,
+    };
+    let mut sending = Sending::new(request, from, &gateway.via);
+    match sending.send(gateway, &agent, None, ANSWER_TIME, true).await {
+        Ok(response) => sending.finish(response, None),
+        Err(error) => unavailable(error.status(), &format!("host {host}"), error.why()),
+    }
 }
 
 async fn to_validators(
@@ -501,7 +537,7 @@ mod tests {
                 | Answers::Requests(_)
                 | Answers::Scrape(_) => Some(Role::Gateway),
                 Answers::Registry => Some(Role::Registry),
-                Answers::Agent(_) => Some(Role::Host),
+                Answers::Agent(_) | Answers::Keeper(_) => Some(Role::Host),
                 Answers::Validators => Some(Role::Validator),
                 Answers::Nobody => None,
             };

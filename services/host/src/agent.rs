@@ -28,7 +28,7 @@ use crate::{fence, http, logs, neighbours, reporter, room};
 /// Runs until `shutdown`. Errors say what the machine lacks, before anything is offered.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
     for folder in [
-        "state", "usage", "upper", "volumes", "images", "engine", "net", "logs",
+        "state", "usage", "upper", "volumes", "images", "engine", "net", "logs", "copies",
     ] {
         let path = config.data.join(folder);
         std::fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
@@ -59,6 +59,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         let opened = tokio::task::spawn_blocking(move || logs::Store::open(&folder)).await?;
         Arc::new(opened.context("open the logs that are kept here")?)
     };
+    let copies = {
+        let folder = config.data.join("copies");
+        let opened = tokio::task::spawn_blocking(move || logs::Copies::open(&folder)).await?;
+        opened.context("open the copies of logs that are kept here")?
+    };
     let clock = Arc::new(Clock::open(&config.data.join("state/clock"))?);
     let (plan_sender, plans) = watch::channel(None);
     let shared = Arc::new(Shared {
@@ -72,6 +77,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         builds,
         logs,
         exports: logs::Exports::default(),
+        copies,
         plans,
         books: Mutex::new(BTreeMap::new()),
         statuses: Mutex::new(BTreeMap::new()),
@@ -101,6 +107,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         }
     });
     background.spawn(logs::room(shared.clone()).map(drop));
+    background.spawn(logs::ship(shared.clone()).map(drop));
     background.spawn(room::offer(shared.clone(), registration));
     background.spawn(room::removed_volumes(shared.clone()));
     background.spawn(neighbours::keep(shared.clone(), bound, links.clone()).map(drop));

@@ -1,13 +1,15 @@
 //! What the agent answers: logs, exec, stats, inspect to a deployment's owner; usage records
 //! to anyone who checks a receipt; tunnels to gateways.
 
+mod copies;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Gauge, Grant, PROMETHEUS, Problem, RequestAuth};
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
@@ -69,6 +71,13 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Agent>>)> {
         ("/v1/allocations/{id}/exec", get(exec_socket)),
         ("/v1/allocations/{id}/usage/{sequence}", get(usage)),
         ("/v1/allocations/{id}/tunnel/{port}", get(tunnel)),
+        ("/v1/hosts/{host}/copies/{id}", get(copies::list)),
+        (
+            "/v1/hosts/{host}/copies/{id}/{first}",
+            get(copies::give)
+                .put(copies::take)
+                .layer(DefaultBodyLimit::max(api::LogCopy::BYTES_MAX)),
+        ),
     ]
 }
 
@@ -117,20 +126,8 @@ impl Agent {
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Asks, Refused> {
-        let header = headers
-            .get(RequestAuth::HEADER)
-            .and_then(|v| v.to_str().ok());
-        let path = uri.path_and_query().map_or(uri.path(), |p| p.as_str());
         let now_ms = self.shared.clock.ledger_ms();
-        let caller = RequestAuth::caller(header, method.as_str(), path, now_ms).map_err(|e| {
-            refused(
-                StatusCode::UNAUTHORIZED,
-                "login",
-                what.into(),
-                &e.to_string(),
-                "Choose the owner's context with `runrig context use`.",
-            )
-        })?;
+        let caller = self.caller(what, method, uri, headers)?;
         let through = match caller.through {
             None => None,
             Some(person) => {
@@ -146,6 +143,30 @@ impl Agent {
         Ok(Asks {
             account: caller.account,
             through,
+        })
+    }
+
+    /// The key that asks, and whom it says it acts for.
+    fn caller(
+        &self,
+        what: &str,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<api::Caller, Refused> {
+        let header = headers
+            .get(RequestAuth::HEADER)
+            .and_then(|v| v.to_str().ok());
+        let path = uri.path_and_query().map_or(uri.path(), |p| p.as_str());
+        let now_ms = self.shared.clock.ledger_ms();
+        RequestAuth::caller(header, method.as_str(), path, now_ms).map_err(|e| {
+            refused(
+                StatusCode::UNAUTHORIZED,
+                "login",
+                what.into(),
+                &e.to_string(),
+                "Choose the owner's context with `runrig context use`.",
+            )
         })
     }
 

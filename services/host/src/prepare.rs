@@ -24,9 +24,12 @@ pub fn network_key(planned: &PlannedAllocation, network: &str) -> NetworkKey {
     }
 }
 
-/// The service's networks; every service is on at least one.
+/// The service's networks: at least one, unless it shall have none.
 pub fn networks(planned: &PlannedAllocation) -> Vec<(NetworkKey, bool)> {
     let internal = |name: &str| planned.networks.get(name).copied().unwrap_or(false);
+    if planned.spec.offline {
+        return Vec::new();
+    }
     if planned.spec.networks.is_empty() {
         return vec![(network_key(planned, "default"), internal("default"))];
     }
@@ -129,6 +132,7 @@ pub fn container(
     let mut mounts = Vec::new();
     let mut secrets = secrets.iter();
     for (index, mount) in spec.mounts.iter().enumerate() {
+        let seed = (!spec.bare.contains(&mount.target)).then_some(mount.target.as_str());
         let source = match &mount.source {
             MountSource::Tmpfs(tmpfs) => MountFrom::Tmpfs(TmpfsSpec {
                 bytes: match tmpfs.bytes {
@@ -139,7 +143,7 @@ pub fn container(
             }),
             MountSource::Volume(name) => {
                 let path = shared.volume(planned.deployment, name);
-                volume::make(&path, image, &mount.target, shared.config.uid_base)?;
+                volume::make(&path, image, seed, shared.config.uid_base)?;
                 MountFrom::Directory(path)
             }
             MountSource::Image(wanted) => {
@@ -161,7 +165,7 @@ pub fn container(
             },
             MountSource::Anonymous => {
                 let path = upper.join(format!("volume-{index}"));
-                volume::make(&path, image, &mount.target, shared.config.uid_base)?;
+                volume::make(&path, image, seed, shared.config.uid_base)?;
                 MountFrom::Directory(path)
             }
         };

@@ -26,6 +26,8 @@ pub struct Shared {
     pub builds: Option<Builds>,
     pub logs: Arc<crate::logs::Store>,
     pub exports: crate::logs::Exports,
+    /// Of other hosts' logs.
+    pub copies: crate::logs::Copies,
     pub shelf: Arc<Shelf>,
     pub plans: watch::Receiver<Option<Arc<api::HostPlan>>>,
     pub books: Mutex<BTreeMap<AllocationId, Arc<Mutex<Book>>>>,

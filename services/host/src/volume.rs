@@ -10,8 +10,8 @@ use images::ReadyImage;
 const SEED_ENTRIES_MAX: usize = 200_000;
 
 /// Makes `path` if it is not there; a fresh volume begins with what the image has at
-/// `target`, its owner and its mode, as Docker does it.
-pub fn make(path: &Path, image: &ReadyImage, target: &str, uid_base: u32) -> Result<()> {
+/// `target`, its owner and its mode, as Docker does it, or empty without one.
+pub fn make(path: &Path, image: &ReadyImage, target: Option<&str>, uid_base: u32) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
@@ -26,7 +26,7 @@ pub fn make(path: &Path, image: &ReadyImage, target: &str, uid_base: u32) -> Res
     let mut left = SEED_ENTRIES_MAX;
     // Bottom layer first, so that upper ones win.
     for layer in image.layers.iter().rev() {
-        if let Some(source) = inside(layer, target)
+        if let Some(source) = target.and_then(|target| inside(layer, target))
             && source.is_dir()
         {
             copy(&source, &fresh, &mut left)
@@ -60,7 +60,7 @@ pub fn content(
     let fresh = copy.with_extension("copying");
     remove(&fresh)?;
     if top.is_dir() {
-        make(&fresh, image, path, uid_base)?;
+        make(&fresh, image, Some(path), uid_base)?;
     } else {
         let parent = copy.parent().context("a copy has a parent")?;
         std::fs::create_dir_all(parent)?;
@@ -180,11 +180,11 @@ mod tests {
         };
         let me = nix::unistd::getuid().as_raw();
         let volume = dir.path().join("v/one");
-        make(&volume, &image, "/data", me).expect("made");
+        make(&volume, &image, Some("/data"), me).expect("made");
         let read = || std::fs::read_to_string(volume.join("sub/a")).expect("there");
         assert_eq!(read(), "high");
         std::fs::write(volume.join("sub/a"), "mine").expect("written");
-        make(&volume, &image, "/data", me).expect("already there");
+        make(&volume, &image, Some("/data"), me).expect("already there");
         assert_eq!(read(), "mine");
         assert!(inside(dir.path(), "/../etc").is_none());
     }

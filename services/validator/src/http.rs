@@ -607,6 +607,12 @@ pub async fn allocation(
     of_allocation(&app, &id, views::allocation)
 }
 
+pub async fn keepers(State(app): State<App>, Named(id): Named<String>) -> Answer<Vec<api::Keeper>> {
+    views::keepers(&app.state(), allocation_id(&id)?)
+        .map(Json)
+        .ok_or_else(|| Refused::not_found(&id, "See `runrig ps -a`."))
+}
+
 pub async fn why(State(app): State<App>, Named(id): Named<String>) -> Answer<api::WhyView> {
     of_allocation(&app, &id, views::why)
 }

@@ -45,6 +45,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/allocations", get(http::allocations)),
         ("/v1/allocations/{id}", get(http::allocation)),
         ("/v1/allocations/{id}/why", get(http::why)),
+        ("/v1/allocations/{id}/keepers", get(http::keepers)),
         ("/v1/allocations/{id}/secrets", get(secret_api::shares)),
         ("/v1/routes", get(http::routes)),
         ("/v1/quote", post(money_api::quote)),

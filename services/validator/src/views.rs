@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::{
-    AllocationView, DeploymentView, EarlierView, HostPlan, HostView, Peer, PlannedAllocation,
-    ReleaseView, Reputation, ScaleView, WhyView,
+    AllocationView, DeploymentView, EarlierView, HostPlan, HostView, Keeper, LogCopy, Peer,
+    PlannedAllocation, ReleaseView, Reputation, ScaleView, WhyView,
 };
 use ledger::deployment::{Deployment, Earlier, Scale};
 use ledger::host::Record;
 use ledger::lease::{Allocation, Desired};
 use ledger::{Params, State};
-use types::{AllocationId, Amount, DeploymentId, HostId, ServiceSpec};
+use types::{AllocationId, Amount, DeploymentId, Digest, HostId, ServiceSpec};
 
 /// Allocations that a deployment's view lists.
 const LISTED_MAX: usize = 1_000;
@@ -47,6 +47,35 @@ fn reputation(record: &Record) -> Reputation {
         silences_milli: record.silences_milli(),
         late_milli: record.late_milli(),
     }
+}
+
+/// Hosts for copies of an allocation's log: those that come first in the order of ids behind a
+/// point that its own id draws, of other owners and online before others. So all agree, and it
+/// changes only where a host comes or goes.
+pub fn keepers(state: &State, id: AllocationId) -> Option<Vec<Keeper>> {
+    /// Hosts that are looked at.
+    const LOOKED: usize = 64;
+    let source = state.allocations.get(&id)?.host;
+    let owner = state.hosts.get(&source).map(|h| h.owner);
+    let drawn = Digest::of_value("runrig-log-keeper", &id);
+    let mut point = source;
+    let length = point.0.len();
+    point.0.copy_from_slice(&drawn.0[..length]);
+    let around = state.hosts.range(point..).chain(state.hosts.range(..point));
+    let others = around.filter(|(host, _)| **host != source).take(LOOKED);
+    let mut found: Vec<_> = others.collect();
+    found.sort_by_key(|(_, host)| {
+        let near = owner == Some(host.owner);
+        (!host.online, host.draining, near)
+    });
+    let keeper = |(id, host): (&HostId, &ledger::host::Host)| Keeper {
+        host: *id,
+        name: host.name.clone(),
+        address: host.address.clone(),
+        online: host.online,
+    };
+    let best = found.into_iter().take(LogCopy::KEEPERS);
+    Some(best.map(keeper).collect())
 }
 
 pub fn allocation(state: &State, id: AllocationId) -> Option<AllocationView> {

@@ -332,6 +332,7 @@ pub(super) fn same_service(old: &DeploymentSpec, new: &DeploymentSpec, name: &st
         autoscale: a.autoscale,
         update: a.update,
         rollback: a.rollback,
+        restart_with: a.restart_with.clone(),
         ..b.clone()
     };
     *a == b_like_a && networks(old, a) == networks(new, b)
@@ -531,9 +532,51 @@ fn restart(
     demand::hold(context, &id, service.as_ref(), false);
     context.emit(crate::Event::Deployment(Event::Restarted {
         deployment: id,
-        service,
+        service: service.clone(),
     }));
+    if let Some(service) = service {
+        restart_dependents(context, &id, &[service].into());
+    }
     context.fund(&id);
     context.touch(id);
     Ok(())
+}
+
+/// Starts anew, where they run, the services that want it when one of `causes` was restarted or
+/// updated; none of `causes` themselves.
+pub(super) fn restart_dependents(
+    context: &mut Context,
+    id: &DeploymentId,
+    causes: &BTreeSet<String>,
+) {
+    let Some(deployment) = context.state.deployments.get(id) else {
+        return;
+    };
+    let mut found = causes.clone();
+    // Each round finds one more at least, so there are no more of them than services.
+    loop {
+        let services = deployment.spec.services.iter();
+        let mut more = services.filter(|(name, service)| {
+            !found.contains(*name) && service.restart_with.iter().any(|of| found.contains(of))
+        });
+        match more.next().map(|(name, _)| name.clone()) {
+            Some(name) => found.insert(name),
+            None => break,
+        };
+    }
+    let allocations = deployment.allocations.clone();
+    for service in found.difference(causes) {
+        for allocation in &allocations {
+            if let Some(allocation) = context.state.allocations.get_mut(allocation)
+                && allocation.service == *service
+                && allocation.desired == Desired::Run
+            {
+                allocation.generation = allocation.generation.saturating_add(1);
+            }
+        }
+        context.emit(crate::Event::Deployment(Event::Restarted {
+            deployment: *id,
+            service: Some(service.clone()),
+        }));
+    }
 }

@@ -179,6 +179,10 @@ fn logs_bounds(project: &Check, logs: &LogPolicy) -> Result<(), Rejection> {
         let most = LogPolicy::READERS_MAX;
         format!("{readers} may read its logs; at most {most} keys are taken")
     })?;
+    project.that(logs.copy_to.len() <= LogPolicy::COPY_TO_MAX, || {
+        let most = LogPolicy::COPY_TO_MAX;
+        format!("copies of its logs are sealed to more than {most} keys besides")
+    })?;
     project.that(exports <= LogPolicy::EXPORTS_MAX, || {
         let most = LogPolicy::EXPORTS_MAX;
         format!("its logs go to {exports} receivers; at most {most} are taken")
@@ -332,6 +336,13 @@ fn service_bounds(
         format!("it has more than {SECRETS_MAX} secrets")
     })?;
     hooks(check, &service.hooks)?;
+    check.that(
+        service
+            .bare
+            .iter()
+            .all(|target| service.mounts.iter().any(|m| m.target == *target)),
+        || "a volume that begins empty is none of its volumes".into(),
+    )?;
     check.items("networks", service.networks.len())?;
     for (network, aliases) in &service.networks {
         check.that(
@@ -352,6 +363,17 @@ fn service_bounds(
             format!("it depends on {shown}, which is not a service here")
         })?;
     }
+    check.that(
+        service
+            .restart_with
+            .iter()
+            .all(|name| service.depends_on.contains_key(name)),
+        || "it is restarted with a service that it does not depend on".into(),
+    )?;
+    let met = service.networks.is_empty() && service.ports.is_empty() && service.expose.is_empty();
+    check.that(!service.offline || met, || {
+        "it has no network, so it can have no networks, ports or expose".into()
+    })?;
     if let Some(health) = &service.healthcheck {
         check.texts("healthcheck", &health.test)?;
         check.that(
@@ -385,6 +407,11 @@ fn service_bounds(
     })?;
     let policies = std::iter::once(&service.update).chain(&service.rollback);
     let pauses = policies.flat_map(|p| [p.delay_ms, p.monitor_ms.unwrap_or_default()]);
+    let permille = [Some(&service.update), service.rollback.as_ref()];
+    let mut permille = permille.into_iter().flatten().map(|p| p.failures_permille);
+    check.that(permille.all(|n| n <= 1_000), || {
+        "a ratio of failures is at most 1".into()
+    })?;
     let mut pauses = pauses.chain([service.restart_delay_ms, service.restart_window_ms]);
     check.that(pauses.all(|ms| ms <= PAUSE_MS_MAX), || {
         "a pause between two starts is at most an hour".into()
@@ -486,6 +513,9 @@ fn process_bounds(check: &Check, process: &ProcessSpec) -> Result<(), Rejection>
     let dropped = |name: &String| name == "ALL" || known(name);
     check.that(process.cap_drop.iter().all(dropped), || {
         "a capability that is dropped is not known".into()
+    })?;
+    check.that(process.cpu_shares <= 1_024, || {
+        "cpu_shares is at most 1024: all that it reserves".into()
     })?;
     for (name, value) in &process.sysctls {
         check.that(is_sysctl(name) && is_sysctl_value(value), || {

@@ -19,14 +19,16 @@
 //!   back to its last good release, stops, or goes on.
 //! - **What fits nowhere now is said and tried again.**
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
     AllocationId, AllocationStatus, DeploymentId, Health, HostId, RunState, ServiceSpec,
     UpdateFailure, UpdateOrder, UpdatePolicy,
 };
 
-use super::apply::{begin_release, ports_are_free, retire_one, same_service};
+use super::apply::{
+    begin_release, changed_services, ports_are_free, restart_dependents, retire_one, same_service,
+};
 use super::place::{Homes, Spread, away_from_home, place, volumes};
 use super::{Cause, Deployment, Event, Funding, Setback, Unplaced, demand, release};
 use crate::Rejection;
@@ -293,6 +295,7 @@ impl Tending {
         let (mut empty, mut old) = (Vec::new(), Vec::new());
         let mut moving = 0u32;
         let mut good_ms = 0u64;
+        let mut tolerated = policy.failures_of(service.replicas);
         for replica in 1..=service.replicas {
             let mut seat = self
                 .seats
@@ -321,9 +324,14 @@ impl Tending {
                 }
             } else if fitting().next().is_some() {
                 let replaces = seat.ending > 0 || seat.live.len() > 1;
-                let failed = self.wait_for(context, name, replica, fitting(), policy.on_failure);
+                let on_failure = match tolerated {
+                    0 => policy.on_failure,
+                    _ => UpdateFailure::Continue,
+                };
+                let failed = self.wait_for(context, name, replica, fitting(), on_failure);
                 let ours = fitting().any(|m| m.release == self.deployment.release);
-                let goes_on = failed && policy.on_failure == UpdateFailure::Continue;
+                let goes_on = failed && on_failure == UpdateFailure::Continue;
+                tolerated -= u32::from(failed && tolerated > 0);
                 moving += u32::from((ours || replaces) && !goes_on);
             } else if !seat.held.is_empty() {
                 self.keep_one_place(context, &seat.held);
@@ -593,6 +601,7 @@ impl Tending {
         } else {
             rollout.stuck = None;
             if self.settled {
+                self.restart_after(context);
                 if let Some(deployment) = context.state.deployments.get_mut(&id) {
                     deployment.good = release;
                     deployment.rollout = None;
@@ -611,6 +620,21 @@ impl Tending {
             deployment.rollout = Some(rollout);
         }
         false
+    }
+
+    /// The release has come good: what wants to be started again after what it depends on was
+    /// updated, and was not updated itself, is.
+    fn restart_after(&mut self, context: &mut Context) {
+        let (id, good) = (self.id, self.deployment.good);
+        let since = context.state.releases_of(id).filter(|(n, _)| *n >= good);
+        let specs: Vec<_> = since.map(|(_, release)| &release.spec).collect();
+        let pairs = specs.windows(2);
+        let changed = pairs.flat_map(|pair| changed_services(pair[0], pair[1]));
+        let changed: BTreeSet<String> = changed.collect();
+        if good > 0 && !changed.is_empty() {
+            restart_dependents(context, &id, &changed);
+            self.changed = true;
+        }
     }
 
     /// Back to the last good release. `Ok(false)`: there is none.

@@ -287,7 +287,17 @@ fn each_key_is_obeyed() {
             },
         ),
         (
-            "deploy: { update_config: { parallelism: 0, order: stop-first, delay: 2s, monitor: 1m, failure_action: continue } }",
+            "volumes: [data:/data:nocopy, { type: volume, target: /a, volume: { nocopy: true } }, /b]",
+            |s| s.bare.iter().eq(["/a", "/data"]),
+        ),
+        ("cpu_shares: 512", |s| s.process.cpu_shares == 512),
+        ("cpu_shares: 4096", |s| s.process.cpu_shares == 1_024),
+        ("network_mode: none\ncontainer_name: alone", |s| {
+            s.offline && s.networks.is_empty()
+        }),
+        ("network_mode: none\nports: !reset []", |s| s.offline),
+        (
+            "deploy: { update_config: { parallelism: 0, order: stop-first, delay: 2s, monitor: 1m, failure_action: continue, max_failure_ratio: 0.25 } }",
             |s| {
                 s.update
                     == types::UpdatePolicy {
@@ -296,6 +306,7 @@ fn each_key_is_obeyed() {
                         on_failure: types::UpdateFailure::Continue,
                         monitor_ms: Some(60_000),
                         delay_ms: 2_000,
+                        failures_permille: 250,
                     }
             },
         ),

@@ -44,16 +44,29 @@ fn each_refusal_names_its_line_and_key() {
             "not supported",
         ),
         (
-            "deploy: { placement: { preferences: [{ spread: node.labels.rack }] } }",
-            4,
-            "services.web.deploy.placement.preferences[0].spread",
-            "cannot be spread",
-        ),
-        (
             "network_mode: host",
             4,
             "services.web.network_mode",
             "not supported",
+        ),
+        (
+            "network_mode: none\nports: [80]",
+            5,
+            "services.web.ports",
+            "cannot be combined",
+        ),
+        (
+            "network_mode: none\nnetworks: [default]",
+            5,
+            "services.web.networks",
+            "cannot be combined",
+        ),
+        ("pull_policy: sometimes", 4, "services.web.pull_policy", ""),
+        (
+            "deploy: { update_config: { max_failure_ratio: 1.5 } }",
+            4,
+            "services.web.deploy.update_config.max_failure_ratio",
+            "out of bounds",
         ),
         ("imag: x", 4, "services.web.imag", "not a key of a service"),
         (
@@ -514,7 +527,11 @@ fn all_problems_are_told_at_once_in_order() {
 #[test]
 fn warnings_are_told() {
     for (lines, what) in [
-        ("pull_policy: missing", "pull_policy"),
+        ("cpu_shares: 2048", "cpu_shares"),
+        (
+            "deploy: { placement: { preferences: [{ spread: node.labels.rack }] } }",
+            "spreads nothing",
+        ),
         ("logging: { driver: syslog }", "driver syslog"),
         ("environment: { DB_PASSWORD: hunter2 }", "secret"),
         ("ports: ['127.0.0.1:80:80']", "127.0.0.1"),
@@ -538,6 +555,10 @@ fn warnings_are_told() {
         "environment: { DB_PASSWORD_FILE: /run/x, DB_PASSWORD: '' }",
         "stdin_open: true",
         "init: true",
+        "cpu_shares: 512",
+        "pull_policy: missing",
+        "pull_policy: every_1h30m",
+        "depends_on: { db: { condition: service_started, restart: true } }",
     ] {
         assert!(
             try_read(&with(quiet)).unwrap().warnings.is_empty(),

@@ -13,7 +13,7 @@ use crate::shared::Shared;
 const EVERY: Duration = Duration::from_secs(5);
 /// Of a project on this host, if its owner does not say.
 const PROJECT_BYTES: u64 = 100 << 20;
-const AGE_MS: u64 = 7 * 86_400_000;
+pub(super) const AGE_MS: u64 = 7 * 86_400_000;
 /// Of a project on this host, whatever its owner says.
 const PROJECT_BYTES_MAX: u64 = 1 << 30;
 const AGE_MS_MAX: u64 = 45 * 86_400_000;

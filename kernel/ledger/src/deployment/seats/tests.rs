@@ -174,6 +174,123 @@ fn policies_pause_and_continue() {
 }
 
 #[test]
+fn as_many_may_fail_as_the_policy_says() {
+    // Of four replicas a quarter is one.
+    for (permille, fail, goes_back) in [(0, 1, true), (250, 1, false), (250, 2, true)] {
+        let mut world = world(4);
+        let mut web = service(500, 4);
+        up(&mut world, &web);
+        (1..=4).for_each(|n| world.runs(n));
+        world.pass(4, &[]);
+        assert_eq!(deployment(&world).good, 1);
+        web.update.parallelism = 0;
+        web.update.failures_permille = permille;
+        web.stop_grace_ms = 1;
+        up(&mut world, &web);
+        (5..=8).skip(fail).for_each(|n| world.runs(n));
+        for n in (5..=8).take(fail) {
+            world.report_state(n, |s| s.state = RunState::Failed);
+        }
+        world.pass(5, &[]);
+        let back = deployment(&world).release == 3;
+        assert_eq!(back, goes_back, "{permille} {fail}");
+        if !goes_back {
+            assert_eq!(deployment(&world).good, 2);
+        }
+    }
+}
+
+/// `web` is restarted with `db`, `far` with `web`, `own` with none.
+fn with_dependents() -> [(&'static str, ServiceSpec); 4] {
+    let after = |other: &str, restart: bool| {
+        let mut service = service(100, 1);
+        let started = types::DependencyCondition::ServiceStarted;
+        service.depends_on.insert(other.into(), started);
+        if restart {
+            service.restart_with.insert(other.into());
+        }
+        service
+    };
+    [
+        ("db", service(100, 1)),
+        ("far", after("web", true)),
+        ("own", after("db", false)),
+        ("web", after("db", true)),
+    ]
+}
+
+/// How often each was started anew, by service.
+fn generations(world: &World) -> Vec<(String, u32)> {
+    let live = deployment(world).allocations.iter();
+    let mut all: Vec<_> = live
+        .map(|a| allocation(world, a.0))
+        .filter(|a| a.desired == Desired::Run)
+        .map(|a| (a.service.clone(), a.generation))
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn what_wants_it_is_restarted_with_what_it_depends_on() {
+    let counts = |[db, far, own, web]: [u32; 4]| {
+        let all = [("db", db), ("far", far), ("own", own), ("web", web)];
+        all.map(|(name, n)| (name.to_string(), n)).to_vec()
+    };
+    let mut world = world(2);
+    let mut services = with_dependents();
+    world
+        .ask(1, deploy(project("p", &services)))
+        .expect("deployed");
+    (1..=4).for_each(|n| world.runs(n));
+    world.pass(4, &[]);
+    let restart = |service: &str| {
+        crate::Call::Deployment(Call::Restart {
+            deployment: D,
+            service: Some(service.into()),
+        })
+    };
+    world.ask(1, restart("db")).expect("restarted");
+    assert_eq!(generations(&world), counts([1, 1, 0, 1]));
+    world.ask(1, restart("web")).expect("restarted");
+    assert_eq!(generations(&world), counts([1, 2, 0, 2]));
+    world.ask(1, restart("own")).expect("restarted");
+    assert_eq!(generations(&world), counts([1, 2, 1, 2]));
+
+    // After an update, once the new one is good, and in place.
+    services[0].1.stop_grace_ms = 1;
+    world
+        .ask(1, deploy(project("p", &services)))
+        .expect("deployed");
+    let before: Vec<_> = generations(&world).split_off(2);
+    assert_eq!(before, counts([0, 2, 1, 2])[1..], "not before it is good");
+    world.runs(5);
+    world.pass(4, &[]);
+    assert_eq!(deployment(&world).good, 2);
+    assert_eq!(generations(&world), counts([0, 3, 1, 3]));
+    world.pass(4, &[]);
+    assert_eq!(generations(&world), counts([0, 3, 1, 3]), "once");
+
+    // What changed itself has begun anew anyway, and a change of nobody restarts nobody.
+    services[0].1.stop_grace_ms = 2;
+    services[3].1.stop_grace_ms = 2;
+    world
+        .ask(1, deploy(project("p", &services)))
+        .expect("deployed");
+    (6..=7).for_each(|n| world.runs(n));
+    world.pass(4, &[]);
+    assert_eq!(deployment(&world).good, 3);
+    assert_eq!(generations(&world), counts([0, 4, 1, 0]));
+    services[3].1.restart_with.clear();
+    world
+        .ask(1, deploy(project("p", &services)))
+        .expect("deployed");
+    world.pass(4, &[]);
+    assert_eq!(deployment(&world).good, 4);
+    assert_eq!(generations(&world), counts([0, 4, 1, 0]));
+}
+
+#[test]
 fn stop_first_and_named_volumes_end_before_they_begin() {
     for stateful in [false, true] {
         let mut world = world(3);
