@@ -154,7 +154,8 @@ impl Book {
     }
 
     /// The next link of the chain, on disk before it is returned, and whether it is the last;
-    /// `None` if nothing was used since the ledger last heard.
+    /// `None` if nothing was used since the ledger last heard. Its file keeps its name through a
+    /// power cut once [`durable::keep_names`] says so.
     pub fn record(&mut self, until_ms: u64) -> Result<Option<(UsageRecord, bool)>> {
         let total = self.page.accumulator.total();
         if self.page.closed || (total == self.reported && !self.finished) {
@@ -177,12 +178,18 @@ impl Book {
     /// The ledger has taken `record`.
     pub fn settled(&mut self, record: &UsageRecord, last: bool) -> Result<()> {
         self.reported = record.total;
-        self.page.closed |= last;
-        self.save()
+        // All else was written with the record.
+        match last {
+            true => {
+                self.page.closed = true;
+                self.save()
+            }
+            false => Ok(()),
+        }
     }
 
     pub fn save(&self) -> Result<()> {
-        durable::write(&self.path, &self.page)
+        durable::write_whole(&self.path, &self.page)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the agent must still know after `kill -9`: one JSON file per allocation, replaced
 //! atomically.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -88,9 +90,59 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     }
 }
 
+/// What is written is there when this returns, whatever happens to the machine then.
 pub fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    write_whole(path, value)?;
+    keep_names(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// What was given its name in `folder` before keeps it, whatever happens to the machine then.
+pub fn keep_names(folder: &Path) -> Result<()> {
+    let synced = aside(|| File::open(folder).and_then(|folder| folder.sync_all()));
+    synced.with_context(|| format!("write {}", folder.display()))
+}
+
+/// A slow disk holds up who writes, and none of the other tasks of its thread.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    let runtime = tokio::runtime::Handle::try_current().map(|h| h.runtime_flavor());
+    match runtime {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+/// After a power cut there is what was written, or what was there before; never half of it.
+pub fn write_whole<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let bytes = serde_json::to_vec(value)?;
     let fresh: PathBuf = path.with_extension("new");
-    std::fs::write(&fresh, bytes).with_context(|| format!("write {}", fresh.display()))?;
+    let written = aside(|| {
+        let mut file = File::create(&fresh)?;
+        file.write_all(&bytes)?;
+        file.sync_data()
+    });
+    written.with_context(|| format!("write {}", fresh.display()))?;
     std::fs::rename(&fresh, path).with_context(|| format!("replace {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_whatever_a_killed_writer_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("memory.json");
+        assert_eq!(read::<u64>(&path).expect("none"), None);
+        for (number, write) in [
+            (1, write as fn(&Path, &u64) -> Result<()>),
+            (2, write_whole),
+            (3, write),
+        ] {
+            std::fs::write(path.with_extension("new"), "half of some").expect("left");
+            write(&path, &number).expect("written");
+            assert_eq!(read::<u64>(&path).expect("read"), Some(number));
+        }
+        let none = folder.path().join("none/memory.json");
+        assert!(write(&none, &1).is_err() && keep_names(&folder.path().join("none")).is_err());
+    }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use types::{AllocationId, AllocationStatus, UsageRecord, merkle_path, merkle_root};
 
 use crate::beat::Heart;
+use crate::durable;
 use crate::shared::Shared;
 
 /// Statuses in one transaction.
@@ -175,17 +176,27 @@ pub async fn usage(shared: Arc<Shared>) -> std::convert::Infallible {
 
 /// One report, if there is anything to say. `interval` is the number of the last one taken.
 async fn report(shared: &Shared, plan: &api::HostPlan, interval: &mut Option<u64>) -> Result<()> {
-    let mut records = Vec::new();
     let books = shared.open_books();
     let now = shared.clock.ledger_ms();
-    for book in &books {
-        let mut open = book.lock().expect("not poisoned");
-        if records.len() < LINES_MAX
-            && let Some((record, last)) = open.record(now)?
-        {
-            records.push((book.clone(), record, last));
+    let folder = shared.folder("state");
+    // Written through to the disk, each of them.
+    let made = tokio::task::spawn_blocking(move || -> Result<Vec<Entry>> {
+        let mut records = Vec::new();
+        for book in books {
+            if records.len() >= LINES_MAX {
+                break;
+            }
+            let made = book.lock().expect("not poisoned").record(now)?;
+            if let Some((record, last)) = made {
+                records.push((book, record, last));
+            }
         }
-    }
+        if !records.is_empty() {
+            durable::keep_names(&folder)?;
+        }
+        Ok(records)
+    });
+    let records = made.await??;
     if records.is_empty() {
         return Ok(());
     }

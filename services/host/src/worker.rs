@@ -12,6 +12,7 @@ mod building;
 mod dependencies;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -251,7 +252,8 @@ impl Worker {
 
         self.set(RunState::Creating, "");
         self.memory.instance += 1;
-        self.save();
+        // No later start may have its number.
+        self.save_with(durable::write);
         let container = self.memory.container();
         let attach = net::AttachRequest {
             container: container.clone(),
@@ -699,8 +701,12 @@ impl Worker {
     }
 
     fn save(&self) {
+        self.save_with(durable::write_whole);
+    }
+
+    fn save_with(&self, write: fn(&Path, &Memory) -> Result<()>) {
         let path = self.shared.memory_path(self.memory.allocation);
-        if let Err(error) = durable::write(&path, &self.memory) {
+        if let Err(error) = write(&path, &self.memory) {
             tracing::error!(%error, "worker's memory");
         }
     }

@@ -228,7 +228,7 @@ impl Receiver {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let written = std::fs::create_dir_all(folder)
             .map_err(Into::into)
-            .and_then(|()| durable::write(&self.path, &kept));
+            .and_then(|()| durable::write_whole(&self.path, &kept));
         if let Err(error) = written {
             tracing::warn!(%error, "how far a receiver has come");
         }
