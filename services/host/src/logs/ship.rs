@@ -104,8 +104,8 @@ async fn one(
     if sent.rests.is_some_and(|until| until > Instant::now()) {
         return;
     }
-    let fresh = sent.keeper.as_ref();
-    if !fresh.is_some_and(|(_, since)| since.elapsed() < KEEPER_FOR) {
+    let known = sent.keeper.as_ref();
+    if known.is_none_or(|(_, since)| since.elapsed() >= KEEPER_FOR) {
         if *looks == 0 {
             return;
         }
