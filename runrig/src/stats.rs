@@ -7,9 +7,10 @@ use std::time::Duration;
 use api::{Grant, RequestSample, Stats, StatsSample};
 use clap::Args;
 use futures::StreamExt;
+use ledger::account::{self, Role};
 use sdk::SdkError;
 use serde::Serialize;
-use types::{AllocationId, DeploymentId, SecretKey};
+use types::{AccountId, AllocationId, DeploymentId, SecretKey};
 
 use crate::context::Session;
 use crate::failure::{Failure, Result};
@@ -242,21 +243,34 @@ async fn token(session: &Session, args: &StatsArgs, json: bool) -> Result {
         }
     };
     let scope = Grant::metrics(deployment.deployment);
-    let until_ms = units::now_ms() + TOKEN_MS;
-    let token = Grant::issue(&session.key()?, &scope, until_ms);
+    let height = session.client.status().await?.height;
+    let until_ms = session.client.block(height).await?.time_ms + TOKEN_MS;
+    // Signs this token and is forgotten: to take back its grant is to call back the token.
+    let signer = SecretKey::random(&mut rand::rng());
+    let to = AccountId::of(&signer.public());
+    let call = account::Call::Grant {
+        to,
+        role: Role::Viewer,
+        limit: None,
+        expires_ms: Some(until_ms),
+        label: format!("figures of {}", deployment.deployment),
+    };
+    session.submit(ledger::Call::Account(call)).await?;
+    let token = Grant::issue(&signer, &scope, until_ms);
     let path = format!("/v1/deployments/{}/metrics", deployment.deployment);
     let url = session.client.url();
     if json {
         output::json(&serde_json::json!({
             "url": format!("{url}{path}"),
             "token": token,
+            "key": to,
             "until_ms": until_ms,
         }));
         return Ok(());
     }
     let (scheme, target) = url.split_once("://").unwrap_or(("http", url));
     output::say(format!(
-        "Good until {}; it cannot be called back before. For prometheus.yml, under scrape_configs:",
+        "Good until {}. `runrig account keys ls` lists it; to call it back: runrig account keys revoke {to}\nFor prometheus.yml, under scrape_configs:",
         units::time(until_ms)
     ));
     output::data(format!(

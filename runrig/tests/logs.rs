@@ -250,6 +250,7 @@ fn used_and_asked(cloud: &Cloud) {
             "service=\"web\"",
             "runrig_replica_memory_bytes",
             "runrig_gateway_requests_total",
+            "runrig_gateway_replica_requests_total",
         ]
         .iter()
         .all(|word| text.contains(word))
@@ -258,6 +259,29 @@ fn used_and_asked(cloud: &Cloud) {
         !scrape(&good.replace('1', "2"))
             .text()
             .contains("runrig_replica")
+    );
+    let key = token["key"].as_str().expect("a key");
+    let listed = cloud.json(&["account", "keys", "ls"]);
+    let label = listed["grants"][key]["label"].as_str();
+    assert!(
+        label.is_some_and(|l| l.starts_with("figures of d-")),
+        "{listed}"
+    );
+    cloud.good(&["account", "keys", "revoke", key]);
+    until("a token that was called back opens nothing", || {
+        let text = scrape(good).text();
+        text.contains("called back") && !text.contains("runrig_replica")
+    });
+    until("requests of the last seconds are told", || {
+        get(&cloud.gateway(), &host, "/index.html?day=2");
+        let rows = cloud.json_lines(&["stats", "--no-stream", "web"]);
+        let rate = |row: &Value| row["requests"]["per_second"].as_f64();
+        rows.iter().any(|row| rate(row) > Some(0.0))
+    });
+    assert!(
+        cloud
+            .good(&["stats", "--no-stream", "talk"])
+            .contains("unknown")
     );
     until("use is told", || {
         let samples = cloud.json_lines(&["stats", "--since", "1h", "talk"]);

@@ -5,8 +5,9 @@ use types::{AccountId, Digest, PublicKey, SecretKey, Signature};
 use crate::AuthError;
 
 /// `Authorization: Bearer rg1.<key hex>.<milliseconds>.<signature hex>`, good for one scope until
-/// a time. Nobody keeps it: the owner's signature is all there is to check, so it cannot be
-/// called back before its time.
+/// a time, and only as long as the ledger says that the owner lets the key see: each token has a
+/// key of its own, so the owner sees which there are and calls back the one that he means. Whoever
+/// checks a token is to check that, too.
 pub struct Grant;
 
 impl Grant {
@@ -23,7 +24,7 @@ impl Grant {
         format!("{}.{}.{until_ms}.{signature}", Self::MARK, key.public())
     }
 
-    /// The account that issued the token in `header`, if it is for `scope` and still good.
+    /// The account of the key of the token in `header`, if it is for `scope` and still good.
     pub fn check(header: Option<&str>, scope: &str, now_ms: u64) -> Result<AccountId, AuthError> {
         let header = header.ok_or(AuthError::Missing)?;
         let token = header

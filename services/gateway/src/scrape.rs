@@ -3,12 +3,13 @@
 
 use std::fmt::Write as _;
 
-use api::{Grant, Stats};
+use api::{Caller, Grant, Stats};
 use futures::StreamExt;
 use http::header::HOST;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use ledger::account::Role;
 use serde::Deserialize;
 use types::{AccountId, AllocationId, DeploymentId};
 
@@ -107,9 +108,31 @@ pub async fn answer(gateway: &Gateway, id: &str, request: &Request<Incoming>) ->
         Ok(placed) => placed,
         Err(response) => return *response,
     };
-    if placed.iter().any(|p| p.owner != account) {
-        let why = "the token is another account's".into();
+    let Some(owner) = placed.first().map(|p| p.owner) else {
+        let why = "nothing of it has a place".into();
+        return refused(StatusCode::NOT_FOUND, "not_found", why);
+    };
+    if account == owner {
+        let why = "the owner's own key signed it, so nobody could call it back".into();
         return refused(StatusCode::FORBIDDEN, "forbidden", why);
+    }
+    let caller = Caller {
+        account,
+        through: None,
+    };
+    let may = gateway
+        .grants
+        .may(caller, owner, Role::Viewer, api::now_ms());
+    match may.await {
+        Ok(true) => {}
+        Ok(false) => {
+            let why = "the token was called back, or is another account's".into();
+            return refused(StatusCode::FORBIDDEN, "forbidden", why);
+        }
+        Err(error) => {
+            let why = format!("the ledger was not asked whether it is good: {error}");
+            return refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why);
+        }
     }
     let open = placed.into_iter().filter(|p| !p.closed).take(SCRAPED_MAX);
     let asked = open.map(|p| async move {
@@ -128,7 +151,7 @@ pub async fn answer(gateway: &Gateway, id: &str, request: &Request<Incoming>) ->
     let mut body = text_of(deployment, &used);
     let table = gateway.table.load();
     let own = table.services_of(deployment).map(|s| &**s);
-    let own: Vec<_> = own.filter(|s| s.owner == account).collect();
+    let own: Vec<_> = own.filter(|s| s.owner == owner).collect();
     figures::of_services(&mut body, &own);
     page::text(body)
 }
