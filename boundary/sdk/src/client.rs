@@ -391,31 +391,21 @@ impl Client {
         }
     }
 
-    /// Sends until its outcome is known.
+    /// Sends until its outcome is known; what is `stale` then was never included.
     async fn submit_one(
         &self,
         transaction: &Transaction,
         started: std::time::Instant,
     ) -> Result<TransactionView, SdkError> {
-        let id = transaction.id();
         let bytes = borsh::to_vec(transaction).map_err(|e| self.unreadable(&e))?;
         let submit = Submit {
             transaction: BASE64.encode(bytes),
         };
-        let mut sent = false;
         loop {
             let path = format!("/v1/transactions?wait_ms={WAIT_MS}");
             let known = match self.post::<_, Submitted>(&path, &submit).await {
                 Ok(submitted) => submitted.result,
-                // It may have arrived though its answer did not, and then its own nonce is used.
-                Err(error) if sent && error.kind() == "stale" => {
-                    match self.transaction(&id).await? {
-                        view if is_final(&view) => Some(view),
-                        _ => return Err(error),
-                    }
-                }
                 Err(error) if error.is_transient() && started.elapsed() < LOST => {
-                    sent = true;
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     continue;
                 }
@@ -426,7 +416,7 @@ impl Client {
                 _ if started.elapsed().as_secs() > INCLUDED_S => {
                     return Err(SdkError::Late(INCLUDED_S));
                 }
-                _ => sent = true,
+                _ => {}
             }
         }
     }

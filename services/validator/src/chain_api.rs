@@ -34,6 +34,8 @@ const FOLLOWED_MAX: usize = 64;
 /// Blocks read for one page.
 const BLOCKS_MAX: usize = 1_000;
 
+/// So long the index may need to reach the head.
+const INDEX_LAG: Duration = Duration::from_secs(5);
 /// Blocks kept read.
 const RECENT_MAX: u64 = 16;
 
@@ -104,6 +106,28 @@ impl Validator {
             Some(block) => Ok(view(&block, at.index as usize)),
             None => Ok(unknown(TransactionStatus::Unknown)),
         }
+    }
+
+    /// A transaction that comes too late may have come before, and be what used its own nonce:
+    /// whoever sends it again because he heard no answer must not take it for lost.
+    async fn find_included(&self, bytes: &[u8]) -> Result<Option<TransactionView>, Refused> {
+        let Ok(transaction) = ledger::decode(bytes) else {
+            return Ok(None);
+        };
+        let judged = self.handle.head().header.height;
+        let mut indexed = self.indexed.clone();
+        let reached = indexed.wait_for(|height| *height >= judged);
+        if !matches!(tokio::time::timeout(INDEX_LAG, reached).await, Ok(Ok(_))) {
+            return Err(Refused::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                format!("transaction {}", transaction.id()),
+                "whether it is in a block already is not known here yet",
+                "Try again in a moment.",
+            ));
+        }
+        let view = self.view_transaction(transaction.id()).await?;
+        Ok(Some(view).filter(|view| view.height.is_some()))
     }
 
     /// Waits until the index reaches a block with `id`, at most `wait_ms`.
@@ -184,7 +208,22 @@ pub async fn submit(
     let bytes = BASE64
         .decode(submit.transaction)
         .map_err(|_| Refused::invalid("transaction", "it is not base64"))?;
-    let id = app.handle.submit(bytes.into()).map_err(refusal)?;
+    let bytes = Bytes::from(bytes);
+    let id = match app.handle.submit(bytes.clone()) {
+        Ok(id) => id,
+        Err(error) => {
+            let refused = refusal(error);
+            let included = match refused.1.kind == RejectKind::Stale.name() {
+                true => app.find_included(&bytes).await?,
+                false => None,
+            };
+            let view = included.ok_or(refused)?;
+            return Ok(Json(Submitted {
+                id: view.id,
+                result: Some(view),
+            }));
+        }
+    };
     let result = match wait.wait_ms {
         0 => None,
         ms => {

@@ -666,6 +666,27 @@ async fn bad_requests_are_refused_in_the_apis_words() {
     running.stop().await;
 }
 
+/// Who heard no answer sends again, at whatever time, and pays once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_again_is_what_was_applied() {
+    let (_network, running, client) = endowed().await;
+    let payment = client.prepare(key(1).public().into(), &[], transfer(id(3), 2), 50);
+    let payment = ledger::Transaction::sign(payment.await.expect("a head"), &key(1));
+    for _ in 0..3 {
+        let view = client.submit_signed(&payment).await.expect("applied");
+        assert_eq!(view.id, payment.id());
+        let paid = client.account(id(3)).await.expect("one").balance;
+        assert_eq!(paid, Amount::credits(2));
+    }
+    let other = client.prepare(key(1).public().into(), &[], transfer(id(3), 3), 50);
+    let mut other = other.await.expect("a head");
+    other.nonce = payment.body.nonce;
+    let other = ledger::Transaction::sign(other, &key(1));
+    let error = client.submit_signed(&other).await.expect_err("used");
+    assert_eq!(error.kind(), "stale");
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_a_batch_is_taken_or_refused_by_itself() {
     let (network, running, client) = endowed().await;
