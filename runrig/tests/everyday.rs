@@ -16,35 +16,54 @@ services:
     expose: [8080]
     container_name: the.site
     tmpfs: ["/own:size=1m,mode=0750,uid=7,gid=8"]
+    volumes: [/filled, { type: volume, target: /empty, volume: { nocopy: true } }]
     healthcheck: { disable: true }
   checked:
     image: tools
+    cpus: 0.2
     command: ["sleep", "100000"]
     stop_grace_period: 1s
   tended:
     image: busybox
+    cpus: 0.2
     command: ["sleep", "100000"]
     init: true
   untended:
     image: busybox
+    cpus: 0.2
     command: ["sleep", "100000"]
     stop_grace_period: 1s
   seen:
     image: busybox
+    cpus: 0.2
     command: ["sh", "-c", "test -t 1 && echo a terminal; exec sleep 100000"]
     tty: true
     stop_grace_period: 1s
+  alone:
+    image: held
+    command: ["sleep", "100000"]
+    network_mode: none
+    pull_policy: missing
+    cpu_shares: 256
+    cpus: 0.1
+    mem_limit: 32m
+    x-runrig: { disk: 100m }
+    depends_on: { web: { condition: service_started, restart: true } }
+    stop_grace_period: 1s
   steady:
     image: busybox
+    cpus: 0.2
     command: ["sh", "-c", "sleep 1; exit 1"]
     deploy: { restart_policy: { condition: on-failure, max_attempts: 1, window: 500ms } }
   greedy:
     image: busybox
+    cpus: 0.2
     command: ["sh", "-c", "dd if=/dev/zero of=/fill bs=1M count=60; exec sleep 100000"]
     x-runrig: { disk: 30m }
     stop_grace_period: 1s
   asked:
     image: tools
+    cpus: 0.2
     command: ["sh", "-c", "trap 'echo asked kindly; exit 3' USR1; echo ready; while :; do sleep 0.1; done"]
     healthcheck: { test: [NONE] }
     stop_grace_period: 60s
@@ -55,7 +74,10 @@ fn tools() -> Image {
     let mut image = fixtures::busybox();
     image.name = "tools:latest".into();
     let tar = File::link("usr/bin/tar", "busybox");
-    image.layers.push(Layer::Files(vec![tar]));
+    let there = ["filled/one", "empty/one"].map(|path| File::text(path, "of the image"));
+    image
+        .layers
+        .push(Layer::Files([vec![tar], there.to_vec()].concat()));
     let second = 1_000_000_000u64;
     image.config = json!({
         "Healthcheck": { "Test": ["CMD-SHELL", "test -e /tmp/good"], "Interval": second,
@@ -79,14 +101,25 @@ fn a_day_with_what_runs() {
     let cloud = Cloud::start(env!("CARGO_BIN_EXE_runrig"), folder.path(), free_ports());
     cloud.load(&fixtures::busybox());
     cloud.load(&tools());
+    cloud.load(&held("first"));
     let file = cloud.file("compose.yaml", COMPOSE);
-    cloud.good(&["up", "-f", &file, "--yes"]);
+    // Not good by then: one of them is unhealthy until it is helped.
+    until("there is room for all", || {
+        cloud.run(&["up", "-f", &file, "--yes", "--detach"]).0 == 0
+    });
+    for service in [
+        "web", "checked", "tended", "untended", "seen", "alone", "asked",
+    ] {
+        until("it runs", || row(&cloud, service)["state"] == "running");
+    }
 
     files_go_in_and_out(&cloud);
     let stat = [
         "exec", "web", "--", "busybox", "stat", "-c", "%a %u %g", "/own",
     ];
     assert_eq!(cloud.good(&stat), "750 7 8\n");
+    let volumes = ["exec", "web", "--", "ls", "-A", "/filled", "/empty"];
+    assert_eq!(cloud.good(&volumes), "/empty:\n\n/filled:\none\n");
     let page = [
         "exec",
         "tended",
@@ -99,6 +132,9 @@ fn a_day_with_what_runs() {
     ];
     assert_eq!(cloud.good(&page), "a page from here\n");
     much_goes_through(&cloud);
+    nobody_reaches_who_has_no_network(&cloud);
+    what_depends_on_it_is_restarted_with_it(&cloud);
+    an_image_stays_where_it_is_not_missing(&cloud);
     a_port_leads_home(&cloud);
     an_image_says_how_it_is(&cloud);
     orphans_are_reaped(&cloud);
@@ -150,6 +186,96 @@ fn files_go_in_and_out(cloud: &Cloud) {
     assert_eq!(read.expect("copied"), "one\n");
     let (code, _, err) = cloud.run(&["cp", "web:/tmp/none", &shown]);
     assert!(code != 0 && err.contains("none"), "{code} {err}");
+}
+
+/// Says in a file which one it is.
+fn held(which: &str) -> Image {
+    let mut image = fixtures::busybox();
+    image.name = "held:latest".into();
+    image
+        .layers
+        .push(Layer::Files(vec![File::text("which", which)]));
+    image
+}
+
+fn inside(cloud: &Cloud, service: &str, command: &[&str]) -> (i32, String) {
+    let (code, out, err) = cloud.run(&[&["exec", service, "--"], command].concat());
+    (code, format!("{out}{err}"))
+}
+
+fn nobody_reaches_who_has_no_network(cloud: &Cloud) {
+    let (_, interfaces) = inside(cloud, "alone", &["ls", "/sys/class/net"]);
+    assert_eq!(interfaces.split_whitespace().collect::<Vec<_>>(), ["lo"]);
+    let (_, routes) = inside(cloud, "alone", &["cat", "/proc/net/route"]);
+    assert_eq!(routes.lines().count(), 1, "only the title: {routes}");
+    let id = row(cloud, "web")["allocation"].clone();
+    let web = cloud.json(&["inspect", id.as_str().expect("an id")]);
+    let address = web[0]["status"]["addresses"]["default"].as_array();
+    let address: Vec<String> = address
+        .unwrap_or_else(|| panic!("{web}"))
+        .iter()
+        .map(Value::to_string)
+        .collect();
+    let page = format!("http://{}:8080/page.html", address.join("."));
+    let fetch = ["wget", "-q", "-O", "-", &page];
+    assert_eq!(inside(cloud, "tended", &fetch).0, 0, "others reach it");
+    let (code, said) = inside(cloud, "alone", &fetch);
+    assert!(code != 0 && said.contains("unreachable"), "{code} {said}");
+    // The machine's own addresses neither, nor a name.
+    let (code, said) = inside(cloud, "alone", &["wget", "-O", "-", "http://web:8080"]);
+    assert!(code != 0 && said.contains("bad address"), "{code} {said}");
+    let (code, said) = inside(cloud, "tended", &["wget", "-O", "-", "http://alone"]);
+    assert!(code != 0 && said.contains("bad address"), "{code} {said}");
+    let addresses = &row(cloud, "alone")["addresses"];
+    assert!(
+        addresses.as_object().is_none_or(|a| a.is_empty()),
+        "{addresses}"
+    );
+}
+
+fn what_depends_on_it_is_restarted_with_it(cloud: &Cloud) {
+    let pid = |service: &str| row(cloud, service)["pid"].as_u64();
+    let (alone, tended) = (pid("alone"), pid("tended"));
+    cloud.good(&["restart", "everyday/web"]);
+    until("the dependent is started anew", || {
+        row(cloud, "alone")["state"] == "running" && pid("alone") != alone
+    });
+    assert_eq!(pid("tended"), tended, "nobody else is");
+    until("it serves again", || {
+        row(cloud, "web")["state"] == "running"
+    });
+    let page = cloud.data().with_file_name("page.html");
+    cloud.good(&["cp", &page.display().to_string(), "web:/tmp/"]);
+}
+
+fn an_image_stays_where_it_is_not_missing(cloud: &Cloud) {
+    cloud.load(&held("second"));
+    let up = |text: &str| -> Value {
+        let file = cloud.file("compose.yaml", text);
+        // What is there already is left alone, so it may be asked twice.
+        until("it is deployed", || {
+            cloud.run(&["up", "-f", &file, "--yes", "--detach"]).0 == 0
+        });
+        row(cloud, "alone")["release"].clone()
+    };
+    let which = || inside(cloud, "alone", &["cat", "/which"]).1;
+    let release = up(COMPOSE);
+    assert_eq!(which(), "first");
+    let never = COMPOSE.replace("pull_policy: missing", "pull_policy: never");
+    assert_eq!(up(&never), release);
+    let daily = COMPOSE.replace("pull_policy: missing", "pull_policy: daily");
+    assert_eq!(up(&daily), release);
+    up(&COMPOSE.replace("pull_policy: missing", "pull_policy: every_1ms"));
+    until("it is looked up anew", || which() == "second");
+    let other = COMPOSE
+        .replace("pull_policy: missing", "pull_policy: never")
+        .replace("image: held", "image: held:other");
+    let file = cloud.file("compose.yaml", &other);
+    let (code, _, err) = cloud.run(&["up", "-f", &file, "--yes"]);
+    assert!(
+        code == 3 && err.contains("pull_policy is never"),
+        "{code} {err}"
+    );
 }
 
 /// Ended when dropped.
