@@ -84,6 +84,8 @@ impl Reader {
                 "ro" => read_only = true,
                 // Of files shared with other programs of a machine; nobody shares these.
                 "z" | "Z" | "cached" | "delegated" | "consistent" if is_path => {}
+                // Files of the project are there in any case.
+                "nocopy" if is_path => {}
                 "nocopy" => {
                     mounts.bare.insert(target.to_string());
                 }

@@ -411,9 +411,14 @@ fn volume(reader: &mut Reader, item: &Field<'_>, inputs: &Inputs<'_>) -> Plain {
     entry.insert("type".into(), Plain::text(kind));
     entry.insert("source".into(), source);
     entry.insert("target".into(), Plain::text(target));
-    let options = parts.next().unwrap_or_default();
-    if options.split(',').any(|o| o == "ro") {
+    let options = parts.next().unwrap_or_default().split(',');
+    let is = |wanted: &str| options.clone().any(|option| option == wanted);
+    if is("ro") {
         entry.insert("read_only".into(), Plain::Bool(true));
+    }
+    if is("nocopy") && !is_path {
+        let volume = [("nocopy".to_string(), Plain::Bool(true))];
+        entry.insert("volume".into(), Plain::Map(volume.into()));
     }
     Plain::Map(entry)
 }
