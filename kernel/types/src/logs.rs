@@ -47,7 +47,7 @@ pub struct LogExport {
 pub enum ExportKind {
     /// Grafana Loki's push API.
     Loki,
-    /// OpenTelemetry over HTTP, in JSON: logs and metrics.
+    /// OpenTelemetry over HTTP, in JSON.
     Otlp,
 }
 

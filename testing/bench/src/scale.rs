@@ -562,10 +562,8 @@ fn routes(network: &mut Network, found: &mut Rounds) -> Result<()> {
         Some(1.0),
         || Ok::<_, serde_json::Error>(known.take(serde_json::from_slice(&told)?)),
     )?;
-    ensure!(
-        taken.is_ok_and(|changed| changed.len() == 1),
-        "a change follows"
-    );
+    let changed = taken.map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    ensure!(changed.len() == 1, "one service changes: {changed:?}");
     let mut fresh = KnownRoutes::default();
     let routes = route_book::routes(&network.state);
     let whole = api::Routes {
