@@ -190,9 +190,10 @@ impl Network {
         })
     }
 
-    /// One of its replicas is sick.
+    /// One of its replicas that was well is sick.
     fn unready(&self, who: HostId) -> Option<Call> {
-        let (id, allocation) = self.state.allocations_on(&who).next()?;
+        let mut all = self.state.allocations_on(&who);
+        let (id, allocation) = all.find(|(_, a)| a.status.is_ready())?;
         let mut status = allocation.status.clone();
         status.health = Health::Unhealthy;
         Some(Call::Lease(lease::Call::ReportStatus {
