@@ -88,11 +88,15 @@ async fn submit(State(ledger): State<Shared>, Json(submit): Json<Submit>) -> Res
     if ledger.races_first && ledger.posts == 1 {
         ledger.nonce += 1;
     }
+    let id = transaction.id();
+    if let Some(known) = ledger.applied.get(&id) {
+        let result = Some(known.clone());
+        return Json(Submitted { id, result }).into_response();
+    }
     if transaction.body.nonce <= ledger.nonce {
         return problem(StatusCode::CONFLICT, "stale");
     }
     ledger.nonce = transaction.body.nonce;
-    let id = transaction.id();
     let applied = view(id, TransactionStatus::Applied);
     ledger.applied.insert(id, applied.clone());
     if ledger.loses_first && ledger.posts == 1 {
@@ -130,20 +134,10 @@ fn ledger_router(shared: Shared) -> Router {
             retired: false,
         })
     };
-    let transaction = |State(ledger): State<Shared>, Path(id): Path<Digest>| async move {
-        let known = ledger
-            .lock()
-            .expect("not poisoned")
-            .applied
-            .get(&id)
-            .cloned();
-        Json(known.unwrap_or_else(|| view(id, TransactionStatus::Unknown)))
-    };
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/accounts/{id}", get(account))
         .route("/v1/transactions", post(submit))
-        .route("/v1/transactions/{id}", get(transaction))
         .with_state(shared)
 }
 
