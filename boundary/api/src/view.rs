@@ -471,6 +471,11 @@ pub struct DeploymentView {
     pub earlier: BTreeMap<String, EarlierView>,
 }
 
+impl DeploymentView {
+    /// Allocations that are listed at the most.
+    pub const LISTED_MAX: usize = 1_000;
+}
+
 /// Allocations of a service that ended long ago, taken together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EarlierView {

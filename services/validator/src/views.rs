@@ -12,9 +12,6 @@ use ledger::lease::{Allocation, Desired};
 use ledger::{Params, State};
 use types::{AllocationId, Amount, DeploymentId, Digest, HostId, ServiceSpec};
 
-/// Allocations that a deployment's view lists.
-const LISTED_MAX: usize = 1_000;
-
 pub fn host(state: &State, id: HostId) -> Option<HostView> {
     let host = state.hosts.get(&id)?;
     Some(HostView {
@@ -133,7 +130,7 @@ pub fn deployment(state: &State, id: DeploymentId) -> Option<DeploymentView> {
         allocations: deployment
             .allocations
             .iter()
-            .take(LISTED_MAX)
+            .take(DeploymentView::LISTED_MAX)
             .filter_map(|a| allocation(state, *a))
             .collect(),
         earlier: earlier(deployment),

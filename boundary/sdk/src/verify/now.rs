@@ -199,15 +199,12 @@ impl OfRecord for DeploymentView {
             all.push("project");
         }
         let listed = self.allocations.iter().map(|a| &a.allocation);
-        if !listed.eq(record.allocations.iter().take(LISTED_MAX)) {
+        if !listed.eq(record.allocations.iter().take(DeploymentView::LISTED_MAX)) {
             all.push("allocations");
         }
         all
     }
 }
-
-/// Allocations that a deployment's view lists.
-const LISTED_MAX: usize = 1_000;
 
 #[cfg(test)]
 mod tests {
