@@ -230,23 +230,11 @@ pub fn call(call: &Call, sender: &AccountId, names: &Names) -> String {
             host::Call::Cordon { cordoned: false } => {
                 format!("Host {} takes work again", names.host(&signer))
             }
-            host::Call::Drain { host, draining } => format!(
-                "Host {} {} drained",
-                names.host(host),
-                if *draining {
-                    "is being"
-                } else {
-                    "is no longer"
-                }
-            ),
+            host::Call::Drain { host, draining } => drained(names, host, *draining),
             host::Call::SetPrice {
                 host,
                 price_multiplier_milli,
-            } => format!(
-                "Host {} asks {} % of the network's rates",
-                names.host(host),
-                f64::from(*price_multiplier_milli) / 10.0
-            ),
+            } => priced(names, host, *price_multiplier_milli),
             host::Call::Leave => format!("Host {} left", names.host(&signer)),
             host::Call::Heartbeat => format!("Host {} is there", names.host(&signer)),
             host::Call::Announce(_) => {
@@ -319,6 +307,22 @@ pub fn call(call: &Call, sender: &AccountId, names: &Names) -> String {
     }
 }
 
+fn drained(names: &Names, host: &HostId, draining: bool) -> String {
+    let how = match draining {
+        true => "is being",
+        false => "is no longer",
+    };
+    format!("Host {} {how} drained", names.host(host))
+}
+
+fn priced(names: &Names, host: &HostId, milli: u32) -> String {
+    let percent = f64::from(milli) / 10.0;
+    format!(
+        "Host {} asks {percent} % of the network's rates",
+        names.host(host)
+    )
+}
+
 fn part(service: &Option<String>) -> String {
     service
         .as_ref()
@@ -377,23 +381,11 @@ pub fn event(event: &Event, names: &Names) -> String {
                     "work again"
                 }
             ),
-            host::Event::HostDraining { host, draining } => format!(
-                "Host {} {} drained",
-                names.host(host),
-                if *draining {
-                    "is being"
-                } else {
-                    "is no longer"
-                }
-            ),
+            host::Event::HostDraining { host, draining } => drained(names, host, *draining),
             host::Event::HostPriced {
                 host,
                 price_multiplier_milli,
-            } => format!(
-                "Host {} asks {} % of the network's rates",
-                names.host(host),
-                f64::from(*price_multiplier_milli) / 10.0
-            ),
+            } => priced(names, host, *price_multiplier_milli),
             host::Event::HostLeft { host } => format!("Host {} left", names.host(host)),
             #[allow(unreachable_patterns, reason = "events are added")]
             _ => "A host changed".into(),
