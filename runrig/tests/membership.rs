@@ -1,15 +1,13 @@
 //! A fifth validator joins a network of four founders and gets a seat; a founder leaves and gets
 //! its bond; the network goes on under the same key, and cannot without the fifth.
 
-use std::fs::File;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use api::{MemberView, MembersView};
+use fixtures::{Program, Running, free_addresses};
 use ledger::{Call, account};
 use sdk::Client;
 use types::{AccountId, Amount, PublicKey, SecretKey};
@@ -17,62 +15,6 @@ use types::{AccountId, Amount, PublicKey, SecretKey};
 const BOND: u64 = 300;
 const EPOCH_BLOCKS: u64 = 16;
 const PATIENCE: Duration = Duration::from_secs(240);
-
-/// Killed when it is dropped.
-struct Running(Child);
-
-impl Running {
-    /// As a power failure does.
-    fn kill(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn runrig(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runrig"));
-    command
-        .args(args)
-        .env("XDG_CONFIG_HOME", folder.join("settings"))
-        .stdin(Stdio::null());
-    command
-}
-
-fn good(folder: &Path, args: &[&str]) -> String {
-    let done = runrig(folder, args).output().expect("runs");
-    let (out, err) = (
-        String::from_utf8_lossy(&done.stdout),
-        String::from_utf8_lossy(&done.stderr),
-    );
-    assert!(done.status.success(), "{args:?}: {out}{err}");
-    out.into_owned()
-}
-
-fn start(folder: &Path, name: &str, args: &[&str]) -> Running {
-    let log = File::create(folder.join(format!("{name}.log"))).expect("a log");
-    let mut command = runrig(folder, args);
-    Running(
-        command
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("starts"),
-    )
-}
-
-fn free_addresses(count: usize) -> Vec<String> {
-    let held: Vec<_> = (0..count)
-        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
-    let at = |l: &std::net::TcpListener| -> SocketAddr { l.local_addr().expect("bound") };
-    held.iter().map(|l| at(l).to_string()).collect()
-}
 
 struct Stage {
     folder: PathBuf,
@@ -145,7 +87,8 @@ fn hex_bytes(text: &str) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fifth_joins_a_founder_leaves_and_the_key_stays() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = |name: &str| folder.path().join(name).display().to_string();
+    let program = Program::new(env!("CARGO_BIN_EXE_runrig"), folder.path());
+    let path = |name: &str| program.file(name);
     let all = free_addresses(10);
     let (p2p, api) = (&all[..5], &all[5..]);
     let (blocks, bond) = (EPOCH_BLOCKS.to_string(), BOND.to_string());
@@ -155,13 +98,13 @@ async fn a_fifth_joins_a_founder_leaves_and_the_key_stays() {
     for at in 0..4 {
         init.extend(["--p2p-base", &p2p[at], "--api-base", &api[at]]);
     }
-    good(folder.path(), &init);
+    program.good(&init);
     let file = path("net/network.json");
     let mut founders: Vec<Running> = (1..=4)
         .map(|n| {
             let data = path(&format!("net/validator-{n}"));
             let args = ["validator", "run", "--data", &data, "--network", &file];
-            start(folder.path(), &format!("founder-{n}"), &args)
+            program.start(&format!("founder-{n}"), &args)
         })
         .collect();
     let urls: Vec<String> = api[1..4].iter().map(|a| format!("http://{a}")).collect();
@@ -197,9 +140,8 @@ async fn a_fifth_joins_a_founder_leaves_and_the_key_stays() {
         "--http",
         &api[4],
     ];
-    let broke = runrig(folder.path(), &join).output().expect("runs");
-    let said = String::from_utf8_lossy(&broke.stderr).into_owned();
-    assert_eq!(broke.status.code(), Some(6), "{said}");
+    let (code, _, said) = program.run(&join);
+    assert_eq!(code, 6, "{said}");
     let owner = key_file(&folder.path().join("fifth/owner.key"));
     let account = AccountId::of(&owner.public());
     assert!(said.contains(&account.to_string()), "{said}");
@@ -209,7 +151,7 @@ async fn a_fifth_joins_a_founder_leaves_and_the_key_stays() {
         .submit_and_wait(&owner, gift)
         .await
         .expect("a gift");
-    let mut fifth = start(folder.path(), "fifth", &join);
+    let mut fifth = program.start("fifth", &join);
     let view = stage
         .until("the fifth is entered", |v| v.members.len() == 5)
         .await;
@@ -234,7 +176,7 @@ async fn a_fifth_joins_a_founder_leaves_and_the_key_stays() {
         "--to",
         &to,
     ];
-    good(folder.path(), &leave);
+    program.good(&leave);
     // Another validator than the one that told the command may be a block behind.
     stage
         .until("the founder leaves", |v| {
@@ -266,7 +208,7 @@ async fn a_fifth_joins_a_founder_leaves_and_the_key_stays() {
     let from = stage.client.status().await.expect("a head").height;
     let goes_on = |v: &MembersView| v.height > from + 2 * EPOCH_BLOCKS;
     stage.until("it goes on with the fifth", goes_on).await;
-    let status = good(folder.path(), &["validator", "status", "--data", &data]);
+    let status = program.good(&["validator", "status", "--data", &data]);
     assert!(status.contains("sits"), "{status}");
 
     // All under the one key, from the founders' first block to a drawing after the change.
@@ -295,7 +237,7 @@ async fn a_fifth_joins_a_founder_leaves_and_the_key_stays() {
         assert!(now < stopped + 4, "two of four cannot agree");
     }
     // It is back, and so are blocks.
-    let _fifth = start(folder.path(), "fifth-again", &join);
+    let _fifth = program.start("fifth-again", &join);
     stage
         .until("it goes on again", |v| v.height > last + 2)
         .await;

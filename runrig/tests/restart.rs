@@ -1,50 +1,15 @@
 //! A network's state is exported at an epoch's end; another network, of other validators, goes on
 //! from it with the same balances. A file that was changed is refused.
 
-use std::fs::File;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use fixtures::{Program, Running, free_addresses};
 use ledger::{Call, account};
 use sdk::Client;
 use types::{AccountId, Amount, SecretKey};
 
 const PATIENCE: Duration = Duration::from_secs(240);
-
-/// Killed when it is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn runrig(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runrig"));
-    command
-        .args(args)
-        .env("XDG_CONFIG_HOME", folder.join("settings"))
-        .stdin(Stdio::null());
-    command
-}
-
-/// Exit code, stdout and stderr.
-fn done(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    let done = runrig(folder, args).output().expect("runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let code = done.status.code().unwrap_or(-1);
-    (code, text(&done.stdout), text(&done.stderr))
-}
-
-fn good(folder: &Path, args: &[&str]) -> String {
-    let (code, out, err) = done(folder, args);
-    assert_eq!(code, 0, "{args:?}: {out}{err}");
-    out
-}
 
 /// A network in `folder/name`, whose validators run.
 struct Network {
@@ -52,41 +17,26 @@ struct Network {
     validators: Vec<Running>,
 }
 
-fn start(folder: &Path, name: &str, number: usize) -> Running {
-    let log = File::create(folder.join(format!("{name}-{number}.log"))).expect("a log");
-    let net = folder.join(name);
-    let data = net
-        .join(format!("validator-{number}"))
-        .display()
-        .to_string();
-    let file = net.join("network.json").display().to_string();
+fn start(program: &Program, name: &str, number: usize) -> Running {
+    let data = program.file(&format!("{name}/validator-{number}"));
+    let file = program.file(&format!("{name}/network.json"));
     let args = ["validator", "run", "--data", &data, "--network", &file];
-    let mut command = runrig(folder, &args);
-    let command = command.stdout(Stdio::null()).stderr(log);
-    Running(command.spawn().expect("starts"))
+    program.start(&format!("{name}-{number}"), &args)
 }
 
-fn found(folder: &Path, name: &str, validators: usize, more: &[&str]) -> Network {
-    let held: Vec<_> = (0..2 * validators)
-        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
-    let at = |l: &std::net::TcpListener| -> SocketAddr { l.local_addr().expect("bound") };
-    let all: Vec<String> = held.iter().map(|l| at(l).to_string()).collect();
-    let (out, count) = (
-        folder.join(name).display().to_string(),
-        validators.to_string(),
-    );
+fn found(program: &Program, name: &str, validators: usize, more: &[&str]) -> Network {
+    let all = free_addresses(2 * validators as u16);
+    let (out, count) = (program.file(name), validators.to_string());
     let mut init = vec!["network", "init", "--out", &out, "--validators", &count];
     init.extend(more);
     for at in 0..validators {
         init.extend(["--p2p-base", &all[at], "--api-base", &all[validators + at]]);
     }
-    good(folder, &init);
-    drop(held);
+    program.good(&init);
     let urls = all[validators..].iter().map(|a| format!("http://{a}"));
     Network {
         client: Client::new(urls).expect("a client"),
-        validators: (1..=validators).map(|n| start(folder, name, n)).collect(),
+        validators: (1..=validators).map(|n| start(program, name, n)).collect(),
     }
 }
 
@@ -130,9 +80,10 @@ fn id(n: u8) -> AccountId {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_network_goes_on_from_what_another_came_to() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = |name: &str| folder.path().join(name).display().to_string();
+    let program = Program::new(env!("CARGO_BIN_EXE_runrig"), folder.path());
+    let path = |name: &str| program.file(name);
     let old = found(
-        folder.path(),
+        &program,
         "old",
         2,
         &["--epoch-blocks", "16", "--fee", "0.5"],
@@ -152,8 +103,8 @@ async fn a_network_goes_on_from_what_another_came_to() {
         "chain", "export", "--out", &export, "--epoch", "0", "--url", &url,
     ];
     let key_of_old = ["--network-key", &network.network_key];
-    good(folder.path(), &[&args[..], &key_of_old[..]].concat());
-    let (code, _, err) = done(folder.path(), &args);
+    program.good(&[&args[..], &key_of_old[..]].concat());
+    let (code, _, err) = program.run(&args);
     assert!(code != 0 && err.contains("is not written over"), "{err}");
     let founders = old.balance(AccountId::of(&founder.public())).await;
     drop(old.validators);
@@ -166,7 +117,7 @@ async fn a_network_goes_on_from_what_another_came_to() {
         std::fs::write(path("changed"), changed).expect("writes");
         let out = path("none");
         let init = ["network", "init", "--from", &path("changed"), "--out", &out];
-        let (code, _, err) = done(folder.path(), &[&init[..], &key_of_old[..]].concat());
+        let (code, _, err) = program.run(&[&init[..], &key_of_old[..]].concat());
         assert!(
             code != 0 && err.contains("nothing was made"),
             "byte {at}: {err}"
@@ -175,7 +126,7 @@ async fn a_network_goes_on_from_what_another_came_to() {
     }
 
     let from = [&["--from", &export][..], &key_of_old[..]].concat();
-    let mut new = found(folder.path(), "new", 3, &from);
+    let mut new = found(&program, "new", 3, &from);
     new.height(1).await;
     for n in 1..=3u8 {
         assert_eq!(
@@ -196,15 +147,15 @@ async fn a_network_goes_on_from_what_another_came_to() {
     // Who holds the new key takes nobody's word for it.
     let (at, file) = (renamed.validators[0].api.clone(), path("new/network.json"));
     let create = ["context", "create", "new", "--at", &at, "--network", &file];
-    good(folder.path(), &create);
+    program.good(&create);
     for (n, words) in [(2, "200 credits"), (9, "0 credits")] {
         let account = id(n).to_string();
         let args = ["chain", "account", &account, "--verify"];
-        let (code, out, err) = done(folder.path(), &args);
+        let (code, out, err) = program.run(&args);
         assert!(code == 0 && out.contains(words), "{out}{err}");
         assert!(err.contains("verified against block"), "{err}");
     }
-    let (code, _, err) = done(folder.path(), &["chain", "status", "--verify"]);
+    let (code, _, err) = program.run(&["chain", "status", "--verify"]);
     assert!(
         code != 0 && err.contains("nothing that can be verified"),
         "{err}"
@@ -213,7 +164,7 @@ async fn a_network_goes_on_from_what_another_came_to() {
     // Money moves as before, through the end of an epoch; a validator that was killed comes back.
     new.pay(&key(1), id(2), Amount::credits(7)).await;
     drop(new.validators.pop());
-    new.validators.push(start(folder.path(), "new", 3));
+    new.validators.push(start(&program, "new", 3));
     new.height(17).await;
     assert_eq!(new.balance(id(2)).await, Amount::credits(207));
     new.pay(&key(2), id(3), Amount::credits(7)).await;
