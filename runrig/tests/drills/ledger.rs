@@ -7,7 +7,7 @@ use fixtures::{Cloud, decimal, signal, until};
 use serde_json::Value;
 
 use crate::World;
-use crate::stage::{Drill, alive, healthy, pid, role, text};
+use crate::stage::{Drill, Trace, alive, healthy, pid, role, text};
 
 /// Of each replica, unless its service says otherwise.
 const MBIT: f64 = 10.0;
@@ -74,8 +74,18 @@ pub fn stands_still(world: &World) {
     assert!(alive(pid(steady)), "what did not crash goes on");
     let away = now_s() - from;
     drop(held);
+    let height = cloud.json(&["chain", "status"])["height"].clone();
+    let mut trace = Trace::default();
     drill.is_over_when("blocks go on, and both replicas are known to run", || {
         let now = cloud.rows("web");
+        let of = |r: &Value| {
+            [&r["allocation"], &r["state"], &r["health"], &r["pid"]].map(Value::to_string)
+        };
+        let moved = cloud.json(&["chain", "status"])["height"] != height;
+        trace.see(format!(
+            "{:?}, {old} was killed, blocks go on: {moved}",
+            now.iter().map(of).collect::<Vec<_>>()
+        ));
         let all = now.len() == 2 && now.iter().all(healthy);
         all && now.iter().all(|r| r["pid"].as_u64() != Some(old.into()))
     });

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use fixtures::{Cloud, is_given_work, signal, until};
 
-use crate::stage::{named, replicas, text};
+use crate::stage::{Trace, named, replicas, text};
 
 /// Gone with all that it runs when dropped.
 pub struct Rig<'a> {
@@ -36,17 +36,14 @@ impl<'a> Rig<'a> {
         for host in others {
             rig.drain(host, &["--wait"]);
         }
-        let mut seen = String::new();
+        let mut trace = Trace::default();
         until("a replica is on the new host", || {
             let now = replicas(cloud);
-            // What it was like when it did not come to be is the only trace.
             let host = named(cloud, name);
             let [online, trusted, free] = ["online", "trusted_ms", "free"].map(|f| &host[f]);
-            let next = format!("{now:?}, {name}: online {online}, trusted {trusted}, {free}");
-            if next != seen {
-                eprintln!("{next}");
-                seen = next;
-            }
+            trace.see(format!(
+                "{now:?}, {name}: online {online}, trusted {trusted}, {free}"
+            ));
             now.len() == 2 && now.iter().any(|(_, h)| h == name)
         });
         for host in others {

@@ -119,6 +119,19 @@ pub fn replicas(cloud: &Cloud) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Says what is waited for when it has changed: the only trace when it does not come to be.
+#[derive(Default)]
+pub struct Trace(String);
+
+impl Trace {
+    pub fn see(&mut self, now: String) {
+        if now != self.0 {
+            eprintln!("{now}");
+            self.0 = now;
+        }
+    }
+}
+
 /// `dev-2` is the role `host-2`.
 pub fn role(host: &str) -> String {
     host.replace("dev-", "host-")
