@@ -31,7 +31,7 @@ fn sound(page: &Page, what: &str) {
 }
 
 /// Signs with the account's own key what a session's may not.
-fn approve(page: &Page) {
+pub fn approve(page: &Page) {
     assert!(
         page.text("main").contains("Sign this with your own key"),
         "{}",
@@ -264,6 +264,7 @@ pub fn in_a_company(stage: &Stage, company: &Page) {
     company.fill("#key", account);
     company.fill("#label", "Emil <of the press>");
     company.follow("form[action='/members'] button");
+    super::look::here(stage, company, "approval");
     approve(company);
     company.at("/members");
     let said = company.text("main");

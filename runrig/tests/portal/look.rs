@@ -89,12 +89,8 @@ pub fn pictures(stage: &Stage, member: &Page, folder: &Path) {
     std::fs::create_dir_all(folder).expect("a folder");
     let stranger = stage.browser.visitor(&stage.site);
     for (page, all) in [(member, MEMBERS.as_slice()), (&stranger, &STRANGERS)] {
-        for theme in ["light", "dark"] {
-            let features = serde_json::json!([{ "name": "prefers-color-scheme", "value": theme }]);
-            page.command(
-                "Emulation.setEmulatedMedia",
-                serde_json::json!({ "features": features }),
-            );
+        for theme in THEMES {
+            in_theme(page, theme);
             for (name, path) in all {
                 page.sized(1440, 900);
                 page.go(path);
@@ -102,13 +98,50 @@ pub fn pictures(stage: &Stage, member: &Page, folder: &Path) {
                 if *path == "/" && page.eval("!!document.querySelector('.live')") == true {
                     page.until("a few samples", "window.looked = (window.looked || 0) + 1, !!document.querySelector('.uplot') && window.looked > 60");
                 }
-                for width in [1440, 390] {
-                    page.sized(width, 900);
-                    let height = page.height();
-                    page.sized(width, height.max(900));
-                    page.picture(&folder.join(format!("{name}-{theme}-{width}.png")));
-                }
+                at_both_widths(page, folder, name, theme);
             }
         }
+    }
+}
+
+const THEMES: [&str; 2] = ["light", "dark"];
+
+fn in_theme(page: &Page, theme: &str) {
+    let features = serde_json::json!([{ "name": "prefers-color-scheme", "value": theme }]);
+    page.command(
+        "Emulation.setEmulatedMedia",
+        serde_json::json!({ "features": features }),
+    );
+}
+
+fn at_both_widths(page: &Page, folder: &Path, name: &str, theme: &str) {
+    for width in [1440, 390] {
+        page.sized(width, 900);
+        let height = page.height();
+        page.sized(width, height.max(900));
+        page.picture(&folder.join(format!("{name}-{theme}-{width}.png")));
+    }
+}
+
+/// What the tab shows now, which cannot be asked for again: nothing is wrong with it; pictures of
+/// it, where they are wanted.
+pub fn here(stage: &Stage, page: &Page, name: &str) {
+    let wrongs = page.eval(WRONGS);
+    assert_eq!(wrongs.as_array().map(Vec::len), Some(0), "{name}: {wrongs}");
+    for width in [390, 320, 1440] {
+        page.sized(width, 900);
+        assert_eq!(page.too_wide(), None, "{name} at {width}");
+    }
+    if let Some(folder) = &stage.pictures {
+        std::fs::create_dir_all(folder).expect("a folder");
+        // Whatever he has chosen before.
+        page.eval("delete document.documentElement.dataset.theme");
+        for theme in THEMES {
+            in_theme(page, theme);
+            // Buttons change their colour in a moment.
+            page.eval("new Promise(done => setTimeout(done, 250))");
+            at_both_widths(page, folder, name, theme);
+        }
+        page.sized(1440, 900);
     }
 }

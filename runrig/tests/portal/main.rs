@@ -20,6 +20,8 @@ struct Stage {
     site: String,
     /// An image, as a layout.
     image: PathBuf,
+    /// Where pictures go, if they are wanted.
+    pictures: Option<PathBuf>,
 }
 
 impl Stage {
@@ -28,6 +30,7 @@ impl Stage {
         Self {
             site: cloud.portal(),
             image: fixtures::busybox().write(&folder.join("layout")),
+            pictures: std::env::var_os("RUNRIG_SCREENSHOTS").map(PathBuf::from),
             browser: Browser::start(&folder.join("browser")),
             cloud,
         }
@@ -40,8 +43,8 @@ fn people_go_through_the_pages() {
     let stage = Stage::new(folder.path());
     let newcomer = journeys::from_sign_up_to_a_bill(&stage);
     look::around(&stage, &newcomer);
-    if let Some(pictures) = std::env::var_os("RUNRIG_SCREENSHOTS") {
-        look::pictures(&stage, &newcomer, &PathBuf::from(pictures));
+    if let Some(pictures) = &stage.pictures {
+        look::pictures(&stage, &newcomer, pictures);
     }
     journeys::out(&newcomer);
     journeys::by_keyboard_alone(&stage);

@@ -53,6 +53,7 @@ pub fn signs_for_its_account(stage: &Stage) -> Page {
         said.contains("600") && said.contains("to account"),
         "{said}"
     );
+    super::look::here(stage, &page, "approval-passkey");
     page.follow("[data-passkey=sign]");
     page.at("/wallet");
     page.until_says("/wallet", "main", "600");
@@ -71,7 +72,10 @@ pub fn signs_for_its_account(stage: &Stage) -> Page {
     page.follow("[data-passkey=sign]");
     page.at("/members");
     super::look::check(&page, "/settings/browser");
-    page.sized(1440, 900);
+    super::look::here(stage, &page, "browser");
+    super::look::check(&page, "/settings");
+    super::look::here(stage, &page, "settings-passkey");
+    page.go("/settings/browser");
     page.follow("form[action='/settings/browser'] button");
     page.follow("[data-passkey=sign]");
     page.at("/");
