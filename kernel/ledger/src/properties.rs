@@ -234,9 +234,12 @@ fn settle(world: &mut World) {
     }
 }
 
-/// Each seat has one allocation, or it is said why it has none.
+/// Each seat has one allocation, or it is said why it has none; what a deployment is follows from
+/// the number of its release.
 fn check_seats(state: &State) {
     for (id, deployment) in state.live() {
+        let release = state.releases.get(&(id, deployment.release));
+        assert_eq!(release.map(|r| &r.spec), Some(&deployment.spec), "{id}");
         if deployment.funding == Funding::Frozen {
             continue;
         }

@@ -15,8 +15,25 @@ use crate::tree::Change;
 #[derive(Clone, Debug)]
 pub struct Table<K: Ord + Clone, V> {
     name: &'static str,
-    records: OrdMap<K, Arc<V>>,
+    records: OrdMap<K, Shared<V>>,
     changed: BTreeSet<K>,
+}
+
+/// A record that clones of a table share. Equal is what is the same one, so that what a block
+/// wrote is found without reading it.
+#[derive(Clone, Debug)]
+struct Shared<V>(Arc<V>);
+
+impl<V> PartialEq for Shared<V> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<V: Default> Default for Shared<V> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
 }
 
 impl<K, V> Table<K, V>
@@ -33,7 +50,7 @@ where
     }
 
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.records.get(key).map(Arc::as_ref)
+        self.records.get(key).map(|value| value.0.as_ref())
     }
 
     pub fn len(&self) -> usize {
@@ -45,38 +62,37 @@ where
     }
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.records.iter().map(|(k, v)| (k, v.as_ref()))
+        self.records.iter().map(|(k, v)| (k, v.0.as_ref()))
     }
 
     pub fn range(&self, keys: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.records.range(keys).map(|(k, v)| (k, v.as_ref()))
+        self.records.range(keys).map(|(k, v)| (k, v.0.as_ref()))
     }
 
-    /// Records that one of the two has and the other has not or has otherwise, with what
-    /// `before` and this table say. Costs what changed, not what is there.
+    /// Records that one of the two has and the other has not or was written since (it may say
+    /// the same), with what `before` and this table say. Costs what was written, not what is there.
     pub fn differences<'a>(
         &'a self,
         before: &'a Self,
-    ) -> impl Iterator<Item = (&'a K, Option<&'a V>, Option<&'a V>)>
-    where
-        V: Eq,
-    {
-        before.records.diff(&self.records).map(|item| match item {
-            DiffItem::Add(key, now) => (key, None, Some(now.as_ref())),
-            DiffItem::Update { old, new } => (new.0, Some(old.1.as_ref()), Some(new.1.as_ref())),
-            DiffItem::Remove(key, old) => (key, Some(old.as_ref()), None),
+    ) -> impl Iterator<Item = (&'a K, Option<&'a V>, Option<&'a V>)> {
+        let of = |shared: &'a Shared<V>| Some(shared.0.as_ref());
+        let items = before.records.diff(&self.records);
+        items.map(move |item| match item {
+            DiffItem::Add(key, now) => (key, None, of(now)),
+            DiffItem::Update { old, new } => (new.0, of(old.1), of(new.1)),
+            DiffItem::Remove(key, old) => (key, of(old), None),
         })
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {
         self.changed.insert(key.clone());
-        self.records.insert(key, Arc::new(value));
+        self.records.insert(key, Shared(Arc::new(value)));
     }
 
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let value = self.records.get_mut(key)?;
         self.changed.insert(key.clone());
-        Some(Arc::make_mut(value))
+        Some(Arc::make_mut(&mut value.0))
     }
 
     pub(crate) fn or_default(&mut self, key: K) -> &mut V
@@ -84,7 +100,7 @@ where
         V: Default,
     {
         self.changed.insert(key.clone());
-        Arc::make_mut(self.records.entry(key).or_default())
+        Arc::make_mut(&mut self.records.entry(key).or_default().0)
     }
 
     pub(crate) fn remove(&mut self, key: &K) {
@@ -142,7 +158,8 @@ where
             {
                 return Err(std::io::Error::other("records are out of order"));
             }
-            table.records.insert(key, Arc::new(V::deserialize(input)?));
+            let value = Shared(Arc::new(V::deserialize(input)?));
+            table.records.insert(key, value);
         }
         Ok(table)
     }

@@ -275,14 +275,18 @@ async fn keep_routes(handle: Handle, book: Arc<RwLock<RouteBook>>, routed: watch
         let book = book.clone();
         let followed = tokio::task::spawn_blocking(move || {
             let mut book = book.write().expect("not poisoned");
-            book.follow(&head.state);
-            Routed {
+            let before = book.follow(&head.state);
+            let at = Routed {
                 height: book.height(),
                 changed: book.changed(),
-            }
+            };
+            (at, before)
         });
         match followed.await {
-            Ok(at) => routed.send_replace(at),
+            Ok((at, before)) => {
+                routed.send_replace(at);
+                tokio::task::spawn_blocking(|| drop(before));
+            }
             Err(error) => {
                 tracing::error!(%error, "the table of routes is no longer followed");
                 return;

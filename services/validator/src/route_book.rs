@@ -93,12 +93,14 @@ impl RouteBook {
     }
 
     /// Brings the book up to `state`, a later one of the same network. Costs what changed.
-    pub fn follow(&mut self, state: &State) {
+    /// The state that it followed before is given back: to free what only that one holds takes
+    /// about as long again, and who asks for routes need not wait for it.
+    pub fn follow(&mut self, state: &State) -> Option<State> {
         let before = self.state.replace(state.clone());
         self.height = state.height();
-        match before {
+        match &before {
             Some(before) => {
-                for id in affected(&before, state) {
+                for id in affected(before, state) {
                     self.set(id, routes_of(state, id));
                 }
             }
@@ -112,6 +114,7 @@ impl RouteBook {
             }
         }
         self.forget();
+        before
     }
 
     /// Forgets of what is gone as much as there is too much of, the oldest first.
@@ -277,10 +280,12 @@ fn affected(before: &State, now: &State) -> BTreeSet<DeploymentId> {
     ids
 }
 
+/// A deployment has another spec only with another release, which is compared for it: usage
+/// changes deployments in every block, and a spec may be long.
 fn deployment_part(deployment: &Deployment) -> impl PartialEq + use<'_> {
     let Deployment {
         owner,
-        spec,
+        release,
         unplaced,
         label,
         allocations,
@@ -289,7 +294,15 @@ fn deployment_part(deployment: &Deployment) -> impl PartialEq + use<'_> {
         ..
     } = deployment;
     let frozen = *funding == Funding::Frozen;
-    (owner, spec, unplaced, label, allocations, removed, frozen)
+    (
+        release,
+        removed,
+        frozen,
+        owner,
+        unplaced,
+        label,
+        allocations,
+    )
 }
 
 fn allocation_part(allocation: &Allocation) -> impl PartialEq + use<'_> {

@@ -318,7 +318,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     /// A book that follows the ledger, head by head or with some left out, says what is made of
-    /// the state at once.
+    /// the state at once, and looks at every deployment whose routes have changed.
     #[test]
     fn the_book_follows_the_ledger(
         steps in proptest::collection::vec(step(), 1..50),
@@ -330,6 +330,7 @@ proptest! {
         world.block(100, vec![World::deploy(0, 2, None, true)]);
         let mut book = RouteBook::new(table());
         let mut reader = KnownRoutes::default();
+        let mut last = world.state.clone();
         for (count, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Register(n, port) => world.block(100, vec![World::register(n, port)]),
@@ -365,6 +366,12 @@ proptest! {
             if count % every != 0 {
                 continue;
             }
+            let affected = affected(&last, &world.state);
+            for id in (0..=world.state.globals.deployments).map(DeploymentId) {
+                let same = routes_of(&last, id) == routes_of(&world.state, id);
+                prop_assert!(same || affected.contains(&id), "{id}");
+            }
+            last = world.state.clone();
             book.follow(&world.state);
             let mut all = KnownRoutes::default();
             let routes = routes(&world.state);
