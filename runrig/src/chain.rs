@@ -27,7 +27,7 @@ pub enum Chain {
         #[arg(long, value_name = "HEX")]
         network_key: Option<String>,
     },
-    /// What validators did in an epoch: led, stated the time, dealt; this epoch if not said
+    /// What validators did in an epoch: led, stated the time, dealt, witnessed; this epoch if not said
     Duties { epoch: Option<u64> },
     /// All money there is, by genesis and added up now
     Supply,
@@ -273,6 +273,7 @@ fn reputation(r: &api::Reputation) -> String {
     for (milli, one, many) in [
         (r.silences_milli, "silence", "silences"),
         (r.late_milli, "late report", "late reports"),
+        (r.flags_milli, "flag of witnesses", "flags of witnesses"),
     ] {
         // What is all but forgotten is not worth a word.
         match (milli + 500) / 1_000 {

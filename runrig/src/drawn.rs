@@ -91,6 +91,16 @@ async fn show(session: &Session, epoch: Option<u64>, json: bool) -> Result {
         &rows,
         &[0],
     ));
+    let witnesses = lots::witnesses(lineup, &view.beacon.unwrap_or_default());
+    let names = witnesses
+        .iter()
+        .map(|key| key.to_string().chars().take(12).collect());
+    let names: Vec<String> = names.collect();
+    output::data(format!(
+        "witnesses of hosts, in the order drawn ({} flag one): {}",
+        lots::quorum(names.len()),
+        names.join(" ")
+    ));
     Ok(())
 }
 

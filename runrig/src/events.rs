@@ -110,11 +110,23 @@ fn host_of(event: &Event) -> Option<HostId> {
             | H::HostPriced { host, .. }
             | H::HostLeft { host },
         )
+        | Event::Witness(ledger::witness::Event::HostFlagged { host, .. })
         | Event::Deployment(ledger::deployment::Event::AllocationPlaced { host, .. }) => {
             Some(*host)
         }
         _ => None,
     }
+}
+
+fn flagged(host: &HostId, flag: &ledger::witness::Flag, hosts: &HostNames) -> String {
+    format!(
+        "host {} lost reputation: {} of {} witnesses got no answer from what it said was running ({} of {})",
+        hosts.of(host),
+        flag.witnesses.len(),
+        flag.drawn,
+        flag.saw,
+        flag.allocation
+    )
 }
 
 fn event_words(view: &EventView, hosts: &HostNames) -> String {
@@ -184,6 +196,9 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
         }
         Event::Duty(ledger::duty::Event::Paid { epoch, fees }) => {
             format!("{fees} credits of fees went to those who did the duties of epoch {epoch}")
+        }
+        Event::Witness(ledger::witness::Event::HostFlagged { host, flag }) => {
+            flagged(host, flag, hosts)
         }
         Event::Lots(O::CandidatesFrozen { epoch, count, .. }) => {
             format!("{count} candidates for the committee of epoch {epoch}")

@@ -442,6 +442,7 @@ fn table(view: &MembersView) -> String {
             "SEAT",
             "PLACE",
             "LED",
+            "WITNESSED",
             "EARNED",
             "BOND",
             "LOST",
@@ -450,7 +451,7 @@ fn table(view: &MembersView) -> String {
             "OWNER",
         ],
         &rows,
-        &[2, 3, 4, 5, 6],
+        &[2, 3, 4, 5, 6, 7],
     )
 }
 
@@ -472,6 +473,11 @@ fn row(view: &MembersView, member: &MemberView) -> Vec<String> {
         seat,
         member.place.map_or_else(String::new, |p| p.to_string()),
         format!("{} of 100", member.led),
+        match (member.witness, member.witnessed) {
+            (false, 0) => String::new(),
+            (true, rounds) => format!("{rounds} rounds"),
+            (false, rounds) => format!("{rounds} rounds, not now"),
+        },
         member.earned.to_string(),
         member.bond.to_string(),
         convicted.map_or_else(String::new, |c| c.lost.to_string()),

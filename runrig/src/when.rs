@@ -61,6 +61,7 @@ pub async fn duties(session: &Session, epoch: Option<u64>, json: bool) -> Result
                 v.stated.to_string(),
                 v.off.to_string(),
                 if v.dealt { "yes" } else { "" }.into(),
+                v.witnessed.to_string(),
                 v.earned.to_string(),
             ]
         })
@@ -71,8 +72,9 @@ pub async fn duties(session: &Session, epoch: Option<u64>, json: bool) -> Result
         "CLOCK USED",
         "CLOCK OFF",
         "DEALT",
+        "WITNESSED",
         "EARNED",
     ];
-    output::data(output::table(&headers, &rows, &[1, 2, 3, 5]));
+    output::data(output::table(&headers, &rows, &[1, 2, 3, 5, 6]));
     Ok(())
 }

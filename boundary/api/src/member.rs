@@ -51,6 +51,12 @@ pub struct MemberView {
     pub seats: Vec<u64>,
     /// Of the last hundred blocks, how many it led.
     pub led: u64,
+    /// Drawn to look at hosts in the present epoch.
+    #[serde(default)]
+    pub witness: bool,
+    /// Rounds of the last 64 epochs in which it said what it saw of hosts.
+    #[serde(default)]
+    pub witnessed: u64,
     /// For the duties of the last 64 epochs.
     #[schema(value_type = String)]
     pub earned: Amount,

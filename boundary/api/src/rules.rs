@@ -105,6 +105,9 @@ pub struct DutyLine {
     pub off: u64,
     /// Did it deal shares of the key to those who hold it next?
     pub dealt: bool,
+    /// Rounds in which it said, as a witness, what it saw of hosts.
+    #[serde(default)]
+    pub witnessed: u64,
     /// Its part of the epoch's fees, once that has ended.
     #[schema(value_type = String)]
     pub earned: Amount,

@@ -310,6 +310,10 @@ pub struct HostView {
     pub interval: u64,
     #[serde(default)]
     pub reputation: Reputation,
+    /// When witnesses last got no answer from it, and who (RFD 21).
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub flag: Option<ledger::witness::Flag>,
 }
 
 /// What a host's outcomes come to, as it is now: older ones count less, half in a week. Only
@@ -325,6 +329,10 @@ pub struct Reputation {
     pub silences_milli: u64,
     /// Reports that came late, in thousandths.
     pub late_milli: u64,
+    /// Times that a quorum of witnesses got no answer from what it said was running, in
+    /// thousandths.
+    #[serde(default)]
+    pub flags_milli: u64,
 }
 
 /// What should run on a host.

@@ -4,7 +4,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{Amount, Digest};
 
-use crate::{Rejection, account, deployment, duty, host, lease, lots, lottery, validator, vote};
+use crate::{
+    Rejection, account, deployment, duty, host, lease, lots, lottery, validator, vote, witness,
+};
 
 /// Circumstances of a block, agreed by consensus.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,4 +47,5 @@ pub enum Event {
     Duty(duty::Event),
     Vote(vote::Event),
     Validator(validator::Event),
+    Witness(witness::Event),
 }

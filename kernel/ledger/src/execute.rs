@@ -15,7 +15,7 @@ use crate::state::State;
 use crate::tree::Change;
 use crate::{
     BlockEnv, Call, Event, Outcome, RejectKind, Rejection, Transaction, TransactionBody, account,
-    deployment, duty, host, lease, lots, lottery, validator, vote,
+    deployment, duty, host, lease, lots, lottery, validator, vote, witness,
 };
 
 /// The state after a block and what came of it.
@@ -373,6 +373,7 @@ impl Context {
             Call::Lottery(call) => lottery::apply(self, sender, call),
             Call::Vote(call) => vote::apply(self, sender, call),
             Call::Validator(call) => validator::apply(self, sender, call),
+            Call::Witness(call) => witness::apply(self, sender, call),
         }
     }
 
@@ -417,6 +418,7 @@ impl Context {
         state.entries.changes(&mut changes);
         state.proposals.changes(&mut changes);
         state.members.changes(&mut changes);
+        state.watched.changes(&mut changes);
         changes.sort_unstable();
         state.tree = state.tree.changed(&changes);
         state.forget_changed();

@@ -100,6 +100,7 @@ pub(crate) fn check_params(p: &Params) -> Result<(), GenesisError> {
         ("ticket_bits", p.ticket_bits.into(), 0, 18),
         ("ticket_epochs", p.ticket_epochs, 4, 48),
         ("bond_epochs", p.bond_epochs, 1, 10_000),
+        ("witness_ms", p.witness_ms, 0, DAY_MS),
     ] {
         if !(least..=most).contains(&value) {
             return Err(GenesisError::Param(name, least, most));

@@ -15,6 +15,7 @@ pub mod lots;
 pub mod lottery;
 pub mod validator;
 pub mod vote;
+pub mod witness;
 
 mod block;
 mod execute;

@@ -97,6 +97,9 @@ pub struct Params {
     pub ticket_epochs: u64,
     /// A bond goes back so many epochs after its validator has sat for the last time.
     pub bond_epochs: u64,
+    /// Witnesses look at hosts once in so long, by ledger time (RFD 21). Zero: never.
+    #[serde(default)]
+    pub witness_ms: u64,
 }
 
 impl Params {
@@ -125,6 +128,7 @@ impl Params {
             ticket_bits: 16,
             ticket_epochs: 32,
             bond_epochs: 8,
+            witness_ms: 30_000,
         }
     }
 }

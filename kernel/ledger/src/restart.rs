@@ -111,6 +111,7 @@ fn wound_up(before: State, height: u64, time_ms: u64) -> State {
     let mut state = context.state;
     state.validators = Table::new("validators");
     state.drawings = Table::new("drawings");
+    state.watched = Table::new("watched");
     state
 }
 

@@ -23,6 +23,7 @@ use crate::table::Table;
 use crate::tree::{Change, Tree};
 use crate::validator::Validator;
 use crate::vote::{Member, Proposal};
+use crate::witness::Watched;
 use crate::{Genesis, Params, invariant};
 
 /// Small facts of which there is one each.
@@ -78,6 +79,8 @@ pub struct State {
     pub proposals: Table<ProposalId, Proposal>,
     /// Accounts that have done a validator's duties.
     pub members: Table<AccountId, Member>,
+    /// What witnesses last saw of hosts.
+    pub watched: Table<HostId, Watched>,
     pub(crate) index: Index,
     /// All records, as what has a root.
     pub(crate) tree: Tree,
@@ -215,6 +218,7 @@ impl State {
             entries: Table::new("entries"),
             proposals: Table::new("proposals"),
             members: Table::new("members"),
+            watched: Table::new("watched"),
             index: Index::empty(0),
             tree: Tree::default(),
         };
@@ -240,6 +244,7 @@ impl State {
         self.entries.forget_changed();
         self.proposals.forget_changed();
         self.members.forget_changed();
+        self.watched.forget_changed();
     }
 
     /// Canonical bytes of everything that is not an index.
@@ -258,6 +263,7 @@ impl State {
         self.entries.save(&mut out);
         self.proposals.save(&mut out);
         self.members.save(&mut out);
+        self.watched.save(&mut out);
         out
     }
 
@@ -279,6 +285,7 @@ impl State {
             entries: Table::load("entries", input)?,
             proposals: Table::load("proposals", input)?,
             members: Table::load("members", input)?,
+            watched: Table::load("watched", input)?,
             index: Index::empty(0),
             tree: Tree::default(),
         };
@@ -403,6 +410,7 @@ impl State {
         self.entries.records(&mut all);
         self.proposals.records(&mut all);
         self.members.records(&mut all);
+        self.watched.records(&mut all);
         all.sort_unstable();
         all
     }

@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, AccountKey, Digest, Proof, SecretKey};
 
-use crate::{account, deployment, host, lease, lottery, validator, vote};
+use crate::{account, deployment, host, lease, lottery, validator, vote, witness};
 
 /// One thing asked of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
@@ -17,6 +17,7 @@ pub enum Call {
     Lottery(lottery::Call),
     Vote(vote::Call),
     Validator(validator::Call),
+    Witness(witness::Call),
 }
 
 impl Call {
@@ -24,7 +25,11 @@ impl Call {
     pub fn is_free(&self) -> bool {
         match self {
             // A validator that earned nothing yet renews and votes all the same.
-            Self::Host(_) | Self::Lease(_) | Self::Validator(_) | Self::Vote(_) => true,
+            Self::Host(_)
+            | Self::Lease(_)
+            | Self::Validator(_)
+            | Self::Vote(_)
+            | Self::Witness(_) => true,
             Self::Account(call) => matches!(call, account::Call::Faucet { .. }),
             Self::Deployment(call) => matches!(call, deployment::Call::ReportDemand { .. }),
             Self::Lottery(_) => false,
@@ -41,6 +46,8 @@ impl Call {
             Self::Deployment(deployment::Call::ReportDemand { lines }) => {
                 lines.iter().any(|l| l.waiting > 0)
             }
+            // A round is longer than any block.
+            Self::Witness(_) => false,
             Self::Account(_)
             | Self::Deployment(_)
             | Self::Lease(_)

@@ -46,6 +46,11 @@ impl World {
 
     /// `watchers` vote on who is silent.
     pub fn watched(params: Params, watchers: &[u8]) -> Self {
+        Self::founded(params, watchers, &[])
+    }
+
+    /// `founders` sit.
+    pub fn founded(params: Params, watchers: &[u8], founders: &[u8]) -> Self {
         let genesis = Genesis {
             name: "test".into(),
             time_ms: 1_000_000,
@@ -56,7 +61,13 @@ impl World {
                 (id(2), Amount::credits(100)),
             ],
             faucet: id(FAUCET),
-            validators: Vec::new(),
+            validators: founders
+                .iter()
+                .map(|n| crate::lots::Founder {
+                    key: key(*n).public(),
+                    address: format!("10.0.0.{n}:9000"),
+                })
+                .collect(),
             watchers: watchers.iter().map(|n| key(*n).public()).collect(),
             origin: None,
         };

@@ -1,4 +1,4 @@
-//! Draw by lot: candidates, committees, lineups.
+//! Draw by lot: candidates, committees, lineups, witnesses.
 //!
 //! Invariants: a drawing is a function of the candidates, who sat before, and the beacon;
 //! integers and digests only. The order in which candidates are listed does not matter, nobody
@@ -9,6 +9,7 @@
 
 mod shuffle;
 mod ticket;
+mod witness;
 
 use std::collections::BTreeSet;
 
@@ -18,6 +19,7 @@ use types::{Digest, PublicKey, merkle_root};
 
 pub use shuffle::shuffled;
 pub use ticket::{NONCE_MAX, find_ticket, is_ticket, ticket};
+pub use witness::{WITNESSES_MAX, is_drawn, look_message, quorum, witnesses};
 
 /// One who may be drawn.
 #[derive(

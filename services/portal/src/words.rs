@@ -390,6 +390,12 @@ pub fn event(event: &Event, names: &Names) -> String {
             #[allow(unreachable_patterns, reason = "events are added")]
             _ => "A host changed".into(),
         },
+        Event::Witness(ledger::witness::Event::HostFlagged { host, flag }) => format!(
+            "Host {} lost reputation: {} of {} witnesses got no answer from what it said was running",
+            names.host(host),
+            flag.witnesses.len(),
+            flag.drawn
+        ),
         Event::Deployment(event) => deployed(event, names),
         Event::Lease(event) => match event {
             lease::Event::StatusChanged {

@@ -345,6 +345,10 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
             let known = state.hosts.get(&host_of(event));
             known.is_some_and(|host| host.owner == owner)
         }
+        Event::Witness(ledger::witness::Event::HostFlagged { host, .. }) => {
+            let known = state.hosts.get(host);
+            known.is_some_and(|host| host.owner == owner)
+        }
         Event::Deployment(_) | Event::Lease(_) => about.is_some_and(owns),
         Event::Validator(event) => {
             use ledger::validator::Event as V;
@@ -407,7 +411,8 @@ fn deployment_of(event: &Event) -> Option<DeploymentId> {
         | Event::Lottery(_)
         | Event::Duty(_)
         | Event::Vote(_)
-        | Event::Validator(_) => None,
+        | Event::Validator(_)
+        | Event::Witness(_) => None,
     }
 }
 

@@ -100,6 +100,7 @@ pub async fn duties(From(app): From<App>, Named(epoch): Named<u64>) -> Answer<Du
         stated: done.stated,
         off: done.off,
         dealt: done.dealt,
+        witnessed: done.witnessed,
         earned: done.earned,
     });
     Ok(Json(DutiesView {

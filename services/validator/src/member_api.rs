@@ -24,6 +24,7 @@ pub async fn doubles(From(app): From<App>) -> Answer<Vec<types::DoubleProposal>>
 
 fn view(state: &State, led: &dyn Fn(&[u8; 32]) -> u64) -> MembersView {
     let (epoch, params) = (state.epoch(), state.params());
+    let witnesses = state.witnesses(epoch);
     let member = |(key, validator): (&types::PublicKey, &ledger::validator::Validator)| {
         let place = |epoch| {
             let seats = state.committee(epoch)?;
@@ -44,6 +45,12 @@ fn view(state: &State, led: &dyn Fn(&[u8; 32]) -> u64) -> MembersView {
                 .filter(|e| place(*e).is_some())
                 .collect(),
             led: led(&key.0),
+            witness: params.witness_ms > 0 && witnesses.contains(key),
+            witnessed: state
+                .duties
+                .iter()
+                .filter_map(|(_, duties)| Some(duties.by.get(key)?.witnessed))
+                .sum(),
             earned: types::Amount(
                 state
                     .duties

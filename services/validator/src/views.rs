@@ -34,6 +34,7 @@ pub fn host(state: &State, id: HostId) -> Option<HostView> {
         earned: host.earned,
         interval: host.interval,
         reputation: reputation(&host.record.at(state.time_ms())),
+        flag: state.watched.get(&id).and_then(|w| w.flag.clone()),
     })
 }
 
@@ -43,6 +44,7 @@ fn reputation(record: &Record) -> Reputation {
         served_ms: record.served_ms,
         silences_milli: record.silences_milli(),
         late_milli: record.late_milli(),
+        flags_milli: record.flags_milli(),
     }
 }
 

@@ -83,7 +83,7 @@ impl Role {
                 crate::Call::Host(call) => {
                     matches!(call, host::Call::Drain { .. } | host::Call::SetPrice { .. })
                 }
-                crate::Call::Lease(_) => false,
+                crate::Call::Lease(_) | crate::Call::Witness(_) => false,
             },
             Self::Developer => deploys,
             Self::Billing => matches!(

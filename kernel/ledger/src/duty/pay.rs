@@ -8,15 +8,17 @@ use crate::account;
 use crate::execute::Context;
 use crate::state::State;
 
-/// What each duty weighs: a block made, a clock that went into one, a dealing. A dealing is once
-/// an epoch, and as much work as many blocks.
+/// What each duty weighs: a block made, a clock that went into one, a dealing, a round of looks at
+/// hosts. A dealing is once an epoch, and as much work as many blocks.
 const LED: u128 = 8;
 const STATED: u128 = 1;
 const DEALT: u128 = 64;
+const WITNESSED: u128 = 4;
 
 fn points(done: &Done) -> u128 {
     let (led, stated) = (u128::from(done.led), u128::from(done.stated));
-    led * LED + stated * STATED + u128::from(done.dealt) * DEALT
+    let witnessed = u128::from(done.witnessed);
+    led * LED + stated * STATED + u128::from(done.dealt) * DEALT + witnessed * WITNESSED
 }
 
 /// Where fees lie until the epoch is over. No key makes this id.

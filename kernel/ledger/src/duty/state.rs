@@ -38,6 +38,9 @@ pub struct Done {
     pub off: u64,
     /// Did it deal to those who hold the key next?
     pub dealt: bool,
+    /// Rounds in which it said what it saw of hosts, and the last of them.
+    pub witnessed: u64,
+    pub round: u64,
     /// Its part of the epoch's fees, once that is over.
     pub earned: Amount,
 }

@@ -33,7 +33,7 @@ fn what_blocks_show_is_counted_by_epoch() {
         stated,
         off,
         dealt,
-        earned: Amount::ZERO,
+        ..Done::default()
     };
     assert_eq!(first.get(&a), Some(&done(12, 15, 0, true)));
     assert_eq!(first.get(&b), Some(&done(3, 14, 1, false)));

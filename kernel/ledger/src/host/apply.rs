@@ -512,6 +512,7 @@ fn leave(context: &mut Context, id: HostId) -> Result<(), Rejection> {
         context.state.index.probation.remove(&(trusted, id));
     }
     context.state.hosts.remove(&id);
+    context.state.watched.remove(&id);
     context.state.fleet_mut().remove(&id);
     context.touch_routes();
     context.emit(crate::Event::Host(Event::HostLeft { host: id }));

@@ -1,5 +1,5 @@
 //! What a host's outcomes come to: hours in which it served others, times it fell silent on
-//! them, reports that came late. Older ones count less and less.
+//! them, reports that came late, times witnesses got no answer. Older ones count less and less.
 //!
 //! - Only what was settled, and only what others paid for: nobody gains or loses a name by
 //!   what runs on his own host.
@@ -16,8 +16,9 @@ const HOUR_MS: u64 = 3_600_000;
 const FORGOTTEN: u64 = 243;
 /// After so many hours nothing is left that counts.
 const HOURS_MAX: u64 = 4_096;
-/// A silence counts as much as an hour served, a late report as a quarter of one.
+/// A silence and a flag count as much as an hour served, a late report as a quarter of one.
 const SILENCE_MS: u64 = HOUR_MS;
+const FLAG_MS: u64 = HOUR_MS;
 const LATE_MS: u64 = HOUR_MS / 4;
 
 #[derive(
@@ -30,6 +31,8 @@ pub struct Record {
     pub silent_ms: u64,
     /// A quarter of an hour for each late report.
     pub late_ms: u64,
+    /// An hour for each time that a quorum of witnesses got no answer (RFD 21).
+    pub flagged_ms: u64,
     /// Hours since 1970 up to which is forgotten.
     hour: u64,
     /// Up to when served time is counted.
@@ -48,6 +51,7 @@ impl Record {
             &mut record.served_ms,
             &mut record.silent_ms,
             &mut record.late_ms,
+            &mut record.flagged_ms,
         ] {
             if hours > HOURS_MAX {
                 *part = 0;
@@ -84,6 +88,12 @@ impl Record {
         self.late_ms = self.late_ms.saturating_add(LATE_MS);
     }
 
+    /// Witnesses got no answer from what it said was running.
+    pub(crate) fn was_flagged(&mut self, now_ms: u64) {
+        *self = self.at(now_ms);
+        self.flagged_ms = self.flagged_ms.saturating_add(FLAG_MS);
+    }
+
     pub fn silences_milli(&self) -> u64 {
         self.silent_ms.saturating_mul(1_000) / SILENCE_MS
     }
@@ -92,9 +102,14 @@ impl Record {
         self.late_ms.saturating_mul(1_000) / LATE_MS
     }
 
+    pub fn flags_milli(&self) -> u64 {
+        self.flagged_ms.saturating_mul(1_000) / FLAG_MS
+    }
+
     /// What speaks against it.
     pub fn bad_ms(&self) -> u64 {
-        self.silent_ms.saturating_add(self.late_ms)
+        let silent = self.silent_ms.saturating_add(self.late_ms);
+        silent.saturating_add(self.flagged_ms)
     }
 
     /// At least so large a share of hours is served well, in 1/4096, as far as is known:

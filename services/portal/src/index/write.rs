@@ -224,6 +224,13 @@ fn about(event: &Event) -> About {
                 ..About::default()
             }
         }
+        Event::Witness(ledger::witness::Event::HostFlagged { host, .. }) => About {
+            kind: "host",
+            accounts: vec![host.to_string()],
+            host: Some(host.to_string()),
+            failed: true,
+            ..About::default()
+        },
         Event::Deployment(event) => match event {
             D::Deployed {
                 deployment, owner, ..

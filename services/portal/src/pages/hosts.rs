@@ -139,6 +139,10 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String
                     dt { "Usage reports" } dd { (words::grouped(host.interval.into())) }
                     dt { "Last heard" } dd { (when(host.last_seen_ms, now)) " ago" }
                     dt { "Bandwidth" } dd { (host.offer.capacity.bandwidth_kbps / 1000) " Mbit/s offered, " (host.free.bandwidth_kbps / 1000) " free" }
+                    dt { "Reputation" } dd { (reputation(&host.reputation)) }
+                    @if let Some(flag) = &host.flag {
+                        dt { "Flagged by witnesses" } dd { (when(flag.time_ms, now)) " ago: " (flag.witnesses.len()) " of " (flag.drawn) " got no answer from what it said was running (" (flag.saw) ", " span.mono { (flag.allocation) } ")" }
+                    }
                     dt { "Region" } dd { @if host.offer.region.is_empty() { "not said by its owner" } @else { (host.offer.region) } }
                 }
             }
@@ -150,4 +154,32 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String
         (cli(&format!("runrig host show {}", host.name)))
     };
     shown(&app, &visitor, Place::NetworkHosts, &host.name, content).await
+}
+
+/// `0.86 of 1`, and what speaks against it.
+fn reputation(r: &api::Reputation) -> String {
+    let mut words = format!(
+        "{}.{:03} of 1",
+        r.reliability_milli / 1_000,
+        r.reliability_milli % 1_000
+    );
+    for (milli, what) in [
+        (r.silences_milli, "fell silent"),
+        (r.late_milli, "reported late"),
+        (r.flags_milli, "gave witnesses no answer"),
+    ] {
+        // What is all but forgotten is not worth a word.
+        match (milli + 500) / 1_000 {
+            0 => {}
+            count => words.push_str(&format!(", {what} {}", times(count))),
+        }
+    }
+    words
+}
+
+fn times(count: u64) -> String {
+    match count {
+        1 => "once".into(),
+        count => format!("{count} times"),
+    }
 }
