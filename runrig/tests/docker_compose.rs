@@ -93,7 +93,7 @@ fn level(value: &mut Value, key: &str) {
 ///
 /// It reads numbers as numbers, where the specification keeps what is written; and of variables
 /// inside of variables it fills in the outer ones alone.
-const DIFFERENT: [(&str, &str, &str, &str); 3] = [
+const DIFFERENT: [(&str, &str, &str, &str); 4] = [
     (
         "flask",
         "/services/web/deploy/resources/limits/cpus",
@@ -101,6 +101,12 @@ const DIFFERENT: [(&str, &str, &str, &str); 3] = [
         "0.5",
     ),
     ("flask", "/services/web/environment/LIMIT", "1.50", "1.5"),
+    (
+        "chat",
+        "/services/rocket/environment/MONGO_URL",
+        "mongodb://mongodb:27017/chat?replicaSet=rs0",
+        "mongodb://$${MONGO_HOST:-mongodb:27017/chat?replicaSet=rs0}",
+    ),
     (
         "queue",
         "/services/sender/image",
@@ -138,7 +144,7 @@ fn shared_files_come_to_what_docker_compose_makes_of_them() {
         .map(|entry| entry.expect("an entry").path())
         .collect();
     folders.sort();
-    assert!(folders.len() >= 16);
+    assert!(folders.len() >= 50);
     let wrong: Vec<String> = std::thread::scope(|scope| {
         let all: Vec<_> = (folders.iter())
             .map(|folder| scope.spawn(|| compared(folder)))
@@ -148,6 +154,86 @@ fn shared_files_come_to_what_docker_compose_makes_of_them() {
             .collect()
     });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What each project is refused, or warned of, and on which lines: as
+/// `compose_said.txt` has it, with the reason and what to do for each.
+#[test]
+fn what_is_refused_is_told_with_every_line() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let all = std::fs::read_dir(tests.join("compose")).expect("the collection");
+    let mut folders: Vec<PathBuf> = all.map(|e| e.expect("an entry").path()).collect();
+    folders.sort();
+    let mut told = String::new();
+    for folder in &folders {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runrig"));
+        command.args(["config", "--profile", "*"]);
+        for file in files(folder) {
+            command.arg("-f").arg(file.file_name().expect("a name"));
+        }
+        command.env_clear();
+        let kept = std::env::vars().filter(|(name, _)| ENVIRONMENT.contains(&name.as_str()));
+        let output = command.envs(kept).current_dir(folder).output();
+        let output = output.expect("it runs");
+        let name = folder.file_name().expect("a name").to_string_lossy();
+        let text = String::from_utf8_lossy(&output.stderr);
+        let mut refused = 0;
+        for line in text.lines() {
+            let (kind, place) = match line.strip_prefix("warning: ") {
+                Some(place) => ("warned", place),
+                None => ("refused", line),
+            };
+            // FILE:LINE:COLUMN: KEY: WHAT; WHY; NEXT
+            let Some((place, said)) = place.split_once(": ") else {
+                continue;
+            };
+            let mut numbers = place.split(':').skip(1);
+            let Some(row) = numbers.next().filter(|n| n.parse::<u32>().is_ok()) else {
+                continue;
+            };
+            let (key, said) = said.split_once(": ").expect("a key");
+            assert!(
+                said.contains("; "),
+                "{name}: no reason or no next step: {line}"
+            );
+            refused += usize::from(kind == "refused");
+            told += &format!("{name} {kind} {row} {key}\n");
+        }
+        let code = output.status.code();
+        assert_eq!(code == Some(2), refused > 0, "{name}: {code:?} {text}");
+    }
+    let path = tests.join("compose_said.txt");
+    let known = std::fs::read_to_string(&path).unwrap_or_default();
+    if std::env::var_os("RUNRIG_WRITE_EXPECTED").is_some() {
+        std::fs::write(&path, told).expect("written");
+        return;
+    }
+    assert_eq!(
+        told, known,
+        "RUNRIG_WRITE_EXPECTED=1 writes it anew: look at what changes"
+    );
+}
+
+/// Projects of a syntax that docker-compose 1.29 does not know, and what they come to, written
+/// down.
+#[test]
+fn newer_files_come_to_what_is_written_beside_them() {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compose_newer");
+    let mut count = 0;
+    for entry in std::fs::read_dir(all).expect("the collection") {
+        let folder = entry.expect("an entry").path();
+        let json = ours(&folder, &files(&folder), &["--format", "json"]);
+        let json = json.unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let json = json.replace(&*folder.to_string_lossy(), "HERE");
+        let path = folder.join("expected.json");
+        if std::env::var_os("RUNRIG_WRITE_EXPECTED").is_some() {
+            std::fs::write(&path, &json).expect("written");
+        }
+        let known = std::fs::read_to_string(&path).expect("what it comes to");
+        assert_eq!(json, known, "{}", folder.display());
+        count += 1;
+    }
+    assert!(count >= 6);
 }
 
 /// How the project in `folder` is read differently.
@@ -275,4 +361,114 @@ fn what_is_printed_comes_to_the_same() {
     assert!(lines(&["--images"]).contains("example/app:2\n"));
     assert_eq!(lines(&["--hash"]).lines().count(), 4);
     assert_eq!(lines(&["--hash", "db"]).lines().count(), 1);
+}
+
+/// `compose.override.yaml` beside what is found, and what variables say of files, projects and
+/// profiles: beside docker-compose where it knows them.
+#[test]
+fn variables_say_which_files_are_meant() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
+    };
+    write(
+        "compose.yaml",
+        "services: { web: { image: \"a:${TAG:-none}\" } }",
+    );
+    write(
+        "compose.override.yaml",
+        "services: { web: { hostname: over } }",
+    );
+    write(
+        "other/more.yaml",
+        "services: { more: { image: b, hostname: \"h-${TAG}\" } }",
+    );
+    write(
+        "extra.yaml",
+        "services: { tool: { image: c, profiles: [debug] } }",
+    );
+    write("one.env", "TAG=one\nNAME=x\n");
+    write("two.env", "TAG=two\n");
+    write("deep/er/.keep", "");
+    let said = |within: &str, variables: &[(&str, &str)], args: &[&str]| -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runrig"));
+        command.args(["config", "--format", "json"]).args(args);
+        let within = folder.path().join(within);
+        let kept = std::env::vars().filter(|(name, _)| ENVIRONMENT.contains(&name.as_str()));
+        let kept: Vec<(String, String)> = kept.collect();
+        command
+            .env_clear()
+            .envs(kept)
+            .envs(variables.iter().copied());
+        let output = command.current_dir(within).output().expect("it runs");
+        let value: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&output.stderr).into_owned()));
+        let Some(services) = value["services"].as_object() else {
+            return value.as_str().unwrap_or_default().to_string();
+        };
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_string();
+        let services = services.iter().map(|(name, service)| {
+            format!(
+                "{name}={},{}",
+                text(&service["image"]),
+                text(&service["hostname"])
+            )
+        });
+        let services: Vec<String> = services.collect();
+        format!("{}: {}", text(&value["name"]), services.join(" "))
+    };
+    let named = [("COMPOSE_PROJECT_NAME", "p")];
+    let with = |name, value| [named[0], (name, value)];
+    let found = "p: web=a:none,over";
+    assert_eq!(said("", &named, &[]), found);
+    assert_eq!(said("deep/er", &named, &[]), found, "it lies above");
+    assert_eq!(said("", &named, &["-f", "compose.yaml"]), "p: web=a:none,-");
+    assert_eq!(said("", &with("TAG", "env"), &[]), "p: web=a:env,over");
+    let two = "compose.yaml:extra.yaml";
+    assert_eq!(said("", &with("COMPOSE_FILE", two), &[]), "p: web=a:none,-");
+    let comma = [
+        named[0],
+        ("COMPOSE_FILE", "compose.yaml,extra.yaml"),
+        ("COMPOSE_PATH_SEPARATOR", ","),
+    ];
+    assert_eq!(
+        said("", &comma, &["--profile", "debug"]),
+        "p: tool=c,- web=a:none,-"
+    );
+    let debug = [
+        comma[0],
+        comma[1],
+        comma[2],
+        ("COMPOSE_PROFILES", "other, debug"),
+    ];
+    assert_eq!(said("", &debug, &[]), "p: tool=c,- web=a:none,-");
+    // Of several the last counts most, and the environment more than any.
+    let files = with("COMPOSE_ENV_FILES", "one.env,two.env");
+    assert_eq!(said("", &files, &[]), "p: web=a:two,over");
+    assert_eq!(
+        said("", &files, &["--env-file", "one.env"]),
+        "p: web=a:one,over"
+    );
+    let both = [files[0], files[1], ("TAG", "env")];
+    assert_eq!(said("", &both, &[]), "p: web=a:env,over");
+    let gone = said("", &named, &["--env-file", "gone.env"]);
+    assert!(
+        gone.contains("gone.env cannot be read") && gone.contains("--env-file"),
+        "{gone}"
+    );
+    // What stands in .env where one is says as much, and is what variables inside are of.
+    write(
+        "at/.env",
+        "COMPOSE_FILE=../other/more.yaml\nCOMPOSE_PROJECT_NAME=of-env\nTAG=not\n",
+    );
+    write("other/.env", "TAG=beside\nCOMPOSE_PROJECT_NAME=beside\n");
+    assert_eq!(said("at", &[], &[]), "beside: more=b,h-beside");
+    assert_eq!(
+        said("", &[("COMPOSE_FILE", ":"), named[0]], &[])
+            .lines()
+            .next(),
+        Some("error: no compose file: COMPOSE_FILE names none")
+    );
 }

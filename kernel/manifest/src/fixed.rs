@@ -6,6 +6,7 @@ use crate::problem::shown;
 use crate::reader::Reader;
 
 const HOST: &str = "containers share nothing with the machine that they run on";
+const NETWORKS: &str = "remove it and use networks:, ports: and expose:";
 const RESTRICTED: &str = "every container runs under one restricted profile";
 
 /// Keys without effect: why, and what to do.
@@ -43,9 +44,9 @@ impl Reader {
             "oom_kill_disable" | "privileged" | "use_api_socket" => {
                 self.switch(key, field);
             }
-            "ipc" => self.only(field, &["private", "shareable"], HOST),
-            "cgroup" => self.only(field, &["private"], HOST),
-            "isolation" => self.only(field, &["default"], RESTRICTED),
+            "ipc" => self.only(field, &["private", "shareable"], HOST, "remove it"),
+            "cgroup" => self.only(field, &["private"], HOST, "remove it"),
+            "isolation" => self.only(field, &["default"], RESTRICTED, "remove it"),
             "security_opt" => {
                 for item in self.list(field) {
                     self.security_option(&item);
@@ -82,19 +83,19 @@ impl Reader {
     pub fn network_mode(&mut self, field: &Field<'_>) -> bool {
         let is_none = field.node.text() == Some("none");
         if !is_none {
-            self.only(field, &["bridge", "default"], HOST);
+            self.only(field, &["bridge", "default"], HOST, NETWORKS);
         }
         is_none
     }
 
-    fn only(&mut self, field: &Field<'_>, allowed: &[&str], why: &str) {
+    fn only(&mut self, field: &Field<'_>, allowed: &[&str], why: &str, next: &str) {
         let Some(text) = self.text(field) else { return };
         if !allowed.contains(&text.as_str()) {
             self.wrong_at(
                 field,
                 format!("\"{}\" is not supported", shown(&text)),
                 why,
-                "remove it and use networks:, ports: and expose:",
+                next,
             );
         }
     }

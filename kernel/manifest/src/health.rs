@@ -8,7 +8,7 @@ use crate::value;
 
 impl Reader {
     pub fn healthcheck(&mut self, field: &Field<'_>) -> Option<HealthCheck> {
-        let (mut test, mut disabled) = (None, false);
+        let (mut test, mut disabled, mut said) = (None, false, false);
         let mut check = HealthCheck::default();
         for (key, inner) in self.map_or_null(field) {
             let duration = match key {
@@ -21,15 +21,10 @@ impl Reader {
                     continue;
                 }
                 "retries" => {
-                    match self.whole_number(&inner, "3") {
-                        Some(0) => self.wrong_at(
-                            &inner,
-                            "retries is 0",
-                            "a check needs at least one try",
-                            "write 1 or more",
-                        ),
-                        Some(retries) => check.retries = retries,
-                        None => {}
+                    said = true;
+                    // 0 is as if it were not said, as engines have it.
+                    if let Some(retries) = self.whole_number(&inner, "3").filter(|n| *n > 0) {
+                        check.retries = retries;
                     }
                     continue;
                 }
@@ -48,7 +43,11 @@ impl Reader {
                     continue;
                 }
             };
+            said = true;
             if let Some(ms) = self.parsed(&inner, value::duration_ms, "1m30s") {
+                if ms == 0 && key != "start_period" {
+                    continue;
+                }
                 if ms < 100 && key != "start_period" {
                     self.wrong_at(
                         &inner,
@@ -63,6 +62,8 @@ impl Reader {
         }
         match test {
             _ if disabled => Some(HealthCheck::off()),
+            // The image's own, if it has one.
+            None if !said => None,
             None => {
                 self.wrong_at(
                     field,
