@@ -17,6 +17,13 @@ const FILES: [&str; 4] = [
     "docker-compose.yaml",
     "docker-compose.yml",
 ];
+/// Laid over the one that was found, without being named.
+const OVERRIDES: [&str; 4] = [
+    "compose.override.yaml",
+    "compose.override.yml",
+    "docker-compose.override.yaml",
+    "docker-compose.override.yml",
+];
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Which files make the project, and what it is called.
@@ -32,17 +39,23 @@ pub struct ComposeFiles {
     /// Services of this profile too, * for all; may be given again
     #[arg(long = "profile", value_name = "NAME")]
     pub profiles: Vec<String>,
+    /// Variables are read from this file instead of .env; may be given again, the last counts
+    /// most
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub env_files: Vec<PathBuf>,
 }
 
-/// Files as they were named, or those of `COMPOSE_FILE`, or the one that is found.
-fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// Files as they were named, or those of `COMPOSE_FILE`, or those that are found.
+fn files(named: &[PathBuf], variables: &Variables) -> Result<Vec<PathBuf>> {
     if !named.is_empty() {
         return Ok(named.to_vec());
     }
-    match std::env::var_os("COMPOSE_FILE").filter(|v| !v.is_empty()) {
-        Some(paths) => Ok(std::env::split_paths(&paths).collect()),
-        None => Ok(vec![find_file()?]),
-    }
+    let Some(paths) = variables.said("COMPOSE_FILE") else {
+        return find_files();
+    };
+    let separator = variables.said("COMPOSE_PATH_SEPARATOR");
+    let paths = paths.split(separator.as_deref().unwrap_or(":"));
+    Ok(paths.filter(|p| !p.is_empty()).map(PathBuf::from).collect())
 }
 
 /// What the files of a project name further, on disk.
@@ -101,19 +114,23 @@ pub fn read_made(text: &str) -> Result<manifest::Project> {
     read.map_err(|problems| wrong_file(Path::new(name), &problems.0))
 }
 
-/// The compose file that is meant when none is named: here or in a folder above.
-fn find_file() -> Result<PathBuf> {
+/// The compose file that is meant when none is named, here or in a folder above, and what lies
+/// beside it to be laid over it.
+fn find_files() -> Result<Vec<PathBuf>> {
     let here = std::env::current_dir().map_err(anyhow::Error::from)?;
-    here.ancestors()
+    let found = (here.ancestors())
         .flat_map(|folder| FILES.map(|name| folder.join(name)))
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            Failure::usage(
-                "no compose file",
-                format!("none of {} is here or above", FILES.join(", ")),
-                "Name one with -f.",
-            )
-        })
+        .find(|path| path.is_file());
+    let Some(found) = found else {
+        return Err(Failure::usage(
+            "no compose file",
+            format!("none of {} is here or above", FILES.join(", ")),
+            "Name one with -f.",
+        ));
+    };
+    let over = OVERRIDES.map(|name| found.with_file_name(name));
+    let over = over.into_iter().find(|path| path.is_file());
+    Ok(std::iter::once(found).chain(over).collect())
 }
 
 fn read_text(path: &Path) -> std::io::Result<String> {
@@ -133,24 +150,52 @@ fn read_text(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// The process's environment over that of `.env` beside the file, as Compose has it.
-fn environment(folder: &Path) -> Result<BTreeMap<String, String>> {
-    let mut all: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let path = folder.join(".env");
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(all),
-        Err(error) => return Err(unreadable(&path, &error)),
-    };
-    let outside = |name: &str| all.get(name).cloned();
-    let file = manifest::parse_env_file_with(&path.to_string_lossy(), &text, &outside)
-        .map_err(|problem| wrong_file(&path, &[*problem]))?;
-    for (name, value) in file {
-        all.entry(name).or_insert(value);
+/// The process's environment, over that of files.
+#[derive(Default)]
+struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    fn of_process() -> Self {
+        let all = std::env::vars_os();
+        Self(
+            all.filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.into_string().ok()?))
+            })
+            .collect(),
+        )
     }
-    Ok(all)
+
+    fn said(&self, name: &str) -> Option<String> {
+        self.0.get(name).filter(|v| !v.is_empty()).cloned()
+    }
+
+    /// With what `path` says and is not said yet.
+    fn with(&mut self, path: &Path) -> Result {
+        let text = read_text(path).map_err(|e| {
+            let next = "Name another file with --env-file, or make this one.";
+            Failure::usage(
+                format!("{} cannot be read", path.display()),
+                e.to_string(),
+                next,
+            )
+        })?;
+        let outside = |name: &str| self.0.get(name).cloned();
+        let file = manifest::parse_env_file_with(&path.to_string_lossy(), &text, &outside)
+            .map_err(|problem| wrong_file(path, &[*problem]))?;
+        for (name, value) in file {
+            self.0.entry(name).or_insert(value);
+        }
+        Ok(())
+    }
+
+    /// With `.env` of `folder`, if there is one.
+    fn with_dot_env(&mut self, folder: &Path) -> Result {
+        let path = folder.join(".env");
+        match path.exists() {
+            true => self.with(&path),
+            false => Ok(()),
+        }
+    }
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
@@ -211,7 +256,34 @@ fn with_inputs<T>(
     args: &ComposeFiles,
     work: impl FnOnce(&Path, manifest::Inputs<'_>) -> Result<T>,
 ) -> Result<T> {
-    let paths = files(&args.files)?;
+    let mut variables = Variables::of_process();
+    let mut env_files = args.env_files.clone();
+    if env_files.is_empty() {
+        let named = variables.said("COMPOSE_ENV_FILES").unwrap_or_default();
+        let named = named.split(',').map(str::trim).filter(|p| !p.is_empty());
+        env_files.extend(named.map(PathBuf::from));
+    }
+    for path in env_files.iter().rev() {
+        variables.with(path)?;
+    }
+    if env_files.is_empty() && args.files.is_empty() && variables.said("COMPOSE_FILE").is_none() {
+        // It may say where the files are.
+        let mut here = Variables::of_process();
+        here.with_dot_env(Path::new("."))?;
+        for name in ["COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR"] {
+            let said = here.said(name).map(|value| (name.to_string(), value));
+            variables.0.extend(said);
+        }
+    }
+    let paths = files(&args.files, &variables)?;
+    let Some(path) = paths.first() else {
+        let why = "COMPOSE_FILE names none";
+        return Err(Failure::usage(
+            "no compose file",
+            why,
+            "Correct it, or name one with -f.",
+        ));
+    };
     let mut texts = Vec::new();
     for path in &paths {
         texts.push((
@@ -219,19 +291,19 @@ fn with_inputs<T>(
             read_text(path).map_err(|e| unreadable(path, &e))?,
         ));
     }
-    let path = &paths[0];
     let folder = match path.parent() {
         Some(parent) if path != Path::new("-") && parent != Path::new("") => parent.to_path_buf(),
         _ => PathBuf::from("."),
     };
     let folder = folder.canonicalize().map_err(|e| unreadable(&folder, &e))?;
-    let environment = environment(&folder)?;
-    let said = |name: &str| environment.get(name).filter(|v| !v.is_empty()).cloned();
+    if env_files.is_empty() {
+        variables.with_dot_env(&folder)?;
+    }
     let project = args
         .project
         .clone()
-        .or_else(|| said("COMPOSE_PROJECT_NAME"));
-    let asked = said("COMPOSE_PROFILES").unwrap_or_default();
+        .or_else(|| variables.said("COMPOSE_PROJECT_NAME"));
+    let asked = variables.said("COMPOSE_PROFILES").unwrap_or_default();
     let profiles = asked.split(',').map(str::trim).filter(|p| !p.is_empty());
     let profiles = profiles.map(String::from).chain(args.profiles.clone());
     let inputs = manifest::Inputs {
@@ -243,7 +315,7 @@ fn with_inputs<T>(
         profiles: profiles.collect(),
         directory: &folder.to_string_lossy(),
         folder: &Folder(&folder),
-        environment,
+        environment: variables.0,
     };
     work(path, inputs)
 }

@@ -4,6 +4,7 @@
 //! that is wrong, an image that is missing or a "no" changes nothing.
 
 mod kept;
+mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -63,7 +64,7 @@ pub struct Up {
 /// pushed.
 pub async fn pin(
     session: &Session,
-    project: manifest::Project,
+    mut project: manifest::Project,
     built: BTreeMap<String, ImageRef>,
 ) -> Result<DeploymentSpec> {
     let mut images = built;
@@ -75,6 +76,7 @@ pub async fn pin(
         };
         images.insert(reference, pinned);
     }
+    ports::choose(session, &mut project).await?;
     let files = content::resolve(session, &project).await?;
     let secrets = secret::resolve(session, &project).await?;
     let mut spec = project

@@ -61,12 +61,23 @@ services:
     command: ["sh", "-c", "dd if=/dev/zero of=/fill bs=1M count=60; exec sleep 100000"]
     x-runrig: { disk: 30m }
     stop_grace_period: 1s
+  parts:
+    image: busybox
+    cpus: 0.1
+    mem_limit: 32m
+    command: ["sleep", "100000"]
+    user: "7:8"
+    volumes:
+      - { type: volume, source: data, target: /one, volume: { subpath: one/inner } }
+      - { type: volume, source: data, target: /two, volume: { subpath: two } }
+    stop_grace_period: 1s
   asked:
     image: tools
     cpus: 0.2
     command: ["sh", "-c", "trap 'echo asked kindly; exit 3' USR1; echo ready; while :; do sleep 0.1; done"]
     healthcheck: { test: [NONE] }
     stop_grace_period: 60s
+volumes: { data: }
 "#;
 
 /// With a check of its own, and a signal that it wants to be stopped by.
@@ -108,7 +119,7 @@ fn a_day_with_what_runs() {
         cloud.run(&["up", "-f", &file, "--yes", "--detach"]).0 == 0
     });
     for service in [
-        "web", "checked", "tended", "untended", "seen", "alone", "asked",
+        "web", "checked", "tended", "untended", "seen", "alone", "asked", "parts",
     ] {
         until("it runs", || row(&cloud, service)["state"] == "running");
     }
@@ -131,6 +142,10 @@ fn a_day_with_what_runs() {
         "http://the.site:8080/page.html",
     ];
     assert_eq!(cloud.good(&page), "a page from here\n");
+    let script = "touch /one/a && touch /two/b && cd / && find one two";
+    let parts = ["exec", "parts", "--", "sh", "-c", script];
+    assert_eq!(cloud.good(&parts), "one\none/a\ntwo\ntwo/b\n");
+    one_of_several_ports(&cloud);
     much_goes_through(&cloud);
     nobody_reaches_who_has_no_network(&cloud);
     what_depends_on_it_is_restarted_with_it(&cloud);
@@ -352,6 +367,38 @@ fn one_command_runs(cloud: &Cloud) {
         names.iter().all(|p| p["project"] == "everyday"),
         "{names:?}"
     );
+}
+
+/// What may be published at several is published at the first that nobody has, and stays there.
+fn one_of_several_ports(cloud: &Cloud) {
+    let first = cloud.port(10);
+    let range = format!("{first}-{}", first + 1);
+    let up = |project: &str, replicas: u32| {
+        let text = format!(
+            "services: {{ web: {{ image: tools, command: [sleep, '100000'], ports: ['{range}:8080'], \
+             stop_grace_period: 1s, healthcheck: {{ disable: true }}, scale: {replicas}, cpus: 0.1, mem_limit: 32m }} }}"
+        );
+        let file = cloud.file("range.yaml", &text);
+        cloud.run(&["up", "-f", &file, "-p", project, "--yes", "--detach"])
+    };
+    let published = |project: &str, at: u16| {
+        let (code, _, err) = up(project, 1);
+        let said = format!("port 8080 of web is published at {at}, of {range}");
+        assert!(code == 0 && err.contains(&said), "{code} {err}");
+    };
+    published("range-a", first);
+    published("range-b", first + 1);
+    let (code, _, err) = up("range-c", 1);
+    assert!(
+        code != 0 && err.contains(&format!("at none of {range}")),
+        "{code} {err}"
+    );
+    cloud.good(&["down", "range-a"]);
+    // It could be at the first now, but whoever knows it knows it where it is.
+    published("range-b", first + 1);
+    published("range-c", first);
+    cloud.good(&["down", "range-b"]);
+    cloud.good(&["down", "range-c"]);
 }
 
 /// The agent that stops it is not the one that started it.

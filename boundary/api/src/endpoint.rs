@@ -8,10 +8,10 @@ use utoipa::openapi::{Ref, RefOr};
 use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus, CopySpan,
     DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, Keeper,
-    LogLine, LotsView, LotteryExport, LotteryView, MembersView, NetworkFile, ProposalView, Quote,
-    QuoteRequest, RecordsProof, ReleaseView, RequestFigures, Routes, SecretShares, Stats,
-    StatsSample, Submit, SubmitMany, Submitted, SubmittedOne, Supply, TransactionView, UsageProof,
-    WhenView, WhyView,
+    LogLine, LotsView, LotteryExport, LotteryView, MembersView, NetworkFile, ProposalView,
+    PublishedPort, Quote, QuoteRequest, RecordsProof, ReleaseView, RequestFigures, Routes,
+    SecretShares, Stats, StatsSample, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
+    TransactionView, UsageProof, WhenView, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -397,6 +397,15 @@ fn of_validators() -> Vec<Endpoint> {
                 "Of the answer that `after` is from: only what changed since is told, if it is known.",
             ),
             WAIT,
+        ]),
+        get(
+            "/v1/ports",
+            "Which ports from `first` to `last` are published, and by which deployments.",
+            json(listed::<PublishedPort>),
+        )
+        .query(&[
+            ("first", "1 if not said."),
+            ("last", "65535 if not said."),
         ]),
         post(
             "/v1/quote",

@@ -606,6 +606,16 @@ impl SecretShares {
     pub const OWN: &'static str = "runrig-own-share";
 }
 
+/// A port that a live deployment publishes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PublishedPort {
+    #[schema(value_type = String)]
+    pub protocol: types::Protocol,
+    pub port: u16,
+    #[schema(value_type = String)]
+    pub deployment: DeploymentId,
+}
+
 // --- money
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -493,6 +493,12 @@ impl Client {
             .await
     }
 
+    /// Which ports from `first` to `last` are published.
+    pub async fn ports(&self, first: u16, last: u16) -> Result<Vec<api::PublishedPort>, SdkError> {
+        self.get(&format!("/v1/ports?first={first}&last={last}"))
+            .await
+    }
+
     pub async fn deployment(&self, id: DeploymentId) -> Result<DeploymentView, SdkError> {
         self.get(&format!("/v1/deployments/{id}")).await
     }

@@ -4,6 +4,7 @@
 //! closed the host's data folder is.
 
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::{Value, json};
 
-use crate::{ContainerSpec, MountFrom, Runtime, cgroup, hidden, rights, runtime, seccomp};
+use crate::{ContainerSpec, MountFrom, Runtime, cgroup, folder, hidden, rights, runtime, seccomp};
 
 /// The private tmpfs.
 pub const BASE: &str = "/mnt";
@@ -164,6 +165,18 @@ pub fn make(spec: &ContainerSpec, cgroup: &str, runtime: Runtime) -> Result<(), 
             bind(from, &to, false)?;
             volumes.push((index, to));
         }
+        if let MountFrom::Part { directory, path } = &wanted.source {
+            let part = folder::part(directory, path, spec);
+            let (part, is_file) = step(&format!("the part {path} of a volume"), part)?;
+            let to = base.join(format!("v{index}"));
+            match is_file {
+                true => step("make a file", std::fs::write(&to, ""))?,
+                false => step("make a folder", std::fs::create_dir(&to))?,
+            }
+            let from = format!("/proc/self/fd/{}", part.as_raw_fd());
+            bind(Path::new(&from), &to, false)?;
+            volumes.push((index, to));
+        }
     }
     let config = config(spec, cgroup, &volumes, runtime);
     let bytes = step("write the configuration", serde_json::to_vec(&config))?;
@@ -278,7 +291,7 @@ fn config(
                 json!({ "destination": wanted.target, "type": "tmpfs", "source": "tmpfs",
                     "options": options })
             }
-            MountFrom::Directory(_) | MountFrom::Memory { .. } => {
+            MountFrom::Directory(_) | MountFrom::Part { .. } | MountFrom::Memory { .. } => {
                 let source = volumes.iter().find(|(i, _)| *i == index).map(|(_, at)| at);
                 json!({ "destination": wanted.target, "type": "bind", "source": source,
                     "options": ["bind", "nosuid", "nodev", access] })

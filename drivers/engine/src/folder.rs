@@ -1,4 +1,5 @@
-//! Make a container's working directory where its image has none.
+//! Folders that strangers write to: a container's working directory where its image has none,
+//! a part of a volume.
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -23,36 +24,76 @@ pub fn make(root: &Path, spec: &ContainerSpec) -> Result<(), StartFault> {
         path: spec.cwd.clone(),
         why: error.desc().to_lowercase(),
     };
-    let text = |text: &str| CString::new(text).map_err(|_| fault(Errno::EINVAL));
+    let owner = (spec.uid_base, spec.uid_base);
+    make_below(&top(root).map_err(fault)?, cwd, owner)
+        .map(drop)
+        .map_err(fault)
+}
+
+/// What lies at `path` below `directory`, held open, and whether it is a file; a folder of the
+/// user that `spec` runs as if nothing is there. Whoever writes to `directory` meanwhile leads
+/// nobody out of it.
+pub fn part(directory: &Path, path: &str, spec: &ContainerSpec) -> nix::Result<(OwnedFd, bool)> {
+    let root = top(directory)?;
+    let there = CString::new(path).map_err(|_| Errno::EINVAL)?;
+    let found = match open(&root, &there, 0) {
+        Err(Errno::ENOENT) => {
+            let owner = (spec.uid_base + spec.user.uid, spec.uid_base + spec.user.gid);
+            make_below(&root, path, owner)?
+        }
+        opened => opened?,
+    };
+    let mode = nix::sys::stat::fstat(&found)?.st_mode;
+    match mode & libc::S_IFMT {
+        libc::S_IFDIR => Ok((found, false)),
+        libc::S_IFREG => Ok((found, true)),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn top(path: &Path) -> nix::Result<OwnedFd> {
     let flags = nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC;
-    let root = nix::fcntl::open(root, flags, nix::sys::stat::Mode::empty()).map_err(fault)?;
-    let (mut at, mut folder) = (String::from("."), open(&root, &text(".")?).map_err(fault)?);
-    for part in cwd.split('/').filter(|p| !p.is_empty() && *p != ".") {
+    nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty())
+}
+
+/// The last folder of `path`, every one that is missing made on the way.
+fn make_below(root: &OwnedFd, path: &str, (uid, gid): (u32, u32)) -> nix::Result<OwnedFd> {
+    let text = |text: &str| CString::new(text).map_err(|_| Errno::EINVAL);
+    let (mut at, mut folder) = (
+        String::from("."),
+        open(root, &text(".")?, libc::O_DIRECTORY)?,
+    );
+    for part in path.split('/').filter(|p| !p.is_empty() && *p != ".") {
         at.push('/');
         at.push_str(part);
         let path = text(&at)?;
-        folder = match open(&root, &path) {
+        folder = match open(root, &path, libc::O_DIRECTORY) {
             Err(Errno::ENOENT) => {
                 let name = text(part)?;
                 let mode = nix::sys::stat::Mode::from_bits_truncate(0o755);
-                nix::sys::stat::mkdirat(&folder, name.as_c_str(), mode).map_err(fault)?;
-                let owner = Some(nix::unistd::Uid::from_raw(spec.uid_base));
-                let group = Some(nix::unistd::Gid::from_raw(spec.uid_base));
-                let itself = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
-                nix::unistd::fchownat(&folder, name.as_c_str(), owner, group, itself)
-                    .map_err(fault)?;
-                open(&root, &path).map_err(fault)?
+                match nix::sys::stat::mkdirat(&folder, name.as_c_str(), mode) {
+                    // Another replica was first.
+                    Err(Errno::EEXIST) => {}
+                    made => {
+                        made?;
+                        let owner = Some(nix::unistd::Uid::from_raw(uid));
+                        let group = Some(nix::unistd::Gid::from_raw(gid));
+                        let itself = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
+                        nix::unistd::fchownat(&folder, name.as_c_str(), owner, group, itself)?;
+                    }
+                }
+                open(root, &path, libc::O_DIRECTORY)?
             }
-            opened => opened.map_err(fault)?,
+            opened => opened?,
         };
     }
-    Ok(())
+    Ok(folder)
 }
 
 /// `path` as it is found by who has `root` for a root.
-fn open(root: &OwnedFd, path: &CString) -> nix::Result<OwnedFd> {
+fn open(root: &OwnedFd, path: &CString, more: i32) -> nix::Result<OwnedFd> {
     // struct open_how: flags, mode, resolve.
-    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let flags = libc::O_PATH | libc::O_CLOEXEC | more;
     let how = [flags as u64, 0, libc::RESOLVE_IN_ROOT];
     // SAFETY: path and structure live through the call and have the kernel's layout.
     let fd = unsafe {

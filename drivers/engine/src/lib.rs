@@ -109,6 +109,9 @@ pub struct Mount {
 pub enum MountFrom {
     /// A directory or a file on the host, owned in the shifted range.
     Directory(PathBuf),
+    /// What lies at `path` inside of such a directory, whose content is not trusted: no link
+    /// leads out of it. A folder of the container's user is made if nothing is there.
+    Part { directory: PathBuf, path: String },
     /// With the container's own ids for its owner; its size is said.
     Tmpfs(TmpfsSpec),
     /// One file in memory, with the container's own ids for its owner. Its content is handed

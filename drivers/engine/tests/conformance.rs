@@ -73,6 +73,46 @@ async fn conform(runtime: Runtime) {
     assert!(said.contains("CapEff:\t0000000000000000"), "{name}: {said}");
     assert!(volume.join("y").exists());
 
+    // A part of a volume, whose content is a stranger's: no link leads out of it.
+    let volume = bench.folder.path().join("parts");
+    std::fs::create_dir(&volume).expect("made");
+    chown(&volume, Some(UIDS), Some(UIDS)).expect("owned");
+    std::fs::write(volume.join("file"), "one file\n").expect("written");
+    std::os::unix::fs::symlink(bench.folder.path(), volume.join("out")).expect("linked");
+    std::os::unix::fs::symlink("fresh/inner", volume.join("in")).expect("linked");
+    let part = |target: &str, path: &str| Mount {
+        target: target.into(),
+        source: MountFrom::Part {
+            directory: volume.clone(),
+            path: path.into(),
+        },
+        read_only: false,
+    };
+    let script = "cat /file; echo x > /data/y; ls /link; busybox stat -c '%u %g' /data";
+    let mut spec = bench.spec("part", script);
+    spec.user.uid = 7;
+    spec.user.gid = 8;
+    spec.mounts = vec![
+        part("/data", "fresh/inner"),
+        part("/file", "file"),
+        part("/link", "in"),
+    ];
+    let (_, said) = bench.run(&spec).await;
+    for text in ["one file", "y", "7 8"] {
+        assert!(said.lines().any(|line| line == text), "{name}: {said}");
+    }
+    assert!(volume.join("fresh/inner/y").exists());
+    let mut spec = bench.spec("part-out", "true");
+    spec.mounts = vec![part("/data", "out/volume")];
+    let refused = bench.engine.start(&spec).await.expect_err("it leads out");
+    assert!(refused.to_string().contains("out/volume"), "{refused}");
+    assert_eq!(
+        std::fs::read_dir(bench.folder.path().join("volume"))
+            .expect("there")
+            .count(),
+        1
+    );
+
     // A secret is a file in memory, for whom it is meant; nothing of it lies on the disk.
     let mut spec = bench.spec(
         "secret",

@@ -349,6 +349,11 @@ impl State {
         self.tree = Tree::of(&self.records());
     }
 
+    /// Which live deployment publishes that port.
+    pub fn publisher(&self, protocol: Protocol, port: u16) -> Option<DeploymentId> {
+        self.index.ports.get(&(protocol, port)).copied()
+    }
+
     fn index_lotteries(&self, index: &mut Index) {
         let blocks = self.globals.params.epoch_blocks;
         for (id, round) in self.lotteries.iter() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{MountSource, PortSpec, Protocol, ServiceSpec};
+use types::{PortSpec, Protocol, ServiceSpec};
 
 use crate::field::Field;
 use crate::problem::shown;
@@ -39,7 +39,7 @@ pub(crate) fn references(
         }
     }
     for mount in &draft.spec.mounts {
-        if let MountSource::Volume(name) = &mount.source
+        if let Some(name) = mount.source.volume()
             && !project.volumes.contains_key(name)
         {
             let at = place(reader, field, "volumes");
@@ -115,11 +115,20 @@ pub(crate) fn doubled_mounts(reader: &mut Reader, field: &Field<'_>, draft: &Ser
 pub(crate) fn published_once(
     reader: &mut Reader,
     places: &BTreeMap<&str, Field<'_>>,
-    services: &BTreeMap<String, ServiceDraft>,
+    project: &mut Project,
 ) {
+    if let Err((name, (first, last))) = project.choose_ports(|_, _| false, |_, _| None) {
+        let at = place(reader, &places[name.as_str()], "ports");
+        let what = format!("no port of {first}-{last} is left");
+        let why = "other entries of the project publish every one of them";
+        reader.wrong_at(&at, what, why, "name a longer range");
+    }
     let mut taken = BTreeMap::new();
-    for (name, draft) in services {
-        for port in &draft.spec.ports {
+    for (name, draft) in &project.services {
+        for (index, port) in draft.spec.ports.iter().enumerate() {
+            if draft.port_choices.iter().any(|c| c.at == index) {
+                continue;
+            }
             let Some(published) = port.published else {
                 continue;
             };

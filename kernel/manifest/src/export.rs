@@ -490,7 +490,7 @@ fn write_mounts(out: &mut Text, service: &ServiceSpec) {
     for mount in &service.mounts {
         let kind = match mount.source {
             MountSource::Tmpfs(_) => "tmpfs",
-            MountSource::Volume(_) | MountSource::Anonymous => "volume",
+            MountSource::Volume(_) | MountSource::Part(_) | MountSource::Anonymous => "volume",
             MountSource::Image(_) => "image",
             MountSource::Secret(_) => continue,
         };
@@ -499,6 +499,7 @@ fn write_mounts(out: &mut Text, service: &ServiceSpec) {
         out.0.push('\n');
         match &mount.source {
             MountSource::Volume(name) => out.line(4, "source", &quoted(name)),
+            MountSource::Part(part) => out.line(4, "source", &quoted(&part.volume)),
             MountSource::Tmpfs(tmpfs) => {
                 out.open(4, "tmpfs");
                 if tmpfs.bytes > 0 {
@@ -522,8 +523,15 @@ fn write_mounts(out: &mut Text, service: &ServiceSpec) {
         }
         out.line(4, "target", &quoted(&mount.target));
         out.line(4, "read_only", &mount.read_only.to_string());
+        let mut options = Vec::new();
         if service.bare.contains(&mount.target) {
-            out.line(4, "volume", "{ nocopy: true }");
+            options.push("nocopy: true".to_string());
+        }
+        if let MountSource::Part(part) = &mount.source {
+            options.push(format!("subpath: {}", quoted(&part.path)));
+        }
+        if !options.is_empty() {
+            out.line(4, "volume", &format!("{{ {} }}", options.join(", ")));
         }
     }
 }

@@ -58,6 +58,7 @@ pub use dotenv::{parse_env_file, parse_env_file_with};
 pub use export::to_compose;
 pub use normal::{Normal, normal};
 pub use plain::Plain;
+pub use port::PortChoice;
 pub use problem::{Problem, Problems};
 pub use project::{
     CONTENT, Content, FileMount, FileOwner, FileSource, Project, PullPolicy, Sealed, SecretDraft,

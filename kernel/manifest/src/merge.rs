@@ -282,14 +282,24 @@ fn file_key(node: &Node) -> String {
     }
 }
 
+/// A path in a container without what says nothing in it.
+pub(crate) fn clean(path: &str) -> String {
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    let parts = parts.collect::<Vec<_>>().join("/");
+    match path.starts_with('/') {
+        true => format!("/{parts}"),
+        false => parts,
+    }
+}
+
 /// The target of a volume in either syntax.
 fn mount_key(node: &Node) -> String {
     let Some(text) = node.text() else {
-        return field(node, "target").to_string();
+        return clean(field(node, "target"));
     };
     let mut parts = text.split(':');
     let first = parts.next().unwrap_or_default();
-    parts.next().unwrap_or(first).to_string()
+    clean(parts.next().unwrap_or(first))
 }
 
 fn port_key(node: &Node) -> String {

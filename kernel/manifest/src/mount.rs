@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use types::{ImageMount, ImageRef, MountSource, MountSpec, TmpfsSpec};
+use types::{ImageMount, ImageRef, MountSource, MountSpec, TmpfsSpec, VolumePart};
 
 use crate::Inputs;
 use crate::field::{Field, is_name};
@@ -145,7 +145,7 @@ impl Reader {
         let (mut kind, mut source, mut target, mut bare) = (None, None, None, false);
         let (mut read_only, mut said, mut create) = (false, None, true);
         let mut tmpfs = TmpfsSpec::default();
-        let mut part = String::new();
+        let (mut part, mut within) = (String::new(), None);
         for (key, inner) in self.map(item) {
             match key {
                 "type" => kind = self.text(&inner),
@@ -184,13 +184,8 @@ impl Reader {
                         match key {
                             "nocopy" => bare = self.boolean(&inner) == Some(true),
                             "labels" => self.no_effect(&inner),
-                            "subpath" => self.wrong_at(
-                                &inner,
-                                "mounting a part of a volume is not supported yet",
-                                "",
-                                "use a volume of its own",
-                            ),
-                            _ => self.unknown(&inner, key, "nocopy"),
+                            "subpath" => within = self.part_of_volume(&inner),
+                            _ => self.unknown(&inner, key, "nocopy, subpath"),
                         }
                     }
                 }
@@ -239,7 +234,19 @@ impl Reader {
                     );
                     return None;
                 }
-                MountSource::Volume(name)
+                match within {
+                    Some(path) => MountSource::Part(VolumePart { volume: name, path }),
+                    None => MountSource::Volume(name),
+                }
+            }
+            (Some("volume"), None) if within.is_some() => {
+                self.wrong_at(
+                    item,
+                    "a part of a volume that has no name",
+                    "subpath says where in a named volume; what has no name is new for each replica",
+                    "add source: NAME, and the name under volumes: at the top of the file",
+                );
+                return None;
             }
             (Some("volume"), None) => MountSource::Anonymous,
             (Some("tmpfs"), None) => MountSource::Tmpfs(tmpfs),
@@ -302,6 +309,16 @@ impl Reader {
             target,
             read_only,
         })
+    }
+
+    /// `subpath` of a named volume.
+    fn part_of_volume(&mut self, field: &Field<'_>) -> Option<String> {
+        let path = |text: &str| {
+            let names = text.split('/').filter(|part| !matches!(*part, "" | "."));
+            let path = names.collect::<Vec<_>>().join("/");
+            (!text.starts_with('/') && VolumePart::is_path(&path)).then_some(path)
+        };
+        self.parsed(field, path, "uploads/2024, a path in the volume without ..")
     }
 
     pub fn no_effect(&mut self, field: &Field<'_>) {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::field::Field;
+use crate::merge::clean;
 use crate::plain::Plain;
 use crate::port::{PORTS_MAX, range};
 use crate::problem::{Problems, shown};
@@ -382,6 +383,9 @@ fn volume(reader: &mut Reader, item: &Field<'_>, inputs: &Inputs<'_>) -> Plain {
             entry = own;
         }
         let source = item.node.get("source").and_then(|e| e.value.text());
+        if let Some(target) = item.node.get("target").and_then(|e| e.value.text()) {
+            entry.insert("target".into(), Plain::text(&clean(target)));
+        }
         let is =
             |wanted: &str| matches!(entry.get("type"), Some(Plain::Text(kind)) if kind == wanted);
         let (bound, image) = (is("bind"), is("image"));
@@ -399,7 +403,7 @@ fn volume(reader: &mut Reader, item: &Field<'_>, inputs: &Inputs<'_>) -> Plain {
     let first = parts.next().unwrap_or_default();
     let Some(target) = parts.next() else {
         entry.insert("type".into(), Plain::text("volume"));
-        entry.insert("target".into(), Plain::text(first));
+        entry.insert("target".into(), Plain::text(&clean(first)));
         return Plain::Map(entry);
     };
     let is_path = first.starts_with(['/', '.', '~']) || first.contains('/');
@@ -410,7 +414,7 @@ fn volume(reader: &mut Reader, item: &Field<'_>, inputs: &Inputs<'_>) -> Plain {
     let kind = if is_path { "bind" } else { "volume" };
     entry.insert("type".into(), Plain::text(kind));
     entry.insert("source".into(), source);
-    entry.insert("target".into(), Plain::text(target));
+    entry.insert("target".into(), Plain::text(&clean(target)));
     let options = parts.next().unwrap_or_default().split(',');
     let is = |wanted: &str| options.clone().any(|option| option == wanted);
     if is("ro") {

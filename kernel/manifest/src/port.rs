@@ -1,7 +1,10 @@
 //! `ports` and `expose`.
 
+use std::collections::BTreeSet;
+
 use types::{PortSpec, Protocol};
 
+use crate::Project;
 use crate::field::Field;
 use crate::problem::shown;
 use crate::reader::Reader;
@@ -9,6 +12,62 @@ use crate::reader::Reader;
 /// Of one service.
 pub(crate) const PORTS_MAX: usize = 256;
 const EXAMPLE: &str = "\"8080:80\", \"80\", \"53:53/udp\" or \"3000-3002:3000-3002\"";
+
+/// What `ports` of a service comes to.
+#[derive(Default)]
+pub(crate) struct Ports {
+    pub all: Vec<PortSpec>,
+    pub choices: Vec<PortChoice>,
+}
+
+/// A port that is published at one of several: the first that is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortChoice {
+    /// In the service's ports.
+    pub at: usize,
+    /// The first and the last.
+    pub range: (u16, u16),
+}
+
+impl Project {
+    /// Publishes each port that may be at one of several where it is already (`kept`), else at
+    /// the first one that is neither `taken` by others nor used by this project.
+    ///
+    /// Errors: the service, and the range of which every port is taken.
+    pub fn choose_ports(
+        &mut self,
+        taken: impl Fn(Protocol, u16) -> bool,
+        kept: impl Fn(&str, &PortSpec) -> Option<u16>,
+    ) -> Result<(), (String, (u16, u16))> {
+        let mut used = BTreeSet::new();
+        for service in self.services.values() {
+            for (at, port) in service.spec.ports.iter().enumerate() {
+                if !service.port_choices.iter().any(|c| c.at == at) {
+                    used.extend(port.published.map(|p| (port.protocol, p)));
+                }
+            }
+        }
+        for (name, service) in &mut self.services {
+            for choice in &service.port_choices {
+                let port = &mut service.spec.ports[choice.at];
+                let (first, last) = choice.range;
+                let protocol = port.protocol;
+                let own = kept(name, port).filter(|p| (first..=last).contains(p));
+                let free = |p: &u16| !used.contains(&(protocol, *p));
+                let found = own.filter(free).or_else(|| {
+                    let mut all = first..=last;
+                    all.find(|p| free(p) && !taken(protocol, *p))
+                });
+                let Some(found) = found else {
+                    return Err((name.clone(), choice.range));
+                };
+                used.insert((protocol, found));
+                port.published = Some(found);
+            }
+        }
+        Ok(())
+    }
+}
 
 /// First and last port of `80` or `3000-3005`.
 pub(crate) fn range(text: &str) -> Option<(u16, u16)> {
@@ -36,17 +95,17 @@ fn protocol(text: &str) -> Option<Protocol> {
 }
 
 impl Reader {
-    pub fn ports(&mut self, field: &Field<'_>) -> Vec<PortSpec> {
-        let mut ports = Vec::new();
+    pub fn ports(&mut self, field: &Field<'_>) -> Ports {
+        let mut ports = Ports::default();
         for item in self.list(field) {
-            let before = ports.len();
+            let before = ports.all.len();
             if item.is_map() {
                 self.long_port(&item, &mut ports);
             } else {
                 self.short_port(&item, &mut ports);
             }
-            if ports.len() > PORTS_MAX {
-                ports.truncate(before);
+            if ports.all.len() > PORTS_MAX {
+                ports.all.truncate(before);
                 self.wrong_at(
                     &item,
                     format!("more than {PORTS_MAX} ports"),
@@ -56,7 +115,6 @@ impl Reader {
                 break;
             }
         }
-        ports.dedup();
         ports
     }
 
@@ -78,7 +136,7 @@ impl Reader {
         }
     }
 
-    fn short_port(&mut self, item: &Field<'_>, ports: &mut Vec<PortSpec>) {
+    fn short_port(&mut self, item: &Field<'_>, ports: &mut Ports) {
         let Some(text) = self.text(item) else { return };
         let (numbers, word) = text.split_once('/').unwrap_or((&text, "tcp"));
         let (published, target) = match numbers.rsplit_once(':') {
@@ -110,7 +168,7 @@ impl Reader {
         target: (u16, u16),
         published: Option<(u16, u16)>,
         protocol: Protocol,
-        ports: &mut Vec<PortSpec>,
+        ports: &mut Ports,
     ) {
         let count = usize::from(target.1 - target.0) + 1;
         if count > PORTS_MAX {
@@ -122,7 +180,8 @@ impl Reader {
             );
             return;
         }
-        if published.is_some_and(|p| usize::from(p.1 - p.0) + 1 != count) {
+        let same = |p: (u16, u16)| usize::from(p.1 - p.0) + 1 == count;
+        if count > 1 && published.is_some_and(|p| !same(p)) {
             self.wrong_at(
                 item,
                 "the two ranges differ in length",
@@ -131,14 +190,28 @@ impl Reader {
             );
             return;
         }
-        ports.extend((0..count as u16).map(|i| PortSpec {
-            target: target.0 + i,
-            published: published.map(|p| p.0 + i),
-            protocol,
-        }));
+        if let Some(range) = published.filter(|p| !same(*p)) {
+            let at = ports.all.len();
+            ports.choices.push(PortChoice { at, range });
+        }
+        for i in 0..count as u16 {
+            let port = PortSpec {
+                target: target.0 + i,
+                published: published.map(|p| p.0 + i),
+                protocol,
+            };
+            // The same again says nothing, unless one of several is wanted once more.
+            let chosen = ports
+                .choices
+                .last()
+                .is_some_and(|c| c.at == ports.all.len());
+            if chosen || ports.all.last() != Some(&port) {
+                ports.all.push(port);
+            }
+        }
     }
 
-    fn long_port(&mut self, item: &Field<'_>, ports: &mut Vec<PortSpec>) {
+    fn long_port(&mut self, item: &Field<'_>, ports: &mut Ports) {
         let (mut target, mut published, mut kind) = (None, None, Protocol::Tcp);
         for (key, value) in self.map(item) {
             match key {

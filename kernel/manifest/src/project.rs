@@ -8,6 +8,7 @@ use types::{
 };
 
 use crate::build::BuildDraft;
+use crate::port::PortChoice;
 use crate::problem::{Problem, Problems};
 
 /// Compose files understood: everything but the digests of images and files.
@@ -38,6 +39,9 @@ pub struct ServiceDraft {
     pub files: Vec<FileMount>,
     pub secrets: Vec<SecretDraft>,
     pub pull: PullPolicy,
+    /// Ports that are published at one of several; by now, at the first that the project leaves
+    /// free.
+    pub port_choices: Vec<PortChoice>,
 }
 
 /// When what its image is called is looked up, or made, anew.

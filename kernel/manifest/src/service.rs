@@ -57,7 +57,10 @@ impl Reader {
                 "command" => spec.command = self.command_line(&inner),
                 "environment" => environment = self.own_environment(&inner),
                 "env_file" => spec.environment = self.env_file(&inner, folder),
-                "ports" => spec.ports = self.ports(&inner),
+                "ports" => {
+                    let ports = self.ports(&inner);
+                    (spec.ports, read.draft.port_choices) = (ports.all, ports.choices);
+                }
                 "expose" => spec.expose = self.expose(&inner),
                 "volumes" => mounts = self.mounts(&inner, inputs),
                 "configs" => read.configs = self.config_mounts(&inner),

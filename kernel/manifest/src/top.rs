@@ -113,7 +113,7 @@ fn whole(reader: &mut Reader, inputs: &Inputs<'_>) -> Option<Project> {
         check::references(reader, &places[name.as_str()], draft, &project);
         check::doubled_mounts(reader, &places[name.as_str()], draft);
     }
-    check::published_once(reader, &places, &project.services);
+    check::published_once(reader, &places, &mut project);
     check::circles(reader, &places, &project.services);
     for (name, draft) in &mut project.services {
         let image = &mut draft.spec.image.reference;

@@ -343,6 +343,40 @@ pub enum MountSource {
     Image(ImageMount),
     /// A file in memory with what the owner sealed to the network. Read-only.
     Secret(SecretMount),
+    /// A folder or a file inside of a volume.
+    Part(VolumePart),
+}
+
+impl MountSource {
+    /// The key of [`DeploymentSpec::volumes`] that it needs.
+    pub fn volume(&self) -> Option<&String> {
+        match self {
+            Self::Volume(name) => Some(name),
+            Self::Part(part) => Some(&part.volume),
+            Self::Anonymous | Self::Tmpfs(_) | Self::Image(_) | Self::Secret(_) => None,
+        }
+    }
+}
+
+/// What a volume has at a path; a folder is made there if nothing is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+pub struct VolumePart {
+    /// A key of [`DeploymentSpec::volumes`].
+    pub volume: String,
+    /// In the volume: not empty, without a slash in front, without `..`.
+    pub path: String,
+}
+
+impl VolumePart {
+    pub const PATH_MAX: usize = 512;
+
+    /// Whether `path` names something inside of a volume.
+    pub fn is_path(path: &str) -> bool {
+        let mut parts = path.split('/');
+        path.len() <= Self::PATH_MAX
+            && !path.contains('\0')
+            && parts.all(|part| !matches!(part, "" | "." | ".."))
+    }
 }
 
 /// A folder in memory: how large it may get, whose it is, and what others may do there.

@@ -99,8 +99,12 @@ pub fn storage(shared: &Shared, planned: &PlannedAllocation) -> Vec<PathBuf> {
         all.push(builds.cache(planned.owner));
     }
     for mount in &planned.spec.mounts {
-        if let MountSource::Volume(name) = &mount.source {
-            all.push(shared.volume(planned.deployment, name));
+        if let Some(name) = mount.source.volume() {
+            let path = shared.volume(planned.deployment, name);
+            // Two parts of one volume are one volume.
+            if !all.contains(&path) {
+                all.push(path);
+            }
         }
     }
     all
@@ -145,6 +149,14 @@ pub fn container(
                 let path = shared.volume(planned.deployment, name);
                 volume::make(&path, image, seed, shared.config.uid_base)?;
                 MountFrom::Directory(path)
+            }
+            MountSource::Part(part) => {
+                let path = shared.volume(planned.deployment, &part.volume);
+                volume::make(&path, image, None, shared.config.uid_base)?;
+                MountFrom::Part {
+                    directory: path,
+                    path: part.path.clone(),
+                }
             }
             MountSource::Image(wanted) => {
                 let content = mounted

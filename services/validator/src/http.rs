@@ -14,7 +14,7 @@ use consensus::{Committee, Member, Seat};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use types::{AccountId, AllocationId, DeploymentId, Digest, HostId, SecretKey};
+use types::{AccountId, AllocationId, DeploymentId, Digest, HostId, Protocol, SecretKey};
 
 use crate::answer::{Answer, Asked, Named, Refused};
 use crate::chain_api::Recent;
@@ -534,6 +534,37 @@ pub async fn deployments(
         answer(lists::deployments(&state, filter.owner, filter.all, from))
     })
     .await?
+}
+
+#[derive(Deserialize)]
+pub struct PortRange {
+    first: Option<u16>,
+    last: Option<u16>,
+}
+
+/// At most two for each number: bounded by what a port is.
+pub async fn ports(
+    State(app): State<App>,
+    Asked(range): Asked<PortRange>,
+) -> Answer<Vec<api::PublishedPort>> {
+    let (first, last) = (range.first.unwrap_or(1), range.last.unwrap_or(u16::MAX));
+    app.compute(move |state| {
+        let wanted = (first <= last).then_some(first..=last);
+        let state = &state;
+        let of = |protocol| {
+            let ports = wanted.clone().into_iter().flatten();
+            ports.filter_map(move |port| {
+                let deployment = state.publisher(protocol, port)?;
+                Some(api::PublishedPort {
+                    protocol,
+                    port,
+                    deployment,
+                })
+            })
+        };
+        Json(of(Protocol::Tcp).chain(of(Protocol::Udp)).collect())
+    })
+    .await
 }
 
 pub async fn releases(

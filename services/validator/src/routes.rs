@@ -48,6 +48,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/allocations/{id}/keepers", get(http::keepers)),
         ("/v1/allocations/{id}/secrets", get(secret_api::shares)),
         ("/v1/routes", get(http::routes)),
+        ("/v1/ports", get(http::ports)),
         ("/v1/quote", post(money_api::quote)),
         ("/v1/transactions", post(chain_api::submit)),
         ("/v1/transactions/batch", post(chain_api::submit_many)),

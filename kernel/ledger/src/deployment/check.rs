@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
     BuildSpec, CAPABILITIES, DeploymentSpec, HooksSpec, LogPolicy, MountSource, NamesSpec,
-    PortSpec, ProcessSpec, Protocol, RestartPolicy, ServiceSpec, ULIMITS, is_sysctl,
+    PortSpec, ProcessSpec, Protocol, RestartPolicy, ServiceSpec, ULIMITS, VolumePart, is_sysctl,
     is_sysctl_value,
 };
 
@@ -285,10 +285,16 @@ fn service_bounds(
             format!("mount target {target} contains ..")
         })?;
         check.that(targets.insert(parts), || format!("two mounts at {target}"))?;
-        match &mount.source {
-            MountSource::Volume(name) => check.that(spec.volumes.contains_key(name), || {
+        if let Some(name) = mount.source.volume() {
+            check.that(spec.volumes.contains_key(name), || {
                 let shown: String = name.chars().take(NAME_MAX).collect();
                 format!("volume {shown} is not declared at the top level")
+            })?;
+        }
+        match &mount.source {
+            MountSource::Volume(_) => {}
+            MountSource::Part(part) => check.that(VolumePart::is_path(&part.path), || {
+                format!("the part of a volume at {target} is no path inside of it")
             })?,
             MountSource::Tmpfs(tmpfs) => {
                 check.that(tmpfs.bytes <= MEMORY_MAX, || {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use scheduler::{Fleet, Placement, Reason, Request};
 use types::{
-    AllocationId, AllocationStatus, Amount, DeploymentId, HostFeature, HostId, MountSource,
-    PlacementConstraint, ServiceSpec, Usage,
+    AllocationId, AllocationStatus, Amount, DeploymentId, HostFeature, HostId, PlacementConstraint,
+    ServiceSpec, Usage,
 };
 
 use super::{Deployment, Event};
@@ -234,13 +234,7 @@ pub(super) fn away_from_home(context: &Context, seat: (&str, u32), host: &HostId
 }
 
 pub(super) fn volumes(service: &ServiceSpec) -> impl Iterator<Item = &String> {
-    service.mounts.iter().filter_map(|m| match &m.source {
-        MountSource::Volume(name) => Some(name),
-        MountSource::Anonymous
-        | MountSource::Tmpfs(_)
-        | MountSource::Image(_)
-        | MountSource::Secret(_) => None,
-    })
+    service.mounts.iter().filter_map(|m| m.source.volume())
 }
 
 /// Reserves the place and opens the lease.

@@ -104,7 +104,7 @@ entrypoint: []
 environment: { A: '1', 'odd key': 'y: # $$', T: \"tab\\t\" }
 ports: ['8080:80', '53:53/udp', 3000]
 expose: [9]
-volumes: ['data:/d:ro', /cache]
+volumes: ['data:/d:ro', /cache, { type: volume, source: data, target: /p, volume: { subpath: 'x y/z', nocopy: true } }]
 tmpfs: ['/run:size=1m', /t, '/u:mode=700,uid=7,gid=8']
 networks: { back: { aliases: [x] }, default: }
 depends_on: { db: { condition: service_started } }

@@ -2,7 +2,7 @@
 
 use types::{
     AutoscaleSpec, DependencyCondition, MountSource, PortSpec, Protocol, RestartPolicy,
-    ScaleTarget, TmpfsSpec,
+    ScaleTarget, TmpfsSpec, VolumePart,
 };
 
 use super::*;
@@ -89,6 +89,24 @@ fn each_key_is_obeyed() {
         ("ports: ['7000-7002:9000-9002']", |s| {
             s.ports.len() == 3 && s.ports[2].published == Some(7002) && s.ports[2].target == 9002
         }),
+        ("healthcheck: { disable: false }", |s| {
+            s.healthcheck.is_none()
+        }),
+        ("healthcheck: { test: x, retries: 0, interval: 0s }", |s| {
+            let check = s.healthcheck.as_ref().unwrap();
+            (check.retries, check.interval_ms) == (3, 30_000)
+        }),
+        // Several may be meant: the first that others of the project leave free.
+        (
+            "ports: ['8000-8010:80', '8000:81', '8001-8002:82/udp', { target: 83, published: '8000-8002' }]",
+            |s| {
+                let published: Vec<_> = s.ports.iter().map(|p| p.published.unwrap()).collect();
+                published == [8001, 8000, 8001, 8002]
+            },
+        ),
+        ("ports: ['3000-3002', 80, 80]", |s| {
+            s.ports.len() == 4 && s.ports[..3].iter().all(|p| p.published.is_none())
+        }),
         ("ports: ['${PORT}:80']", |s| {
             s.ports[0].published == Some(8080)
         }),
@@ -109,6 +127,16 @@ fn each_key_is_obeyed() {
             |s| {
                 s.mounts[0].source == MountSource::Tmpfs(TmpfsSpec::of(64 << 20))
                     && s.mounts[1].target == "/d"
+            },
+        ),
+        (
+            "volumes: [{ type: volume, source: data, target: /d, volume: { subpath: a/./b/ } }]",
+            |s| {
+                s.mounts[0].source
+                    == MountSource::Part(VolumePart {
+                        volume: "data".into(),
+                        path: "a/b".into(),
+                    })
             },
         ),
         ("tmpfs: /run:mode=750,uid=7,gid=8", |s| {

@@ -96,10 +96,40 @@ fn each_refusal_names_its_line_and_key() {
             "differ in length",
         ),
         (
-            "ports: ['8000-8010:80']",
+            "ports: ['80:8000-8010']",
             4,
             "services.web.ports[0]",
             "differ in length",
+        ),
+        (
+            "ports: ['80:80', '80-80:81', '80-81:82', '80-81:83']",
+            4,
+            "services.web.ports",
+            "published twice",
+        ),
+        (
+            "ports: ['80:80', '81:81', '80-81:83']",
+            4,
+            "services.web.ports",
+            "no port of 80-81 is left",
+        ),
+        (
+            "volumes: [{ type: volume, source: data, target: /d, volume: { subpath: ../x } }]",
+            4,
+            "services.web.volumes[0].volume.subpath",
+            "cannot be read",
+        ),
+        (
+            "volumes: [{ type: volume, source: data, target: /d, volume: { subpath: /x } }]",
+            4,
+            "services.web.volumes[0].volume.subpath",
+            "cannot be read",
+        ),
+        (
+            "volumes: [{ type: volume, target: /d, volume: { subpath: x } }]",
+            4,
+            "services.web.volumes[0]",
+            "has no name",
         ),
         (
             "ports: ['10.0.0.1:80:80']",
@@ -242,10 +272,10 @@ fn each_refusal_names_its_line_and_key() {
             "cannot be read",
         ),
         (
-            "healthcheck: { test: x, retries: 0 }",
+            "healthcheck: { test: x, interval: 50ms }",
             4,
-            "services.web.healthcheck.retries",
-            "retries is 0",
+            "services.web.healthcheck.interval",
+            "too short",
         ),
         (
             "restart: sometimes",
