@@ -99,6 +99,26 @@ fn each_role_does_its_own_and_nothing_else() {
 }
 
 #[test]
+fn whoever_has_a_grant_gives_it_back_and_nobody_elses() {
+    for role in Role::ALL {
+        let mut world = World::new(Params::dev());
+        world
+            .ask(1, limited(30, role, Some((1, 0)), Some(u64::MAX)))
+            .expect("granted");
+        world.ask(1, grant(31, Role::Viewer)).expect("granted");
+        let others = world.ask_for(30, &[1], revoke(31));
+        assert_eq!(kind(others), Some(RejectKind::Forbidden), "{role:?}");
+        let first = world.ask_for(30, &[1], revoke(1));
+        assert_eq!(kind(first), Some(RejectKind::Forbidden), "{role:?}");
+        world.ask_for(30, &[1], revoke(30)).expect("his own");
+        let again = world.ask_for(30, &[1], revoke(30));
+        assert_eq!(kind(again), Some(RejectKind::Forbidden), "{role:?}");
+        assert!(!world.state.account(&id(1)).grants.contains_key(&id(30)));
+        assert!(world.state.account(&id(1)).grants.contains_key(&id(31)));
+    }
+}
+
+#[test]
 fn a_limit_holds_within_its_period_and_a_refusal_changes_nothing() {
     let mut world = World::new(Params::dev());
     world
