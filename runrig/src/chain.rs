@@ -390,7 +390,8 @@ pub async fn context(command: &ContextCommand, overrides: &Overrides, json: bool
             output::json(&serde_json::json!({
                 "name": name, "urls": context.urls, "account": context.account,
                 "network_key": context.network_key,
-                "key_file": context.account.map(|a| home.key_path(&a)),
+                "portal": context.portal,
+                "key_file": context.key.or(context.account).map(|a| home.key_path(&a)),
             }));
         }
         ContextCommand::Rm { name } => {
@@ -402,7 +403,11 @@ pub async fn context(command: &ContextCommand, overrides: &Overrides, json: bool
             }
             home.write(&config)?;
             output::say(format!("context {name} is forgotten"));
-            if let Some(account) = context.account {
+            if let Some(key) = context.key {
+                output::say(format!(
+                    "its key {key} may go on to act: its owner takes it back in the portal, or by `runrig account keys revoke`"
+                ));
+            } else if let Some(account) = context.account {
                 output::say(format!(
                     "the key of account {account} is kept in {}; without it its credits are lost",
                     home.key_path(&account).display()
@@ -463,6 +468,7 @@ pub async fn context(command: &ContextCommand, overrides: &Overrides, json: bool
                 urls,
                 account: Some(account),
                 network_key: Some(network_key),
+                ..Context::default()
             };
             home.adopt(name, context, Some(&key))?;
             if json {

@@ -35,6 +35,12 @@ pub struct Context {
     /// Group key that certifies every block, hex: what `receipt --verify` trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_key: Option<String>,
+    /// Of the key that acts for the account by a grant: made by `runrig login`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<AccountId>,
+    /// URL of the web pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub portal: Option<String>,
 }
 
 /// What a project's folder may say.
@@ -249,6 +255,8 @@ pub struct Session {
     key_path: Option<PathBuf>,
     /// The key was named beside the account: it may be another one that acts for it.
     delegated: bool,
+    /// The key is one of `runrig login`.
+    logged_in: bool,
     /// What is read is verified, against a block that is no older.
     pub verify: Option<Duration>,
 }
@@ -263,6 +271,7 @@ impl Session {
             account: None,
             key_path: Some(key.to_path_buf()),
             delegated: false,
+            logged_in: false,
             verify: None,
         })
     }
@@ -298,13 +307,15 @@ impl Session {
         };
         let urls = match overrides.url.clone().or_else(|| project.url.clone()) {
             Some(url) => url.split(',').map(|u| u.trim().to_string()).collect(),
-            None => context.urls,
+            None => context.urls.clone(),
         };
         if urls.is_empty() {
-            return Err(Failure::usage(
-                "no network is chosen",
+            return Err(Failure::new(
+                failure::LOGIN,
+                "not logged in",
                 "there is no context yet, and no --url",
-                "Start one with `runrig dev`, or `runrig context create NAME --url URL`.",
+                "Log in with `runrig login URL` of a portal, start a cloud here with `runrig dev`, \
+                 or make a key with `runrig context create NAME --url URL`.",
             ));
         }
         let account = match &overrides.account {
@@ -315,17 +326,21 @@ impl Session {
             None if overrides.key.is_some() => None,
             None => project.account.or(context.account),
         };
+        let of_login = context
+            .key
+            .filter(|_| overrides.key.is_none() && account == context.account);
         let key_path = overrides
             .key
             .clone()
-            .or_else(|| account.map(|a| home.key_path(&a)));
+            .or_else(|| of_login.or(account).map(|a| home.key_path(&a)));
         Ok(Self {
             name: name.unwrap_or_else(|| urls.join(",")),
             client: Client::new(urls)?,
             network_key: context.network_key,
             account,
             key_path,
-            delegated: overrides.key.is_some(),
+            delegated: overrides.key.is_some() || of_login.is_some(),
+            logged_in: of_login.is_some(),
             verify: overrides.verify,
         })
     }
@@ -336,6 +351,11 @@ impl Session {
             Some(account) => Ok(account),
             None => Ok(AccountId::of(&self.key()?.public())),
         }
+    }
+
+    /// The key is one of `runrig login`, which its owner may take back.
+    pub fn is_logged_in(&self) -> bool {
+        self.logged_in
     }
 
     /// Signs a call of the account and returns when it is applied. With another key than the
@@ -353,7 +373,7 @@ impl Session {
                 failure::LOGIN,
                 format!("no key for context {}", self.name),
                 why,
-                "Make an account with `runrig context create`, or name a key with --key FILE.",
+                "Log in with `runrig login`, make an account with `runrig context create`, or name a key with --key FILE.",
             )
         };
         let path = self
@@ -392,6 +412,7 @@ mod tests {
             urls: vec!["http://127.0.0.1:8700".into()],
             account: Some(account),
             network_key: Some("ab".into()),
+            ..Context::default()
         };
         home.adopt("dev", context.clone(), Some(&key))
             .expect("written");

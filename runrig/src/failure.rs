@@ -70,6 +70,11 @@ impl Failure {
         self.broke
     }
 
+    /// The ledger knows no grant, or none any more, by which the key acts for the account.
+    pub fn lacks_grant(&self) -> bool {
+        self.why.contains(" may not act for ")
+    }
+
     /// What `--json` says on stderr instead of words.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({"error": {

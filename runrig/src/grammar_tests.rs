@@ -40,6 +40,8 @@ fn what_people_type_is_read() {
         "runrig port-forward db 5432 0:80 --address 127.0.0.1",
         "runrig port web 80/udp",
         "runrig context rm x",
+        "runrig login http://localhost:8780 --name laptop",
+        "runrig logout --here",
         "runrig man /nowhere",
         "runrig images --json",
         "runrig config --format json -f a.yaml",

@@ -34,6 +34,7 @@ mod host_price;
 mod host_together;
 mod image;
 mod job;
+mod login;
 mod logs;
 mod lottery;
 mod manual;
@@ -269,7 +270,11 @@ enum Command {
     /// Web pages for everyone
     #[command(subcommand)]
     Portal(Portal),
-    /// Who asks, and which network
+    /// Let this machine act for your account: by a code that you type on a portal's page
+    Login(login::Login),
+    /// Take that back, and forget the key
+    Logout(login::Logout),
+    /// Who asks, which network, and what the key may
     Whoami,
     /// Your images in the network's registry
     Images,
@@ -422,6 +427,9 @@ fn ask<T>(globals: &Globals, work: impl AsyncFnOnce(&Session) -> Result<T>) -> R
                 failure.next = money::next_for_funds(&session).await;
                 Err(failure)
             }
+            Err(failure) if session.is_logged_in() => {
+                Err(login::over(&session).await.unwrap_or(failure))
+            }
             result => result,
         }
     })
@@ -471,7 +479,9 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Down(args) => done(ask(globals, async |s| control::down(s, args, json).await)),
         Command::Ls(args) => done(ask(globals, async |s| projects::ls(s, args, json).await)),
         Command::Port(args) => done(ask(globals, async |s| projects::port(s, args, json).await)),
-        Command::Whoami => done(ask(globals, async |s| projects::whoami(s, json))),
+        Command::Login(args) => done(block_on(login::login(args, &overrides(globals), json))),
+        Command::Logout(args) => done(block_on(login::logout(args, &overrides(globals), json))),
+        Command::Whoami => done(ask(globals, async |s| projects::whoami(s, json).await)),
         Command::Images => done(ask(globals, async |s| {
             image::run(s, &image::Image::Ls, json).await
         })),

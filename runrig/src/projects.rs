@@ -10,7 +10,7 @@ use crate::context::Session;
 use crate::endpoint::gateway_of;
 use crate::failure::{self, Failure, Result};
 use crate::job::Jobs;
-use crate::{output, ps, units};
+use crate::{login, output, ps, units};
 
 #[derive(Args, Debug)]
 #[command(before_help = "Examples:\n  runrig ls\n  runrig ls -a --json")]
@@ -201,25 +201,55 @@ pub async fn port(session: &Session, args: &Port, json: bool) -> Result {
     Ok(())
 }
 
-/// Who asks, and where.
-pub fn whoami(session: &Session, json: bool) -> Result {
+/// Who asks, where, and what his key may.
+pub async fn whoami(session: &Session, json: bool) -> Result {
     #[derive(Serialize)]
     struct Who<'a> {
         account: AccountId,
         context: &'a str,
         url: &'a str,
+        /// Of the key, where it is not the account's own, with what the account lets it do.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key: Option<AccountId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        grant: Option<ledger::account::Grant>,
     }
     let account = session.account()?;
     let (context, url) = (session.name.as_str(), session.client.url());
+    // Without a key one may still ask.
+    let key = session.key().ok().map(|key| AccountId::of(&key.public()));
+    let key = key.filter(|key| *key != account);
+    let grant = match key {
+        None => None,
+        Some(key) => {
+            let view = session.client.account(account).await?;
+            let grant = view.grants.get(&key).cloned();
+            let good = grant.filter(|grant| grant.is_good(units::now_ms()));
+            Some(good.ok_or_else(|| {
+                Failure::new(
+                    failure::LOGIN,
+                    format!("context {context}"),
+                    format!("{key} may not act for {account}"),
+                    "Log in again with `runrig login`, or ask the account's owner.",
+                )
+            })?)
+        }
+    };
     if json {
         output::json(&Who {
             account,
             context,
             url,
+            key,
+            grant,
         });
     } else {
         output::data(account);
         output::say(format!("context {context} at {url}"));
+        if let (Some(key), Some(grant)) = (key, grant) {
+            let may = login::may(&grant, units::now_ms());
+            output::say(format!("by key {key}: {may}"));
+        }
     }
     Ok(())
 }

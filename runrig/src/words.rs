@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::failure::Failure;
 
 /// Word → why it is none here, and what to say instead.
-const ELSEWHERE: [(&str, &str, &str); 19] = [
+const ELSEWHERE: [(&str, &str, &str); 17] = [
     (
         "kill",
         "a container is stopped, with its own signal and grace first",
@@ -76,16 +76,6 @@ const ELSEWHERE: [(&str, &str, &str); 19] = [
         "container",
         "containers are called by their service or allocation",
         "Leave the word out: `runrig ps`, `runrig logs JOB`.",
-    ),
-    (
-        "login",
-        "there is nothing to log in to: a key is an account",
-        "Run `runrig context create NAME --url URL`; `runrig whoami` shows who you are.",
-    ),
-    (
-        "logout",
-        "a key is an account",
-        "Run `runrig context rm NAME`, or `runrig context use OTHER`.",
     ),
     ("deploy", "it is Compose's word here", "Run `runrig up`."),
     (

@@ -25,6 +25,7 @@ mod agent;
 mod auth;
 mod beat;
 mod copy;
+mod device;
 mod endpoint;
 mod figures;
 mod grant;
@@ -41,6 +42,7 @@ pub use agent::{
 pub use auth::{AuthError, Caller, RequestAuth};
 pub use beat::{Anchor, BEAT_BYTES_MAX, BEATS, Beat, Beats};
 pub use copy::{CopySpan, Keeper, LogCopy};
+pub use device::{DeviceAnswer, DeviceAsk, DeviceCode, DevicePoll};
 pub use endpoint::{Body, Endpoint, Method, Role, endpoints, paths_of};
 pub use figures::{Gauge, PROMETHEUS, prometheus};
 pub use grant::Grant;

@@ -144,6 +144,14 @@ pub struct TransactionView {
     pub fee: Amount,
     #[schema(value_type = Option<String>)]
     pub sender: Option<AccountId>,
+    /// Whose key signed it: the sender's, or one that acts for it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub signer: Option<AccountId>,
+    /// For whom that key acts: by the grant of each to the one before, up to the sender.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub on_behalf: Vec<AccountId>,
     #[schema(value_type = Option<Object>)]
     pub call: Option<ledger::Call>,
     /// What it caused.

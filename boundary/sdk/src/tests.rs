@@ -72,6 +72,8 @@ fn view(id: Digest, status: TransactionStatus) -> TransactionView {
         rejection: None,
         fee: types::Amount::ZERO,
         sender: None,
+        signer: None,
+        on_behalf: Vec::new(),
         call: None,
         events: Vec::new(),
     }

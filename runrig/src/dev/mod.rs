@@ -434,6 +434,8 @@ async fn until_ready(plan: &Plan, running: &Running, demo: bool, json: bool) -> 
         urls: vec![plan.layout.url()],
         account: Some(account),
         network_key: Some(plan.network_key.clone()),
+        key: None,
+        portal: plan.layout.portal_url(),
     };
     home.adopt("dev", context, Some(&key))?;
     let demo = if !demo {

@@ -7,6 +7,8 @@ use fixtures::{Page, get, until};
 use super::Stage;
 
 const PASSWORD: &str = "four plain words here";
+/// The button that makes an account with a password.
+pub const SIGN_UP: &str = "form[action='/signup'] button.primary:not([type=button])";
 
 fn compose(image: &str) -> String {
     format!(
@@ -49,7 +51,7 @@ fn priced(page: &Page) {
     });
 }
 
-fn fill_in(page: &Page, handle: &str) {
+pub fn fill_in(page: &Page, handle: &str) {
     page.fill("#handle", handle);
     page.fill("#email", &format!("{handle}@example.org"));
     page.fill("#password", PASSWORD);
@@ -79,7 +81,7 @@ fn bring_image(stage: &Stage, page: &Page) -> &'static str {
 pub fn from_sign_up_to_a_bill(stage: &Stage) -> Page {
     let page = stage.browser.visitor(&stage.site);
     page.go("/signup");
-    let send = "form[action='/signup'] button.primary:not([type=button])";
+    let send = SIGN_UP;
     // A company says who it is, a person does not.
     page.click("label:has(input[value=company])");
     fill_in(&page, "ada");
@@ -223,7 +225,7 @@ pub fn without_scripts(stage: &Stage) -> Page {
     page.fill("#company_name", "Charles & Sons <Ltd>");
     page.fill("#company_address", "1 Dorset Street, London");
     fill_in(&page, "charles");
-    page.follow("form[action='/signup'] button.primary:not([type=button])");
+    page.follow(SIGN_UP);
     page.at("/");
     page.scripts(true);
     let image = bring_image(stage, &page);
@@ -255,7 +257,7 @@ pub fn in_a_company(stage: &Stage, company: &Page) {
     let emil = stage.browser.visitor(&stage.site);
     emil.go("/signup");
     fill_in(&emil, "emil");
-    emil.follow("form[action='/signup'] button.primary:not([type=button])");
+    emil.follow(SIGN_UP);
     emil.at("/");
     emil.go("/settings");
     let account = emil.eval("document.querySelector('dd.mono').innerText.trim().slice(0, 40)");

@@ -7,7 +7,7 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 20] = [
+const MEMBERS: [(&str, &str); 22] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
@@ -27,6 +27,8 @@ const MEMBERS: [(&str, &str); 20] = [
     ("bills", "/bills"),
     ("settings", "/settings"),
     ("members", "/members"),
+    ("api-keys", "/settings/keys"),
+    ("device", "/device"),
     ("no-page", "/nowhere"),
 ];
 
@@ -139,7 +141,7 @@ pub fn here(stage: &Stage, page: &Page, name: &str) {
         for theme in THEMES {
             in_theme(page, theme);
             // Buttons change their colour in a moment.
-            page.eval("new Promise(done => setTimeout(done, 250))");
+            std::thread::sleep(std::time::Duration::from_millis(250));
             at_both_widths(page, folder, name, theme);
         }
         page.sized(1440, 900);

@@ -5,6 +5,7 @@
 
 mod journeys;
 mod keys;
+mod login;
 mod look;
 mod passkey;
 
@@ -50,6 +51,9 @@ fn people_go_through_the_pages() {
     journeys::by_keyboard_alone(&stage);
     let company = journeys::without_scripts(&stage);
     journeys::in_a_company(&stage, &company);
-    passkey::signs_for_its_account(&stage);
+    let passkey = passkey::signs_for_its_account(&stage);
+    login::by_a_code(&stage, folder.path());
+    login::by_a_key_of_the_portal(&stage, folder.path());
+    login::with_a_passkey(&stage, folder.path(), &passkey);
     keys::of_an_account(&stage);
 }

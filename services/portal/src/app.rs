@@ -7,6 +7,7 @@ use sdk::Client;
 use tokio::sync::watch;
 
 use crate::Config;
+use crate::devices::Devices;
 use crate::index::{Index, Progress};
 use crate::limits::Limits;
 use crate::people::People;
@@ -27,6 +28,8 @@ pub struct Shared {
     pub people: People,
     pub index: Index,
     pub limits: Limits,
+    /// Machines that wait to be let in.
+    pub devices: Devices,
     pub secure: bool,
     /// The network's name and key, once they are known.
     pub network: OnceLock<Network>,
@@ -64,6 +67,7 @@ impl App {
             people: People::open(&config.data.join("people.sqlite"))?,
             index: Index::open(&config.data.join("index.sqlite"))?,
             limits: Limits::default(),
+            devices: Devices::default(),
             secure: config.secure,
             network: OnceLock::new(),
             tick: watch::channel(Tick::default()).0,

@@ -18,6 +18,7 @@
 
 mod app;
 mod approve;
+mod devices;
 mod index;
 mod limits;
 mod live;

@@ -24,6 +24,8 @@ pub enum Act {
     Submit,
     /// A stream, by address.
     Stream,
+    /// A command that waits to be let in, by address.
+    Poll,
 }
 
 impl Act {
@@ -34,6 +36,7 @@ impl Act {
             Self::Guess => (8, Duration::from_secs(20)),
             Self::Submit => (30, Duration::from_secs(1)),
             Self::Stream => (60, Duration::from_millis(500)),
+            Self::Poll => (200, Duration::from_millis(100)),
         }
     }
 }

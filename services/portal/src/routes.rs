@@ -8,8 +8,8 @@ use axum::routing::{MethodRouter, get, post};
 use crate::app::App;
 use crate::live;
 use crate::pages::{
-    account, analytics, auth, deploy, earn, explorer, hosts, job, jobs, members, money, overview,
-    passkeys,
+    account, analytics, auth, deploy, device, earn, explorer, hosts, job, jobs, keys, members,
+    money, overview, passkeys,
 };
 use crate::web::{self, Who};
 
@@ -61,6 +61,8 @@ pub fn table() -> Vec<Route> {
         own("/bills.csv", get(money::csv)),
         own("/settings", get(account::settings)),
         act("/settings/factor", post(account::factor)),
+        own("/settings/keys", get(keys::list)),
+        act("/settings/keys", post(keys::make)),
         own("/members", get(members::list)),
         act("/members", post(members::add)),
         act("/members/revoke", post(members::revoke)),
@@ -77,6 +79,10 @@ pub fn table() -> Vec<Route> {
         own("/settings/browser", get(passkeys::browser)),
         act("/settings/browser", post(passkeys::let_act)),
         act("/settings/own-key", post(account::forget_own)),
+        own("/device", get(device::page)),
+        act("/device", post(device::act)),
+        route("POST", "/device/ask", Who::Program, post(device::ask)),
+        route("POST", "/device/poll", Who::Program, post(device::poll)),
         route("POST", "/theme", Who::Anyone, post(auth::theme)),
         open("/live", get(live::height)),
         open("/explorer", get(explorer::home)),

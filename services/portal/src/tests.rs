@@ -159,6 +159,11 @@ async fn every_route_is_for_whom_the_table_says() {
             let status = response.status();
             let location = to(&response);
             match (route.who, member, route.method) {
+                // Neither a session nor a form's token says anything to it: only JSON does.
+                (Who::Program, _, _) => {
+                    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{case}");
+                    assert!(response.headers().get("set-cookie").is_none(), "{case}");
+                }
                 (Who::Member, false, "GET") => {
                     assert_eq!(status, StatusCode::SEE_OTHER, "{case}");
                     assert!(location.starts_with("/login?next="), "{case}: {location}");
@@ -189,6 +194,70 @@ async fn every_route_is_for_whom_the_table_says() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_machine_waits_until_somebody_who_is_logged_in_answers() {
+    let site = Site::open().await;
+    let tell = async |path: &str, body: String| {
+        let request = site.http.post(format!("{}{path}", site.url));
+        let request = request
+            .header("content-type", "application/json")
+            .body(body);
+        let answer = request.send().await.expect("answered");
+        (answer.status(), answer.text().await.expect("text"))
+    };
+    let key = types::SecretKey::from_seed([7; 32]).public();
+    let ask = format!(r#"{{"key":"{key}","machine":{EVIL:?}}}"#);
+    let (status, text) = tell("/device/ask", ask.clone()).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let code: api::DeviceCode = serde_json::from_str(&text).expect("a code");
+    let poll = format!(r#"{{"secret":"{}"}}"#, code.secret);
+    let (_, text) = tell("/device/poll", poll.clone()).await;
+    assert_eq!(text, r#"{"state":"waiting"}"#);
+
+    // A stranger sees nothing; a link does not fill the code in.
+    let page = site.get(&format!("/device?code={}", code.code), "").await;
+    assert_eq!(
+        to(&page),
+        format!("/login?next=/device%3Fcode%3D{}", code.code)
+    );
+    let (ada, token) = site.member("ada", Kind::Personal).await;
+    let page = site.get(&format!("/device?code={}", code.code), &ada).await;
+    let filled = format!("value=\"{}\"", code.code);
+    assert!(!page.text().await.expect("a page").contains(&filled));
+    let look = format!("csrf={token}&act=look&code={}", code.code);
+    let page = site.post("/device", &ada, &look).await;
+    let text = page.text().await.expect("a page");
+    assert!(text.contains("&lt;script&gt;") && !text.contains("<script>alert"));
+    let refuse = format!("csrf={token}&act=refuse&code={}", code.code);
+    site.post("/device", &ada, &refuse).await;
+    let (_, text) = tell("/device/poll", poll).await;
+    assert_eq!(text, r#"{"state":"refused"}"#);
+    let page = site.post("/device", &ada, &look).await;
+    assert_eq!(page.status(), StatusCode::UNPROCESSABLE_ENTITY, "used");
+
+    // Guesses are few; what is too large or senseless is said to a command in its own words.
+    let guess = format!("csrf={token}&act=look&code=BBBBBBBB");
+    let mut last = StatusCode::OK;
+    for _ in 0..25 {
+        last = site.post("/device", &ada, &guess).await.status();
+        if last == StatusCode::TOO_MANY_REQUESTS {
+            break;
+        }
+    }
+    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
+    let (status, _) = tell("/device/ask", "x".repeat(5_000)).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    for _ in 0..200 {
+        let (status, text) = tell("/device/ask", ask.clone()).await;
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            let problem: api::Problem = serde_json::from_str(&text).expect("a problem");
+            assert_eq!(problem.kind, "unavailable");
+            return;
+        }
+    }
+    panic!("asked without end");
 }
 
 #[tokio::test]

@@ -105,6 +105,19 @@ pub fn utc(ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {}", clock(ms))
 }
 
+/// How far a grant goes: nothing, where it has neither limit nor end.
+fn bounds(limit: Option<&account::SpendingLimit>, expires_ms: Option<u64>) -> String {
+    let limit = limit.map_or_else(String::new, |limit| {
+        let every = match limit.every_ms {
+            0 => String::new(),
+            every => format!(" in {}", span(every)),
+        };
+        format!(", up to {} credits{every}", credits(limit.amount))
+    });
+    let end = expires_ms.map_or_else(String::new, |at| format!(", until {} UTC", utc(at)));
+    format!("{limit}{end}")
+}
+
 /// `21 Nov` UTC.
 pub fn day(ms: u64) -> String {
     let (_, month, day) = civil((ms / 86_400_000) as i64);
@@ -206,11 +219,18 @@ pub fn call(call: &Call, sender: &AccountId, names: &Names) -> String {
         Call::Account(account::Call::Faucet { to }) => {
             sentence(format!("{} asked the faucet for test credits", who(to)))
         }
-        Call::Account(account::Call::Grant { to, role, .. }) => sentence(format!(
-            "{} let {} act for it as {}",
+        Call::Account(account::Call::Grant {
+            to,
+            role,
+            limit,
+            expires_ms,
+            ..
+        }) => sentence(format!(
+            "{} let {} act for it as {}{}",
             who(sender),
             who(to),
-            role.name()
+            role.name(),
+            bounds(limit.as_ref(), *expires_ms)
         )),
         Call::Account(account::Call::Revoke { from }) => sentence(format!(
             "{} let {} act for it no more",
@@ -356,12 +376,17 @@ pub fn event(event: &Event, names: &Names) -> String {
             )),
         },
         Event::Account(account::Event::Granted {
-            account, to, role, ..
+            account,
+            to,
+            role,
+            limit,
+            expires_ms,
         }) => sentence(format!(
-            "{} may act for {} as {}",
+            "{} may act for {} as {}{}",
             who(to),
             who(account),
-            role.name()
+            role.name(),
+            bounds(limit.as_ref(), *expires_ms)
         )),
         Event::Account(account::Event::Revoked { account, from }) => {
             sentence(format!("{} acts no more for {}", who(from), who(account)))

@@ -91,6 +91,8 @@ impl Validator {
             rejection: None,
             fee: types::Amount::ZERO,
             sender: None,
+            signer: None,
+            on_behalf: Vec::new(),
             call: None,
             events: Vec::new(),
         };
@@ -167,6 +169,10 @@ fn view(block: &ReadBlock, index: usize) -> TransactionView {
         rejection: outcome.rejection.clone(),
         fee: outcome.fee,
         sender: decoded.as_ref().map(ledger::Transaction::sender),
+        signer: decoded.as_ref().map(ledger::Transaction::signer),
+        on_behalf: decoded
+            .as_ref()
+            .map_or_else(Vec::new, |t| t.body.on_behalf.clone()),
         call: decoded.map(|t| t.body.call),
         events: block.caused(index).to_vec(),
     }

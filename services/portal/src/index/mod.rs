@@ -17,7 +17,7 @@ pub use follow::follow;
 pub use query::{BlockRow, ChargeRow, EventFilter, EventRow, TransactionRow};
 
 /// Changes with the tables: an index of another number is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -28,9 +28,10 @@ CREATE INDEX blocks_digest ON blocks (digest);
 CREATE TABLE transactions (
     id TEXT PRIMARY KEY, height INTEGER NOT NULL, position INTEGER NOT NULL,
     time_ms INTEGER NOT NULL, sender TEXT, kind TEXT NOT NULL, words TEXT NOT NULL,
-    refused TEXT, routine INTEGER NOT NULL) WITHOUT ROWID;
+    refused TEXT, routine INTEGER NOT NULL, actor TEXT) WITHOUT ROWID;
 CREATE INDEX transactions_height ON transactions (height, position);
 CREATE INDEX transactions_sender ON transactions (sender, height);
+CREATE INDEX transactions_actor ON transactions (sender, actor, time_ms);
 CREATE INDEX transactions_routine ON transactions (routine, height);
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY, height INTEGER NOT NULL, time_ms INTEGER NOT NULL,

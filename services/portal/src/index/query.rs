@@ -1,5 +1,7 @@
 //! What pages ask the index.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use types::{AccountId, Amount, DeploymentId};
 
@@ -182,6 +184,23 @@ pub fn transactions_of(
     ))?
     .query_map(params![sender.to_string(), count], transaction)?
     .collect()
+}
+
+/// When each of those that act for an account did so last, by the account that was let.
+pub fn last_acts(c: &Connection, sender: &AccountId) -> rusqlite::Result<BTreeMap<AccountId, u64>> {
+    let mut asked = c.prepare_cached(
+        "SELECT actor, max(time_ms) FROM transactions WHERE sender = ?1 GROUP BY actor LIMIT 1000",
+    )?;
+    let mut acts = BTreeMap::new();
+    for row in asked.query_map([sender.to_string()], |r| {
+        Ok((r.get::<_, Option<String>>(0)?, r.get(1)?))
+    })? {
+        let (actor, time_ms) = row?;
+        if let Some(actor) = actor.and_then(|a| a.parse().ok()) {
+            acts.insert(actor, time_ms);
+        }
+    }
+    Ok(acts)
 }
 
 /// Latest first.

@@ -1,9 +1,9 @@
 //! Write certified blocks.
 
-use api::{BlockView, EventView, TransactionStatus};
+use api::{BlockView, EventView, TransactionStatus, TransactionView};
 use ledger::{Call, Event, account, deployment, host, lease};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use types::{Amount, DeploymentId, Resource};
+use types::{AccountId, Amount, DeploymentId, Resource};
 
 use super::reset;
 use crate::words::{self, Names};
@@ -125,7 +125,7 @@ fn learn(
 
 fn transactions(change: &Transaction, names: &Names, block: &Certified) -> rusqlite::Result<()> {
     let mut insert = change.prepare_cached(
-        "INSERT OR REPLACE INTO transactions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT OR REPLACE INTO transactions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     for (position, view) in block.view.transactions.iter().enumerate() {
         let sender = view.sender.as_ref();
@@ -151,9 +151,18 @@ fn transactions(change: &Transaction, names: &Names, block: &Certified) -> rusql
             words,
             refused,
             view.call.as_ref().is_some_and(is_routine),
+            actor(view).map(|a| a.to_string()),
         ])?;
     }
     Ok(())
+}
+
+/// Whom the sender let do this: a key of its own, or a member, by whatever key.
+fn actor(view: &TransactionView) -> Option<AccountId> {
+    match view.on_behalf.as_slice() {
+        [.., member, _] => Some(*member),
+        _ => view.signer,
+    }
 }
 
 fn is_routine(call: &Call) -> bool {

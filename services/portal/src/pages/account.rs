@@ -55,6 +55,11 @@ async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
                 p.ink2 { "A key for each machine, a role for each colleague, within a limit and a time. Taken back at once." }
                 div.row { a.btn href="/members" { (icon("users")) "Keys and members" } }
             }
+            section.card.s6 {
+                header { div { h2 { "API keys" } p.sub { "For programs: each within a role, a limit and a time" } } }
+                p.ink2 { "Shown once, then only their owner has them. On a machine with a person at it, " code { "runrig login" } " does without." }
+                div.row { a.btn href="/settings/keys" { (icon("key-round")) "API keys" } a.btn href="/device" { (icon("terminal")) "Let a terminal in" } }
+            }
             section.card.flush.s12 {
                 header { div { h2 { "Sessions" } p.sub { "Each ends two weeks after it began" } } div.more { (submit(visitor, "/settings/sessions", "small danger", html! { (icon("log-out")) "Log out everywhere" })) } }
                 div.tablewrap { table.cards {

@@ -21,7 +21,7 @@ pub async fn hosts(State(app): State<App>, visitor: Visitor) -> Page {
     let own: Vec<&api::HostView> = all.iter().filter(|h| h.owner == me).collect();
     let earned = Amount(own.iter().map(|h| h.earned.0).sum());
     let content = html! {
-        div.pagehead { div { h1 { "My hosts" } p.sub { "Machines whose pay goes to your account" } } div.acts { a.btn.primary href="/hosts/new" { (icon("plus")) "Lend a machine" } } }
+        div.pagehead { div { h1 { "My hosts" } p.sub { "Machines whose pay goes to your account" } } @if !own.is_empty() { div.acts { a.btn.primary href="/hosts/new" { (icon("plus")) "Lend a machine" } } } }
         @if own.is_empty() {
             div.card { (empty("server", "You lend no machine yet", "Any Linux machine joins with one command and earns for what runs on it.", Some(("/hosts/new", "Lend a machine")))) }
         } @else {

@@ -548,7 +548,8 @@ pub async fn transaction(State(app): State<App>, visitor: Visitor, Path(id): Pat
                 dl.facts {
                     dt { "Id" } dd.mono { (digest.hex()) (copy(&digest.hex(), "the id")) }
                     dt { "Kind" } dd { (view.call.as_ref().map_or("unreadable", words::kind)) }
-                    @if let Some(sender) = &view.sender { dt { "Signed by" } dd { a.mono href=(format!("/explorer/accounts/{sender}")) { (sender) } } }
+                    @if let Some(sender) = &view.sender { dt { "Of" } dd { a.mono href=(format!("/explorer/accounts/{sender}")) { (sender) } } }
+                    @if let Some(signer) = &view.signer { dt { "Signed by" } dd { @if view.sender == view.signer { "its own key" } @else { a.mono href=(format!("/explorer/accounts/{signer}")) { (signer) } ", which it lets act" } } }
                     @if let Some(height) = view.height { dt { "Block" } dd { a href=(format!("/explorer/blocks/{height}")) { (words::grouped(height.into())) } } }
                     dt { "Fee" } dd { "none in this version" }
                 }

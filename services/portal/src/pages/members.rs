@@ -1,6 +1,8 @@
 //! Who else may act for the account: keys, and a company's members, as the ledger has them; and
 //! for whom somebody acts in this session.
 
+use std::collections::BTreeMap;
+
 use api::AccountView;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,15 +15,18 @@ use super::explorer::now_of;
 use super::slowly;
 use crate::app::App;
 use crate::approve::Unsubmitted;
+use crate::index;
 use crate::limits::Act;
-use crate::ui::{self, Place, Tone, alert, badge, cli, copy, credits, crumbs, empty, field, icon};
+use crate::ui::{
+    self, Place, Tone, alert, badge, cli, copy, credits, crumbs, empty, field, icon, when,
+};
 use crate::web::{Form, Page, Trouble, Visitor};
 use crate::words;
 
 const DAY_MS: u64 = 86_400_000;
 
 /// What a role may, in words.
-fn duties(role: Role) -> &'static str {
+pub(super) fn duties(role: Role) -> &'static str {
     match role {
         Role::Owner => "everything, and says who else may act",
         Role::Admin => "everything but owners and admins",
@@ -51,16 +56,59 @@ fn limit_words(grant: &Grant) -> Markup {
     }
 }
 
-fn row(visitor: &Visitor, key: &AccountId, grant: &Grant, now: u64) -> Markup {
+/// What stands beside a grant: who has it, as this portal knows, and when he used it last.
+#[derive(Default)]
+pub(super) struct Known {
+    people: BTreeMap<AccountId, String>,
+    acts: BTreeMap<AccountId, u64>,
+}
+
+impl Known {
+    pub(super) async fn of(app: &App, view: &AccountView) -> Result<Self, Trouble> {
+        let account = view.account;
+        let keys = view.grants.keys().copied().collect();
+        Ok(Self {
+            people: app.people.handles(keys).await?,
+            acts: app
+                .index
+                .ask(move |c| index::query::last_acts(c, &account))
+                .await?,
+        })
+    }
+
+    /// A person of this portal; else it is a key, or somebody from elsewhere.
+    pub(super) fn is_person(&self, key: &AccountId) -> bool {
+        self.people.contains_key(key)
+    }
+}
+
+/// Above rows of [`row`].
+pub(super) fn head() -> Markup {
+    html! { thead { tr { th { "Who" } th { "Role" } th { "Spent" } th { "Last act" } th { "Ends" } th { span.sr { "Take it back" } } } } }
+}
+
+pub(super) fn row(
+    visitor: &Visitor,
+    key: &AccountId,
+    grant: &Grant,
+    known: &Known,
+    now: u64,
+) -> Markup {
     let id = key.to_string();
     html! {
         tr {
             td.wrap {
                 span.strong { @if grant.label.is_empty() { "No name" } @else { (grant.label) } }
-                span.second { a.mono href=(format!("/explorer/accounts/{id}")) { (words::brief(&id)) } }
+                span.second { a.mono href=(format!("/explorer/accounts/{id}")) { (words::brief(&id)) } @if let Some(handle) = known.people.get(key) { " · @" (handle) } }
             }
             td data-l="Role" { (badge(tone(grant.role), grant.role.name())) }
             td data-l="Spent" { span { (limit_words(grant)) } }
+            td data-l="Last act" {
+                @match known.acts.get(key) {
+                    None => { span.dim { "none" } }
+                    Some(at) => { span { (when(*at, now)) " ago" } }
+                }
+            }
             td data-l="Ends" {
                 @match grant.expires_ms {
                     None => { span.dim { "never" } }
@@ -108,6 +156,7 @@ async fn page(app: &App, visitor: &Visitor, form: &Form, wrong: Option<&str>) ->
     let login = visitor.login()?;
     let view: AccountView = app.client.account(login.account()).await?;
     let now = now_of(app);
+    let known = Known::of(app, &view).await?;
     let title = login.title();
     let content = html! {
         (crumbs(&[("/settings", "Settings")]))
@@ -118,8 +167,8 @@ async fn page(app: &App, visitor: &Visitor, form: &Form, wrong: Option<&str>) ->
                 header { div { h2 { "May act" } p.sub { "Each by its own key, as long as you let it" } } div.more { @if view.retired { (badge(Tone::Warn, "First key retired")) } @else { (badge(Tone::Ok, "First key signs")) } } }
                 @if view.grants.is_empty() { (empty("key-round", "Only the account's own key", "Add a colleague, or a key for a machine that deploys.", None)) }
                 @else { div.tablewrap { table.cards {
-                    thead { tr { th { "Who" } th { "Role" } th { "Spent" } th { "Ends" } th { span.sr { "Take it back" } } } }
-                    tbody { @for (key, grant) in &view.grants { (row(visitor, key, grant, now)) } }
+                    (head())
+                    tbody { @for (key, grant) in &view.grants { (row(visitor, key, grant, &known, now)) } }
                 } } }
             }
             section.card.s4 {
@@ -128,7 +177,7 @@ async fn page(app: &App, visitor: &Visitor, form: &Form, wrong: Option<&str>) ->
             }
             section.card.s12 {
                 header { div { h2 { "For the command line" } p.sub { "A key for a machine, made there and never shown" } } }
-                p.ink2 { "Make it with " code { "runrig account keys add --new ci.key --role developer" } ", then use it: " code { "runrig --account " (words::brief(&view.account.to_string())) " --key ci.key up" } }
+                p.ink2 { "For a machine with a person at it: " code { "runrig login" } ". For a program: " a href="/settings/keys" { "API keys" } ", or make it with " code { "runrig account keys add --new ci.key --role developer" } ", then use it: " code { "runrig --account " (words::brief(&view.account.to_string())) " --key ci.key up" } }
                 p.foot-note { "The account: " span.mono.wrap { (view.account) } " " (copy(&view.account.to_string(), "the account")) }
             }
         }
@@ -146,10 +195,14 @@ pub async fn list(State(app): State<App>, visitor: Visitor) -> Page {
     page(&app, &visitor, &Form::default(), None).await
 }
 
-/// The grant that a form asks for.
 fn read(form: &Form, now_ms: u64) -> Result<Call, &'static str> {
     let to = form.text("key").parse();
     let to = to.map_err(|_| "An account has 40 characters, digits and a to f.")?;
+    grant_of(form, to, now_ms)
+}
+
+/// The grant that a form asks for, to the key of the account `to`: `role`, `limit`, `days`, `label`.
+pub(super) fn grant_of(form: &Form, to: AccountId, now_ms: u64) -> Result<Call, &'static str> {
     let role = Role::parse(form.text("role")).ok_or("Choose a role.")?;
     let limit = match form.text("limit") {
         "" => None,

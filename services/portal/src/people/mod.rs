@@ -9,6 +9,7 @@ mod passkey;
 mod password;
 mod seal;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -37,6 +38,7 @@ CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY, person INTEGER NOT NULL REFERENCES people (id), sealed BLOB NOT NULL,
     browser TEXT NOT NULL, address TEXT NOT NULL, created_ms INTEGER NOT NULL,
     seen_ms INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS people_account ON people (account);
 CREATE INDEX IF NOT EXISTS sessions_person ON sessions (person, created_ms);
 CREATE TABLE IF NOT EXISTS browsers (
     id TEXT PRIMARY KEY, person INTEGER NOT NULL REFERENCES people (id));
@@ -161,7 +163,7 @@ pub struct People {
     /// Of this portal: see [`People::browser_key`].
     secret: [u8; 32],
     /// Challenges that somebody logged in with, until they are old.
-    used: Arc<Mutex<std::collections::BTreeMap<Digest, u64>>>,
+    used: Arc<Mutex<BTreeMap<Digest, u64>>>,
 }
 
 fn person(row: &Row) -> rusqlite::Result<Person> {
@@ -366,6 +368,22 @@ impl People {
         self.with(move |c| c.execute(sql, params![account, member]))
             .await?;
         Ok(())
+    }
+
+    /// Handles of those of these accounts that are people's of this portal.
+    pub async fn handles(&self, accounts: Vec<AccountId>) -> Result<BTreeMap<AccountId, String>> {
+        self.with(move |c| {
+            let mut asked = c.prepare_cached("SELECT handle FROM people WHERE account = ?1")?;
+            let mut handles = BTreeMap::new();
+            for account in accounts {
+                let found = asked.query_row([account.to_string()], |r| r.get(0));
+                if let Some(handle) = found.optional()? {
+                    handles.insert(account, handle);
+                }
+            }
+            Ok(handles)
+        })
+        .await
     }
 
     /// Acts for `account` from now on in this session; `None`: for himself.

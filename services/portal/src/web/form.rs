@@ -33,6 +33,12 @@ impl Form {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
+    /// The same, with one field more, or another value of it.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.into(), value.into());
+        self
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }

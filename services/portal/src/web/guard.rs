@@ -35,6 +35,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const COMPRESSED_MIN: usize = 1_000;
 /// Answers that are held in memory are never larger.
 const PAGE_MAX: usize = 16 << 20;
+/// What a command asks is never larger.
+const PROGRAM_MAX: usize = 4 << 10;
 
 /// Who a route is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub enum Who {
     /// Not those who are logged in already: they go to their overview.
     Stranger,
     Member,
+    /// A command: no session counts, so nothing is to be forged; answered in JSON.
+    Program,
 }
 
 /// A cookie that scripts cannot read and other sites do not send.
@@ -116,7 +120,12 @@ pub async fn guard(State((app, who)): State<(App, Who)>, request: Request, next:
         .map_or("/", |p| p.as_str())
         .to_string();
     let headers = request.headers().clone();
-    let (asking, fresh) = asking(&app, &headers, address, path).await;
+    let (mut asking, fresh) = asking(&app, &headers, address, path).await;
+    if who == Who::Program {
+        asking.login = None;
+        let visitor = Visitor(Arc::new(asking));
+        return finish(told(serve(&visitor, request, next).await), false).await;
+    }
     let visitor = Visitor(Arc::new(asking));
     let zipped = accepts_gzip(request.headers());
     let response = admit(&visitor, who, request, next).await;
@@ -126,6 +135,38 @@ pub async fn guard(State((app, who)): State<(App, Who)>, request: Request, next:
         response.headers_mut().append(header::SET_COOKIE, value);
     }
     finish(response, zipped).await
+}
+
+/// A command's request: small.
+async fn serve(visitor: &Visitor, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(bytes) = to_bytes(body, PROGRAM_MAX).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let mut request = Request::from_parts(parts, Body::from(bytes));
+    request.extensions_mut().insert(visitor.clone());
+    next.run(request).await
+}
+
+/// Trouble as the API says it.
+fn told(response: Response) -> Response {
+    let Some(said) = response.extensions().get::<Said>().cloned() else {
+        return response;
+    };
+    let status = response.status();
+    let kind = match status {
+        StatusCode::NOT_FOUND => "not_found",
+        StatusCode::TOO_MANY_REQUESTS => "unavailable",
+        status if status.is_server_error() => "unavailable",
+        _ => "invalid",
+    };
+    let problem = api::Problem {
+        kind: kind.into(),
+        what: said.what,
+        why: said.why,
+        next: said.next,
+    };
+    (status, axum::Json(problem)).into_response()
 }
 
 async fn admit(visitor: &Visitor, who: Who, request: Request, next: Next) -> Response {
