@@ -25,6 +25,7 @@ use crate::boundary::Floor;
 use crate::clock::{Clocks, agreed, made_ms};
 use crate::committee::{Committee, key_bytes};
 use crate::epochs::{Seated, first_info};
+use crate::lineup::Lineup;
 use crate::machine::{Env, Executed, Machine};
 use crate::mempool::Mempool;
 use crate::once::Sealer;
@@ -105,9 +106,10 @@ pub(crate) struct Core<M: Machine> {
     /// Where the engine begins; `None`: with the genesis.
     pub floor: Option<Floor>,
     pub mempool: Mutex<Mempool>,
+    pub lineup: Lineup,
     /// A transaction has come.
     pub wake: Notify,
-    /// The head has moved: wakes those who wait in the order in which they began to. (A watched
+    /// The head has moved, or a term is over: wakes those who wait in the order in which they began to. (A watched
     /// value wakes them in an order that no seed decides.)
     pub moved: Notify,
     /// Executed blocks from the finalised one up, by digest.

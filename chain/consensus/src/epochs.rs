@@ -70,6 +70,11 @@ impl Seated {
         self.1.lock().expect("not poisoned").clone()
     }
 
+    #[cfg(feature = "simulation")]
+    pub fn seat(&self, epoch: u64, order: Vec<ed25519::PublicKey>) {
+        self.0.lock().expect("not poisoned").insert(epoch, order);
+    }
+
     pub fn of(&self, epoch: u64) -> Vec<ed25519::PublicKey> {
         let seated = self.0.lock().expect("not poisoned");
         seated.get(&epoch).cloned().unwrap_or_default()
@@ -338,7 +343,7 @@ pub(crate) fn first_info<M: Machine>(
     })
 }
 
-/// Listens to what the engine reports for the beacon, beside `inner`.
+/// Listens to what the engine reports for beacons and of terms that are over, beside `inner`.
 pub(crate) struct Ears<A, M: Machine> {
     pub inner: A,
     pub core: Arc<Core<M>>,
@@ -416,6 +421,17 @@ where
     type Activity = Activity<Scheme, sha256::Digest>;
 
     fn report(&mut self, activity: Self::Activity) -> Feedback {
+        let certified = matches!(
+            activity,
+            Activity::Notarization(_)
+                | Activity::Certification(_)
+                | Activity::Nullification(_)
+                | Activity::Finalization(_)
+        );
+        if certified {
+            let term = (activity.epoch().get(), activity.view().get());
+            self.core.term_over(term);
+        }
         if activity.view().get() == BEACON_VIEW {
             let seed = match &activity {
                 Activity::Notarization(n) | Activity::Certification(n) => Some(n.seed()),

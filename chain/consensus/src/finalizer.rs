@@ -82,7 +82,7 @@ pub(crate) async fn run<M, C, F>(
         {
             let mut mempool = core.mempool.lock().expect("not poisoned");
             for id in &node.executed.ids {
-                mempool.remove(id);
+                mempool.done(id);
             }
         }
         core.head.send_replace(Arc::new(Finalized {

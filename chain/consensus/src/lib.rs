@@ -15,6 +15,7 @@ mod clock;
 mod committee;
 mod epochs;
 mod finalizer;
+mod lineup;
 mod machine;
 #[cfg(feature = "simulation")]
 mod malice;

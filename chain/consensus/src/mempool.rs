@@ -1,4 +1,8 @@
 //! Transactions that wait for a block: bounded, by fee, with a quota per sender.
+//!
+//! Those of one fee are in fair order: senders take turns, so that one who sends much waits behind
+//! his own transactions and not before others'. What is last in that order makes room when there is
+//! none.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -7,12 +11,13 @@ use bytes::Bytes;
 use types::Digest;
 
 use crate::block::{PAYLOAD_BYTES_MAX, TRANSACTIONS_MAX};
+use crate::lineup::Term;
 use crate::machine::Admitted;
 
 const WAITING_MAX: usize = 50_000;
 const BYTES_MAX: usize = 128 << 20;
 const PER_SENDER_MAX: usize = 64;
-/// Own transactions sent on again with each block.
+/// Own transactions sent on again with each term.
 const RESENT_MAX: usize = 1_000;
 /// Blocks after which a transaction that was never included is forgotten.
 const AGE_MAX: u64 = 200;
@@ -22,31 +27,45 @@ pub enum SubmitError {
     /// As [`crate::Machine::admit`] said.
     #[error("{0}")]
     Refused(String),
-    #[error("too many transactions wait; try again in a moment")]
+    #[error("as many transactions wait as there is room for ({WAITING_MAX}, or {} MiB), and none of a lower fee, or of a sender with more of them", BYTES_MAX >> 20)]
     Full,
-    #[error("{PER_SENDER_MAX} transactions of this account wait already; let them pass first")]
+    #[error("{PER_SENDER_MAX} transactions of this account wait already, the most of one account")]
     Quota,
 }
+
+/// Dearest first; of one fee by turns; of one turn as they came.
+type Order = (Reverse<u128>, u64, u64);
 
 struct Waiting {
     bytes: Bytes,
     sender: [u8; 20],
-    order: (Reverse<u128>, u64),
+    order: Order,
     since: u64,
     urgent: bool,
+    /// The last term whose leader was told; before all terms if none was.
+    told: Term,
+}
+
+#[derive(Default)]
+struct Sender {
+    waiting: usize,
+    /// Of its last transaction.
+    turn: u64,
 }
 
 #[derive(Default)]
 pub struct Mempool {
     waiting: HashMap<Digest, Waiting>,
-    order: BTreeMap<(Reverse<u128>, u64), Digest>,
+    order: BTreeMap<Order, Digest>,
     /// Those submitted here, in the order of blocks.
-    own: BTreeMap<(Reverse<u128>, u64), Digest>,
+    own: BTreeMap<Order, Digest>,
     /// In the order they came.
     arrivals: BTreeMap<u64, Digest>,
-    senders: HashMap<[u8; 20], usize>,
+    senders: HashMap<[u8; 20], Sender>,
     bytes: usize,
     next: u64,
+    /// The latest turn of what came into a block: who had nothing waiting begins there.
+    turn: u64,
 }
 
 impl Mempool {
@@ -69,20 +88,25 @@ impl Mempool {
         if self.contains(&admitted.id) {
             return Ok(false);
         }
-        if self.senders.get(&admitted.sender) >= Some(&PER_SENDER_MAX) {
+        let sender = self.senders.get(&admitted.sender);
+        if sender.is_some_and(|s| s.waiting >= PER_SENDER_MAX) {
             return Err(SubmitError::Quota);
         }
+        let turn = sender.map_or(self.turn, |s| self.turn.max(s.turn + 1));
+        let order = (Reverse(admitted.fee), turn, self.next + 1);
         while self.waiting.len() >= WAITING_MAX || self.bytes + bytes.len() > BYTES_MAX {
-            // The cheapest, of these the last to come, makes room for a dearer one.
             match self.order.last_key_value() {
-                Some(((Reverse(fee), _), id)) if *fee < admitted.fee => self.remove(&id.clone()),
+                Some((last, id)) if (order.0, order.1) < (last.0, last.1) => {
+                    self.remove(&id.clone());
+                }
                 _ => return Err(SubmitError::Full),
             }
         }
-        *self.senders.entry(admitted.sender).or_default() += 1;
+        let sender = self.senders.entry(admitted.sender).or_default();
+        sender.waiting += 1;
+        sender.turn = turn;
         self.bytes += bytes.len();
         self.next += 1;
-        let order = (Reverse(admitted.fee), self.next);
         self.order.insert(order, admitted.id);
         self.arrivals.insert(self.next, admitted.id);
         if own {
@@ -94,22 +118,31 @@ impl Mempool {
             order,
             since: height,
             urgent: admitted.urgent,
+            told: (0, 0),
         };
         self.waiting.insert(admitted.id, waiting);
         Ok(true)
     }
 
-    pub fn remove(&mut self, id: &Digest) {
+    /// It is in a final block.
+    pub fn done(&mut self, id: &Digest) {
+        if let Some(done) = self.waiting.get(id) {
+            self.turn = self.turn.max(done.order.1);
+        }
+        self.remove(id);
+    }
+
+    fn remove(&mut self, id: &Digest) {
         let Some(gone) = self.waiting.remove(id) else {
             return;
         };
         self.order.remove(&gone.order);
         self.own.remove(&gone.order);
-        self.arrivals.remove(&gone.order.1);
+        self.arrivals.remove(&gone.order.2);
         self.bytes -= gone.bytes.len();
-        if let Some(count) = self.senders.get_mut(&gone.sender) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(sender) = self.senders.get_mut(&gone.sender) {
+            sender.waiting -= 1;
+            if sender.waiting == 0 {
                 self.senders.remove(&gone.sender);
             }
         }
@@ -138,9 +171,9 @@ impl Mempool {
             .any(|(id, _)| !included.contains(id))
     }
 
-    /// Forgets what waited too long; returns what was submitted here and waits still, in
-    /// the order of blocks.
-    pub fn own(&mut self, height: u64) -> Vec<Bytes> {
+    /// Forgets what waited too long; returns what was submitted here and is left over, in the
+    /// order of blocks: all whom it was told have led, or nobody was told in two blocks.
+    pub fn left(&mut self, height: u64, over: Term) -> Vec<(Digest, Bytes)> {
         while let Some(oldest) = self.arrivals.values().next().copied()
             && self.since(&oldest).is_some_and(|at| at + AGE_MAX < height)
         {
@@ -148,11 +181,24 @@ impl Mempool {
         }
         self.own
             .values()
-            .filter_map(|id| self.waiting.get(id))
-            .filter(|w| w.since + 1 < height)
-            .map(|w| w.bytes.clone())
+            .filter_map(|id| Some((id, self.waiting.get(id)?)))
+            .filter(|(_, w)| match w.told {
+                (0, 0) => w.since + 1 < height,
+                told => told <= over,
+            })
+            .map(|(id, w)| (*id, w.bytes.clone()))
             .take(RESENT_MAX)
             .collect()
+    }
+
+    /// The leaders of the terms after `over`, up to `last`, are about to be told of it. `false`:
+    /// it does not wait, or some of them know of it.
+    pub fn tell(&mut self, id: &Digest, over: Term, last: Term) -> bool {
+        let waiting = self.waiting.get_mut(id).filter(|w| w.told <= over);
+        waiting.is_some_and(|w| {
+            w.told = last;
+            true
+        })
     }
 
     fn since(&self, id: &Digest) -> Option<u64> {
@@ -161,102 +207,4 @@ impl Mempool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn admitted(n: u8, sender: u8, fee: u128) -> Admitted {
-        Admitted {
-            id: Digest::of(&[n]),
-            sender: [sender; 20],
-            fee,
-            urgent: true,
-        }
-    }
-
-    #[test]
-    fn a_full_pool_makes_room_for_dearer_ones_only() {
-        let mut pool = Mempool::default();
-        let half = Bytes::from(vec![0; BYTES_MAX / 2]);
-        for (n, fee) in [(1, 3), (2, 2)] {
-            pool.insert(admitted(n, n, fee), half.clone(), 1, false)
-                .expect("room");
-        }
-        let one = Bytes::from(vec![0]);
-        let cheap = pool.insert(admitted(3, 3, 2), one.clone(), 1, false);
-        assert_eq!(cheap, Err(SubmitError::Full));
-        assert_eq!(pool.insert(admitted(4, 4, 9), one, 1, false), Ok(true));
-        assert!(pool.contains(&Digest::of(&[1])) && !pool.contains(&Digest::of(&[2])));
-        assert_eq!(pool.bytes, BYTES_MAX / 2 + 1);
-    }
-
-    #[test]
-    fn dearer_first_and_quota_per_sender() {
-        let mut pool = Mempool::default();
-        for (n, fee) in [(1, 0), (2, 5), (3, 0)] {
-            let fresh = pool.insert(admitted(n, 1, fee), Bytes::from(vec![n]), 1, true);
-            assert_eq!(fresh, Ok(true));
-        }
-        assert_eq!(
-            pool.insert(admitted(1, 1, 0), Bytes::new(), 1, true),
-            Ok(false)
-        );
-        let none = HashSet::new();
-        let order: Vec<u8> = pool.select(&none).iter().map(|(_, b)| b[0]).collect();
-        assert_eq!(order, [2, 1, 3]);
-        let included = [Digest::of(&[2])].into();
-        assert_eq!(pool.select(&included).len(), 2);
-        for n in 10..71 {
-            assert_eq!(
-                pool.insert(admitted(n, 1, 0), Bytes::new(), 1, false),
-                Ok(true)
-            );
-        }
-        let over = pool.insert(admitted(99, 1, 0), Bytes::new(), 1, false);
-        assert_eq!(over, Err(SubmitError::Quota));
-        assert_eq!(
-            pool.insert(admitted(99, 2, 0), Bytes::new(), 1, false),
-            Ok(true)
-        );
-        assert!(pool.own(AGE_MAX + 2).is_empty());
-        assert_eq!((pool.len(), pool.bytes), (0, 0));
-        assert!(pool.own.is_empty() && pool.arrivals.is_empty());
-    }
-
-    #[test]
-    fn only_what_was_submitted_here_and_waits_is_sent_on() {
-        let mut pool = Mempool::default();
-        for (n, own, height) in [(1, true, 1), (2, false, 1), (3, true, 2), (4, true, 1)] {
-            let bytes = Bytes::from(vec![n]);
-            pool.insert(admitted(n, n, u128::from(n)), bytes, height, own)
-                .expect("room");
-        }
-        let sent_on = |pool: &mut Mempool, height| -> Vec<u8> {
-            pool.own(height).iter().map(|bytes| bytes[0]).collect()
-        };
-        assert_eq!(
-            sent_on(&mut pool, 2),
-            [0u8; 0],
-            "their leader may have them still"
-        );
-        assert_eq!(sent_on(&mut pool, 3), [4, 1]);
-        pool.remove(&Digest::of(&[4]));
-        assert_eq!(sent_on(&mut pool, 4), [3, 1]);
-    }
-
-    #[test]
-    fn what_is_not_urgent_waits_for_a_block_that_is_made_anyway() {
-        let mut pool = Mempool::default();
-        let patient = Admitted {
-            urgent: false,
-            ..admitted(1, 1, 0)
-        };
-        pool.insert(patient, Bytes::from_static(b"a"), 1, true)
-            .expect("taken");
-        assert!(!pool.presses(&HashSet::new()));
-        pool.insert(admitted(2, 1, 0), Bytes::from_static(b"b"), 1, true)
-            .expect("taken");
-        assert!(pool.presses(&HashSet::new()));
-        assert!(!pool.presses(&HashSet::from([Digest::of(&[2])])));
-        assert_eq!(pool.select(&HashSet::new()).len(), 2);
-    }
-}
+mod tests;

@@ -18,6 +18,7 @@ use crate::boundary::{Named, Offer};
 use crate::clock::Clocks;
 use crate::committee::{Committee, Member, Seat};
 use crate::epochs::KeyShare;
+use crate::lineup::Lineup;
 use crate::machine::{Executed, Machine};
 use crate::mempool::{Mempool, SubmitError};
 use crate::once::Sealer;
@@ -49,7 +50,7 @@ pub struct Config {
 /// process does.
 pub struct Handle<M: Machine> {
     core: Arc<Core<M>>,
-    forward: mpsc::Sender<Bytes>,
+    forward: mpsc::Sender<(Digest, Bytes)>,
     stop: Arc<Mutex<Option<oneshot::Sender<()>>>>,
     ended: watch::Receiver<()>,
 }
@@ -81,7 +82,7 @@ impl<M: Machine> Handle<M> {
             let queued = queued?;
             if queued.fresh {
                 // A full queue delays: what is not included is sent on again.
-                let _ = self.forward.try_send(transaction);
+                let _ = self.forward.try_send((queued.id, transaction));
             }
             Ok(queued.id)
         };
@@ -168,6 +169,11 @@ impl<M: Machine> Handle<M> {
 
     pub fn queued(&self) -> usize {
         self.core.mempool.lock().expect("not poisoned").len()
+    }
+
+    /// Messages by which transactions that were submitted here were sent on, one leader each.
+    pub fn forwarded(&self) -> u64 {
+        self.core.lineup.messages()
     }
 
     /// Validators that this one is connected to.
@@ -311,7 +317,7 @@ pub fn start<M: Machine>(config: Config, machine: Arc<M>) -> Result<Handle<M>> {
 
 /// The node's ends of what its handle holds.
 pub(crate) struct Ends {
-    pub forwarded: mpsc::Receiver<Bytes>,
+    pub forwarded: mpsc::Receiver<(Digest, Bytes)>,
     pub stopped: oneshot::Receiver<()>,
 }
 
@@ -497,6 +503,7 @@ pub(crate) fn open<M: Machine>(
         figures: OnceLock::new(),
         store,
         mempool: Mutex::new(Mempool::default()),
+        lineup: Lineup::default(),
         wake: Notify::new(),
         moved: Notify::new(),
         nodes: Mutex::new([(id, Arc::new(node))].into()),

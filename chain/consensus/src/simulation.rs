@@ -3,6 +3,7 @@
 //! Only what is outside differs: the runtime, the network, and where finalised blocks are
 //! kept. A node is killed by aborting its task; it starts again on what it had on disk.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,7 +17,7 @@ use commonware_p2p::simulated::{self, Oracle};
 use commonware_parallel::Sequential;
 use commonware_runtime::deterministic::Context;
 use commonware_runtime::{Handle as Task, Spawner as _};
-use commonware_utils::{NZUsize, non_empty};
+use commonware_utils::non_empty;
 use light::{BEACON_BYTES, BEACON_VIEW, NAMESPACE, Scheme};
 
 use crate::boundary::{Boundary, Piece, adopt_in};
@@ -28,8 +29,11 @@ use crate::store::Store;
 use crate::vault::{Sealed, Vault};
 use crate::wiring::{Life, PEER_SETS, message_bytes_max, on_simulated};
 
+mod terms;
+
 pub use crate::malice::{Channel, Malice};
 pub use crate::medium::Medium;
+pub use terms::{Terms, seats};
 
 /// How the simulated network names a validator.
 pub type Key = ed25519::PublicKey;
@@ -106,9 +110,10 @@ pub fn key(seat: &Seat) -> Key {
 
 /// A network that `validators` may join, not linked yet. It ends with the task.
 pub async fn network(context: Context, validators: Vec<Key>) -> (Task<()>, Network) {
+    let most = validators.len().max(384);
     let config = simulated::Config {
         max_size: message_bytes_max(),
-        max_peers_per_set: NZUsize!(384),
+        max_peers_per_set: NonZeroUsize::new(most).expect("more than none"),
         disconnect_on_block: true,
         tracked_peer_sets: PEER_SETS,
     };

@@ -7,8 +7,6 @@ use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
-use borsh::BorshDeserialize as _;
-use bytes::Bytes;
 use commonware_broadcast::buffered;
 use commonware_consensus::Reporters;
 use commonware_consensus::marshal::core::Actor as MarshalActor;
@@ -41,12 +39,13 @@ use light::{NAMESPACE, Scheme};
 use tokio::sync::mpsc;
 
 use crate::app::{App, Core};
-use crate::block::{Block, TRANSACTION_BYTES_MAX};
+use crate::block::Block;
 use crate::committee::{MEMBERS_MAX, MODE, MODE_NEWEST, key_bytes};
 use crate::epochs::{Drawn, Ears, Roads, Schemes};
 use crate::finalizer::{self, Inbox};
+use crate::lineup::{BATCH_BYTES_MAX, receive, send_on};
 use crate::machine::Machine;
-use crate::node::{Config, Ends, queue};
+use crate::node::{Config, Ends};
 use crate::vault::Vault;
 
 const VOTES: u64 = 0;
@@ -54,7 +53,7 @@ const CERTIFICATES: u64 = 1;
 const RESOLVER: u64 = 2;
 const BACKFILL: u64 = 3;
 const BROADCAST: u64 = 4;
-const TRANSACTIONS: u64 = 5;
+pub(crate) const TRANSACTIONS: u64 = 5;
 const CEREMONY: u64 = 6;
 const CLOCKS: u64 = 7;
 #[cfg(feature = "simulation")]
@@ -71,7 +70,7 @@ pub(crate) const CHANNELS: [u64; 8] = [
 
 const MAILBOX: NonZeroUsize = NZUsize!(1_024);
 /// The network reserves inbound room for this many messages per peer and channel.
-const RATE: Quota = Quota::per_second(NZU32!(128));
+pub(crate) const RATE: Quota = Quota::per_second(NZU32!(128));
 const PAGE: NonZeroU16 = NonZeroU16::new(4_096).expect("not zero");
 const PAGES: NonZeroUsize = NZUsize!(1_024);
 const BUFFER: NonZeroUsize = NZUsize!(65_536);
@@ -85,36 +84,6 @@ const PEERS_MIN: usize = 16;
 const PEERS_MAX: usize = 3 * MEMBERS_MAX as usize;
 /// Peers of so many epochs are kept linked: who is behind still reaches who went on.
 pub(crate) const PEER_SETS: NonZeroUsize = NZUsize!(3);
-/// A transaction goes to the leaders of so many coming views.
-const LEADERS: u64 = 3;
-/// Transactions travel in batches of at most this many bytes.
-const BATCH_BYTES_MAX: usize = 2 * TRANSACTION_BYTES_MAX;
-const BATCH_MAX: usize = 2_000;
-/// Transactions gather for so long between batches: the network refuses more than [`RATE`].
-const BATCH_PAUSE: Duration = Duration::from_millis(10);
-
-/// Messages of at most [`BATCH_BYTES_MAX`] bytes.
-fn packed(transactions: impl Iterator<Item = Bytes>) -> Vec<Vec<u8>> {
-    let encode = |batch: &Vec<Bytes>| {
-        let batch: Vec<&[u8]> = batch.iter().map(Bytes::as_ref).collect();
-        borsh::to_vec(&batch).expect("writing to memory does not fail")
-    };
-    let (mut messages, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for transaction in transactions {
-        let more = transaction.len() + 4;
-        if bytes + more + 4 > BATCH_BYTES_MAX {
-            messages.push(encode(&std::mem::take(&mut batch)));
-            bytes = 0;
-        }
-        bytes += more;
-        batch.push(transaction);
-    }
-    if !batch.is_empty() {
-        messages.push(encode(&batch));
-    }
-    messages
-}
-
 /// A validator tells the next leaders what its clock shows this often, and with each new head.
 const STATE_EVERY: Duration = Duration::from_millis(250);
 /// ... but with so much between at least.
@@ -143,25 +112,6 @@ pub fn message_bytes_max() -> u32 {
     ])
 }
 
-/// Who leads the views that come.
-fn next_leaders<M: Machine>(core: &Core<M>) -> Vec<ed25519::PublicKey> {
-    let (epoch, height, view) = {
-        let head = core.head.borrow();
-        (head.header.epoch, head.header.height, head.header.view)
-    };
-    // After an epoch's last block, views are counted from 1 again.
-    let (epoch, view) = if height == light::epoch_end(epoch, core.epoch_blocks) {
-        (epoch + 1, 0)
-    } else {
-        (epoch, view)
-    };
-    let many = core.seated.of(epoch).len() as u64;
-    let ahead = 1..=LEADERS.min(many);
-    ahead
-        .filter_map(|a| core.leader_of(epoch, view + a))
-        .collect()
-}
-
 /// Starts all that is above the network; evaluates to the handles of its tasks.
 /// `$prefix` keeps nodes apart that share one storage.
 macro_rules! start_parts {
@@ -180,7 +130,7 @@ macro_rules! start_parts {
             ceremony,
             clocks,
         ] = $channels;
-        let (mut sender, mut receiver) = transactions;
+        let (sender, receiver) = transactions;
         let prefix: &str = $prefix;
         let me = config.seat.identity.public_key();
         let resolver_engine = marshal_resolver::init(
@@ -397,17 +347,7 @@ macro_rules! start_parts {
             let core = core.clone();
             // On a thread of its own: checking a batch takes milliseconds.
             let context = context.child("transactions").dedicated();
-            context.spawn(move |_| async move {
-                while let Ok((_, bytes)) = receiver.recv().await {
-                    let Ok(batch) = Vec::<Vec<u8>>::try_from_slice(bytes.as_ref()) else {
-                        continue;
-                    };
-                    let batch: Vec<Bytes> =
-                        batch.into_iter().take(BATCH_MAX).map(Bytes::from).collect();
-                    // What is refused here was refused to its sender, or raced with a block.
-                    let _ = queue(&core, &batch, false);
-                }
-            })
+            context.spawn(move |_| async move { receive(&core, receiver).await })
         };
         let (mut tell, mut told) = clocks;
         let hearing = {
@@ -426,14 +366,15 @@ macro_rules! start_parts {
             let me = me.clone();
             context.child("clock").spawn(move |clock| async move {
                 loop {
-                    let leaders = next_leaders(&core);
+                    let leaders = core.leaders_after(core.head_term());
                     let height = core.head.borrow().header.height;
                     let epoch = light::epoch_of(height + 1, core.epoch_blocks);
                     if core.seated.of(epoch).contains(&me) {
                         let mut told = core.clocks.state(height, core.now_ms(&clock));
                         told.seen = core.sightings.newest();
                         let message = borsh::to_vec(&told).expect("writing to memory");
-                        let others = leaders.into_iter().filter(|leader| *leader != me);
+                        let others = leaders.into_iter().map(|(_, leader)| leader);
+                        let others = others.filter(|leader| *leader != me);
                         tell.send(Recipients::Some(others.collect()), message, false);
                     }
                     // Looked at, not waited for: a watched value wakes those who wait for it in
@@ -450,34 +391,9 @@ macro_rules! start_parts {
         };
         let sending = {
             let core = core.clone();
-            let mut forwarded = $forwarded;
+            let forwarded = $forwarded;
             context.child("forward").spawn(move |clock| async move {
-                let mut seen = core.height();
-                let mut batch = Vec::new();
-                loop {
-                    let moved = core.moved.notified();
-                    let height = core.height();
-                    if height > seen {
-                        seen = height;
-                        batch = core.mempool.lock().expect("not poisoned").own(height);
-                    } else {
-                        tokio::select! {
-                            biased;
-                            count = forwarded.recv_many(&mut batch, BATCH_MAX) => if count == 0 {
-                                return;
-                            },
-                            () = moved => continue,
-                        }
-                    }
-                    let leaders: Vec<ed25519::PublicKey> = next_leaders(&core)
-                        .into_iter()
-                        .filter(|leader| *leader != me)
-                        .collect();
-                    for message in packed(batch.drain(..)) {
-                        sender.send(Recipients::Some(leaders.clone()), message, false);
-                    }
-                    clock.sleep(BATCH_PAUSE).await;
-                }
+                send_on(&core, &clock, forwarded, sender, &me).await;
             })
         };
         [

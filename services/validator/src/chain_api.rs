@@ -295,14 +295,14 @@ fn refusal(error: SubmitError) -> Refused {
             Err(_) => Refused::invalid("transaction", json),
         },
         busy => {
-            let code = StatusCode::TOO_MANY_REQUESTS;
-            Refused::new(
-                code,
-                "unavailable",
-                "transaction",
-                busy.to_string(),
-                "Try again in a moment.",
-            )
+            let next = match busy {
+                SubmitError::Quota => {
+                    "Wait until some of them are in blocks, then send it again as it is; or send it from another account."
+                }
+                _ => "Send it again as it is in a few seconds, or to another validator.",
+            };
+            let (code, why) = (StatusCode::TOO_MANY_REQUESTS, busy.to_string());
+            Refused::new(code, "unavailable", "transaction", why, next)
         }
     }
 }

@@ -33,6 +33,11 @@ pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
             count(app.handle.queued()),
         ),
         Gauge::new(
+            "runrig_forwarded_messages",
+            "Messages by which transactions were sent on to leaders since the start.",
+            app.handle.forwarded(),
+        ),
+        Gauge::new(
             "runrig_validators",
             "Seats of the committee.",
             count(state.committee(state.epoch()).map_or(0, <[_]>::len)),
