@@ -114,7 +114,7 @@ pub struct Flood {
     network: Digest,
     /// Transfers with each turn; none at first.
     pub many: u32,
-    nonces: BTreeMap<usize, u64>,
+    turn: u64,
 }
 
 fn flooder() -> SecretKey {
@@ -126,7 +126,7 @@ impl Flood {
         Self {
             network: genesis.digest(),
             many: 0,
-            nonces: BTreeMap::new(),
+            turn: 0,
         }
     }
 
@@ -140,16 +140,16 @@ impl Flood {
             .state
             .account(&AccountId::of(&flooder().public()))
             .nonce;
-        let next = self.nonces.entry(at).or_default();
-        *next = (*next).max(used);
-        let made = (0..self.many).map(|_| {
-            *next += 1;
+        self.turn += 1;
+        let made = (0..self.many).map(|n| {
+            // Rising, with gaps; each nonce again and again, for another transfer.
+            let nonce = used + 1 + u64::from(n + n / 16);
             let call = Call::Account(ledger::account::Call::Transfer {
                 to: AccountId::of(&flooder().public()),
                 amount: Amount(1 + at as u128),
-                memo: "x".repeat(64),
+                memo: format!("{:x>64}", self.turn),
             });
-            signed(self.network, &flooder(), *next, call).1
+            signed(self.network, &flooder(), nonce, call).1
         });
         // Refused: too many of this account wait already.
         let _ = node.submit_many(made.collect());

@@ -14,6 +14,7 @@
 
 mod client;
 mod letter;
+mod lineup;
 mod links;
 mod network;
 mod scenario;
@@ -21,6 +22,7 @@ pub mod scenarios;
 mod trace;
 mod witness;
 
+pub use lineup::{Lineup, SIZES, measure};
 pub use links::Links;
 pub use scenario::{Fault, Report, Scenario, When, run, run_traced};
 pub use trace::{LEGEND, Trace};

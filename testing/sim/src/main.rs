@@ -1,4 +1,4 @@
-//! Play scenarios: `sim --list`, `sim --seed 7 --scenario epochs`, `sim --seeds 1..200 --scenario epochs`.
+//! Play scenarios, or measure the lineup: `sim --lineup`, `sim --list`, `sim --seed 7 --scenario epochs`, `sim --seeds 1..200 --scenario epochs`.
 //!
 //! The last line of each run is `seed S scenario NAME: ok|FAIL digest HEX`; the program ends
 //! with 0 only when all are ok. A run is played twice, and fails if the two differ. Runs go side by
@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sim::scenarios::{SCENARIOS, named};
-use sim::{LEGEND, Report, Trace};
+use sim::{LEGEND, Lineup, Report, SIZES, Trace, measure};
 
 struct Asked {
     seeds: RangeInclusive<u64>,
@@ -24,11 +24,13 @@ struct Asked {
 
 const USAGE: &str = "\
 usage: sim --list
+       sim --lineup
        sim [--seed S | --seeds FROM..TO] [--scenario NAME]... [--once] [--trace]
 
 Seeds go from FROM to TO, both included; all scenarios are played if none is named. --once plays
 each run once, not twice: faster, and says nothing of whether a seed repeats. --trace prints
-what happened also when a run is ok.";
+what happened also when a run is ok. --lineup counts the messages that bring a transaction to a
+block, with 10 to 1000 validators.";
 
 /// Lines of what happened that are shown when a run fails.
 const SHOWN: usize = 400;
@@ -141,7 +143,27 @@ fn tell(name: &str, seed: u64, played: &Played, shown: bool) -> bool {
     }
 }
 
+/// Prints a row for each number of validators, with all there and with some away.
+fn lineup() -> anyhow::Result<()> {
+    println!("{}", Lineup::HEAD);
+    for away in [0, 1, 3] {
+        for validators in SIZES {
+            println!("{}", measure(validators, away, 200, 1)?.row());
+        }
+    }
+    Ok(())
+}
+
 fn main() -> ExitCode {
+    if std::env::args().skip(1).eq(["--lineup"]) {
+        return match lineup() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("{why:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let asked = match read(std::env::args().skip(1)) {
         Ok(Some(asked)) => asked,
         Ok(None) => {

@@ -135,6 +135,8 @@ pub struct Scenario {
     pub accused: bool,
     /// Of a hundred transfers, 99 take no longer.
     pub transfer_max: Option<Duration>,
+    /// Of a hundred transfers, 99 are in one of so many blocks after they were submitted.
+    pub blocks_max: Option<u64>,
     /// One after the other, each when its time has come.
     pub faults: Vec<(When, Fault)>,
 }
@@ -161,6 +163,10 @@ pub struct Report {
     pub final_ms: (u64, u64),
     /// The same from when a transfer was submitted until where it was submitted had it as final.
     pub transfer_ms: (u64, u64),
+    /// The same in blocks, from the last one that was final there to the one that holds it.
+    pub transfer_blocks: (u64, u64),
+    /// Messages by which transactions were sent on, by those who run at the end, since they began to.
+    pub forwarded: u64,
     pub took: Duration,
 }
 
@@ -201,6 +207,8 @@ pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
         flood: Flood::new(site.genesis()),
         submitted: BTreeMap::new(),
         transfer_ms: Vec::new(),
+        transfer_blocks: Vec::new(),
+        forwarded: 0,
     };
     let start = UNIX_EPOCH + Duration::from_millis(GENESIS_MS);
     let config = deterministic::Config::new()
@@ -232,6 +240,8 @@ pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
         late_ms: witness.late_ms,
         final_ms: percentiles(&mut witness.finality_ms),
         transfer_ms: percentiles(&mut act.transfer_ms),
+        transfer_blocks: percentiles(&mut act.transfer_blocks),
+        forwarded: act.forwarded,
         certificates: witness.check(),
         took: act.now,
     })
@@ -289,9 +299,11 @@ struct Act<'a> {
     /// Proved to have led twice in one view.
     convicted: BTreeSet<usize>,
     flood: Flood,
-    /// Where and when transfers were submitted first.
-    submitted: BTreeMap<Digest, (usize, Duration)>,
+    /// Where and when transfers were submitted first, and what height was final there.
+    submitted: BTreeMap<Digest, (usize, Duration, u64)>,
     transfer_ms: Vec<u64>,
+    transfer_blocks: Vec<u64>,
+    forwarded: u64,
 }
 
 impl Act<'_> {
@@ -319,6 +331,7 @@ impl Act<'_> {
             if self.is_done(&network) {
                 network.nobody_blocks_the_good(&self.scenario.bad).await?;
                 self.convict(&network)?;
+                self.forwarded = network.nodes().map(|(_, node)| node.forwarded()).sum();
                 for node in self.sitting(&network) {
                     self.payments.check(&node.head().state);
                 }
@@ -492,16 +505,15 @@ impl Act<'_> {
         }
         let applied = self.witness.applied();
         let (site, now) = (network, self.now);
-        let transfer_ms = &mut self.transfer_ms;
-        self.submitted.retain(|id, (at, since)| {
-            let there = applied.get(id).is_some_and(|height| {
-                let head = site.node(*at).map(|node| node.head().header.height);
-                head.is_some_and(|head| head >= *height)
-            });
-            if there {
+        let (transfer_ms, blocks) = (&mut self.transfer_ms, &mut self.transfer_blocks);
+        self.submitted.retain(|id, (at, since, before)| {
+            let head = site.node(*at).map(|node| node.head().header.height);
+            let there = applied.get(id).filter(|height| head >= Some(**height));
+            if let Some(height) = there {
                 transfer_ms.push((now - *since).as_millis() as u64);
+                blocks.push(height.saturating_sub(*before));
             }
-            !there
+            there.is_none()
         });
         Ok(())
     }
@@ -527,7 +539,9 @@ impl Act<'_> {
             if let Some(node) = network.node(at) {
                 // Refused: applied already, or too many wait. It is tried again if need be.
                 if node.submit(bytes.clone()).is_ok() {
-                    self.submitted.entry(*id).or_insert((at, self.now));
+                    let final_there = node.head().header.height;
+                    let entry = self.submitted.entry(*id);
+                    entry.or_insert((at, self.now, final_there));
                 }
             }
         }
@@ -618,6 +632,13 @@ impl Scenario {
                 report.beacons as u64 >= epochs,
                 "{} of {epochs} epochs have a beacon: it was held back",
                 report.beacons
+            );
+        }
+        if let Some(most) = self.blocks_max {
+            ensure!(
+                report.transfer_blocks.1 <= most,
+                "transfers came into blocks {:?} (half, 99 of 100) after they were submitted; no more than {most} were promised",
+                report.transfer_blocks
             );
         }
         if let Some(most) = self.transfer_max {

@@ -174,6 +174,7 @@ pub fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
         live: false,
         accused: false,
         transfer_max: None,
+        blocks_max: None,
         faults: faults
             .iter()
             .map(|(ms, fault)| (When::After(Duration::from_millis(*ms)), fault.clone()))

@@ -1,7 +1,7 @@
 //! A slice of all scenarios, for each change: a minute of two cores. More: `cargo run -p sim`.
 
 use sim::scenarios::{chance, lossy, named, scenario};
-use sim::{Fault, Report, Scenario, run};
+use sim::{Fault, Report, Scenario, measure, run};
 
 fn played(scenario: &Scenario) -> Report {
     let report = run(scenario).expect("runs");
@@ -138,4 +138,30 @@ fn the_world_is_as_wide_as_it_was_measured() {
 #[test]
 fn a_leader_of_two_blocks_for_one_view_loses_bond_and_seat() {
     assert_eq!(one("accused", 1).convicted, 1);
+}
+
+/// From ten validators to a hundred; the figures up to a thousand: `cargo run -p sim -- --lineup`.
+#[test]
+fn a_transaction_costs_the_same_messages_however_many_validate() {
+    for validators in [10, 100] {
+        let all = measure(validators, 0, 40, 1).expect("all are in blocks");
+        println!("{}", all.row());
+        assert!(all.messages <= 3 * 40, "{all:?}");
+        assert_eq!(all.terms[2], 1, "the next leader has it: {all:?}");
+    }
+}
+
+#[test]
+fn a_dead_leader_costs_its_term_and_no_transaction() {
+    // Of four in a row only the first three were told at first.
+    for (validators, away) in [(10, 1), (10, 3), (20, 4)] {
+        let some = measure(validators, away, 60, 1).expect("all are in blocks");
+        println!("{}", some.row());
+        assert_eq!(some.empty, u64::from(away), "{some:?}");
+        assert!(some.messages <= 5 * 60, "{some:?}");
+        assert_eq!(
+            some.terms[2], 1,
+            "whoever leads next has it, whoever is dead before: {some:?}"
+        );
+    }
 }
