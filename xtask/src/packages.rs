@@ -10,7 +10,7 @@ use crate::command;
 
 struct Package {
     name: &'static str,
-    /// A file that is there when it is installed; looked for along PATH.
+    /// A file that is there when it is installed; looked for along PATH, if it is a name.
     program: &'static str,
     /// Which tests need it.
     purpose: &'static str,
@@ -76,6 +76,21 @@ const PACKAGES: &[Package] = &[
         name: "docker-compose",
         program: "docker-compose",
         purpose: "compare how compose files are read",
+    },
+    Package {
+        name: "curl",
+        program: "curl",
+        purpose: "ask the gateway as people do",
+    },
+    Package {
+        name: "python3-grpcio",
+        program: "/usr/lib/python3/dist-packages/grpc/__init__.py",
+        purpose: "ask and serve by gRPC's own library",
+    },
+    Package {
+        name: "python3-websockets",
+        program: "/usr/lib/python3/dist-packages/websockets/__init__.py",
+        purpose: "ask and serve by a WebSocket library",
     },
 ];
 

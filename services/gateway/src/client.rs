@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::limits::WRITE_PAUSE;
+use crate::limits::{LINGER_BYTES, LINGER_TIME, WRITE_PAUSE};
 
 /// Counts connections by client. Locked when a connection opens or closes, never for requests.
 #[derive(Clone)]
@@ -66,6 +68,16 @@ pub struct Patient<S> {
     stream: S,
     /// Armed while a write waits.
     waits: Option<Pin<Box<Sleep>>>,
+    /// While this holds, it does not end before a client that is still sending has had the time to
+    /// read its answer.
+    is_http: Arc<AtomicBool>,
+    /// Set once nothing more is written: what the client says yet is thrown away.
+    lingers: Option<Lingering>,
+}
+
+struct Lingering {
+    bytes: usize,
+    until: Pin<Box<Sleep>>,
 }
 
 impl<S> Patient<S> {
@@ -73,7 +85,19 @@ impl<S> Patient<S> {
         Self {
             stream,
             waits: None,
+            is_http: Arc::default(),
+            lingers: None,
         }
+    }
+
+    /// Of a client that speaks HTTP for as long as what comes with it holds.
+    pub fn of_http(stream: S) -> (Self, Arc<AtomicBool>) {
+        let patient = Self {
+            is_http: Arc::new(AtomicBool::new(true)),
+            ..Self::new(stream)
+        };
+        let is_http = patient.is_http.clone();
+        (patient, is_http)
     }
 
     fn within<T>(
@@ -107,7 +131,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -137,7 +161,27 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let this = self.get_mut();
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            if !this.is_http.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let lingers = this.lingers.get_or_insert_with(|| Lingering {
+            bytes: 0,
+            until: Box::pin(sleep(LINGER_TIME)),
+        });
+        let mut thrown = [MaybeUninit::uninit(); 8 << 10];
+        while lingers.bytes < LINGER_BYTES && lingers.until.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::uninit(&mut thrown);
+            match ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => lingers.bytes += buffer.filled().len(),
+                // It has heard the end, or is gone.
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

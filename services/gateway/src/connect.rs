@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use types::AllocationId;
 
+use crate::hearing::Hearing;
 use crate::limits::{CONNECT_TIME, KEEPALIVE, TUNNEL_TIME};
 use crate::table::{Reach, TUNNEL_SUFFIX, Table};
 
@@ -103,12 +104,12 @@ pub struct Connector {
 }
 
 impl Connector {
-    async fn connect(self, uri: Uri) -> io::Result<TokioIo<Stream>> {
+    async fn connect(self, uri: Uri) -> io::Result<Stream> {
         let authority = uri
             .authority()
             .ok_or_else(|| io::Error::other("no address"))?;
         let Some(name) = authority.host().strip_suffix(TUNNEL_SUFFIX) else {
-            return Ok(TokioIo::new(Stream::Direct(tcp(authority.as_str()).await?)));
+            return Ok(Stream::Direct(tcp(authority.as_str()).await?));
         };
         let unknown = || io::Error::new(io::ErrorKind::NotFound, "the replica is gone");
         let allocation: AllocationId = name.parse().map_err(|_| unknown())?;
@@ -119,27 +120,26 @@ impl Connector {
             .cloned()
             .ok_or_else(unknown)?;
         let port = authority.port_u16().unwrap_or(80);
-        dial(&Reach::Tunnel(agent), allocation, port)
-            .await
-            .map(TokioIo::new)
+        dial(&Reach::Tunnel(agent), allocation, port).await
     }
 }
 
 impl tower_service::Service<Uri> for Connector {
-    type Response = TokioIo<Stream>;
+    type Response = TokioIo<Hearing<Stream>>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Stream>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
+        let connecting = self.clone().connect(uri);
+        Box::pin(async { Ok(TokioIo::new(Hearing::new(connecting.await?))) })
     }
 }
 
-impl Connection for Stream {
+impl<S> Connection for Hearing<S> {
     fn connected(&self) -> Connected {
         Connected::new()
     }

@@ -6,8 +6,10 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+use http::StatusCode;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,6 +25,7 @@ use crate::limits::{
 };
 use crate::proxy::{self, Gateway};
 use crate::relay::{self, Peer};
+use crate::streams::Streams;
 
 /// How a client of HTTP/2 begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
@@ -83,14 +86,26 @@ async fn general<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let stream = TokioIo::new(Patient::new(Begun {
+    let (stream, is_http) = Patient::of_http(Begun {
         read,
         at: 0,
         stream,
-    }));
+    });
+    let stream = TokioIo::new(stream);
+    let streams = Arc::new(Streams::new());
+    let of_each = streams.clone();
     let service = service_fn(move |request| {
-        let gateway = gateway.clone();
-        async move { Ok::<_, Infallible>(proxy::answer(gateway, peer, is_secure, request).await) }
+        let (gateway, is_http, streams) = (gateway.clone(), is_http.clone(), of_each.clone());
+        async move {
+            let response = proxy::answer(gateway, peer, is_secure, request).await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                is_http.store(false, Ordering::Relaxed);
+            }
+            Ok::<_, Infallible>(match is_http2 {
+                true => response.map(|reply| reply.read_by(&streams)),
+                false => response,
+            })
+        }
     });
     if is_http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
@@ -102,11 +117,17 @@ async fn general<S>(
             .keep_alive_timeout(PING_TIME)
             .serve_connection(stream, service);
         let mut connection = pin!(connection);
+        let served = async {
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                _ = ending.wait_for(|is| *is) => connection.as_mut().graceful_shutdown(),
+            }
+            let _ = connection.await;
+        };
         tokio::select! {
-            _ = connection.as_mut() => return,
-            _ = ending.wait_for(|is| *is) => connection.as_mut().graceful_shutdown(),
+            () = served => {}
+            () = streams.stall() => {}
         }
-        let _ = connection.await;
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

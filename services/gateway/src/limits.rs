@@ -20,6 +20,10 @@ pub const HEADER_TIME: Duration = patience(15);
 pub const BODY_PAUSE: Duration = patience(60);
 /// For a client to read some of what it is sent.
 pub const WRITE_PAUSE: Duration = patience(60);
+/// A client that is still sending when its answer is whole is heard for so long, and so much of it
+/// thrown away: closed at once, its connection would be reset and the answer lost.
+pub const LINGER_TIME: Duration = patience(10);
+pub const LINGER_BYTES: usize = 32 << 20;
 /// Requests under way have this long to end when the gateway does.
 pub const DRAIN_TIME: Duration = Duration::from_secs(10);
 
@@ -27,7 +31,7 @@ pub const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// For a tunnel to open: the agent connects in its turn.
 pub const TUNNEL_TIME: Duration = Duration::from_secs(5);
 /// Until a replica, a registry or a host begins its answer.
-pub const ANSWER_TIME: Duration = Duration::from_secs(120);
+pub const ANSWER_TIME: Duration = Duration::from_secs(if cfg!(test) { 6 } else { 120 });
 /// Until a validator begins an answer that it may hold back.
 pub const LONG_POLL_TIME: Duration = Duration::from_secs(45);
 /// Until a validator begins any other answer.

@@ -8,17 +8,24 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Version;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::limits::BODY_PAUSE;
+use crate::oversized::hear_out;
 use crate::record::Record;
+use crate::streams::{Reader, Streams};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 struct Source {
-    body: Incoming,
+    /// Until it is dropped.
+    body: Option<Incoming>,
+    /// It is one of several on its connection.
+    is_stream: bool,
     /// Read so far.
     pieces: u64,
     bytes: u64,
@@ -28,17 +35,30 @@ struct Source {
     pause: Pin<Box<Sleep>>,
 }
 
+impl Drop for Source {
+    /// A stream that is not wanted any more ends with a reset, after which some clients (curl 7.88)
+    /// do not look at the answer that came before: so it is heard out.
+    fn drop(&mut self) {
+        let rest = self.body.take().filter(|body| !body.is_end_stream());
+        if let (true, Some(mut body), Ok(runtime)) = (self.is_stream, rest, Handle::try_current()) {
+            runtime.spawn(async move { hear_out(&mut body).await });
+        }
+    }
+}
+
 /// A request's body. Clones are the same body: whoever reads first has it.
 #[derive(Clone)]
 pub struct Outgoing(Option<Arc<Mutex<Source>>>);
 
 impl Outgoing {
-    pub fn new(body: Incoming) -> Self {
+    /// Of a request in `version`.
+    pub fn new(body: Incoming, version: Version) -> Self {
         if body.is_end_stream() {
             return Self(None);
         }
         Self(Some(Arc::new(Mutex::new(Source {
-            body,
+            body: Some(body),
+            is_stream: version == Version::HTTP_2,
             pieces: 0,
             bytes: 0,
             stalled: false,
@@ -93,7 +113,10 @@ impl Body for Outgoing {
         };
         let mut guard = source.lock().expect("not poisoned");
         let source = &mut *guard;
-        match Pin::new(&mut source.body).poll_frame(context) {
+        let Some(body) = &mut source.body else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(body).poll_frame(context) {
             Poll::Ready(frame) => {
                 source.pieces += 1;
                 if let Some(Ok(frame)) = &frame {
@@ -115,15 +138,22 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|s| s.lock().expect("not poisoned").body.is_end_stream())
+        self.0.as_ref().is_none_or(|s| {
+            let source = s.lock().expect("not poisoned");
+            source.body.as_ref().is_none_or(Incoming::is_end_stream)
+        })
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             None => SizeHint::with_exact(0),
-            Some(source) => source.lock().expect("not poisoned").body.size_hint(),
+            Some(source) => {
+                let source = source.lock().expect("not poisoned");
+                source
+                    .body
+                    .as_ref()
+                    .map_or(SizeHint::with_exact(0), Incoming::size_hint)
+            }
         }
     }
 }
@@ -137,6 +167,7 @@ enum Content {
 pub struct Reply {
     content: Content,
     record: Option<Box<Record>>,
+    reader: Option<Reader>,
 }
 
 impl Reply {
@@ -144,6 +175,7 @@ impl Reply {
         Self {
             content: Content::Passed(body),
             record,
+            reader: None,
         }
     }
 
@@ -151,7 +183,14 @@ impl Reply {
         Self {
             content: Content::Own(Full::new(bytes.into())),
             record: None,
+            reader: None,
         }
+    }
+
+    /// It tells `streams` when its client reads on.
+    pub fn read_by(mut self, streams: &Arc<Streams>) -> Self {
+        self.reader = Some(Reader::new(streams));
+        self
     }
 }
 
@@ -160,21 +199,18 @@ impl Body for Reply {
     type Error = hyper::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.content {
-            Content::Passed(body) => {
-                let frame = Pin::new(body).poll_frame(context);
-                if let (Poll::Ready(Some(Ok(frame))), Some(record)) = (&frame, &mut self.record) {
-                    record.access.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
-                }
-                frame
-            }
-            Content::Own(body) => Pin::new(body)
-                .poll_frame(context)
-                .map(|frame| frame.map(|f| f.map_err(|never: Infallible| match never {}))),
+        let this = self.get_mut();
+        if let Some(reader) = &mut this.reader {
+            reader.asks();
         }
+        let frame = this.poll_content(context);
+        if let (Poll::Ready(Some(Ok(_))), Some(reader)) = (&frame, &mut this.reader) {
+            reader.has();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -188,6 +224,26 @@ impl Body for Reply {
         match &self.content {
             Content::Passed(body) => body.size_hint(),
             Content::Own(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Reply {
+    fn poll_content(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.content {
+            Content::Passed(body) => {
+                let frame = Pin::new(body).poll_frame(context);
+                if let (Poll::Ready(Some(Ok(frame))), Some(record)) = (&frame, &mut self.record) {
+                    record.access.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
+                frame
+            }
+            Content::Own(body) => Pin::new(body)
+                .poll_frame(context)
+                .map(|frame| frame.map(|f| f.map_err(|never: Infallible| match never {}))),
         }
     }
 }

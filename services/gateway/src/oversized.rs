@@ -1,19 +1,14 @@
 //! Bodies that a validator would refuse in the middle: refused here, so that no connection
 //! to it breaks off and it is not taken for broken.
 
-use std::time::Duration;
-
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
+use crate::limits::{LINGER_BYTES, LINGER_TIME};
 use crate::outgoing::Reply;
 use crate::page;
-
-/// So much of a refused body is read and thrown away: who still sends does not hear.
-const HEARD_OUT_BYTES: usize = 32 << 20;
-const HEARD_OUT_TIME: Duration = Duration::from_secs(10);
 
 /// The refusal of a body that says no length, or too great a one.
 pub async fn refusal(request: &mut Request<Incoming>) -> Option<Response<Reply>> {
@@ -34,8 +29,7 @@ pub async fn refusal(request: &mut Request<Incoming>) -> Option<Response<Reply>>
             "Send it with Content-Length.",
         ),
     };
-    // Late or too much: it is refused all the same.
-    let _ = tokio::time::timeout(HEARD_OUT_TIME, hear_out(request.body_mut())).await;
+    hear_out(request.body_mut()).await;
     Some(page::problem(status, "invalid", "the request", why, next))
 }
 
@@ -43,11 +37,17 @@ fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn hear_out(body: &mut Incoming) {
-    let mut bytes = 0;
-    while bytes < HEARD_OUT_BYTES
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        bytes += frame.data_ref().map_or(0, bytes::Bytes::len);
-    }
+/// Reads what there is yet of a body and throws it away, within bounds: who still sends does not
+/// hear.
+pub async fn hear_out(body: &mut Incoming) {
+    let reading = async {
+        let mut bytes = 0;
+        while bytes < LINGER_BYTES
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            bytes += frame.data_ref().map_or(0, bytes::Bytes::len);
+        }
+    };
+    // Late or too much: it has been refused all the same.
+    let _ = tokio::time::timeout(LINGER_TIME, reading).await;
 }

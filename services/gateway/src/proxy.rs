@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result};
 use api::{KnownRoutes, ServiceKey};
 use arc_swap::ArcSwap;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, VIA};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, VIA};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -188,19 +188,21 @@ fn lower(host: &str) -> Cow<'_, str> {
     }
 }
 
-/// The host that a request is for, without port; `Err` if it names none or two.
+/// The host that a request is for, without port; `Err` if it names none or two. What the
+/// request's line names goes before the header, which HTTP/1.1 must have all the same (RFC 9112,
+/// section 3.2).
 fn host_of(request: &Request<Incoming>) -> Result<&str, &'static str> {
-    let text = match request.uri().authority() {
-        Some(authority) => authority.as_str(),
-        None => {
-            let mut hosts = request.headers().get_all(HOST).iter();
-            match (hosts.next(), hosts.next()) {
-                (Some(host), None) => host.to_str().map_err(|_| "its host cannot be read")?,
-                (None, _) if request.version() < Version::HTTP_11 => "",
-                (None, _) => return Err("it names no host"),
-                (Some(_), Some(_)) => return Err("it names two hosts"),
-            }
-        }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let said = hosts.next();
+    if hosts.next().is_some() {
+        return Err("it names two hosts");
+    }
+    let text = match (request.uri().authority(), said) {
+        (_, None) if request.version() == Version::HTTP_11 => return Err("it names no host"),
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(host)) => host.to_str().map_err(|_| "its host cannot be read")?,
+        (None, None) if request.version() < Version::HTTP_11 => "",
+        (None, None) => return Err("it names no host"),
     };
     Ok(bare(text))
 }
@@ -216,6 +218,12 @@ fn is_plain(headers: &HeaderMap) -> Result<(), &'static str> {
     }
 }
 
+/// Whom a request is for.
+enum To {
+    Api,
+    Service(Arc<Service>),
+}
+
 pub async fn answer(
     gateway: Arc<Gateway>,
     peer: IpAddr,
@@ -226,63 +234,62 @@ pub async fn answer(
         client: peer,
         is_secure,
     };
+    match whither(&gateway, &request) {
+        Ok(To::Api) => to_api(&gateway, from, request).await,
+        Ok(To::Service(service)) => to_service(&gateway, from, service, request).await,
+        Err(refusal) => {
+            let version = request.version();
+            drop(Outgoing::new(request.into_body(), version));
+            *refusal
+        }
+    }
+}
+
+/// Errors: the refusal of what can be for nobody.
+fn whither(gateway: &Gateway, request: &Request<Incoming>) -> Result<To, Box<Response<Reply>>> {
+    let refuse = |status, what: &str, why: &str| {
+        Err(Box::new(page::page(request.headers(), status, what, why)))
+    };
     if request.method() == Method::CONNECT {
-        return page::page(
-            request.headers(),
-            StatusCode::METHOD_NOT_ALLOWED,
-            "CONNECT",
-            "this is a gateway to services, not a proxy",
-        );
+        let why = "this is a gateway to services, not a proxy";
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "CONNECT", why);
     }
     if gateway.has_seen(request.headers()) {
-        return page::page(
-            request.headers(),
-            StatusCode::LOOP_DETECTED,
-            "the request",
-            "it has been here before: a service sends it back to the gateway",
-        );
+        let why = "it has been here before: a service sends it back to the gateway";
+        return refuse(StatusCode::LOOP_DETECTED, "the request", why);
     }
-    if let Err(why) = is_plain(request.headers()) {
-        return page::page(
-            request.headers(),
-            StatusCode::BAD_REQUEST,
-            "the request",
-            why,
-        );
-    }
-    let host = match host_of(&request) {
+    let host = match is_plain(request.headers()).and_then(|()| host_of(request)) {
         Ok(host) => host,
         Err(why) => {
-            return page::page(
+            let mut refusal = page::page(
                 request.headers(),
                 StatusCode::BAD_REQUEST,
                 "the request",
                 why,
             );
+            // Where the next request would begin is not certain either.
+            if request.version() < Version::HTTP_2 {
+                let close = HeaderValue::from_static("close");
+                refusal.headers_mut().insert(CONNECTION, close);
+            }
+            return Err(Box::new(refusal));
         }
     };
     let lower = lower(host);
     let Some(name) = lower.strip_suffix(gateway.suffix.as_str()) else {
-        return to_api(&gateway, from, request).await;
+        return Ok(To::Api);
     };
     let table = gateway.table.load();
-    match table.service(name).cloned() {
-        Some(service) => {
-            drop(table);
-            to_service(&gateway, from, service, request).await
+    match table.service(name) {
+        Some(service) => Ok(To::Service(service.clone())),
+        None if table.known => {
+            let why = "no service has this name; `runrig ps` shows those that run";
+            refuse(StatusCode::NOT_FOUND, host, why)
         }
-        None if table.known => page::page(
-            request.headers(),
-            StatusCode::NOT_FOUND,
-            host,
-            "no service has this name; `runrig ps` shows those that run",
-        ),
-        None => page::page(
-            request.headers(),
-            StatusCode::SERVICE_UNAVAILABLE,
-            host,
-            "the gateway has just started and does not know the routes yet",
-        ),
+        None => {
+            let why = "the gateway has just started and does not know the routes yet";
+            refuse(StatusCode::SERVICE_UNAVAILABLE, host, why)
+        }
     }
 }
 

@@ -117,6 +117,7 @@ impl Sending {
         let (mut parts, body) = request.into_parts();
         parts.extensions.clear();
         let is_grpc = is_grpc(parts.version, &parts.headers);
+        let body = Outgoing::new(body, parts.version);
         parts.version = Version::HTTP_11;
         let path = parts
             .uri
@@ -158,7 +159,7 @@ impl Sending {
         Self {
             parts,
             path,
-            body: Outgoing::new(body),
+            body,
             upgrade,
             is_grpc,
         }

@@ -66,7 +66,7 @@ impl Tls {
             .context("choose versions of TLS")?
             .with_no_client_auth()
             .with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = ["h2", "http/1.1", "http/1.0"].map(Vec::from).to_vec();
         Ok(Self {
             config: Arc::new(config),
         })

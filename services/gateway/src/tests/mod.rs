@@ -1,5 +1,7 @@
 //! The gateway between loopback validators, agents and replicas.
 
+mod clients;
+mod hostile;
 mod owner;
 mod protocols;
 mod replicas;
