@@ -45,16 +45,22 @@ const DRILLS: [Failure; 16] = [
     ("no-control-plane", ledger::stands_still),
 ];
 
+/// `all`, or those that are named, in their order and as often.
+fn drills(wanted: &str) -> Vec<Failure> {
+    if wanted == "all" {
+        return DRILLS.into();
+    }
+    let named = |name| DRILLS.into_iter().find(|(n, _)| *n == name);
+    let all = DRILLS.map(|(name, _)| name).join(", ");
+    let one = |name| named(name).unwrap_or_else(|| panic!("no drill {name:?}: there are {all}"));
+    wanted.split(',').map(one).collect()
+}
+
 /// One cloud for all, one failure after the other.
 #[test]
 fn the_cloud_gets_over_each_failure_without_a_lost_request() {
     let wanted = std::env::var("RUNRIG_DRILL").unwrap_or_else(|_| "all".into());
-    let drills: Vec<_> = DRILLS
-        .iter()
-        .filter(|(name, _)| wanted == "all" || wanted.split(',').any(|w| w == *name))
-        .collect();
-    let names: Vec<_> = DRILLS.iter().map(|(name, _)| *name).collect();
-    assert!(!drills.is_empty(), "there are {}", names.join(", "));
+    let drills = drills(&wanted);
     let folder = tempfile::tempdir().expect("a folder");
     let faults = Faults::new(folder.path());
     let data = folder.path().join("data");
