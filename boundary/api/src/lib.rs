@@ -15,6 +15,7 @@
 //! | everything, on one address | gateway | passed on to who answers |
 //!
 //! Every role also answers `GET /healthz` and `GET /metrics`; a validator `GET /openapi.json`.
+//! Each answer of a validator says in the header `runrig-head` how far it has come ([`Head`]).
 //! A list or a page of events that was cut carries the header `runrig-next`: `from` of the
 //! next page.
 //!
@@ -29,6 +30,7 @@ mod device;
 mod endpoint;
 mod figures;
 mod grant;
+mod head;
 mod login;
 mod member;
 mod openapi;
@@ -46,6 +48,7 @@ pub use device::{DeviceAnswer, DeviceAsk, DeviceCode, DevicePoll};
 pub use endpoint::{Body, Endpoint, Method, Role, endpoints, paths_of};
 pub use figures::{Gauge, PROMETHEUS, prometheus};
 pub use grant::Grant;
+pub use head::Head;
 pub use login::{LoginError, RegistryLogin};
 pub use member::{ConvictionView, LeavingView, MemberView, MembersView, TicketView};
 pub use openapi::openapi;

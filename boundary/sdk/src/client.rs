@@ -1,15 +1,15 @@
 //! One client for all roles behind a gateway (or for a validator's or a host's own API).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, DutiesView,
-    EventProof, EventView, HostPlan, HostView, LotsView, LotteryExport, LotteryView, NetworkFile,
-    Problem, ProposalView, Quote, QuoteRequest, RecordsProof, ReleaseView, RequestAuth, Routes,
-    Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply, TransactionStatus, TransactionView,
-    UsageProof, WhenView, WhyView,
+    EventProof, EventView, Head, HostPlan, HostView, LotsView, LotteryExport, LotteryView,
+    NetworkFile, Problem, ProposalView, Quote, QuoteRequest, RecordsProof, ReleaseView,
+    RequestAuth, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
+    TransactionStatus, TransactionView, UsageProof, WhenView, WhyView,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -27,6 +27,7 @@ use types::{
 };
 
 use crate::error::SdkError;
+use crate::newest::Newest;
 
 /// Longest wait of one request for a transaction.
 const WAIT_MS: u64 = 10_000;
@@ -55,12 +56,14 @@ pub struct Client {
     urls: Arc<Vec<String>>,
     /// The one that answered last.
     at: Arc<AtomicUsize>,
+    newest: Arc<Mutex<Newest>>,
     /// Whom the keys of signed requests act for.
     through: Option<AccountId>,
 }
 
 impl Client {
-    /// `urls` of gateways or validators; the next is asked when one does not answer.
+    /// `urls` of gateways or validators; the next is asked when one does not answer, or tells
+    /// nothing new for long.
     pub fn new(urls: impl IntoIterator<Item = String>) -> Result<Self, SdkError> {
         let urls: Vec<String> = urls
             .into_iter()
@@ -87,6 +90,7 @@ impl Client {
             http,
             urls: Arc::new(urls),
             at: Arc::new(AtomicUsize::new(0)),
+            newest: Arc::new(Mutex::new(Newest::new(Instant::now()))),
             through: None,
         })
     }
@@ -137,10 +141,20 @@ impl Client {
                     .body(body.clone());
             }
             let failed = match request.send().await {
-                Ok(response) => match checked(base, response).await {
-                    Err(error @ SdkError::Unreachable { .. }) => error,
-                    answered => return answered,
-                },
+                Ok(response) => {
+                    let head = response.headers().get(Head::HEADER);
+                    let head = head.and_then(|h| h.to_str().ok()?.parse().ok());
+                    match checked(base, response).await {
+                        Err(error @ SdkError::Unreachable { .. }) => error,
+                        answered => {
+                            let mut newest = self.newest.lock().expect("not poisoned");
+                            if newest.stands_still(head, Instant::now()) {
+                                self.at.store(at + 1, Ordering::Relaxed);
+                            }
+                            return answered;
+                        }
+                    }
+                }
                 Err(error) => SdkError::Unreachable {
                     url: base.clone(),
                     why: root(&error),
@@ -320,7 +334,7 @@ impl Client {
         ahead: u64,
     ) -> Result<TransactionView, SdkError> {
         let sender = AccountId::of(&key.public());
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let network = self.status().await?.network;
         let mut refusal = None;
         for _ in 0..STALE_MAX {
@@ -381,9 +395,7 @@ impl Client {
         &self,
         transaction: &Transaction,
     ) -> Result<TransactionView, SdkError> {
-        let view = self
-            .submit_one(transaction, std::time::Instant::now())
-            .await?;
+        let view = self.submit_one(transaction, Instant::now()).await?;
         match view.rejection {
             _ if view.status == TransactionStatus::Applied => Ok(view),
             Some(rejection) => Err(SdkError::rejected(rejection)),
@@ -395,7 +407,7 @@ impl Client {
     async fn submit_one(
         &self,
         transaction: &Transaction,
-        started: std::time::Instant,
+        started: Instant,
     ) -> Result<TransactionView, SdkError> {
         let bytes = borsh::to_vec(transaction).map_err(|e| self.unreadable(&e))?;
         let submit = Submit {

@@ -8,6 +8,7 @@ mod error;
 mod exec;
 mod grants;
 mod logs;
+mod newest;
 mod splice;
 mod tunnel;
 mod validators;

@@ -9,7 +9,7 @@ use sdk::Client;
 
 use crate::limits::ROUTES_WAIT_MS;
 use crate::proxy::Gateway;
-use crate::validators::Validator;
+use crate::validators::{Validator, Validators};
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -22,9 +22,15 @@ pub fn clients(urls: &[String]) -> Result<Vec<Client>> {
         .collect()
 }
 
-/// Returns once `validator` is known not to answer: a long wait for it is then in vain.
-async fn given_up(validator: &Validator) {
-    while validator.is_healthy() {
+/// Returns, and why, once a long wait for `validator` is in vain.
+async fn given_up(all: &Validators, validator: &Validator) -> String {
+    loop {
+        if !validator.is_healthy() {
+            return "it hangs".into();
+        }
+        if all.is_behind(validator) {
+            return "it has fallen behind the others".into();
+        }
         tokio::time::sleep(LOOK).await;
     }
 }
@@ -40,7 +46,7 @@ pub async fn follow(clients: Vec<Client>, gateway: Arc<Gateway>) {
             heard = clients[at].routes(known.known(), ROUTES_WAIT_MS) => {
                 heard.map_err(|e| e.to_string())
             }
-            () = given_up(validator), if validator.is_healthy() => Err("it hangs".into()),
+            why = given_up(&gateway.validators, validator), if validator.is_healthy() => Err(why),
         };
         let taken = heard.and_then(|told| {
             let height = told.height;

@@ -74,6 +74,9 @@ pub const FRESH_TIME: Duration = Duration::from_secs(1);
 pub const PROBE_EVERY: Duration = Duration::from_secs(1);
 pub const PROBE_TIME: Duration = Duration::from_secs(2);
 
+/// A validator whose head is older than the others' by more is asked after them.
+pub const BEHIND_MS: u64 = 5_000;
+
 /// A validator that did not answer is asked last for so long: until two probes have told.
 pub const VALIDATOR_REST: Duration = Duration::from_secs(6);
 

@@ -31,6 +31,8 @@ pub struct Status {
 struct ValidatorStatus {
     address: String,
     healthy: bool,
+    /// Its head is older than the others'.
+    behind: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -63,6 +65,7 @@ pub fn status(gateway: &Gateway) -> Status {
             .map(|v| ValidatorStatus {
                 address: v.address.to_string(),
                 healthy: v.is_healthy(),
+                behind: gateway.validators.is_behind(v),
             })
             .collect(),
         ports: table

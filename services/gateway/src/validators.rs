@@ -8,7 +8,7 @@ use futures::future::join_all;
 use http::uri::Authority;
 use http::{Request, StatusCode};
 
-use crate::limits::{PROBE_EVERY, PROBE_TIME, VALIDATOR_REST};
+use crate::limits::{BEHIND_MS, PROBE_EVERY, PROBE_TIME, VALIDATOR_REST};
 use crate::outgoing::Outgoing;
 use crate::proxy::Gateway;
 use crate::table::{authority, uptime_ms};
@@ -16,9 +16,15 @@ use crate::table::{authority, uptime_ms};
 pub struct Validator {
     pub address: Authority,
     rests_until_ms: AtomicU64,
+    /// Time of its head when it was asked last; 0 if it has not said.
+    head_ms: AtomicU64,
 }
 
 impl Validator {
+    fn head_ms(&self) -> u64 {
+        self.head_ms.load(Ordering::Relaxed)
+    }
+
     pub fn is_healthy(&self) -> bool {
         self.rests_until_ms.load(Ordering::Relaxed) <= uptime_ms()
     }
@@ -45,6 +51,7 @@ impl Validators {
                 Ok(Validator {
                     address,
                     rests_until_ms: AtomicU64::new(0),
+                    head_ms: AtomicU64::new(0),
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -55,12 +62,25 @@ impl Validators {
         })
     }
 
-    /// In the order to ask: healthy ones first, from the one that answered last.
+    /// The time of the newest head that at least one honest validator has come to.
+    fn newest_ms(&self) -> u64 {
+        let mut heads: Vec<u64> = self.all.iter().map(Validator::head_ms).collect();
+        heads.sort_unstable_by(|a, b| b.cmp(a));
+        let liars = (heads.len() - 1) / 3;
+        heads[liars]
+    }
+
+    pub fn is_behind(&self, validator: &Validator) -> bool {
+        validator.head_ms().saturating_add(BEHIND_MS) < self.newest_ms()
+    }
+
+    /// In the order to ask: healthy ones first, then those that have fallen behind the others;
+    /// of each from the one that answered last.
     pub fn in_order(&self) -> Vec<&Validator> {
         let at = self.at.load(Ordering::Relaxed);
         let count = self.all.len();
         let mut order: Vec<_> = (0..count).map(|i| &self.all[(at + i) % count]).collect();
-        order.sort_by_cached_key(|v| !v.is_healthy());
+        order.sort_by_cached_key(|v| (!v.is_healthy(), self.is_behind(v)));
         order
     }
 
@@ -97,11 +117,47 @@ pub async fn probe(gateway: Arc<Gateway>) {
                 match answer.await {
                     Ok(Ok(response)) if response.status() == StatusCode::OK => {
                         validator.rests_until_ms.store(0, Ordering::Relaxed);
+                        let head = response.headers().get(api::Head::HEADER);
+                        let head = head.and_then(|h| h.to_str().ok()?.parse::<api::Head>().ok());
+                        let head_ms = head.map_or(0, |head| head.time_ms);
+                        validator.head_ms.store(head_ms, Ordering::Relaxed);
                     }
                     _ => validator.failed(),
                 }
             }
         });
         join_all(probes).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_tell_who_has_fallen_behind_and_one_liar_of_four_tells_nothing() {
+        let order = |heads: &[u64]| -> Vec<usize> {
+            let urls: Vec<_> = (0..heads.len()).map(|n| format!("http://v:{n}")).collect();
+            let all = Validators::new(&urls).expect("addresses");
+            for (validator, head_ms) in all.all.iter().zip(heads) {
+                validator.head_ms.store(*head_ms, Ordering::Relaxed);
+            }
+            let number = |v: &Validator| v.address.port_u16().map(usize::from);
+            all.in_order().into_iter().filter_map(number).collect()
+        };
+        assert_eq!(order(&[9_000]), [0]);
+        assert_eq!(
+            order(&[9_000, 9_900, 14_000, 13_900]),
+            [0, 1, 2, 3],
+            "within five seconds"
+        );
+        assert_eq!(order(&[8_000, 14_000, 14_000, 14_000]), [1, 2, 3, 0]);
+        assert_eq!(order(&[0, 14_000, 0, 14_000]), [1, 3, 0, 2], "has not said");
+        assert_eq!(
+            order(&[9_000, u64::MAX, 9_000, 9_000]),
+            [0, 1, 2, 3],
+            "one lies"
+        );
+        assert_eq!(order(&[u64::MAX; 4]), [0, 1, 2, 3]);
     }
 }

@@ -1,7 +1,9 @@
 //! What may be asked here: the validator's part of the table in `api`.
 
-use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 
@@ -60,6 +62,20 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     ]
 }
 
+/// Whoever asks several validators can tell one that has fallen behind.
+async fn with_head(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let head = app.handle.head();
+    let head = api::Head {
+        height: head.header.height,
+        time_ms: head.header.time_ms,
+    };
+    if let Ok(value) = HeaderValue::try_from(head.to_string()) {
+        response.headers_mut().insert(api::Head::HEADER, value);
+    }
+    response
+}
+
 pub fn router(app: App) -> Router {
     routes()
         .into_iter()
@@ -72,6 +88,7 @@ pub fn router(app: App) -> Router {
             let why = "it is not asked for by this method";
             Refused::new(code, "invalid", "this path", why, "See /openapi.json.")
         })
+        .layer(from_fn_with_state(app.clone(), with_head))
         .layer(DefaultBodyLimit::max(api::BODY_BYTES_MAX))
         .with_state(app)
 }

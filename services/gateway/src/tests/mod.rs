@@ -334,6 +334,28 @@ async fn a_validator_that_hangs_is_left_for_the_next() {
 }
 
 #[tokio::test]
+async fn a_validator_that_has_fallen_behind_is_asked_last() {
+    let (behind, current) = (Chain::new(vec![]), Chain::new(vec![]));
+    let (first, second) = (
+        validator_at(behind.clone(), 1_000).await,
+        validator_at(current.clone(), 1_000_000).await,
+    );
+    let gateway = Running::start(&[&first, &second], None).await;
+    eventually("it is known", async || {
+        gateway.status().await["validators"][0]["behind"] == true
+    })
+    .await;
+    let before = behind.asked.load(Ordering::Relaxed);
+    for _ in 0..5 {
+        gateway.get("localhost", "/v1/where").await;
+    }
+    assert_eq!(behind.asked.load(Ordering::Relaxed), before);
+    second.kill().await;
+    let answer = gateway.get("localhost", "/v1/where").await;
+    assert_eq!(answer.text(), "a validator", "better than none");
+}
+
+#[tokio::test]
 async fn before_any_route_is_known_it_says_so() {
     let nobody = Process::start(loopback(1, 0), axum::Router::new()).await;
     let gateway = Running::start(&[&nobody], None).await;

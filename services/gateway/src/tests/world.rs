@@ -125,8 +125,17 @@ async fn account(
 }
 
 pub async fn validator(chain: Chain) -> Process {
+    validator_at(chain, 0).await
+}
+
+/// One whose head is of `time_ms`.
+pub async fn validator_at(chain: Chain, time_ms: u64) -> Process {
+    let head = api::Head { height: 1, time_ms };
     let router = Router::new()
-        .route("/v1/status", get(|| async { "{}" }))
+        .route(
+            "/v1/status",
+            get(move || async move { ([(api::Head::HEADER, head.to_string())], "{}") }),
+        )
         .route("/v1/routes", get(routes))
         .route("/v1/events", get(events))
         .route("/v1/transactions", post(|body: Bytes| async { body }))
