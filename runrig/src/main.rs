@@ -7,6 +7,7 @@
 mod access_log;
 mod account;
 mod accuse;
+mod anew;
 mod bench;
 mod build;
 mod chain;

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::anew;
 use crate::failure::{self, Failure, Result};
 use crate::network;
 
@@ -131,10 +132,13 @@ pub fn log() {
         .try_init();
 }
 
+/// Done when a role is to end.
+pub type Asked = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Runs `role` on all cores until it ends or is asked to.
 pub fn foreground<F, R>(role: F) -> Result
 where
-    F: FnOnce(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> R,
+    F: FnOnce(Asked) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
     log();
@@ -144,7 +148,7 @@ where
         .context("start the runtime")?;
     let ended = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-        let asked: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+        let asked: Asked = Box::pin(async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = tokio::signal::ctrl_c() => {
@@ -227,7 +231,7 @@ pub fn validator(args: &ValidatorRun) -> Result {
         http,
         whereabouts,
     };
-    foreground(|asked| validator::run(config, asked))
+    anew::foreground(|asked| validator::run(config, asked))
 }
 
 /// URLs of validators, from a network file or as given.

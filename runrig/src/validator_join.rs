@@ -13,7 +13,7 @@ use validator::Whereabouts;
 
 use crate::context::{self, Session};
 use crate::failure::{self, Failure, Result};
-use crate::{network, output, roles};
+use crate::{anew, network, output, roles};
 
 const LOOK: Duration = Duration::from_secs(1);
 /// Validators asked for what all know.
@@ -204,7 +204,7 @@ pub fn join(
         whereabouts: Some(at),
     };
     let identity = identity(&seat)?;
-    roles::foreground(|mut asked| async move {
+    anew::foreground(|mut asked| async move {
         tokio::select! {
             () = &mut asked => return Ok(()),
             seated = until_linked(&config, &urls, identity) => seated?,

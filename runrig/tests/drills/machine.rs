@@ -153,8 +153,15 @@ pub fn a_validators_clock_jumps(world: &World) {
         assert!(off < 60_000, "the ledger's time is {off} ms off");
         drop(jumped);
     }
+    let network = std::fs::read(cloud.data().join("network/network.json")).expect("a network");
+    let network: serde_json::Value = serde_json::from_slice(&network).expect("JSON");
+    let at = text(&network["validators"][1]["api"]);
     let (from, began) = (height(), Instant::now());
-    drill.is_over_when("blocks go on", || height() > from + 2);
+    drill.is_over_when("blocks go on, there too", || {
+        let (_, out, _) = cloud.run(&["--url", at, "--json", "chain", "status"]);
+        let there: serde_json::Value = serde_json::from_str(&out).unwrap_or_default();
+        height() > from + 2 && there["height"].as_u64() > Some(from + 2)
+    });
     drill.tells(format!(
         "{:.1} blocks/s after",
         (height() - from) as f64 / began.elapsed().as_secs_f64()
