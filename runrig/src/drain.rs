@@ -61,8 +61,8 @@ pub async fn leave(session: &Session, args: &Leave, json: bool) -> Result {
         return Ok(());
     }
     output::say(format!(
-        "{} has left; it has earned {} credits",
-        last.name, last.earned
+        "{} has left; it has earned {} credits, and its bond of {} went back to {}",
+        last.name, last.earned, last.bond, last.owner
     ));
     Ok(())
 }

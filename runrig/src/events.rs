@@ -108,7 +108,7 @@ fn host_of(event: &Event) -> Option<HostId> {
             | H::HostCordoned { host, .. }
             | H::HostDraining { host, .. }
             | H::HostPriced { host, .. }
-            | H::HostLeft { host },
+            | H::HostLeft { host, .. },
         )
         | Event::Witness(ledger::witness::Event::HostFlagged { host, .. })
         | Event::Deployment(ledger::deployment::Event::AllocationPlaced { host, .. }) => {
@@ -246,7 +246,12 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
                     hosts.of(host)
                 )
             }
-            H::HostLeft { host } => format!("host {} left", hosts.of(host)),
+            H::HostLeft { host, bond, .. } => {
+                format!(
+                    "host {} left; its bond of {bond} went to its owner",
+                    hosts.of(host)
+                )
+            }
         },
         Event::Deployment(event) => match event {
             D::Deployed {

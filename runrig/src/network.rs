@@ -17,6 +17,9 @@ use crate::failure::{self, Failure, Result};
 use crate::output;
 use crate::units;
 
+/// Less than a newcomer's gift on a test network, so that joining takes one command there; enough
+/// that a thousand false hosts cost something.
+pub const HOST_BOND: u64 = 5;
 /// What there is, in credits: most of it in the faucet's pool of a test network.
 const SUPPLY: u64 = 1_000_000_000;
 const FOUNDERS_SHARE: u64 = 10_000_000;
@@ -64,6 +67,9 @@ pub struct Init {
     /// Credits that a validator's owner bonds for it
     #[arg(long, value_name = "CREDITS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(0..=10_000))]
     bond: u64,
+    /// Credits that a host bonds when it joins, and its owner gets back when it leaves
+    #[arg(long, value_name = "CREDITS", default_value_t = HOST_BOND, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    host_bond: u64,
     /// Epochs from a validator's last seat until its bond comes back
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     bond_epochs: u64,
@@ -79,7 +85,7 @@ pub struct Init {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["name", "gateways", "no_faucet", "epoch_blocks", "bond", "bond_epochs", "fee"]
+        conflicts_with_all = ["name", "gateways", "no_faucet", "epoch_blocks", "bond", "host_bond", "bond_epochs", "fee"]
     )]
     from: Option<PathBuf>,
     /// The old network's key, hex: only a state that it certified is taken
@@ -306,6 +312,7 @@ pub fn run(command: &Network, json: bool) -> Result {
     }
     params.epoch_blocks = init.epoch_blocks;
     params.validator_bond = Amount::credits(init.bond);
+    params.host_bond = Amount::credits(init.host_bond);
     params.bond_epochs = init.bond_epochs;
     params.fee = init.fee;
     let founded = found(Founding {

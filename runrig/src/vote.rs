@@ -12,7 +12,7 @@ use crate::output;
 
 #[derive(Subcommand, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig vote propose fee=0.001 --seat net/validator-1/seat\n  runrig vote ls\n  runrig vote cast p-1 yes --seat net/validator-2/seat\n\nWhat may be changed: fee=CREDITS, rate.cpu=CREDITS (memory, storage, bandwidth, transfer), faucet=CREDITS, validator_bond=CREDITS, block_ms=IDLE/BUSY, version=N"
+    before_help = "Examples:\n  runrig vote propose fee=0.001 --seat net/validator-1/seat\n  runrig vote ls\n  runrig vote cast p-1 yes --seat net/validator-2/seat\n\nWhat may be changed: fee=CREDITS, rate.cpu=CREDITS (memory, storage, bandwidth, transfer), faucet=CREDITS, validator_bond=CREDITS, host_bond=CREDITS, block_ms=IDLE/BUSY, version=N"
 )]
 pub enum Vote {
     /// Propose a change: NAME=VALUE
@@ -93,6 +93,7 @@ fn change(text: &str) -> Result<Change> {
         "fee" => Ok(Change::Fee(amount()?)),
         "faucet" => Ok(Change::Faucet(amount()?)),
         "validator_bond" => Ok(Change::ValidatorBond(amount()?)),
+        "host_bond" => Ok(Change::HostBond(amount()?)),
         "block_ms" => {
             let (idle, busy) = value
                 .split_once('/')
@@ -116,6 +117,7 @@ fn words(change: &Change) -> String {
         Change::Rate { resource, rate } => format!("rate.{}={rate}", resource.name()),
         Change::Faucet(gift) => format!("faucet={gift}"),
         Change::ValidatorBond(bond) => format!("validator_bond={bond}"),
+        Change::HostBond(bond) => format!("host_bond={bond}"),
         Change::BlockMs { idle, busy } => format!("block_ms={idle}/{busy}"),
         Change::Version(version) => format!("version={version}"),
     }
@@ -241,6 +243,7 @@ mod tests {
             "rate.cpu=0.000003",
             "faucet=0",
             "validator_bond=500",
+            "host_bond=5",
             "block_ms=900/60",
             "version=2",
         ] {

@@ -314,6 +314,9 @@ pub struct HostView {
     pub allocations: u32,
     #[schema(value_type = String)]
     pub earned: Amount,
+    /// Goes back to its owner when it leaves.
+    #[schema(value_type = String)]
+    pub bond: Amount,
     /// Number of its last usage report: the next one carries one more.
     pub interval: u64,
     #[serde(default)]

@@ -228,6 +228,8 @@ fn event(sequence: u64) -> EventView {
         time_ms: sequence,
         event: Event::Host(ledger::host::Event::HostLeft {
             host: AccountId::default(),
+            bond: Amount::ZERO,
+            owner: AccountId::default(),
         }),
     }
 }

@@ -82,6 +82,10 @@ fn check_money(before: &State, after: &State) -> Result<(), BrokenInvariant> {
         let bond = |state: &State| state.validators.get(key).map_or(Amount::ZERO, |v| v.bond);
         total.add(bond(before), bond(after));
     }
+    for id in after.hosts.changed() {
+        let bond = |state: &State| state.hosts.get(id).map_or(Amount::ZERO, |h| h.bond);
+        total.add(bond(before), bond(after));
+    }
     if total.0 != total.1 {
         return Err(BrokenInvariant::Conservation {
             before: Amount(total.0),
@@ -169,6 +173,7 @@ pub(crate) fn check_all(state: &State) -> Result<(), BrokenInvariant> {
         }
     }
     let bonds = state.validators.iter().map(|(_, v)| v.bond.0);
+    let bonds = bonds.chain(state.hosts.iter().map(|(_, h)| h.bond.0));
     let sum = bonds.fold(sum, u128::saturating_add);
     let (sum, supply) = (Amount(sum), state.globals.supply);
     if sum != supply {

@@ -89,6 +89,8 @@ pub struct Params {
     pub epoch_blocks: u64,
     /// All candidates sit while there are no more; above, so many are drawn.
     pub seats_max: u32,
+    /// What a host's account bonds when it enters; its owner gets it back when it leaves.
+    pub host_bond: Amount,
     /// What a validator's owner bonds for it.
     pub validator_bond: Amount,
     /// Zero bits that a ticket begins with: see [`lots::is_ticket`]. Zero: every nonce is good.
@@ -124,6 +126,7 @@ impl Params {
             vote_delay_blocks: 512,
             epoch_blocks: 256,
             seats_max: 100,
+            host_bond: Amount::ZERO,
             validator_bond: Amount::credits(500),
             ticket_bits: 16,
             ticket_epochs: 32,

@@ -129,7 +129,7 @@ pub(crate) struct Index {
     /// Sums of all purses and escrows, kept along to check every block in O(changes).
     pub spendable: u128,
     pub escrow: u128,
-    /// Sum of all validators' bonds.
+    /// Sum of all bonds of validators and hosts.
     pub bonded: u128,
 }
 
@@ -140,7 +140,7 @@ pub struct Supply {
     pub expected: Amount,
     pub spendable: Amount,
     pub escrow: Amount,
-    /// Of validators.
+    /// Of validators and hosts.
     pub bonds: Amount,
 }
 
@@ -341,6 +341,9 @@ impl State {
         for (_, validator) in self.validators.iter() {
             index.bonded = index.bonded.saturating_add(validator.bond.0);
         }
+        for (_, host) in self.hosts.iter() {
+            index.bonded = index.bonded.saturating_add(host.bond.0);
+        }
         self.index_lotteries(&mut index);
         for (_, account) in self.accounts.iter() {
             index.spendable = index.spendable.saturating_add(account.spendable.0);
@@ -424,7 +427,10 @@ impl State {
     pub fn supply(&self) -> Supply {
         let spendable = self.accounts.iter().map(|(_, a)| a.spendable.0).sum();
         let escrow = self.deployments.iter().map(|(_, d)| d.escrow.0).sum();
-        let bonds = self.validators.iter().map(|(_, v)| v.bond.0).sum();
+        let validators = self.validators.iter().map(|(_, v)| v.bond.0);
+        let bonds = validators
+            .chain(self.hosts.iter().map(|(_, h)| h.bond.0))
+            .sum();
         Supply {
             expected: self.globals.supply,
             spendable: Amount(spendable),

@@ -205,7 +205,10 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
             api: layout.api.clone(),
             gateway: Some(layout.url()),
             gateways: 1,
-            params: ledger::Params::dev(),
+            params: ledger::Params {
+                host_bond: Amount::credits(network::HOST_BOND),
+                ..ledger::Params::dev()
+            },
             // Signs of life of many hosts on one busy machine would be late on the ledger.
             watched: light,
         })?;

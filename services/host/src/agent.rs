@@ -23,7 +23,7 @@ use crate::neighbours::Links;
 use crate::shared::Shared;
 use crate::shelf::Shelf;
 use crate::worker::Worker;
-use crate::{fence, http, logs, neighbours, reporter, room};
+use crate::{bond, fence, http, logs, neighbours, reporter, room};
 
 /// Runs until `shutdown`. Errors say what the machine lacks, before anything is offered.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
@@ -89,6 +89,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     fence::at_return(&shared).await;
     let builds = shared.builds.is_some();
     let registration = registration(&shared.config, &link, address, builds)?;
+    bond::have(&shared.config, &link).await;
     insist(&shared.config, &link, registration.clone()).await?;
     let links = Arc::<Links>::default();
 

@@ -16,6 +16,7 @@
 
 mod agent;
 mod beat;
+mod bond;
 mod book;
 mod builds;
 mod clock;

@@ -411,7 +411,10 @@ pub fn event(event: &Event, names: &Names) -> String {
                 host,
                 price_multiplier_milli,
             } => priced(names, host, *price_multiplier_milli),
-            host::Event::HostLeft { host } => format!("Host {} left", names.host(host)),
+            host::Event::HostLeft { host, bond, .. } => format!(
+                "Host {} left; its bond of {bond} went to its owner",
+                names.host(host)
+            ),
             #[allow(unreachable_patterns, reason = "events are added")]
             _ => "A host changed".into(),
         },

@@ -381,7 +381,7 @@ fn host_of(event: &ledger::host::Event) -> HostId {
         | H::HostCordoned { host, .. }
         | H::HostDraining { host, .. }
         | H::HostPriced { host, .. }
-        | H::HostLeft { host } => *host,
+        | H::HostLeft { host, .. } => *host,
     }
 }
 

@@ -32,6 +32,7 @@ pub fn host(state: &State, id: HostId) -> Option<HostView> {
         },
         allocations: state.allocations_on(&id).count() as u32,
         earned: host.earned,
+        bond: host.bond,
         interval: host.interval,
         reputation: reputation(&host.record.at(state.time_ms())),
         flag: state.watched.get(&id).and_then(|w| w.flag.clone()),

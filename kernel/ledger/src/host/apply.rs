@@ -459,6 +459,7 @@ fn register(
             trusted_ms: now,
             plan: 1,
             interval: 0,
+            bond: bond_of(context, id)?,
             earned: Amount::ZERO,
             record: Record::default(),
             mesh: None,
@@ -470,6 +471,7 @@ fn register(
         silent: 0,
         ..host
     };
+    let bond = host.bond;
     context.state.index.silent.remove(&id);
     // Which peers are on the same machine may have changed.
     context.touch_host(id);
@@ -487,8 +489,26 @@ fn register(
         name,
         owner,
         offer,
+        bond,
     }));
     Ok(())
+}
+
+/// What the newcomer `id` has bonded now.
+fn bond_of(context: &mut Context, id: HostId) -> Result<Amount, Rejection> {
+    let bond = context.state.params().host_bond;
+    if bond.is_zero() || context.bond(id, bond) {
+        return Ok(bond);
+    }
+    let lacks = bond.saturating_sub(context.state.account(&id).spendable);
+    Err(Rejection::new(
+        RejectKind::Funds,
+        format!("host {id}"),
+        format!("its account lacks {lacks} of the bond of {bond} credits"),
+        format!(
+            "Send it as much: `runrig wallet send {id} {lacks}`. It goes back when the host leaves."
+        ),
+    ))
 }
 
 fn leave(context: &mut Context, id: HostId) -> Result<(), Rejection> {
@@ -502,8 +522,10 @@ fn leave(context: &mut Context, id: HostId) -> Result<(), Rejection> {
             "Move them with `runrig host drain`, then leave.",
         ));
     }
+    let left = context.state.hosts.get(&id);
+    let (bond, owner) = left.map_or((Amount::ZERO, id), |host| (host.bond, host.owner));
     if let Some(host) = context.state.hosts.get(&id) {
-        let (name, owner) = (host.name.clone(), host.owner);
+        let name = host.name.clone();
         let (seen, trusted) = (host.last_seen_ms, host.trusted_ms);
         context.state.index.owned_hosts.remove(&(owner, id));
         context.state.index.host_names.remove(&name);
@@ -515,6 +537,13 @@ fn leave(context: &mut Context, id: HostId) -> Result<(), Rejection> {
     context.state.watched.remove(&id);
     context.state.fleet_mut().remove(&id);
     context.touch_routes();
-    context.emit(crate::Event::Host(Event::HostLeft { host: id }));
+    if !bond.is_zero() {
+        context.unbond(owner, bond);
+    }
+    context.emit(crate::Event::Host(Event::HostLeft {
+        host: id,
+        bond,
+        owner,
+    }));
     Ok(())
 }

@@ -1,6 +1,6 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, HostId, Offer};
+use types::{AccountId, Amount, HostId, Offer};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(rename_all = "snake_case")]
@@ -10,6 +10,7 @@ pub enum Event {
         name: String,
         owner: AccountId,
         offer: Offer,
+        bond: Amount,
     },
     HostOnline {
         host: HostId,
@@ -33,5 +34,8 @@ pub enum Event {
     },
     HostLeft {
         host: HostId,
+        /// Its bond went to its owner.
+        bond: Amount,
+        owner: AccountId,
     },
 }

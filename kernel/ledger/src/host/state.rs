@@ -29,6 +29,8 @@ pub struct Host {
     pub plan: u64,
     /// Number of its last usage report.
     pub interval: u64,
+    /// Lies on the ledger until it leaves.
+    pub bond: Amount,
     /// Paid to the owner for this host so far.
     pub earned: Amount,
     /// What its outcomes come to: placement goes by it.

@@ -75,6 +75,42 @@ fn an_offer_is_bounded() {
     assert_eq!(refused, Err(RejectKind::Invalid));
 }
 
+#[test]
+fn a_host_bonds_when_it_enters_and_its_owner_gets_that_back_when_it_leaves() {
+    let mut world = World::new(Params {
+        host_bond: Amount::credits(5),
+        faucet: Amount::credits(6),
+        ..Params::dev()
+    });
+    let enter = |world: &mut World| {
+        registered(world, |call| {
+            if let Call::Register { owner, .. } = call {
+                *owner = id(11);
+            }
+        })
+    };
+    assert_eq!(enter(&mut world), Err(RejectKind::Funds));
+    assert!(world.state.hosts.is_empty());
+    let gift = crate::account::Call::Faucet { to: id(10) };
+    world.ask(10, crate::Call::Account(gift)).expect("a gift");
+    let whole = world.state.supply();
+    for _ in 0..2 {
+        assert_eq!(enter(&mut world), Ok(()));
+        assert_eq!(world.state.account(&id(10)).spendable, Amount::credits(1));
+        assert_eq!(world.state.supply().bonds, Amount::credits(5));
+    }
+    // What newcomers bond from now on is none of its business.
+    let mut params = world.state.params().clone();
+    params.host_bond = Amount::credits(7);
+    world.state.globals.params = params;
+    assert_eq!(enter(&mut world), Ok(()));
+    let left = world.ask(10, crate::Call::Host(Call::Leave));
+    left.expect("nothing is placed there");
+    assert_eq!(world.state.account(&id(11)).spendable, Amount::credits(5));
+    assert_eq!(world.state.supply().bonds, Amount::ZERO);
+    assert_eq!(world.state.supply().sum(), whole.sum());
+}
+
 /// A machine whose disk has filled up must be able to come back.
 #[test]
 fn capacity_never_falls_below_what_is_reserved() {

@@ -23,6 +23,8 @@ pub enum Change {
     Faucet(Amount),
     /// What a validator's owner bonds for it, from its next registration on.
     ValidatorBond(Amount),
+    /// What a host bonds that enters from then on.
+    HostBond(Amount),
     /// Milliseconds from a block to the next where nothing waits, and where something does.
     BlockMs { idle: u64, busy: u64 },
     /// The version of the rules.
@@ -46,6 +48,7 @@ impl Change {
             }
             Self::Faucet(gift) => params.faucet = gift,
             Self::ValidatorBond(bond) => params.validator_bond = bond,
+            Self::HostBond(bond) => params.host_bond = bond,
             Self::BlockMs { idle, busy } => {
                 (params.block_idle_ms, params.block_busy_ms) = (idle, busy);
             }
