@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fixtures::{signal, until};
+use fixtures::{decimal, signal, until};
 
 use crate::World;
 use crate::rig::Rig;
@@ -161,8 +161,15 @@ pub fn changes_hands(world: &World) {
     drill.is_over_when("it has its new owner", || {
         named(cloud, rig.name)["owner"] == buyer.as_str()
     });
+    let bond = decimal(&named(cloud, rig.name)["bond"]);
+    assert!(bond > 0.0, "it has entered with one");
     cloud.good(&["host", "leave", rig.name, "--key", &rig.key()]);
     assert!(rig.ended().success(), "its agent ends with it");
+    let balance = cloud.json(&["chain", "account", &buyer])["balance"].clone();
+    assert!(
+        decimal(&balance) >= bond,
+        "its owner has the bond: {balance}"
+    );
     drill.end();
 }
 

@@ -348,6 +348,9 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
             *account == owner || *from == owner
         }
         Event::Host(event) => {
+            if let ledger::host::Event::HostLeft { owner: of, .. } = event {
+                return *of == owner;
+            }
             let known = state.hosts.get(&host_of(event));
             known.is_some_and(|host| host.owner == owner)
         }
