@@ -311,6 +311,44 @@ pub fn in_a_company(stage: &Stage, company: &Page) {
         "{}",
         emil.text("nav")
     );
+
+    // Invited by a link, he says yes; only then is it signed. His role changes and is held to.
+    company.go("/members");
+    company.fill("#invited", "emil");
+    company.follow("form[action='/members/invite'] button");
+    super::look::here(stage, company, "invitation-made");
+    let link = company.text("main .row .code");
+    let (_, path) = link.rsplit_once("/invitation/").expect("a link");
+    emil.go(&format!("/invitation/{path}"));
+    let said = emil.text("main");
+    assert!(said.contains("Charles & Sons <Ltd>"), "{said}");
+    super::look::here(stage, &emil, "invitation");
+    emil.follow("button[value=accept]");
+    company.go("/members");
+    let said = company.text("main");
+    assert!(said.contains("@emil says yes"), "{said}");
+    super::look::here(stage, company, "members-invited");
+    company.follow("form:has([name=invitation][value]) button.primary");
+    approve(company);
+    company.at("/members");
+    let said = company.text("main");
+    assert!(
+        !said.contains("emil says yes") && said.contains("@emil"),
+        "{said}"
+    );
+    emil.go("/");
+    emil.click("summary.who");
+    emil.follow("form[action='/workspace']:nth-of-type(2) button");
+    emil.go("/jobs/new");
+    assert!(emil.text("main").contains("Create a job"));
+    company
+        .eval("document.querySelector('form[action=\"/members/role\"] select').value = 'viewer'");
+    company.follow("form[action='/members/role'] button");
+    approve(company);
+    company.at("/members");
+    emil.until_says("/jobs/new", "main", "Your role does not do this");
+    emil.go("/jobs/journey");
+    assert!(!emil.text("main").contains("Your role"));
     sound(&emil, "a colleague");
     sound(company, "a company");
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Result;
-use sdk::Client;
+use sdk::{Client, Grants};
 use tokio::sync::watch;
 
 use crate::Config;
@@ -23,6 +23,8 @@ pub struct Tick {
 
 pub struct Shared {
     pub client: Client,
+    /// Who may act for whom, as the ledger said a moment ago.
+    pub grants: Grants,
     /// URL of the gateway that pages name.
     pub gateway: String,
     pub people: People,
@@ -63,6 +65,7 @@ impl App {
         let client = Client::new(config.network.clone())?;
         Ok(Self(Arc::new(Shared {
             gateway: client.url().to_string(),
+            grants: Grants::new(client.clone()),
             client,
             people: People::open(&config.data.join("people.sqlite"))?,
             index: Index::open(&config.data.join("index.sqlite"))?,

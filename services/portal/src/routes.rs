@@ -8,10 +8,10 @@ use axum::routing::{MethodRouter, get, post};
 use crate::app::App;
 use crate::live;
 use crate::pages::{
-    account, analytics, auth, deploy, device, earn, explorer, hosts, job, jobs, keys, members,
-    money, overview, passkeys,
+    account, analytics, auth, deploy, device, earn, explorer, hosts, invitations, job, jobs, keys,
+    members, money, overview, passkeys,
 };
-use crate::web::{self, Who};
+use crate::web::{self, Right, Who};
 
 pub struct Route {
     #[cfg_attr(
@@ -21,69 +21,87 @@ pub struct Route {
     pub method: &'static str,
     pub path: &'static str,
     pub who: Who,
+    pub right: Right,
     handler: MethodRouter<App>,
 }
 
 /// In the order of the menus.
 pub fn table() -> Vec<Route> {
-    let route = |method, path, who, handler| Route {
+    let route = |method, path, who, right, handler| Route {
         method,
         path,
         who,
+        right,
         handler,
     };
-    let open = |path, handler| route("GET", path, Who::Anyone, handler);
-    let own = |path, handler| route("GET", path, Who::Member, handler);
-    let act = |path, handler| route("POST", path, Who::Member, handler);
-    let knock = |method, path, handler| route(method, path, Who::Stranger, handler);
+    let open = |path, handler| route("GET", path, Who::Anyone, Right::Own, handler);
+    let knock = |method, path, handler| route(method, path, Who::Stranger, Right::Own, handler);
+    let tell = |path, handler| route("POST", path, Who::Program, Right::Own, handler);
+    let see = |path, handler| route("GET", path, Who::Member, Right::Look, handler);
+    // For whom more than a look is needed: its form too.
+    let fill = |path, right, handler| route("GET", path, Who::Member, right, handler);
+    let act = |path, right, handler| route("POST", path, Who::Member, right, handler);
     vec![
         open("/", get(overview::overview)),
-        own("/live/use", get(live::usage)),
-        own("/jobs", get(jobs::list)),
-        own("/jobs/new", get(deploy::form)),
-        act("/jobs/new", post(deploy::submit)),
-        own("/jobs/{name}", get(job::overview)),
-        own("/jobs/{name}/logs", get(job::logs)),
-        own("/jobs/{name}/logs/stream", get(live::logs)),
-        own("/jobs/{name}/releases", get(job::releases)),
-        own("/jobs/{name}/events", get(job::events)),
-        own("/jobs/{name}/receipts", get(job::receipts)),
-        act("/jobs/{name}/act", post(job::act)),
-        own("/analytics", get(analytics::analytics)),
-        own("/analytics.csv", get(analytics::csv)),
-        own("/hosts", get(earn::hosts)),
-        own("/hosts/new", get(earn::new)),
-        own("/earnings", get(earn::earnings)),
-        own("/wallet", get(money::wallet)),
-        act("/wallet/send", post(money::send)),
-        act("/wallet/topup", post(money::topup)),
-        own("/bills", get(money::bills)),
-        own("/bills.csv", get(money::csv)),
-        own("/settings", get(account::settings)),
-        act("/settings/factor", post(account::factor)),
-        own("/settings/keys", get(keys::list)),
-        act("/settings/keys", post(keys::make)),
-        own("/members", get(members::list)),
-        act("/members", post(members::add)),
-        act("/members/revoke", post(members::revoke)),
-        act("/workspace", post(members::switch)),
-        act("/settings/sessions", post(account::end_sessions)),
-        act("/settings/recovery", post(account::recovery)),
-        act("/logout", post(auth::log_out)),
+        see("/live/use", get(live::usage)),
+        see("/jobs", get(jobs::list)),
+        fill("/jobs/new", Right::Deploy, get(deploy::form)),
+        act("/jobs/new", Right::Deploy, post(deploy::submit)),
+        see("/jobs/{name}", get(job::overview)),
+        see("/jobs/{name}/logs", get(job::logs)),
+        see("/jobs/{name}/logs/stream", get(live::logs)),
+        see("/jobs/{name}/releases", get(job::releases)),
+        see("/jobs/{name}/events", get(job::events)),
+        see("/jobs/{name}/receipts", get(job::receipts)),
+        act("/jobs/{name}/act", Right::Deploy, post(job::act)),
+        see("/analytics", get(analytics::analytics)),
+        see("/analytics.csv", get(analytics::csv)),
+        see("/hosts", get(earn::hosts)),
+        see("/hosts/new", get(earn::new)),
+        see("/earnings", get(earn::earnings)),
+        see("/wallet", get(money::wallet)),
+        act("/wallet/send", Right::Pay, post(money::send)),
+        act("/wallet/topup", Right::Pay, post(money::topup)),
+        see("/bills", get(money::bills)),
+        see("/bills.csv", get(money::csv)),
+        fill("/settings", Right::Own, get(account::settings)),
+        act("/settings/factor", Right::Own, post(account::factor)),
+        see("/settings/keys", get(keys::list)),
+        act("/settings/keys", Right::Rule, post(keys::make)),
+        see("/members", get(members::list)),
+        act("/members", Right::Rule, post(members::add)),
+        act("/members/role", Right::Rule, post(members::change)),
+        act("/members/revoke", Right::Rule, post(members::revoke)),
+        act("/members/invite", Right::Rule, post(invitations::invite)),
+        act(
+            "/members/uninvite",
+            Right::Rule,
+            post(invitations::withdraw),
+        ),
+        fill("/invitation/{token}", Right::Own, get(invitations::page)),
+        act("/invitation/{token}", Right::Own, post(invitations::answer)),
+        act("/workspace", Right::Own, post(members::switch)),
+        act(
+            "/settings/sessions",
+            Right::Own,
+            post(account::end_sessions),
+        ),
+        act("/settings/recovery", Right::Own, post(account::recovery)),
+        act("/logout", Right::Own, post(auth::log_out)),
         knock("GET", "/signup", get(auth::sign_up_form)),
         knock("POST", "/signup", post(auth::sign_up)),
         knock("GET", "/login", get(auth::log_in_form)),
         knock("POST", "/login", post(auth::log_in)),
         knock("POST", "/login/passkey", post(passkeys::log_in)),
         knock("POST", "/passkey/prepare", post(passkeys::prepare)),
-        own("/settings/browser", get(passkeys::browser)),
-        act("/settings/browser", post(passkeys::let_act)),
-        act("/settings/own-key", post(account::forget_own)),
-        own("/device", get(device::page)),
-        act("/device", post(device::act)),
-        route("POST", "/device/ask", Who::Program, post(device::ask)),
-        route("POST", "/device/poll", Who::Program, post(device::poll)),
-        route("POST", "/theme", Who::Anyone, post(auth::theme)),
+        fill("/settings/browser", Right::Own, get(passkeys::browser)),
+        act("/settings/browser", Right::Own, post(passkeys::let_act)),
+        act("/settings/own-key", Right::Own, post(account::forget_own)),
+        fill("/device", Right::Rule, get(device::page)),
+        act("/device", Right::Rule, post(device::act)),
+        tell("/device/ask", post(device::ask)),
+        tell("/device/poll", post(device::poll)),
+        route("POST", "/theme", Who::Anyone, Right::Own, post(auth::theme)),
         open("/live", get(live::height)),
         open("/explorer", get(explorer::home)),
         open("/explorer/latest", get(explorer::latest)),
@@ -103,10 +121,10 @@ pub fn table() -> Vec<Route> {
 pub fn router(app: App) -> Router {
     let mut router = Router::new();
     for route in table() {
-        let layer = from_fn_with_state((app.clone(), route.who), web::guard);
+        let layer = from_fn_with_state((app.clone(), route.who, route.right), web::guard);
         router = router.route(route.path, route.handler.layer(layer));
     }
-    let lost = from_fn_with_state((app.clone(), Who::Anyone), web::guard);
+    let lost = from_fn_with_state((app.clone(), Who::Anyone, Right::Own), web::guard);
     router
         .fallback_service(
             Router::new()

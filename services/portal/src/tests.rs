@@ -14,19 +14,24 @@ use crate::{Config, routes, ui};
 
 const EVIL: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
 
-struct Site {
+pub(crate) struct Site {
     url: String,
-    app: App,
+    pub(crate) app: App,
     http: Client,
     _data: tempfile::TempDir,
 }
 
 impl Site {
     async fn open() -> Self {
+        // Nobody listens there.
+        Self::on("http://127.0.0.1:1".into()).await
+    }
+
+    /// Over a network.
+    pub(crate) async fn on(network: String) -> Self {
         let data = tempfile::tempdir().expect("a folder");
         let app = App::open(&Config {
-            // Nobody listens there.
-            network: vec!["http://127.0.0.1:1".into()],
+            network: vec![network],
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data: data.path().into(),
             secure: false,
@@ -88,13 +93,13 @@ impl Site {
     }
 
     /// A token of a form on a page.
-    async fn form_token(&self, path: &str, cookie: &str) -> String {
+    pub(crate) async fn form_token(&self, path: &str, cookie: &str) -> String {
         let page = self.get(path, cookie).await.text().await.expect("a page");
         let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect("a form");
         rest.split('"').next().unwrap_or("").to_string()
     }
 
-    async fn get(&self, path: &str, cookie: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str, cookie: &str) -> Response {
         let request = self
             .http
             .get(format!("{}{path}", self.url))
@@ -102,7 +107,7 @@ impl Site {
         request.send().await.expect("answered")
     }
 
-    async fn post(&self, path: &str, cookie: &str, form: &str) -> Response {
+    pub(crate) async fn post(&self, path: &str, cookie: &str, form: &str) -> Response {
         self.http
             .post(format!("{}{path}", self.url))
             .header("cookie", cookie)
@@ -115,13 +120,14 @@ impl Site {
 }
 
 /// A route's path with something in its holes.
-fn filled(path: &str) -> String {
+pub(crate) fn filled(path: &str) -> String {
     path.replace("{name}", "shop")
         .replace("{height}", "1")
+        .replace("{token}", &"ab".repeat(32))
         .replace("{id}", "dev-1")
 }
 
-fn to(response: &Response) -> String {
+pub(crate) fn to(response: &Response) -> String {
     let location = response.headers().get("location");
     location
         .and_then(|v| v.to_str().ok())

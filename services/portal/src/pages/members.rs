@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use types::{AccountId, Amount};
 
 use super::explorer::now_of;
-use super::slowly;
+use super::{invitations, slowly};
 use crate::app::App;
 use crate::approve::Unsubmitted;
 use crate::index;
@@ -101,7 +101,18 @@ pub(super) fn row(
                 span.strong { @if grant.label.is_empty() { "No name" } @else { (grant.label) } }
                 span.second { a.mono href=(format!("/explorer/accounts/{id}")) { (words::brief(&id)) } @if let Some(handle) = known.people.get(key) { " · @" (handle) } }
             }
-            td data-l="Role" { (badge(tone(grant.role), grant.role.name())) }
+            td data-l="Role" {
+                @if known.is_person(key) {
+                    form.inline method="post" action="/members/role" {
+                        input type="hidden" name="csrf" value=(visitor.form_token());
+                        input type="hidden" name="key" value=(id);
+                        select.short name="role" aria-label=(format!("Role of {}", grant.label)) {
+                            @for one in Role::ALL { option value=(one.name()) selected[one == grant.role] { (one.name()) } }
+                        }
+                        " " button.btn.small { "Change" }
+                    }
+                } @else { (badge(tone(grant.role), grant.role.name())) }
+            }
             td data-l="Spent" { span { (limit_words(grant)) } }
             td data-l="Last act" {
                 @match known.acts.get(key) {
@@ -157,6 +168,7 @@ async fn page(app: &App, visitor: &Visitor, form: &Form, wrong: Option<&str>) ->
     let view: AccountView = app.client.account(login.account()).await?;
     let now = now_of(app);
     let known = Known::of(app, &view).await?;
+    let invited = app.people.invitations_of(login.account()).await?;
     let title = login.title();
     let content = html! {
         (crumbs(&[("/settings", "Settings")]))
@@ -172,10 +184,20 @@ async fn page(app: &App, visitor: &Visitor, form: &Form, wrong: Option<&str>) ->
                 } } }
             }
             section.card.s4 {
+                header { div { h2 { "Invite somebody" } p.sub { "Who says yes, you let in" } } }
+                (invitations::form(visitor))
+            }
+            @if !invited.is_empty() {
+                section.card.flush.s12 {
+                    header { div { h2 { "Invitations" } p.sub { "Nothing is on the ledger before you let in who says yes" } } }
+                    (invitations::list(visitor, &invited, api::now_ms()))
+                }
+            }
+            section.card.s4 {
                 header { div { h2 { "Add one" } p.sub { "Or change what one may: name it again" } } }
                 (add_form(visitor, form))
             }
-            section.card.s12 {
+            section.card.s8 {
                 header { div { h2 { "For the command line" } p.sub { "A key for a machine, made there and never shown" } } }
                 p.ink2 { "For a machine with a person at it: " code { "runrig login" } ". For a program: " a href="/settings/keys" { "API keys" } ", or make it with " code { "runrig account keys add --new ci.key --role developer" } ", then use it: " code { "runrig --account " (words::brief(&view.account.to_string())) " --key ci.key up" } }
                 p.foot-note { "The account: " span.mono.wrap { (view.account) } " " (copy(&view.account.to_string(), "the account")) }
@@ -253,11 +275,47 @@ pub async fn add(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
             app.people
                 .note_member(login.account(), member, true)
                 .await?;
+            // It has been answered and signed.
+            app.people
+                .drop_invitation(login.account(), form.text("invitation"))
+                .await?;
             Ok(Redirect::to("/members").into_response())
         }
         Err(Unsubmitted::Sdk(sdk::SdkError::Refused(problem))) => {
             let why = format!("{}. {}", problem.why, problem.next);
             page(&app, &visitor, &form, Some(&why)).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The page again, with what was wrong about an invitation.
+pub(super) async fn refused(app: &App, visitor: &Visitor, why: &str) -> Page {
+    page(app, visitor, &Form::default(), Some(why)).await
+}
+
+/// `POST /members/role`: another role within the limit and the time that stand.
+pub async fn change(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
+    let login = visitor.login()?;
+    slowly(&app, Act::Submit, &login.person.handle)?;
+    let view = app.client.account(login.account()).await?;
+    let to = form.text("key").parse::<AccountId>().unwrap_or_default();
+    let (Some(grant), Some(role)) = (view.grants.get(&to), Role::parse(form.text("role"))) else {
+        let why = "There is no such member, or no such role.";
+        return refused(&app, &visitor, why).await;
+    };
+    let call = Call::Grant {
+        to,
+        role,
+        limit: grant.limit,
+        expires_ms: grant.expires_ms,
+        label: grant.label.clone(),
+    };
+    match login.submit(&app, ledger::Call::Account(call)).await {
+        Ok(_) => Ok(Redirect::to("/members").into_response()),
+        Err(Unsubmitted::Sdk(sdk::SdkError::Refused(problem))) => {
+            let why = format!("{}. {}", problem.why, problem.next);
+            refused(&app, &visitor, &why).await
         }
         Err(error) => Err(error.into()),
     }

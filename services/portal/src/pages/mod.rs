@@ -8,6 +8,7 @@ pub mod device;
 pub mod earn;
 pub mod explorer;
 pub mod hosts;
+pub mod invitations;
 pub mod job;
 pub mod jobs;
 pub mod keys;

@@ -5,6 +5,7 @@
 //! nothing secret here.
 
 mod factor;
+mod invitation;
 mod passkey;
 mod password;
 mod seal;
@@ -18,6 +19,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use types::{AccountId, Digest, SecretKey};
 
 pub use factor::Factor;
+pub use invitation::{Invitation, Terms};
 pub use passkey::Passkey;
 pub use password::strength;
 pub use seal::{Keys, Sealer, Token};
@@ -48,6 +50,11 @@ CREATE TABLE IF NOT EXISTS factors (
 CREATE TABLE IF NOT EXISTS members (
     account TEXT NOT NULL, person INTEGER NOT NULL REFERENCES people (id),
     PRIMARY KEY (account, person));
+CREATE TABLE IF NOT EXISTS invitations (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL, title TEXT NOT NULL, handle TEXT,
+    role TEXT NOT NULL, spend TEXT NOT NULL, days TEXT NOT NULL, created_ms INTEGER NOT NULL,
+    accepted INTEGER REFERENCES people (id));
+CREATE INDEX IF NOT EXISTS invitations_account ON invitations (account, created_ms);
 CREATE TABLE IF NOT EXISTS acting (
     session TEXT PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE, account TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS passkeys (

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::assets::{accepts_gzip, gzip};
 use super::form::{BYTES_MAX, Form};
+use super::right::Right;
 use super::trouble::{Said, Trouble};
 use super::visitor::{Asking, Theme, Visitor, cookie};
 use crate::app::App;
@@ -109,7 +110,11 @@ fn is_foreign(headers: &HeaderMap) -> bool {
     }
 }
 
-pub async fn guard(State((app, who)): State<(App, Who)>, request: Request, next: Next) -> Response {
+pub async fn guard(
+    State((app, who, right)): State<(App, Who, Right)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let address = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
@@ -128,7 +133,7 @@ pub async fn guard(State((app, who)): State<(App, Who)>, request: Request, next:
     }
     let visitor = Visitor(Arc::new(asking));
     let zipped = accepts_gzip(request.headers());
-    let response = admit(&visitor, who, request, next).await;
+    let response = admit(&app, &visitor, (who, right), request, next).await;
     let mut response = dress(&app, &visitor, response).await;
     if fresh {
         let value = set_cookie(&app, STRANGER, &visitor.token.hex(), 86_400);
@@ -169,7 +174,13 @@ fn told(response: Response) -> Response {
     (status, axum::Json(problem)).into_response()
 }
 
-async fn admit(visitor: &Visitor, who: Who, request: Request, next: Next) -> Response {
+async fn admit(
+    app: &App,
+    visitor: &Visitor,
+    (who, right): (Who, Right),
+    request: Request,
+    next: Next,
+) -> Response {
     let writes = request.method() == Method::POST;
     match (who, &visitor.login) {
         (Who::Member, None) => {
@@ -216,6 +227,9 @@ async fn admit(visitor: &Visitor, who: Who, request: Request, next: Next) -> Res
         if !visitor.owns(form.text("csrf")) {
             return refuse("It was made for another session, or before you logged in.");
         }
+        if let Some(refused) = lacks(app, visitor, who, right).await {
+            return refused;
+        }
         if let (Some(login), Some(approval)) = (&visitor.login, Approval::read(&form)) {
             let _ = login.approval.set(approval);
         }
@@ -228,8 +242,18 @@ async fn admit(visitor: &Visitor, who: Who, request: Request, next: Next) -> Res
         }
         return response;
     }
+    if let Some(refused) = lacks(app, visitor, who, right).await {
+        return refused;
+    }
     request.extensions_mut().insert(visitor.clone());
     next.run(request).await
+}
+
+/// What whoever is logged in hears, if he acts for an account in a role that is not enough.
+async fn lacks(app: &App, visitor: &Visitor, who: Who, right: Right) -> Option<Response> {
+    let login = visitor.login.as_ref().filter(|_| who == Who::Member)?;
+    let refused = super::right::check(app, login, right).await.err()?;
+    Some(refused.into_response())
 }
 
 /// A path as the value of a query.

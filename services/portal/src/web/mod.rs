@@ -3,11 +3,13 @@
 mod assets;
 mod form;
 mod guard;
+mod right;
 mod trouble;
 mod visitor;
 
 pub use assets::{asset, url};
 pub use form::Form;
 pub use guard::{DEVICE, SESSION, STRANGER, THEME, Who, escaped, guard, set_cookie};
+pub use right::Right;
 pub use trouble::{Page, Trouble};
 pub use visitor::{Theme, Visitor};

@@ -1,0 +1,79 @@
+//! What a page or an act takes of whoever acts for somebody else's account.
+//!
+//! The ledger and the hosts hold to roles by themselves; here they are asked first, so that a page
+//! says what is missing before anything is filled in, and so that a role that was taken back ends.
+
+use axum::http::StatusCode;
+use ledger::account::Role;
+
+use super::trouble::Trouble;
+use crate::app::App;
+use crate::approve::now_ms;
+use crate::people::Login;
+
+/// What a route is about, for members of a company.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// One's own: sessions, password, for whom one acts.
+    Own,
+    /// To see.
+    Look,
+    /// To deploy, change and remove.
+    Deploy,
+    /// To pay and be paid.
+    Pay,
+    /// To say who else may act.
+    Rule,
+}
+
+impl Right {
+    /// As the ledger has it.
+    pub fn is_of(self, role: Role) -> bool {
+        match self {
+            Self::Own | Self::Look => true,
+            Self::Deploy => matches!(role, Role::Owner | Role::Admin | Role::Developer),
+            Self::Pay => matches!(role, Role::Owner | Role::Admin | Role::Billing),
+            Self::Rule => matches!(role, Role::Owner | Role::Admin),
+        }
+    }
+}
+
+/// Errors: he acts for an account that gave him no role, or one that does not do this. A ledger that
+/// does not answer forbids nothing: pages then say that it does not, and acts go through it.
+pub async fn check(app: &App, login: &Login, right: Right) -> Result<(), Trouble> {
+    let Some(workspace) = login.acting.as_ref().filter(|_| right != Right::Own) else {
+        return Ok(());
+    };
+    let (own, account) = (login.person.account, workspace.account);
+    let refused = |what: &str, why: String, next: &str| {
+        Err(Trouble::new(StatusCode::FORBIDDEN, what, why, next))
+    };
+    match app.grants.role(own, account, now_ms(app)).await {
+        Ok(Some(role)) if right.is_of(role) => Ok(()),
+        Ok(Some(role)) => refused(
+            "Your role does not do this",
+            format!(
+                "You are {} of {}, which does not do this.",
+                role.name(),
+                workspace.title
+            ),
+            "Ask its owner for another role, or choose your own account above the menu.",
+        ),
+        Ok(None) => {
+            app.people.act_for(&login.session, None).await?;
+            app.people.note_member(account, own, false).await?;
+            refused(
+                "You act no more for this account",
+                format!(
+                    "{} has taken your role back, or its time is over.",
+                    workspace.title
+                ),
+                "You act for yourself again.",
+            )
+        }
+        Err(error) => {
+            tracing::warn!("roles are not known just now: {error}");
+            Ok(())
+        }
+    }
+}
