@@ -108,6 +108,7 @@ fn host_of(event: &Event) -> Option<HostId> {
             | H::HostCordoned { host, .. }
             | H::HostDraining { host, .. }
             | H::HostPriced { host, .. }
+            | H::HostAllotted { host, .. }
             | H::HostLeft { host, .. },
         )
         | Event::Witness(ledger::witness::Event::HostFlagged { host, .. })
@@ -244,6 +245,13 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
                 format!(
                     "host {} asks {percent} % of the network's rates",
                     hosts.of(host)
+                )
+            }
+            H::HostAllotted { host, allotment } => {
+                format!(
+                    "host {} lends {}",
+                    hosts.of(host),
+                    crate::host_set::words(allotment)
                 )
             }
             H::HostLeft { host, bond, .. } => {

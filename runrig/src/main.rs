@@ -32,6 +32,7 @@ mod forward;
 mod grammar_tests;
 mod host_join;
 mod host_price;
+mod host_set;
 mod host_together;
 mod image;
 mod job;
@@ -316,6 +317,8 @@ enum Host {
     Drain(drain::Drain),
     /// Ask less than the network's rates for what begins on a host from now on
     Price(host_price::Price),
+    /// Lend more or less of a host that has joined
+    Set(host_set::Set),
     /// Move everything away from a host, then take it off the network
     Leave(drain::Leave),
 }
@@ -535,6 +538,9 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Host(Host::Price(args)) => done(ask(globals, async |s| {
             host_price::price(s, args, json).await
         })),
+        Command::Host(Host::Set(args)) => {
+            done(ask(globals, async |s| host_set::set(s, args, json).await))
+        }
         Command::Host(Host::Leave(args)) => {
             done(ask(globals, async |s| drain::leave(s, args, json).await))
         }

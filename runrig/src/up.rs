@@ -26,6 +26,9 @@ use crate::failure::{self, Failure, Result};
 use crate::rollout::{Goal, follow_until};
 use crate::{content, image, output, ps, secret, units};
 
+/// Of the hosts that would be chosen, in the line of the price.
+const HOSTS_SHOWN: usize = 5;
+
 #[derive(Args, Debug)]
 #[command(
     before_help = "Examples:\n  runrig up\n  runrig up -f shop/compose.yaml --yes --wait\n  runrig up --yes --wait --json | jq -r '.endpoints[].url'"
@@ -287,10 +290,35 @@ fn quote_table(spec: &DeploymentSpec, quote: &Quote) -> String {
     text
 }
 
+/// What the hosts ask that it would be placed on now, and the ceiling: the network's rates.
 fn price_words(quote: &Quote) -> String {
+    let mut asked = String::new();
+    if !quote.places.is_empty() {
+        let hosts = quote.hosts();
+        let shown = hosts.iter().take(HOSTS_SHOWN);
+        let mut names: Vec<String> = shown
+            .map(|(name, milli)| format!("{name} asks {}", crate::host_price::words(*milli)))
+            .collect();
+        if hosts.len() > HOSTS_SHOWN {
+            names.push(format!("{} more", hosts.len() - HOSTS_SHOWN));
+        }
+        asked = format!(
+            "{} credits per hour when fully used, where it would be now ({}); ",
+            quote.asked_hour,
+            names.join(", ")
+        );
+    }
     format!(
-        "at most {} credits per hour when fully used, transfer {} per GiB; {} held in escrow of {} you have",
-        quote.total_hour, quote.transfer_gib, quote.escrow, quote.balance
+        "{asked}at most {} credits per hour{}, transfer {} per GiB; {} held in escrow of {} you have",
+        quote.total_hour,
+        if asked.is_empty() {
+            " when fully used"
+        } else {
+            " wherever it goes"
+        },
+        quote.transfer_gib,
+        quote.escrow,
+        quote.balance
     )
 }
 

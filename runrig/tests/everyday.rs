@@ -146,6 +146,7 @@ fn a_day_with_what_runs() {
     let parts = ["exec", "parts", "--", "sh", "-c", script];
     assert_eq!(cloud.good(&parts), "one\none/a\ntwo\ntwo/b\n");
     one_of_several_ports(&cloud);
+    a_host_is_lent_and_priced(&cloud);
     much_goes_through(&cloud);
     nobody_reaches_who_has_no_network(&cloud);
     what_depends_on_it_is_restarted_with_it(&cloud);
@@ -399,6 +400,93 @@ fn one_of_several_ports(cloud: &Cloud) {
     published("range-c", first);
     cloud.good(&["down", "range-b"]);
     cloud.good(&["down", "range-c"]);
+}
+
+/// The key of the account that owns a host of `runrig dev`.
+fn owner_key(cloud: &Cloud, host: &str) -> String {
+    let number = host.trim_start_matches("dev-");
+    let key = cloud.data().join(format!("keys/owner-{number}"));
+    key.to_string_lossy().into_owned()
+}
+
+/// An owner asks less and lends less, then more: the agent obeys, and a quote tells what is asked.
+fn a_host_is_lent_and_priced(cloud: &Cloud) {
+    let hosts = cloud.json(&["host", "ls"]);
+    let hosts = hosts.as_array().expect("a list");
+    let busy = hosts.iter().find(|h| h["allocations"].as_u64() > Some(0));
+    let host = busy.expect("one where something runs");
+    let name = host["name"].as_str().expect("a name");
+    let key = owner_key(cloud, name);
+    let as_host = |args: &[&str]| {
+        let args = [args, &["--key", &key]].concat();
+        cloud.run(&args)
+    };
+    let offered = |what: &str| {
+        let all = cloud.json(&["host", "show", name]);
+        all["offer"]["capacity"][what].as_u64().expect("a number")
+    };
+    let (cpus, memory) = (offered("cpu_millis"), offered("memory_bytes"));
+    let (code, _, err) = as_host(&["host", "set", name, "--cpus", "0.001"]);
+    assert!(
+        code != 0 && err.contains("runrig host drain"),
+        "{code} {err}"
+    );
+    let (code, _, err) = as_host(&["host", "set", name]);
+    assert!(
+        code == 2 && err.contains("nothing to change"),
+        "{code} {err}"
+    );
+    let less = format!("{}", memory - (1 << 20));
+    let (code, _, err) = as_host(&["host", "set", name, "--memory", &less]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(
+        (offered("cpu_millis"), offered("memory_bytes")),
+        (cpus, memory - (1 << 20))
+    );
+    // More, as far as the machine has it: the agent says so.
+    let more = format!("{}", memory + (1 << 20));
+    let (code, _, err) = as_host(&["host", "set", name, "--memory", &more]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(offered("memory_bytes"), memory + (1 << 20), "{err}");
+    for host in hosts {
+        let name = host["name"].as_str().expect("a name");
+        cloud.good(&[
+            "host",
+            "price",
+            name,
+            "50",
+            "--key",
+            &owner_key(cloud, name),
+        ]);
+    }
+    let text = "services: { web: { image: tools, cpus: 0.1, mem_limit: 32m } }";
+    let file = cloud.file("priced.yaml", text);
+    let quote = cloud.json(&["up", "-f", &file, "-p", "priced", "--dry-run"]);
+    let amount = |key: &str| -> f64 {
+        quote[key]
+            .as_str()
+            .and_then(|t| t.parse().ok())
+            .expect("an amount")
+    };
+    let half = amount("asked_hour") / amount("total_hour");
+    assert!((0.49..=0.5001).contains(&half), "{half} {quote}");
+    assert_eq!(quote["places"][0]["price_multiplier_milli"], 500);
+    let (_, _, err) = cloud.run(&["up", "-f", &file, "-p", "priced", "--dry-run"]);
+    assert!(
+        err.contains("asks 50 %") && err.contains("at most"),
+        "{err}"
+    );
+    for host in hosts {
+        let name = host["name"].as_str().expect("a name");
+        cloud.good(&[
+            "host",
+            "price",
+            name,
+            "100",
+            "--key",
+            &owner_key(cloud, name),
+        ]);
+    }
 }
 
 /// The agent that stops it is not the one that started it.

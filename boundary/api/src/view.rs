@@ -304,6 +304,10 @@ pub struct HostView {
     pub offer: Offer,
     #[schema(value_type = Object)]
     pub free: Resources,
+    /// What its owner lends at the most, if that was said since it came.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub allotment: Option<Resources>,
     pub online: bool,
     pub cordoned: bool,
     /// What runs here moves to other hosts.
@@ -357,6 +361,10 @@ pub struct HostPlan {
     #[schema(value_type = Object)]
     pub params: Params,
     pub interval: u64,
+    /// What its owner lends at the most.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub allotment: Option<Resources>,
     pub allocations: Vec<PlannedAllocation>,
     /// Every live replica of every deployment that has one here: for names and `depends_on`.
     pub peers: Vec<Peer>,
@@ -653,9 +661,40 @@ pub struct Quote {
     /// What would change: services added, changed, removed, kept.
     #[schema(value_type = BTreeMap<String, String>)]
     pub changes: BTreeMap<String, Change>,
+    /// Where each replica would be now; none if it is refused.
+    #[serde(default)]
+    pub places: Vec<QuotedPlace>,
+    /// What these hosts ask together for an hour of full use.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub asked_hour: Amount,
     /// `None`: fits now. Else why not.
     #[schema(value_type = Option<Object>)]
     pub refusal: Option<Rejection>,
+}
+
+/// A replica where it would be now, for an hour of full use at what that host asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QuotedPlace {
+    pub service: String,
+    pub replica: u32,
+    #[schema(value_type = String)]
+    pub host: HostId,
+    pub host_name: String,
+    /// Of the network's rates, in thousandths, for what begins there now.
+    pub price_multiplier_milli: u32,
+    #[schema(value_type = String)]
+    pub amount_hour: Amount,
+}
+
+impl Quote {
+    /// The hosts that would be chosen, each once, by name, and what part of the rates they ask.
+    pub fn hosts(&self) -> BTreeMap<&str, u32> {
+        let places = self.places.iter();
+        places
+            .map(|p| (p.host_name.as_str(), p.price_multiplier_milli))
+            .collect()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

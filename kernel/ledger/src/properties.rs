@@ -489,6 +489,15 @@ fn calls(state: &State) -> Vec<Call> {
             host: id(10),
             price_multiplier_milli: 700,
         }),
+        Call::Host(host::Call::SetAllotment {
+            host: id(10),
+            allotment: types::Resources {
+                cpu_millis: 1_500,
+                memory_bytes: 4 << 30,
+                disk_bytes: 40 << 30,
+                bandwidth_kbps: 500_000,
+            },
+        }),
         Call::Host(host::Call::Heartbeat),
         deploy(spec),
         Call::Deployment(Deploy::Rollback {

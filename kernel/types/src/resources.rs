@@ -35,6 +35,16 @@ impl Resources {
             && self.bandwidth_kbps <= free.bandwidth_kbps
     }
 
+    /// Of each the smaller one.
+    pub fn at_most(&self, other: &Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.min(other.cpu_millis),
+            memory_bytes: self.memory_bytes.min(other.memory_bytes),
+            disk_bytes: self.disk_bytes.min(other.disk_bytes),
+            bandwidth_kbps: self.bandwidth_kbps.min(other.bandwidth_kbps),
+        }
+    }
+
     pub fn checked_sub(&self, other: &Self) -> Option<Self> {
         Some(Self {
             cpu_millis: self.cpu_millis.checked_sub(other.cpu_millis)?,

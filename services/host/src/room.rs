@@ -9,8 +9,9 @@ use std::time::Duration;
 use api::PlannedAllocation;
 use images::Room;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use types::{DeploymentId, Digest, Offer};
+use types::{DeploymentId, Digest, Offer, Resources};
 
+use crate::machine::machine_resources;
 use crate::shared::Shared;
 use crate::volume;
 
@@ -74,17 +75,30 @@ fn free_bytes(shared: &Shared) -> std::io::Result<u64> {
     Ok(disk.blocks_available() * disk.fragment_size())
 }
 
-/// Tells the ledger when the disk holds less than `registration` offers, and when it holds
-/// that again.
+/// Tells the ledger when the disk holds less than is offered, and when it holds that again;
+/// and offers what the host's owner lends by now, as far as the machine has it.
 pub async fn offer(shared: Arc<Shared>, registration: ledger::host::Call) {
-    let ledger::host::Call::Register { offer: whole, .. } = &registration else {
+    let ledger::host::Call::Register { offer: first, .. } = &registration else {
         return;
     };
-    let offered = whole.capacity.disk_bytes;
-    let mut said = offered;
+    let machine = match machine_resources(&shared.config.data) {
+        Ok(machine) => machine,
+        Err(error) => {
+            tracing::warn!(%error, "the machine cannot be measured");
+            first.capacity
+        }
+    };
+    // The disk that is free now, and what was used of it when it was offered.
+    let disk_bytes = machine.disk_bytes.max(first.capacity.disk_bytes);
+    let machine = Resources {
+        disk_bytes,
+        ..machine
+    };
+    let mut said = first.capacity;
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(plan) = shared.plan() else { continue };
+        let whole = lent(first.capacity, plan.allotment, machine);
         let free = match free_bytes(&shared) {
             Ok(free) => free,
             Err(error) => {
@@ -98,38 +112,57 @@ pub async fn offer(shared: Arc<Shared>, registration: ledger::host::Call) {
         let held = books
             .iter()
             .map(|b| b.lock().expect("not poisoned").disk_bytes());
+        let offered = whole.disk_bytes;
         let now = promise(offered, promised, held.sum(), free);
-        let little = now != offered && now < said.saturating_add(offered / STEPS);
-        if now == said || (now > said && little) {
+        let little = now != offered && now < said.disk_bytes.saturating_add(offered / STEPS);
+        let disk_bytes = match now > said.disk_bytes && little {
+            true => said.disk_bytes,
+            false => now,
+        };
+        let now = Resources {
+            disk_bytes,
+            ..whole
+        };
+        if now == said {
             continue;
         }
         match shared
             .link
-            .submit(ledger::Call::Host(with_disk(&registration, now)))
+            .submit(ledger::Call::Host(with(&registration, now)))
             .await
         {
             Ok(()) => {
-                tracing::warn!(
-                    free,
-                    offered = now,
-                    of = offered,
-                    "what is offered follows the disk"
-                );
+                if disk_bytes < offered {
+                    tracing::warn!(
+                        free,
+                        offered = disk_bytes,
+                        of = offered,
+                        "what is offered follows the disk"
+                    );
+                } else {
+                    tracing::info!(offered = ?now, "what is offered has changed");
+                }
                 said = now;
             }
-            Err(error) => tracing::warn!(%error, "what the disk holds cannot be told"),
+            Err(error) => tracing::warn!(%error, "what is offered cannot be told"),
         }
     }
 }
 
-fn with_disk(registration: &ledger::host::Call, disk_bytes: u64) -> ledger::host::Call {
+/// What its owner says on the ledger, as far as there is that much; else what the agent was
+/// `started` with.
+fn lent(started: Resources, allotment: Option<Resources>, machine: Resources) -> Resources {
+    allotment.map_or(started, |wanted| wanted.at_most(&machine))
+}
+
+fn with(registration: &ledger::host::Call, wanted: Resources) -> ledger::host::Call {
     let mut call = registration.clone();
     if let ledger::host::Call::Register {
         offer: Offer { capacity, .. },
         ..
     } = &mut call
     {
-        capacity.disk_bytes = disk_bytes;
+        *capacity = wanted;
     }
     call
 }
@@ -196,6 +229,19 @@ mod tests {
     use super::*;
 
     const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn an_owner_lends_what_the_machine_has() {
+        let of = |cpu_millis, memory| Resources {
+            cpu_millis,
+            memory_bytes: memory * GIB,
+            ..Resources::default()
+        };
+        let (started, machine) = (of(2_000, 2), of(8_000, 16));
+        assert_eq!(lent(started, None, machine), started);
+        assert_eq!(lent(started, Some(of(1_000, 4)), machine), of(1_000, 4));
+        assert_eq!(lent(started, Some(of(9_000, 1)), machine), of(8_000, 1));
+    }
 
     #[test]
     fn no_more_is_promised_than_the_disk_holds() {

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, earn, explorer, hosts, invitations, job, jobs, keys,
-    members, money, overview, passkeys,
+    lend, members, money, overview, passkeys,
 };
 use crate::web::{self, Right, Who};
 
@@ -58,6 +58,8 @@ pub fn table() -> Vec<Route> {
         see("/analytics.csv", get(analytics::csv)),
         see("/hosts", get(earn::hosts)),
         see("/hosts/new", get(earn::new)),
+        act("/hosts/{id}/price", Right::Rule, post(lend::price)),
+        act("/hosts/{id}/allotment", Right::Rule, post(lend::allotment)),
         see("/earnings", get(earn::earnings)),
         see("/wallet", get(money::wallet)),
         act("/wallet/send", Right::Pay, post(money::send)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ledger::{Call, Event, account, deployment, host, lease, validator};
-use types::{AccountId, Amount, CREDIT, HostId, RunState};
+use types::{AccountId, Amount, CREDIT, HostId, Resources, RunState};
 
 /// Digits in groups of three.
 pub fn grouped(number: u128) -> String {
@@ -255,6 +255,7 @@ pub fn call(call: &Call, sender: &AccountId, names: &Names) -> String {
                 host,
                 price_multiplier_milli,
             } => priced(names, host, *price_multiplier_milli),
+            host::Call::SetAllotment { host, allotment } => allotted(names, host, allotment),
             host::Call::Leave => format!("Host {} left", names.host(&signer)),
             host::Call::Heartbeat => format!("Host {} is there", names.host(&signer)),
             host::Call::Announce(_) => {
@@ -343,6 +344,22 @@ fn priced(names: &Names, host: &HostId, milli: u32) -> String {
     )
 }
 
+/// Thousandths as percent.
+pub fn percent(milli: u32) -> String {
+    format!("{} %", f64::from(milli) / 10.0)
+}
+
+fn allotted(names: &Names, host: &HostId, allotment: &Resources) -> String {
+    format!(
+        "Host {} lends {} cores, {} of memory, {} of disk and {} Mbit/s",
+        names.host(host),
+        cores(allotment.cpu_millis.into()),
+        bytes(allotment.memory_bytes.into()),
+        bytes(allotment.disk_bytes.into()),
+        f64::from(allotment.bandwidth_kbps) / 1_000.0
+    )
+}
+
 fn part(service: &Option<String>) -> String {
     service
         .as_ref()
@@ -411,6 +428,7 @@ pub fn event(event: &Event, names: &Names) -> String {
                 host,
                 price_multiplier_milli,
             } => priced(names, host, *price_multiplier_milli),
+            host::Event::HostAllotted { host, allotment } => allotted(names, host, allotment),
             host::Event::HostLeft { host, bond, .. } => format!(
                 "Host {} left; its bond of {bond} went to its owner",
                 names.host(host)

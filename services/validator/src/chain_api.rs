@@ -384,6 +384,7 @@ fn host_of(event: &ledger::host::Event) -> HostId {
         | H::HostCordoned { host, .. }
         | H::HostDraining { host, .. }
         | H::HostPriced { host, .. }
+        | H::HostAllotted { host, .. }
         | H::HostLeft { host, .. } => *host,
     }
 }

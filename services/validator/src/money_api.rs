@@ -1,6 +1,8 @@
 //! Quotes, bills, receipts and their proofs, supply.
 
-use api::{Bill, BillLine, EarlierLine, EventProof, Quote, QuoteLine, QuoteRequest, Supply};
+use api::{
+    Bill, BillLine, EarlierLine, EventProof, Quote, QuoteLine, QuoteRequest, QuotedPlace, Supply,
+};
 use axum::Json;
 use axum::extract::State as From;
 use ledger::deployment::{Deployment, Earlier};
@@ -36,6 +38,21 @@ pub async fn quote(From(app): From<App>, Sent(request): Sent<QuoteRequest>) -> A
     app.compute(move |state| {
         let outcome = state.quote(request.owner, &request.spec);
         Json(Quote {
+            asked_hour: outcome.asked_hour(),
+            places: (outcome.places.iter())
+                .map(|p| {
+                    let host = state.hosts.get(&p.host);
+                    QuotedPlace {
+                        service: p.service.clone(),
+                        replica: p.replica,
+                        host: p.host,
+                        host_name: host.map_or_else(|| p.host.to_string(), |h| h.name.clone()),
+                        price_multiplier_milli: host
+                            .map_or(1_000, |h| h.offer.price_multiplier_milli),
+                        amount_hour: p.amount_hour,
+                    }
+                })
+                .collect(),
             lines: outcome
                 .lines
                 .into_iter()

@@ -21,6 +21,7 @@ pub fn host(state: &State, id: HostId) -> Option<HostView> {
         owner: host.owner,
         offer: host.offer.clone(),
         free: host.free,
+        allotment: host.allotment,
         online: host.online,
         cordoned: host.cordoned,
         draining: host.draining,
@@ -231,6 +232,7 @@ pub fn plan(state: &State, id: HostId) -> Option<HostPlan> {
             }
         },
         interval: host.interval,
+        allotment: host.allotment,
         allocations,
         peers,
     })

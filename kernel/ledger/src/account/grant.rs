@@ -81,7 +81,12 @@ impl Role {
                 | crate::Call::Vote(_) => true,
                 crate::Call::Deployment(_) => deploys,
                 crate::Call::Host(call) => {
-                    matches!(call, host::Call::Drain { .. } | host::Call::SetPrice { .. })
+                    matches!(
+                        call,
+                        host::Call::Drain { .. }
+                            | host::Call::SetPrice { .. }
+                            | host::Call::SetAllotment { .. }
+                    )
                 }
                 crate::Call::Lease(_) | crate::Call::Witness(_) => false,
             },

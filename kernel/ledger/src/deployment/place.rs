@@ -328,7 +328,7 @@ fn no_host((name, replica): (&str, u32), service: &ServiceSpec, reason: &Reason)
 }
 
 /// Thousandths as a decimal number.
-fn milli(n: u32) -> String {
+pub(crate) fn milli(n: u32) -> String {
     let text = format!("{}.{:03}", n / 1000, n % 1000);
     text.trim_end_matches('0').trim_end_matches('.').to_string()
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use types::{AccountId, Amount, DeploymentSpec, Resource};
+use types::{AccountId, Amount, DeploymentId, DeploymentSpec, HostId, Resource};
 
 use super::Call;
 use super::apply::changed_services;
 use crate::funds::{counted_max, price};
+use crate::lease::Desired;
 use crate::state::State;
 use crate::{RejectKind, Rejection, Tariff};
 
@@ -35,6 +36,15 @@ pub struct QuoteLine {
     pub amount_hour: Amount,
 }
 
+/// A replica where it would be now, for an hour of full use at what that host asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotedPlace {
+    pub service: String,
+    pub replica: u32,
+    pub host: HostId,
+    pub amount_hour: Amount,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuoteOutcome {
     /// Transfer is not in it: it has a price per byte, not per hour.
@@ -44,7 +54,45 @@ pub struct QuoteOutcome {
     /// Held in escrow afterwards.
     pub escrow: Amount,
     pub changes: BTreeMap<String, Change>,
+    /// Of each replica that would be meant to run; none if it is refused.
+    pub places: Vec<QuotedPlace>,
     pub refusal: Option<Rejection>,
+}
+
+impl QuoteOutcome {
+    /// What the hosts that would be chosen ask together.
+    pub fn asked_hour(&self) -> Amount {
+        let amounts = self.places.iter().map(|p| p.amount_hour.0);
+        Amount(amounts.fold(0u128, u128::saturating_add))
+    }
+}
+
+/// Of each seat the newest lease: an older one runs only until that is good.
+fn places(state: &State, deployment: DeploymentId, spec: &DeploymentSpec) -> Vec<QuotedPlace> {
+    let mut newest = BTreeMap::new();
+    let known = state.deployments.get(&deployment);
+    for id in known.into_iter().flat_map(|d| &d.allocations) {
+        let Some(lease) = state.allocations.get(id) else {
+            continue;
+        };
+        if lease.desired == Desired::Run && spec.services.contains_key(&lease.service) {
+            newest.insert((lease.service.clone(), lease.replica), lease);
+        }
+    }
+    let priced = newest.into_iter().map(|((service, replica), lease)| {
+        let amounts = Resource::ALL.into_iter().filter_map(|resource| {
+            let counted = counted_max(&lease.reserved, resource, HOUR_MS);
+            let rate = lease.rates.rate(resource);
+            (resource != Resource::Transfer).then(|| price(counted, rate, resource).0)
+        });
+        QuotedPlace {
+            service,
+            replica,
+            host: lease.host,
+            amount_hour: Amount(amounts.fold(0u128, u128::saturating_add)),
+        }
+    });
+    priced.collect()
 }
 
 /// Transfer is not among them: it is paid by the byte.
@@ -110,9 +158,12 @@ impl State {
             price_max_hour: None,
         };
         let (after, result) = self.try_out(owner, call);
-        let escrow = after
-            .state
-            .project(&owner, &spec.project)
+        let deployed = after.state.project(&owner, &spec.project);
+        let places = match (&result, deployed) {
+            (Ok(()), Some(id)) => places(&after.state, id, spec),
+            _ => Vec::new(),
+        };
+        let escrow = deployed
             .and_then(|id| after.state.deployments.get(&id))
             .map_or(Amount::ZERO, |d| d.escrow);
         QuoteOutcome {
@@ -121,6 +172,7 @@ impl State {
             transfer_gib: price(1 << 30, tariff.transfer, Resource::Transfer),
             escrow,
             changes,
+            places,
             refusal: result.err().filter(|r| r.kind != RejectKind::Stale),
         }
     }

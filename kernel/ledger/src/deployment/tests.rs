@@ -19,6 +19,50 @@ fn desired(world: &World, allocation: u64) -> Desired {
 }
 
 #[test]
+fn a_quote_says_what_the_hosts_ask_that_would_be_chosen() {
+    let mut world = World::new(Params::dev());
+    world.host(10, 4_000);
+    let price = |milli| {
+        crate::Call::Host(crate::host::Call::SetPrice {
+            host: id(10),
+            price_multiplier_milli: milli,
+        })
+    };
+    let spec = project("p", &[("a", service(500, 2)), ("b", service(250, 1))]);
+    let full = world.state.quote(id(1), &spec);
+    assert_eq!(
+        full.asked_hour(),
+        full.total_hour,
+        "it asks all of the rates"
+    );
+    world.ask(10, price(700)).expect("set");
+    let quote = world.state.quote(id(1), &spec);
+    assert_eq!(quote.total_hour, full.total_hour, "the ceiling stays");
+    let seats: Vec<(&str, u32)> = quote
+        .places
+        .iter()
+        .map(|p| (p.service.as_str(), p.replica))
+        .collect();
+    assert_eq!(seats, [("a", 1), ("a", 2), ("b", 1)]);
+    assert!(quote.places.iter().all(|p| p.host == id(10)));
+    // Each rate is rounded down.
+    let (asked, seven) = (quote.asked_hour().0, full.total_hour.0 * 7 / 10);
+    assert!(
+        asked <= seven && asked > seven * 999 / 1_000,
+        "{asked} {seven}"
+    );
+    // What runs keeps its rates; what comes new has those of then.
+    world.ask(1, deploy(spec.clone())).expect("deployed");
+    world.ask(10, price(1_000)).expect("set");
+    assert_eq!(world.state.quote(id(1), &spec).asked_hour().0, asked);
+    // What would be refused is nowhere.
+    let much = project("q", &[("a", service(100_000, 1))]);
+    let refused = world.state.quote(id(1), &much);
+    assert!(refused.refusal.is_some() && refused.places.is_empty());
+    assert_eq!(refused.asked_hour(), Amount::ZERO);
+}
+
+#[test]
 fn what_was_quoted_may_be_the_limit() {
     let mut world = world(1);
     let spec = project("p", &[("a", service(500, 1))]);

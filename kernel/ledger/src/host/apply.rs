@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 use types::{AccountId, Amount, Digest, HostId, Offer, Resources};
 
 use super::{Call, Event, Host, Record, mesh, watch};
+use crate::deployment::milli;
 use crate::execute::Context;
 use crate::lease::{self, Desired};
 use crate::{RejectKind, Rejection, State};
@@ -236,6 +237,10 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             owned(context, sender, &host)?;
             set_price(context, host, price_multiplier_milli)
         }
+        Call::SetAllotment { host, allotment } => {
+            owned(context, sender, &host)?;
+            allot(context, host, allotment)
+        }
         Call::Leave => {
             let host = spoken_for(context, sender)?;
             leave(context, host)
@@ -297,6 +302,52 @@ fn set_price(context: &mut Context, host: HostId, milli: u32) -> Result<(), Reje
     context.emit(crate::Event::Host(Event::HostPriced {
         host,
         price_multiplier_milli: milli,
+    }));
+    Ok(())
+}
+
+/// What is placed there stays promised: nobody lends less than that.
+fn allot(context: &mut Context, id: HostId, allotment: Resources) -> Result<(), Rejection> {
+    let reject =
+        |kind, why: String, next| Err(Rejection::new(kind, format!("host {id}"), why, next));
+    if allotment.cpu_millis == 0 || allotment.memory_bytes == 0 {
+        let why = "it would lend no CPU or no memory".into();
+        let next = "Lend some, or take it off with `runrig host leave`.";
+        return reject(RejectKind::Invalid, why, next);
+    }
+    if !allotment.fits_in(&CAPACITY_MAX) {
+        let why = "it would lend more than a machine can have".into();
+        return reject(RejectKind::Invalid, why, "Lend what the machine has.");
+    }
+    let Some(host) = context.state.hosts.get_mut(&id) else {
+        return Ok(());
+    };
+    let reserved = host.offer.capacity.checked_sub(&host.free);
+    let reserved = reserved.unwrap_or_default();
+    if !reserved.fits_in(&allotment) {
+        let why = format!(
+            "what runs there reserves {} cores, {} MiB of memory, {} MiB of disk and {} kbit/s",
+            milli(reserved.cpu_millis),
+            reserved.memory_bytes >> 20,
+            reserved.disk_bytes >> 20,
+            reserved.bandwidth_kbps
+        );
+        let next = "Lend at least that, or move it away first: `runrig host drain`.";
+        return reject(RejectKind::Conflict, why, next);
+    }
+    host.allotment = Some(allotment);
+    host.offer.capacity = host.offer.capacity.at_most(&allotment);
+    host.free = host
+        .offer
+        .capacity
+        .checked_sub(&reserved)
+        .unwrap_or_default();
+    // Its plan says it to the agent.
+    context.touch_host(id);
+    context.state.refresh_host(&id);
+    context.emit(crate::Event::Host(Event::HostAllotted {
+        host: id,
+        allotment,
     }));
     Ok(())
 }
@@ -420,6 +471,10 @@ fn register(
                 .capacity
                 .checked_sub(&known.free)
                 .unwrap_or_default();
+            // So does it with what it lends.
+            if let Some(allotment) = &known.allotment {
+                offer.capacity = offer.capacity.at_most(allotment);
+            }
             // A machine that has less than before (its disk has filled up) comes back all the
             // same: what is placed there stays promised, and nothing new fits.
             offer.capacity = at_least(offer.capacity, &reserved);
@@ -449,6 +504,7 @@ fn register(
             machine,
             free: offer.capacity,
             offer: offer.clone(),
+            allotment: None,
             online: true,
             cordoned: false,
             draining: false,

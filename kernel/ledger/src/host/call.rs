@@ -1,6 +1,6 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, HostId, Offer};
+use types::{AccountId, HostId, Offer, Resources};
 
 use super::MeshPoint;
 
@@ -44,4 +44,8 @@ pub enum Call {
         silent: Vec<HostId>,
         heard: Vec<HostId>,
     },
+    /// Lends so much from now on, whatever its agent was started with: less at once, more as
+    /// soon as the agent offers it, as far as the machine has it. At least what is reserved
+    /// there. Signed by the host or its owner.
+    SetAllotment { host: HostId, allotment: Resources },
 }

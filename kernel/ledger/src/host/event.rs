@@ -1,6 +1,6 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, Amount, HostId, Offer};
+use types::{AccountId, Amount, HostId, Offer, Resources};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,5 +37,9 @@ pub enum Event {
         /// Its bond went to its owner.
         bond: Amount,
         owner: AccountId,
+    },
+    HostAllotted {
+        host: HostId,
+        allotment: Resources,
     },
 }

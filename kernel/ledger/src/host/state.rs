@@ -11,6 +11,8 @@ pub struct Host {
     pub owner: AccountId,
     pub machine: Digest,
     pub offer: Offer,
+    /// What its owner lends at the most, if that was said since it came.
+    pub allotment: Option<Resources>,
     /// Capacity less what is reserved on it.
     pub free: Resources,
     pub online: bool,

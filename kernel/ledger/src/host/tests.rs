@@ -324,3 +324,64 @@ fn of_two_equal_hosts_the_cheaper_is_chosen() {
         assert_eq!(world.state.allocations_on(&id(cheap)).count(), 1);
     }
 }
+
+fn lent(world: &mut World, who: u8, change: impl FnOnce(&mut Resources)) -> Result<(), RejectKind> {
+    let host = world.state.hosts.get(&id(10)).expect("there");
+    let mut allotment = host.allotment.unwrap_or(host.offer.capacity);
+    change(&mut allotment);
+    let call = Call::SetAllotment {
+        host: id(10),
+        allotment,
+    };
+    world.ask(who, crate::Call::Host(call)).map_err(|r| r.kind)
+}
+
+#[test]
+fn an_owner_lends_more_or_less_of_a_host_that_has_joined() {
+    let mut world = World::new(Params::dev());
+    world.host(10, 4_000);
+    let wish = |name: &str, cpu| deploy(project(name, &[("a", service(cpu, 1))]));
+    world.ask(1, wish("before", 1_500)).expect("deployed");
+    let offered = |world: &World| {
+        let host = world.state.hosts.get(&id(10)).expect("there");
+        (host.offer.capacity.cpu_millis, host.free.cpu_millis)
+    };
+    assert_eq!(offered(&world), (4_000, 2_500));
+    assert_eq!(
+        lent(&mut world, 1, |r| r.cpu_millis = 2_000),
+        Err(RejectKind::Forbidden)
+    );
+    for change in [
+        (|r| r.cpu_millis = 0) as fn(&mut Resources),
+        |r| r.memory_bytes = 0,
+        |r| r.disk_bytes = u64::MAX,
+    ] {
+        assert_eq!(lent(&mut world, 10, change), Err(RejectKind::Invalid));
+    }
+    // Less than what is promised there: it is drained first.
+    assert_eq!(
+        lent(&mut world, 10, |r| r.cpu_millis = 1_499),
+        Err(RejectKind::Conflict)
+    );
+    assert_eq!(offered(&world), (4_000, 2_500), "nothing has changed");
+    let plan = |world: &World| world.state.hosts.get(&id(10)).expect("there").plan;
+    let before = plan(&world);
+    lent(&mut world, 10, |r| r.cpu_millis = 2_000).expect("less");
+    assert_eq!(offered(&world), (2_000, 500));
+    assert!(plan(&world) > before, "its agent hears of it");
+    let full = world.ask(1, wish("full", 1_000)).map_err(|r| r.kind);
+    assert_eq!(full, Err(RejectKind::NoHost));
+    // An agent that starts anew with what it was started with does not change it.
+    world.host(10, 4_000);
+    assert_eq!(offered(&world), (2_000, 500));
+    // More comes when the agent offers it.
+    lent(&mut world, 10, |r| r.cpu_millis = 6_000).expect("more");
+    assert_eq!(offered(&world), (2_000, 500));
+    world.host(10, 5_000);
+    assert_eq!(
+        offered(&world),
+        (5_000, 3_500),
+        "as far as the machine has it"
+    );
+    world.ask(1, wish("full", 1_000)).expect("there is room");
+}

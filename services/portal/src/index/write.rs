@@ -221,6 +221,7 @@ fn about(event: &Event) -> About {
                 | host::Event::HostCordoned { host, .. }
                 | host::Event::HostDraining { host, .. }
                 | host::Event::HostPriced { host, .. }
+                | host::Event::HostAllotted { host, .. }
                 | host::Event::HostLeft { host, .. } => Some(host.to_string()),
                 #[allow(unreachable_patterns, reason = "events are added")]
                 _ => None,

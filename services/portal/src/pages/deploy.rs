@@ -209,7 +209,11 @@ fn quote_card(visitor: &Visitor, text: &str, quote: &api::Quote, warnings: &[Str
             header { div { h2 { "Price" } p.sub { "By the ledger, which tried it out on a copy of its state" } } div.more { @if quote.refusal.is_none() { (badge(Tone::Ok, "Fits now")) } @else { (badge(Tone::Bad, "Refused")) } } }
             @for warning in warnings { (alert(Tone::Warn, html! { p { (warning) } })) }
             @if let Some(refusal) = &quote.refusal { (alert(Tone::Bad, html! { p.strong { (refusal.why) } p { (refusal.next) } })) }
-            p.sentence { "At most " (credits(quote.total_hour)) " credits an hour when everything is fully used; you pay for what is used." }
+            @if !quote.places.is_empty() {
+                p.sentence { (credits(quote.asked_hour)) " credits an hour where it would be placed now, when everything is fully used." }
+                dl.facts { @for (host, milli) in quote.hosts().into_iter().take(8) { dt { (host) } dd { "asks " (words::percent(milli)) " of the network's rates" } } }
+            }
+            p.sentence { "At most " (credits(quote.total_hour)) " credits an hour wherever it goes: the ceiling. You pay for what is used." }
             dl.facts {
                 dt { "Transfer" } dd { (credits(quote.transfer_gib)) " per GiB" }
                 dt { "Held in escrow" } dd { (credits(quote.escrow)) " of " (credits(quote.balance)) " you have" }

@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use maud::{Markup, html};
 
 use super::explorer::{happenings, now_of};
-use super::shown;
+use super::{lend, shown};
 use crate::app::App;
 use crate::index::{EventFilter, query};
 use crate::ui::{Figure, Place, Tone, badge, cli, credits, crumbs, empty, icon, kpi, meter, when};
@@ -118,6 +118,9 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String
     let now = now_of(&app);
     let (tone, word) = host_state(&host, now);
     let account = host.host.to_string();
+    let me = visitor.login.as_ref().map(|login| login.account());
+    let own = me == Some(host.owner);
+    let market = app.client.hosts().await?;
     let content = html! {
         (crumbs(&[("/explorer", "Explorer"), ("/explorer/hosts", "Hosts")]))
         div.pagehead { div { h1 { (host.name) } p.sub.mono.wrap { (account) } } div.acts { (badge(tone, word)) } }
@@ -134,6 +137,7 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String
                 header { div { h2 { "What is known of it" } } }
                 dl.facts {
                     dt { "Owner, who is paid" } dd { a.mono href=(format!("/explorer/accounts/{}", host.owner)) { (host.owner) } }
+                    dt { "Asks" } dd { (words::percent(host.offer.price_multiplier_milli)) " of the network's rates" }
                     dt { "Earned in all" } dd { (credits(host.earned)) " credits" }
                     dt { "Replicas on it" } dd { (host.allocations) }
                     dt { "Usage reports" } dd { (words::grouped(host.interval.into())) }
@@ -146,6 +150,8 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String
                     dt { "Region" } dd { @if host.offer.region.is_empty() { "not said by its owner" } @else { (host.offer.region) } }
                 }
             }
+            (lend::market(&host, &market))
+            @if own { (lend::forms(&visitor, &host)) }
             section.card.s12 {
                 header { div { h2 { "What happened on it" } } }
                 @if events.is_empty() { (empty("activity", "Nothing yet", "No event names this host.", None)) } @else { (happenings(&events, now)) }

@@ -12,6 +12,7 @@ pub mod invitations;
 pub mod job;
 pub mod jobs;
 pub mod keys;
+pub mod lend;
 pub mod members;
 pub mod money;
 pub mod overview;
