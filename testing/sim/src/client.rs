@@ -54,6 +54,7 @@ pub fn genesis(
             epoch_blocks,
             seats_max,
             ticket_bits: 4,
+            witness_ms: 3_000,
             ..Params::dev()
         },
         balances: payers()

@@ -13,6 +13,7 @@
 //! proposals.
 
 mod client;
+mod hosts;
 mod letter;
 mod lineup;
 mod links;

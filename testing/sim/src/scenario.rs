@@ -16,6 +16,7 @@ use types::{Digest, PublicKey};
 use validator::LedgerMachine;
 
 use crate::client::{Flood, GENESIS_MS, Payments};
+use crate::hosts::Hosts;
 use crate::letter::Letter;
 use crate::links::Links;
 use crate::network::{Network, Site};
@@ -133,6 +134,9 @@ pub struct Scenario {
     /// Whoever proposes two blocks for one view is accused, as validators do by a task of theirs;
     /// at the end all of `twins` have lost their bonds and seats.
     pub accused: bool,
+    /// There are hosts, and witnesses look at them: at the end the dead one is flagged, and never
+    /// the other.
+    pub watched: bool,
     /// Of a hundred transfers, 99 take no longer.
     pub transfer_max: Option<Duration>,
     /// Of a hundred transfers, 99 are in one of so many blocks after they were submitted.
@@ -205,6 +209,7 @@ pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
         convicted: BTreeSet::new(),
         letter: Letter::new(&site.committee.network_key()),
         flood: Flood::new(site.genesis()),
+        hosts: Hosts::new(site.genesis().digest(), scenario.seed),
         submitted: BTreeMap::new(),
         transfer_ms: Vec::new(),
         transfer_blocks: Vec::new(),
@@ -299,6 +304,7 @@ struct Act<'a> {
     /// Proved to have led twice in one view.
     convicted: BTreeSet<usize>,
     flood: Flood,
+    hosts: Hosts,
     /// Where and when transfers were submitted first, and what height was final there.
     submitted: BTreeMap<Digest, (usize, Duration, u64)>,
     transfer_ms: Vec<u64>,
@@ -333,7 +339,7 @@ impl Act<'_> {
                 self.convict(&network)?;
                 self.forwarded = network.nodes().map(|(_, node)| node.forwarded()).sum();
                 for node in self.sitting(&network) {
-                    self.payments.check(&node.head().state);
+                    self.check(&node.head().state)?;
                 }
                 return Ok(true);
             }
@@ -465,6 +471,24 @@ impl Act<'_> {
         })
     }
 
+    /// Errors, or panics: what was asked for has not come about.
+    fn check(&self, state: &ledger::State) -> Result<()> {
+        if self.scenario.watched {
+            ensure!(Hosts::check(state)?, "the dead host is not flagged");
+            let supply = state.supply();
+            ensure!(supply.expected == supply.sum(), "the supply is not whole");
+        } else {
+            self.payments.check(state);
+        }
+        Ok(())
+    }
+
+    /// Is what witnesses have to do done, with everyone who sits?
+    fn is_seen(&self, network: &Network<'_>) -> bool {
+        self.sitting(network)
+            .all(|node| Hosts::check(&node.head().state).unwrap_or(true))
+    }
+
     /// Starts those again that have ended by themselves.
     fn supervise(&mut self, network: &mut Network<'_>) -> Result<()> {
         let ended = network.nodes().filter(|(_, node)| node.has_ended());
@@ -547,6 +571,10 @@ impl Act<'_> {
         }
         for (at, node) in network.nodes() {
             self.flood.pour(at, node);
+            if self.scenario.watched {
+                let (key, is_bad) = (self.site.identity(at), self.scenario.bad.contains(&at));
+                self.hosts.play(self.turn, at, node, &key, is_bad);
+            }
         }
     }
 
@@ -575,6 +603,7 @@ impl Act<'_> {
         self.faults == self.scenario.faults.len()
             && self.witness.height() >= height
             && (!self.scenario.accused || self.is_settled(network))
+            && (!self.scenario.watched || self.is_seen(network))
             && wanted
                 .map(|(id, _)| id)
                 .all(|id| self.witness.applied().contains_key(id))

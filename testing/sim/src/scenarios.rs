@@ -18,7 +18,7 @@ const SHORT: u64 = 16;
 /// Name, what it tries, and how it is made from a seed.
 type Named = (&'static str, &'static str, fn(u64) -> Scenario);
 
-pub const SCENARIOS: [Named; 29] = [
+pub const SCENARIOS: [Named; 30] = [
     ("calm", "four validators, no faults", |seed| {
         scenario(seed, &[])
     }),
@@ -131,6 +131,11 @@ pub const SCENARIOS: [Named; 29] = [
         byzantine::accused,
     ),
     (
+        "witnesses",
+        "two of seven witnesses lie: a host that answers is not flagged, one that does not is",
+        byzantine::witnesses,
+    ),
+    (
         "disk-full",
         "disks fill up in the middle of a block, with and without a power failure after it",
         disks::full,
@@ -173,6 +178,7 @@ pub fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
         supervised: false,
         live: false,
         accused: false,
+        watched: false,
         transfer_max: None,
         blocks_max: None,
         faults: faults

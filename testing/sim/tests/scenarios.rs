@@ -112,6 +112,11 @@ fn a_third_of_bad_will_changes_nothing() {
 }
 
 #[test]
+fn lying_witnesses_flag_nobody_and_save_nobody() {
+    one("witnesses", 1);
+}
+
+#[test]
 fn ways_of_one_direction_and_bad_weather_are_borne() {
     one("one-way", 1);
     one("weather", 1);

@@ -126,3 +126,19 @@ pub fn accused(seed: u64) -> Scenario {
         ..short(seed, 6)
     }
 }
+
+/// The bad two say of each host the contrary of what is; validators die and come back meanwhile.
+pub fn witnesses(seed: u64) -> Scenario {
+    let (mut scenario, mut rng) = seven(seed, 0);
+    let good: Vec<usize> = (0..7).filter(|n| !scenario.bad.contains(n)).collect();
+    let dies = good[rng.random_range(0..good.len())];
+    let ms = rng.random_range(1_000..8_000);
+    scenario.faults = vec![
+        after(ms, Fault::Kill(dies)),
+        after(ms + 3_000, Fault::Start(dies)),
+    ];
+    scenario.watched = true;
+    scenario.epoch_blocks = 64;
+    scenario.epochs = 1;
+    scenario
+}
