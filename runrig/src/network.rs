@@ -32,6 +32,14 @@ pub enum Network {
     Show { file: PathBuf },
 }
 
+/// A look that finds nothing takes some ten seconds, and must be told in the round or the next.
+pub fn witness_every(text: &str) -> std::result::Result<u64, String> {
+    match text.parse() {
+        Ok(seconds @ (0 | 10..=86_400)) => Ok(seconds),
+        _ => Err("it is 0, or 10 to 86400 seconds".into()),
+    }
+}
+
 #[derive(Args, Debug)]
 #[command(
     before_help = "Examples:\n  runrig network init --out ./net\n  runrig network init --out ./net --validators 7 --name acme --p2p-base 10.0.0.1:9000 --api-base 10.0.0.1:9100\n\nThen, for each validator i: runrig validator run --data ./net/validator-i --network ./net/network.json"
@@ -76,6 +84,9 @@ pub struct Init {
     /// What a transaction of a user pays, in credits; it goes to the validators
     #[arg(long, default_value = "0")]
     fee: Amount,
+    /// Seconds between two looks of witnesses at hosts, 10 at least; 0: they do not look
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = witness_every)]
+    witness_every: u64,
     /// Validators listen for hosts' signs of life, over UDP at the port of their API, and vote on
     /// who is silent; else hosts give them by transactions. For networks of many hosts
     #[arg(long)]
@@ -85,7 +96,7 @@ pub struct Init {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["name", "gateways", "no_faucet", "epoch_blocks", "bond", "host_bond", "bond_epochs", "fee"]
+        conflicts_with_all = ["name", "gateways", "no_faucet", "epoch_blocks", "bond", "host_bond", "bond_epochs", "fee", "witness_every"]
     )]
     from: Option<PathBuf>,
     /// The old network's key, hex: only a state that it certified is taken
@@ -315,6 +326,7 @@ pub fn run(command: &Network, json: bool) -> Result {
     params.host_bond = Amount::credits(init.host_bond);
     params.bond_epochs = init.bond_epochs;
     params.fee = init.fee;
+    params.witness_ms = init.witness_every * 1_000;
     let founded = found(Founding {
         name: init.name.clone(),
         p2p,

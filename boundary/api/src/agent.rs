@@ -130,6 +130,10 @@ pub enum ExecFrame {
     },
 }
 
+/// In the words by which an agent refuses a tunnel to a port that nobody listens at: the replica
+/// itself can be reached.
+pub const NOBODY_LISTENS: &str = "nobody listens there";
+
 /// What `GET /v1/status` of a host agent says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AgentStatus {

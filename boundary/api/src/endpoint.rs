@@ -302,6 +302,16 @@ fn of_validators() -> Vec<Endpoint> {
             json(objects),
         ),
         get(
+            "/v1/witness/{key}",
+            "What is asked of a witness now: the round, and what its lot is a signature of.",
+            json(object),
+        ),
+        get(
+            "/v1/witness/{key}/{lot}",
+            "What the witness with this lot looks at in the round: RFD 21.",
+            json(objects),
+        ),
+        get(
             "/v1/sync",
             "The end of an epoch that a newcomer may start from, certified.",
             BYTES,

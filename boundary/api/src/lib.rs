@@ -39,7 +39,8 @@ mod rules;
 mod view;
 
 pub use agent::{
-    AgentStatus, ExecFrame, LogLine, RequestFigures, RequestSample, Stats, StatsSample,
+    AgentStatus, ExecFrame, LogLine, NOBODY_LISTENS, RequestFigures, RequestSample, Stats,
+    StatsSample,
 };
 pub use auth::{AuthError, Caller, RequestAuth};
 pub use beat::{Anchor, BEAT_BYTES_MAX, BEATS, Beat, Beats};

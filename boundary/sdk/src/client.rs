@@ -17,13 +17,14 @@ use borsh::BorshSerialize;
 use bytes::BytesMut;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
+use ledger::witness::{Look, Target};
 use ledger::{Call, Transaction, TransactionBody};
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use types::{
-    AccountId, AccountKey, AllocationId, DeploymentId, HostId, LotteryId, ProposalId, ReceiptId,
-    SecretKey,
+    AccountId, AccountKey, AllocationId, DeploymentId, HostId, LotteryId, ProposalId, PublicKey,
+    ReceiptId, SecretKey, Signature,
 };
 
 use crate::error::SdkError;
@@ -279,6 +280,21 @@ impl Client {
 
     pub async fn block(&self, height: u64) -> Result<BlockView, SdkError> {
         self.get(&format!("/v1/blocks/{height}")).await
+    }
+
+    /// What is asked of the witness `key` now; `None`: nothing.
+    pub async fn look_of(&self, key: &PublicKey) -> Result<Option<Look>, SdkError> {
+        match self.get(&format!("/v1/witness/{key}")).await {
+            Ok(look) => Ok(Some(look)),
+            Err(SdkError::Refused(problem)) if problem.kind == "not_found" => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the witness with this lot looks at.
+    pub async fn look_at(&self, key: &PublicKey, lot: &Signature) -> Result<Vec<Target>, SdkError> {
+        self.get(&format!("/v1/witness/{key}/{}", hex::encode(lot.0)))
+            .await
     }
 
     pub async fn account(&self, id: AccountId) -> Result<AccountView, SdkError> {

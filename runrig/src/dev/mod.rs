@@ -74,6 +74,10 @@ pub struct Dev {
     /// Deploy an example made from this program, so that there is something to see
     #[arg(long)]
     demo: bool,
+    /// Seconds between two looks of witnesses at hosts, of a new network, 10 at least; 0: they do
+    /// not look
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = crate::network::witness_every)]
+    witness_every: u64,
     /// libcontainer, runc or crun
     #[arg(long, default_value = "libcontainer", value_parser = crate::doctor::runtime)]
     engine: engine::Runtime,
@@ -207,6 +211,7 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
             gateways: 1,
             params: ledger::Params {
                 host_bond: Amount::credits(network::HOST_BOND),
+                witness_ms: args.witness_every * 1_000,
                 ..ledger::Params::dev()
             },
             // Signs of life of many hosts on one busy machine would be late on the ledger.
@@ -636,6 +641,7 @@ mod tests {
 
     fn args() -> Dev {
         Dev {
+            witness_every: 30,
             hosts: 3,
             data: None,
             listen: "127.0.0.1:0".parse().ok(),

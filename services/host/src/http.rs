@@ -607,7 +607,10 @@ async fn tunnel(
     )
     .await
     .map_err(|_| closed("no answer within 3 s"))?
-    .map_err(|e| closed(&e.to_string()))?;
+    .map_err(|e| match e.kind() {
+        std::io::ErrorKind::ConnectionRefused => closed(api::NOBODY_LISTENS),
+        _ => closed(&e.to_string()),
+    })?;
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let _held = permit;

@@ -26,7 +26,7 @@ use crate::route_book::RouteBook;
 use crate::routes::router;
 use crate::serve::serve;
 use crate::views;
-use crate::{accuse, renewal};
+use crate::{accuse, renewal, witness};
 
 /// Requests that wait for something (plans, routes, events) at once.
 const WAITING_MAX: usize = 4_096;
@@ -93,9 +93,10 @@ pub async fn run_on(
     let own = node.seat.key();
     let renewer = SecretKey::from_seed(node.seat.secret());
     let accuser = SecretKey::from_seed(node.seat.secret());
+    let witness_key = SecretKey::from_seed(node.seat.secret());
     let own_url = format!("http://{}", listener.local_addr()?);
     let renewing = config.whereabouts.clone();
-    let renewing = renewing.map(|at| (own_url, renewer, at));
+    let renewing = renewing.map(|at| (own_url.clone(), renewer, at));
     let peers = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(3))
         .no_proxy()
@@ -134,6 +135,13 @@ pub async fn run_on(
                 "this validator does not hear hosts and does not vote on who is silent"
             );
         }
+        let witness = witness::Witness {
+            handle: handle.clone(),
+            key: witness_key,
+            others: others_of(&app),
+            own: own_url.clone(),
+        };
+        let _witnessing = AbortOnDrop(tokio::spawn(witness.keep(stop.clone())));
         let accusing = accuse::keep(handle.clone(), accuser, stop.clone());
         let _accusing = AbortOnDrop(tokio::spawn(accusing));
         let _renewing = renewing.map(|(own, identity, at)| {
@@ -179,6 +187,12 @@ impl Drop for AbortOnDrop {
 
 /// URLs of the other validators, and then `own`.
 fn others_and(app: &Validator, own: String) -> Vec<String> {
+    let mut urls = others_of(app);
+    urls.push(own);
+    urls
+}
+
+fn others_of(app: &Validator) -> Vec<String> {
     let own_key = hex::encode(app.own);
     let founders = app.network.validators.iter();
     let founders = founders.filter(|v| v.key != own_key).map(|v| v.api.clone());
@@ -189,7 +203,6 @@ fn others_and(app: &Validator, own: String) -> Vec<String> {
         .map(|(_, v)| v.api.clone());
     let mut urls: Vec<String> = founders.chain(entered).filter(|u| !u.is_empty()).collect();
     urls.truncate(OTHERS_MAX);
-    urls.push(own);
     urls
 }
 

@@ -19,6 +19,7 @@ mod lottery_api;
 mod member_api;
 mod metrics;
 mod money_api;
+mod probe;
 mod record_api;
 mod renewal;
 pub mod route_book;
@@ -29,6 +30,8 @@ mod state_sync;
 pub mod views;
 mod vote_api;
 pub mod watch;
+pub mod witness;
+mod witness_api;
 
 pub use accuse::accusation;
 pub use config::Config;

@@ -11,7 +11,7 @@ use crate::answer::Refused;
 use crate::http::{self, App};
 use crate::{
     chain_api, clock_api, lots_api, lottery_api, member_api, metrics, money_api, record_api,
-    secret_api, vote_api,
+    secret_api, vote_api, witness_api,
 };
 
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
@@ -34,6 +34,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/when/{what}", get(clock_api::when)),
         ("/v1/validators", get(member_api::members)),
         ("/v1/validators/doubles", get(member_api::doubles)),
+        ("/v1/witness/{key}", get(witness_api::look)),
+        ("/v1/witness/{key}/{lot}", get(witness_api::targets)),
         ("/v1/sync", get(member_api::offer)),
         ("/v1/sync/{height}/{number}", get(member_api::piece)),
         ("/v1/records/{table}", get(record_api::records)),
