@@ -1,6 +1,7 @@
 //! The long-running roles as subcommands: each in the foreground until SIGTERM or Ctrl-C.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -31,6 +32,9 @@ pub struct ValidatorRun {
     /// Listen for HTTP here; what the network file says if not said
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
+    /// Keep so many blocks, the newest, and what says who sat; all if not said
+    #[arg(long, value_name = "N")]
+    keep_blocks: Option<NonZeroU64>,
 }
 
 #[derive(Args, Debug)]
@@ -230,6 +234,7 @@ pub fn validator(args: &ValidatorRun) -> Result {
         p2p,
         http,
         whereabouts,
+        keep_blocks: args.keep_blocks,
     };
     anew::foreground(|asked| validator::run(config, asked))
 }

@@ -1,6 +1,7 @@
 //! `validator join`, `leave` and `status`: take part in voting, without anybody's leave.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,6 +46,9 @@ pub struct Join {
     /// Ask these validators for the state, too; may be said again
     #[arg(long, value_name = "URL")]
     from: Vec<String>,
+    /// Keep so many blocks, the newest, and what says who sat; all from the first fetched if not said
+    #[arg(long, value_name = "N")]
+    keep_blocks: Option<NonZeroU64>,
 }
 
 #[derive(Args, Debug)]
@@ -202,6 +206,7 @@ pub fn join(
         p2p: args.p2p,
         http: args.http,
         whereabouts: Some(at),
+        keep_blocks: args.keep_blocks,
     };
     let identity = identity(&seat)?;
     anew::foreground(|mut asked| async move {

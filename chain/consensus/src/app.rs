@@ -92,6 +92,8 @@ pub(crate) struct Core<M: Machine> {
     /// Group key, encoded: checks beacons.
     pub network_key: Vec<u8>,
     pub epoch_blocks: u64,
+    /// How many blocks are kept.
+    pub keep: Option<u64>,
     /// The newest beacon heard, with its epoch.
     pub beacon: Mutex<Option<(u64, [u8; BEACON_BYTES])>>,
     pub seated: Arc<Seated>,

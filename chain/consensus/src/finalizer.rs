@@ -34,11 +34,13 @@ impl Reporter for Inbox {
     }
 }
 
-/// Runs until the engine ends. `certificate` asks for a height's, if there is one.
+/// Runs until the engine ends. `certificate` asks for a height's, if there is one; `prune` has the
+/// engine forget what is before a height.
 pub(crate) async fn run<M, C, F>(
     core: Arc<Core<M>>,
     mut blocks: mpsc::UnboundedReceiver<(Block, Exact)>,
     certificate: C,
+    prune: impl Fn(u64),
 ) where
     M: Machine,
     C: Fn(u64) -> F,
@@ -68,6 +70,7 @@ pub(crate) async fn run<M, C, F>(
             outcomes: node.executed.outcomes.clone(),
             events: node.executed.events.clone(),
         };
+        let keep = core.keep.map(|keep| (keep, core.epoch_blocks));
         let ends = height == light::epoch_end(block.header.epoch, core.epoch_blocks);
         let saves = ends || height % SAVE_EVERY == 0;
         let state = saves.then(|| core.machine.save(&node.executed.state));
@@ -75,7 +78,7 @@ pub(crate) async fn run<M, C, F>(
             Some(state) if ends => pieces(state),
             _ => Vec::new(),
         };
-        if let Err(error) = core.store.put(height, &record, state, &pieces) {
+        if let Err(error) = core.store.put(height, &record, state, &pieces, keep) {
             tracing::error!(%error, height, "a block cannot be kept; free the disk and start again");
             return;
         }
@@ -96,5 +99,10 @@ pub(crate) async fn run<M, C, F>(
             .expect("not poisoned")
             .retain(|id, n| n.header.height > height || *id == block.id());
         ack.acknowledge();
+        if let Some(keep) = core.keep
+            && saves
+        {
+            prune(height.saturating_sub(keep));
+        }
     }
 }

@@ -15,6 +15,7 @@ mod clock;
 mod committee;
 mod epochs;
 mod finalizer;
+mod kept;
 mod lineup;
 mod machine;
 #[cfg(feature = "simulation")]

@@ -44,6 +44,14 @@ pub struct Config {
     /// Digest of the genesis.
     pub network: Digest,
     pub genesis_ms: u64,
+    /// How many blocks are kept, the newest; `None`: all. See [`keep_least`].
+    pub keep: Option<NonZeroU64>,
+}
+
+/// Fewer blocks than this no validator keeps: what it needs itself after a restart, and what
+/// newcomers begin with, are of the last epochs.
+pub fn keep_least(epoch_blocks: u64) -> u64 {
+    epoch_blocks.saturating_mul(4)
 }
 
 /// A running validator. Cheap to clone; the node ends when [`Handle::stop`] is called or the
@@ -104,9 +112,11 @@ impl<M: Machine> Handle<M> {
         self.core.store.block(height)
     }
 
-    /// Height of the first block that is kept here: 0 unless it began with a later state.
+    /// From this height on all blocks are kept here: 0 unless it began with a later state, or
+    /// keeps only the last. Of those before, it has what says who sat and what was drawn.
     pub fn begins(&self) -> u64 {
-        self.core.floor.as_ref().map_or(0, |floor| floor.height)
+        let floor = self.core.floor.as_ref().map_or(0, |floor| floor.height);
+        floor.max(self.core.store.pruned())
     }
 
     /// What newcomers may start from: the newest epoch's end that has all that they need.
@@ -422,6 +432,14 @@ pub(crate) fn open<M: Machine>(
     sealer: Sealer,
 ) -> Result<Core<M>> {
     let epoch_blocks = config.epoch_blocks.get();
+    if let Some(keep) = config.keep {
+        let least = keep_least(epoch_blocks);
+        ensure!(
+            keep.get() >= least,
+            "{keep} blocks are too few to keep: this network's epochs have {epoch_blocks}, and a validator needs four of them; keep {least} or more"
+        );
+        store.may_forget()?;
+    }
     let floor = store.floor()?;
     let begun = match floor {
         Some(_) => None,
@@ -493,6 +511,7 @@ pub(crate) fn open<M: Machine>(
         network: config.network,
         network_key: config.committee.network_key(),
         epoch_blocks,
+        keep: config.keep.map(NonZeroU64::get),
         beacon: Mutex::new(None),
         seated: Arc::default(),
         genesis,

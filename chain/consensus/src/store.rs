@@ -1,11 +1,14 @@
 //! Finalised blocks and the last saved state, on disk.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use borsh::{BorshDeserialize, BorshSerialize};
+use light::{Duty, Header};
 use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata as _, TableDefinition,
+    WriteTransaction,
 };
 
 use crate::boundary::{Floor, Piece};
@@ -48,6 +51,21 @@ impl Record {
 
 pub struct Store {
     database: Database,
+    /// Blocks before this height are gone, but those that [`stays`].
+    pruned: AtomicU64,
+}
+
+/// Blocks forgotten with each that comes: more than one, so that a smaller number is reached.
+const FORGOTTEN_MAX: u64 = 4;
+
+/// Does it say who sits, what was drawn or from what?
+fn stays(record: &Record, epoch_blocks: u64) -> Result<bool> {
+    let header = Header::from_bytes(&record.header)?;
+    let duty = Duty::from_bytes(&header, &record.duty)?;
+    Ok(duty.snapshot.is_some()
+        || duty.candidates.is_some()
+        || duty.beacon.is_some()
+        || header.height % epoch_blocks.max(1) == epoch_blocks / 2)
 }
 
 /// Opens or makes the database at `path`, with `cache_bytes` of memory.
@@ -92,18 +110,85 @@ impl Store {
             }
         }
         write.open_table(PIECES)?;
+        let pruned = {
+            let saved = write.open_table(SAVED)?;
+            let pruned = saved.get("pruned")?;
+            pruned
+                .map(|bytes| u64::try_from_slice(bytes.value()))
+                .transpose()?
+        };
         write.commit()?;
-        Ok(Self { database })
+        let pruned = AtomicU64::new(pruned.unwrap_or_default());
+        Ok(Self { database, pruned })
+    }
+
+    /// Height before which blocks are gone.
+    pub fn pruned(&self) -> u64 {
+        self.pruned.load(Ordering::Relaxed)
+    }
+
+    /// Whether the engine beside it keeps only a part.
+    pub fn forgets(&self) -> Result<bool> {
+        let read = self.database.begin_read()?;
+        Ok(read.open_table(SAVED)?.get("forgets")?.is_some())
+    }
+
+    /// From the first start on the engine beside it keeps only a part.
+    pub fn may_forget(&self) -> Result<()> {
+        if self.forgets()? {
+            return Ok(());
+        }
+        let begun = self.floor()?.map(|floor| floor.height);
+        ensure!(
+            self.latest()? == begun,
+            "it has kept all blocks so far, and the engine's own cannot be taken apart. To keep only the last: stop it, move all of its folder but `seat` and `vault` away, and start it again with the same number to keep; it takes the blocks from the others. Or start it without"
+        );
+        let write = self.database.begin_write()?;
+        write.open_table(SAVED)?.insert("forgets", &[1][..])?;
+        write.commit()?;
+        Ok(())
+    }
+
+    /// Forgets some of the blocks before `below`.
+    fn forget(&self, write: &WriteTransaction, below: u64, epoch_blocks: u64) -> Result<u64> {
+        let mut blocks = write.open_table(BLOCKS)?;
+        let first = blocks.first()?.map_or(below, |(height, _)| height.value());
+        let from = self.pruned().max(first);
+        let to = below.min(from + FORGOTTEN_MAX);
+        let read = |bytes: Option<redb::AccessGuard<'_, &[u8]>>| {
+            bytes
+                .map(|bytes| Record::try_from_slice(bytes.value()))
+                .transpose()
+        };
+        for height in from..to {
+            // What has no certificate of its own is proved by the blocks after it.
+            let before = match height.checked_sub(1) {
+                Some(before) => read(blocks.get(before)?)?,
+                None => None,
+            };
+            let needed = before.is_some_and(|record| record.certificate.is_none());
+            let Some(record) = read(blocks.get(height)?)? else {
+                continue;
+            };
+            if height > 0 && !needed && !stays(&record, epoch_blocks)? {
+                blocks.remove(height)?;
+            }
+        }
+        write
+            .open_table(SAVED)?
+            .insert("pruned", borsh::to_vec(&to)?.as_slice())?;
+        Ok(to)
     }
 
     /// Durable when it returns. `state`: all of the state after this block, to start from;
-    /// `pieces`: the same for newcomers.
+    /// `pieces`: the same for newcomers; `keep`: how many blocks are kept, and how many an epoch has.
     pub fn put(
         &self,
         height: u64,
         record: &Record,
         state: Option<Vec<u8>>,
         pieces: &[Piece],
+        keep: Option<(u64, u64)>,
     ) -> Result<()> {
         let write = self.database.begin_write()?;
         if !pieces.is_empty() {
@@ -123,7 +208,16 @@ impl Store {
                 saved.insert("state", borsh::to_vec(&(height, state))?.as_slice())?;
             }
         }
+        let pruned = match keep {
+            Some((keep, epoch_blocks)) if height > keep => {
+                Some(self.forget(&write, height + 1 - keep, epoch_blocks)?)
+            }
+            _ => None,
+        };
         write.commit()?;
+        if let Some(pruned) = pruned {
+            self.pruned.store(pruned, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -204,6 +298,85 @@ fn offered(table: &impl ReadableTable<(u64, u32), &'static [u8]>) -> Result<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn record(height: u64, epoch_blocks: u64) -> Record {
+        let epoch = light::epoch_of(height, epoch_blocks);
+        let ends = height == light::epoch_end(epoch, epoch_blocks);
+        let duty = Duty {
+            snapshot: ends.then(|| types::Digest::of(b"state")),
+            ..Duty::default()
+        };
+        let none = types::Digest::default();
+        let header = Header {
+            network: none,
+            epoch,
+            height,
+            view: height + 1,
+            parent_view: height,
+            time_ms: height,
+            parent: none,
+            proposer: [0; 32],
+            payload_root: none,
+            duty: duty.digest(),
+            outcomes_root: none,
+            events_root: none,
+            state_root: none,
+        };
+        Record {
+            header: header.to_bytes(),
+            seal: [0; 64],
+            certificate: (height % 10 != 7).then(|| vec![1]),
+            duty: duty.to_bytes(),
+            transactions: vec![vec![7; 20_000]],
+            outcomes: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn old_blocks_go_what_says_who_sat_stays_and_the_file_grows_no_more() {
+        const EPOCH: u64 = 16;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("blocks.redb");
+        let store = Store::open(&path).expect("made");
+        store.may_forget().expect("it is new");
+        let keep = Some((4 * EPOCH, EPOCH));
+        let put = |store: &Store, height| {
+            let record = record(height, EPOCH);
+            store.put(height, &record, None, &[], keep).expect("kept");
+        };
+        let length = || std::fs::metadata(&path).expect("there").len();
+        (0..=200).for_each(|height| put(&store, height));
+        let early = length();
+        (201..=1_000).for_each(|height| put(&store, height));
+        assert_eq!(store.pruned(), 1_001 - 4 * EPOCH);
+        let stays = |height: u64| height % EPOCH == EPOCH - 1 || height % EPOCH == EPOCH / 2;
+        for height in 0..=1_000 {
+            let there = store.block(height).expect("reads").is_some();
+            let before = height >= 1 && (height - 1) % 10 == 7;
+            let before = before && store.block(height - 1).expect("reads").is_some();
+            let wanted = height == 0 || height >= store.pruned() || stays(height) || before;
+            assert_eq!(there, wanted, "{height}");
+        }
+        // An eighth of the old ones stays in epochs as short as these.
+        assert!(length() < 3 * early, "{} then {early}", length());
+        drop(store);
+        let again = Store::open(&path).expect("opens");
+        assert_eq!(again.pruned(), 1_001 - 4 * EPOCH);
+        again.may_forget().expect("it did before");
+    }
+
+    #[test]
+    fn what_has_kept_all_says_how_to_keep_less() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("blocks.redb")).expect("made");
+        (0..3).for_each(|height| {
+            let kept = store.put(height, &record(height, 16), None, &[], None);
+            kept.expect("kept");
+        });
+        let why = store.may_forget().expect_err("refused").to_string();
+        assert!(why.contains("`seat` and `vault`"), "{why}");
+    }
 
     #[test]
     fn a_torn_file_is_an_error_not_a_panic() {

@@ -183,6 +183,7 @@ impl Net {
             epoch_blocks: self.epoch_blocks,
             network: Digest::of(b"test"),
             genesis_ms: 1,
+            keep: None,
         }
     }
 }
@@ -561,7 +562,7 @@ fn a_wrong_signature_in_a_block_is_wrong_on_replay_too() {
         outcomes: executed.outcomes.clone(),
         events: executed.events.clone(),
     };
-    store.put(1, &record, None, &[]).expect("kept");
+    store.put(1, &record, None, &[], None).expect("kept");
     let again = opened(&net, &store).expect("its own blocks replay");
     assert_eq!(again.head.borrow().state, executed.state);
 
@@ -570,7 +571,7 @@ fn a_wrong_signature_in_a_block_is_wrong_on_replay_too() {
         transactions: vec![b"other".to_vec()],
         ..record
     };
-    store.put(1, &other, None, &[]).expect("kept");
+    store.put(1, &other, None, &[], None).expect("kept");
     let refused = opened(&net, &store).err().expect("refused").to_string();
     assert!(refused.contains("executes to another state"), "{refused}");
 }

@@ -12,6 +12,7 @@ use commonware_consensus::Reporters;
 use commonware_consensus::marshal::core::Actor as MarshalActor;
 use commonware_consensus::marshal::resolver::p2p as marshal_resolver;
 use commonware_consensus::marshal::standard::{Inline, Standard};
+use commonware_consensus::marshal::store::Blocks;
 use commonware_consensus::marshal::{self, Start};
 use commonware_consensus::simplex::SkipBudget;
 use commonware_consensus::simplex::config::{ForwardPolicy, SkipPolicy};
@@ -31,7 +32,8 @@ use commonware_p2p::{Receiver as _, Recipients, Sender as _};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
 use commonware_runtime::{Clock as _, Handle, Metrics as _, Quota, Spawner as _, Supervisor as _};
-use commonware_storage::archive::{Archive as _, immutable};
+use commonware_storage::archive::{immutable, prunable};
+use commonware_storage::translator::EightCap;
 use commonware_stream::cups::{self, Cups};
 use commonware_stream::sake::{self, Sake};
 use commonware_utils::{NZDuration, NZU32, NZUsize};
@@ -43,6 +45,7 @@ use crate::block::Block;
 use crate::committee::{MEMBERS_MAX, MODE, MODE_NEWEST, key_bytes};
 use crate::epochs::{Drawn, Ears, Roads, Schemes};
 use crate::finalizer::{self, Inbox};
+use crate::kept::Kept;
 use crate::lineup::{BATCH_BYTES_MAX, receive, send_on};
 use crate::machine::Machine;
 use crate::node::{Config, Ends};
@@ -75,6 +78,8 @@ const PAGE: NonZeroU16 = NonZeroU16::new(4_096).expect("not zero");
 const PAGES: NonZeroUsize = NZUsize!(1_024);
 const BUFFER: NonZeroUsize = NZUsize!(65_536);
 const SECTION: NonZeroU64 = NonZeroU64::new(1_024).expect("not zero");
+/// An engine that keeps only the last blocks forgets so many at once.
+const FORGOTTEN_AT_ONCE: NonZeroU64 = NonZeroU64::new(64).expect("not zero");
 /// Slots that a new archive's index on disk begins with; it grows. (An index in memory would
 /// take gigabytes a year.)
 const TABLE: u32 = 1 << 14;
@@ -181,13 +186,44 @@ macro_rules! start_parts {
             replay_buffer: BUFFER,
             codec_config: (),
         };
-        let finalizations =
-            immutable::Archive::init(context.child("finalizations"), archive("finalizations"))
-                .await
-                .expect("the archive of certificates opens");
-        let blocks = immutable::Archive::init(context.child("blocks"), archive("blocks"))
-            .await
-            .expect("the archive of blocks opens");
+        let part = |name: &str| prunable::Config {
+            translator: EightCap,
+            metadata_partition: format!("{prefix}last-{name}-metadata"),
+            key_partition: format!("{prefix}last-{name}-key"),
+            key_page_cache: cache.clone(),
+            value_partition: format!("{prefix}last-{name}-value"),
+            compression: None,
+            codec_config: (),
+            items_per_section: FORGOTTEN_AT_ONCE,
+            key_write_buffer: BUFFER,
+            value_write_buffer: BUFFER,
+            replay_buffer: BUFFER,
+        };
+        let (finalizations, blocks) = if core.store.forgets().expect("the store is read") {
+            let finalizations =
+                prunable::Archive::init(context.child("finalizations"), part("finalizations"));
+            let blocks = prunable::Archive::init(context.child("blocks"), part("blocks"));
+            (
+                Kept::Part(
+                    finalizations
+                        .await
+                        .expect("the archive of certificates opens"),
+                ),
+                Kept::Part(blocks.await.expect("the archive of blocks opens")),
+            )
+        } else {
+            let finalizations =
+                immutable::Archive::init(context.child("finalizations"), archive("finalizations"));
+            let blocks = immutable::Archive::init(context.child("blocks"), archive("blocks"));
+            (
+                Kept::All(
+                    finalizations
+                        .await
+                        .expect("the archive of certificates opens"),
+                ),
+                Kept::All(blocks.await.expect("the archive of blocks opens")),
+            )
+        };
         let (blocks, start, entered) = match &core.floor {
             None => {
                 let first = core.genesis.clone();
@@ -199,12 +235,16 @@ macro_rules! start_parts {
                 let anchor = floor
                     .anchor(&core.store)
                     .expect("the block that this validator begins with is kept");
-                let (height, digest) = (anchor.block.header.height, anchor.block.digest());
-                // Once it is there, it is not put again.
-                let blocks = blocks
-                    .put_sync(height, digest, &Arc::new(anchor.block))
-                    .await
-                    .expect("the archive of blocks is written");
+                let digest = anchor.block.digest();
+                // Put once, before all others; it may be forgotten by now.
+                let blocks = if Blocks::last_index(&blocks).is_none() {
+                    let put = Blocks::put(blocks, digest, &Arc::new(anchor.block)).await;
+                    let blocks = put.expect("the archive of blocks is written");
+                    let synced = Blocks::sync(blocks).await;
+                    synced.expect("the archive of blocks is written")
+                } else {
+                    blocks
+                };
                 let floor = anchor.certificate;
                 let entered = StateSync {
                     info: anchor.info,
@@ -331,7 +371,7 @@ macro_rules! start_parts {
         let marshal_handle = marshal_actor.start(reporters, buffer, resolver_engine);
 
         let finalizer = {
-            let core = core.clone();
+            let (core, forgetful) = (core.clone(), marshal.clone());
             context.child("finalizer").spawn(move |_| async move {
                 let certificate = |height| {
                     let marshal = marshal.clone();
@@ -340,7 +380,8 @@ macro_rules! start_parts {
                         Some(light::certificate_bytes(&found))
                     }
                 };
-                finalizer::run(core, finalised, certificate).await;
+                let prune = |below| forgetful.prune(Height::new(below));
+                finalizer::run(core, finalised, certificate, prune).await;
             })
         };
         let receiving = {

@@ -180,7 +180,8 @@ fn view(block: &ReadBlock, index: usize) -> TransactionView {
 
 pub async fn block(State(app): State<App>, Named(height): Named<u64>) -> Answer<BlockView> {
     let block = app.read_block(height).await?.ok_or_else(|| {
-        Refused::not_found(&format!("block {height}"), "See `runrig chain status`.")
+        let what = format!("block {height}");
+        app.gone(&what, Some(height), "See `runrig chain status`.")
     })?;
     app.compute(move |_| {
         let header = &block.header;
@@ -437,6 +438,11 @@ async fn page(
     let mut all = Vec::new();
     let mut next = from;
     let state = app.state();
+    let first = app.index.first_event().map_err(|e| Refused::internal(&e))?;
+    if from < first {
+        let what = format!("event {from}");
+        return Err(app.before(&what, &format!("events from {first} on")));
+    }
     // So many blocks are read for one page at most, however few events match.
     for _ in 0..BLOCKS_MAX {
         let found = app.index.block_of(next);

@@ -39,8 +39,9 @@ impl Validator {
 pub async fn when(From(app): From<App>, Named(what): Named<String>) -> Answer<WhenView> {
     let shown: String = what.chars().take(64).collect();
     let missing = || {
-        Refused::not_found(
+        app.gone(
             &format!("transaction or block {shown}"),
+            what.parse().ok(),
             "Name a transaction (64 hex digits) or a height: see `runrig events` and `runrig chain status`.",
         )
     };

@@ -1,6 +1,7 @@
 //! Process settings of a validator. What the network must agree on is in the genesis.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use crate::renewal::Whereabouts;
@@ -17,4 +18,6 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where others find it: its entry on the ledger is kept so. `None`: left as it is.
     pub whereabouts: Option<Whereabouts>,
+    /// How many blocks are kept, the newest; `None`: all.
+    pub keep_blocks: Option<NonZeroU64>,
 }

@@ -241,6 +241,7 @@ pub(crate) fn node_config(config: &Config) -> Result<consensus::Config> {
             .context("the network file's epochs have no blocks")?,
         network: genesis.digest(),
         genesis_ms: genesis.time_ms,
+        keep: config.keep_blocks,
     })
 }
 

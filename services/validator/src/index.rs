@@ -14,7 +14,7 @@ use consensus::Record;
 use consensus::open_database;
 use ledger::{Event, Outcome};
 use light::Header;
-use redb::{Database, Durability, ReadableDatabase, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable as _, TableDefinition};
 use types::{AllocationId, Digest, ReceiptId};
 
 use crate::ledger_machine::LedgerMachine;
@@ -38,6 +38,8 @@ const CACHE_BYTES: usize = 16 << 20;
 const STEP: u64 = 1_000;
 /// So many blocks at most are indexed again after a crash.
 const DURABLE_EVERY: u64 = 64;
+/// What lies in blocks that are gone is taken out once so many more are.
+const FORGOTTEN_AT_ONCE: u64 = 256;
 /// Leaders counted.
 const LEADERS: usize = 100;
 
@@ -53,6 +55,8 @@ struct Reached {
     height: u64,
     events: u64,
     leaders: VecDeque<[u8; 32]>,
+    /// Nothing is kept of what is before this height.
+    forgotten: u64,
 }
 
 pub struct Index {
@@ -137,6 +141,7 @@ impl Index {
             height: number("height")?,
             events: number("events")?,
             leaders: VecDeque::new(),
+            forgotten: 0,
         };
         let fits = same.is_some_and(|n| n.value() == network.0) && reached.height <= head;
         drop((table, read));
@@ -179,6 +184,11 @@ impl Index {
             let mut table = write.open_table(REACHED)?;
             table.insert("height", reached.height)?;
             table.insert("events", reached.events)?;
+        }
+        let begins = handle.begins();
+        if begins >= reached.forgotten + FORGOTTEN_AT_ONCE {
+            forget(&write, begins)?;
+            reached.forgotten = begins;
         }
         write.commit()?;
         *self.reached.write().expect("not poisoned") = reached;
@@ -237,6 +247,13 @@ impl Index {
         Ok(last)
     }
 
+    /// Number of the first event that is known here.
+    pub fn first_event(&self) -> Result<u64> {
+        let table = self.database.begin_read()?.open_table(FIRSTS)?;
+        let first = table.first()?.map(|(sequence, _)| sequence.value());
+        Ok(first.unwrap_or_else(|| self.events()))
+    }
+
     /// The block that holds event number `sequence`, and its first event's number; `None` if
     /// it has not happened.
     pub fn block_of(&self, sequence: u64) -> Result<Option<(u64, u64)>> {
@@ -247,6 +264,22 @@ impl Index {
         let row = table.range(..=sequence)?.next_back().transpose()?;
         Ok(row.map(|(first, height)| (height.value(), first.value())))
     }
+}
+
+/// Takes out what lies in blocks before `begins`.
+fn forget(write: &redb::WriteTransaction, begins: u64) -> Result<()> {
+    let mut transactions = write.open_table(TRANSACTIONS)?;
+    transactions.retain(|_, (height, _)| height >= begins)?;
+    write
+        .open_table(FIRSTS)?
+        .retain(|_, height| height >= begins)?;
+    let mut receipts = write.open_table(RECEIPTS)?;
+    receipts.retain(|_, (height, _)| height >= begins)?;
+    // They are numbered in the order of blocks.
+    let first = receipts.first()?.map_or(u64::MAX, |(id, _)| id.value());
+    let mut receipts_of = write.open_table(RECEIPTS_OF)?;
+    receipts_of.retain(|(_, receipt), ()| receipt >= first)?;
+    Ok(())
 }
 
 fn place((height, index): (u64, u32)) -> At {

@@ -7,6 +7,7 @@
 
 mod accuse;
 mod answer;
+mod begins;
 mod chain_api;
 mod clock_api;
 mod config;

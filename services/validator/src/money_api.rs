@@ -209,7 +209,7 @@ fn receipt_id(text: &str) -> Result<ReceiptId, Refused> {
 
 pub async fn receipt(From(app): From<App>, Named(id): Named<String>) -> Answer<Receipt> {
     let id = receipt_id(&id)?;
-    let missing = || Refused::not_found(&id.to_string(), "See `runrig bill --json`.");
+    let missing = || app.gone(&id.to_string(), None, "See `runrig bill --json`.");
     let at = app.index.receipt(id).map_err(|e| Refused::internal(&e))?;
     let at = at.ok_or_else(missing)?;
     let block = app.read_block(at.height).await?.ok_or_else(missing)?;
@@ -221,7 +221,7 @@ pub async fn receipt(From(app): From<App>, Named(id): Named<String>) -> Answer<R
 
 pub async fn receipt_proof(From(app): From<App>, Named(id): Named<String>) -> Answer<EventProof> {
     let id = receipt_id(&id)?;
-    let missing = || Refused::not_found(&id.to_string(), "See `runrig bill --json`.");
+    let missing = || app.gone(&id.to_string(), None, "See `runrig bill --json`.");
     let at = app.index.receipt(id).map_err(|e| Refused::internal(&e))?;
     let at = at.ok_or_else(missing)?;
     let block = app.read_block(at.height).await?.ok_or_else(missing)?;

@@ -67,6 +67,7 @@ pub async fn newest_of(network: &api::NetworkFile, urls: &[String]) -> Result<Ne
         p2p: nowhere,
         http: nowhere,
         whereabouts: None,
+        keep_blocks: None,
     };
     newest(&config, urls).await
 }

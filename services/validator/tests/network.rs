@@ -147,6 +147,7 @@ impl Network {
             p2p: self.file.validators[n].p2p.parse().expect("an address"),
             http: api,
             whereabouts: None,
+            keep_blocks: None,
         };
         let ended = tokio::spawn(validator::run_on(listener, config, async {
             let _ = stopped.await;

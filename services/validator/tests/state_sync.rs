@@ -87,6 +87,7 @@ async fn liars_are_named_and_the_honest_suffice() {
         p2p: held,
         http: at,
         whereabouts: None,
+        keep_blocks: None,
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(validator::run_on(

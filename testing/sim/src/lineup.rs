@@ -116,6 +116,7 @@ async fn play(context: Context, validators: u32, away: u32, transactions: u32) -
         epoch_blocks: NonZeroU64::new(epoch_blocks).expect("an epoch has blocks"),
         network: network_id,
         genesis_ms: GENESIS_MS,
+        keep: None,
     };
     let mut terms = Terms::start(&context, config, &seats, machine, &network).await?;
     let mut ways = Ways {

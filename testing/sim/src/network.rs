@@ -38,6 +38,8 @@ pub struct Site {
     /// Of those who come later, who has a state to start from.
     joined: Mutex<BTreeSet<usize>>,
     founders: usize,
+    /// How many blocks each keeps.
+    keep: Option<NonZeroU64>,
 }
 
 impl Site {
@@ -59,6 +61,7 @@ impl Site {
         Ok(Self {
             joined: Mutex::default(),
             founders: first,
+            keep: scenario.keep.and_then(NonZeroU64::new),
             disks: disks(),
             twin_disks: disks(),
             twins: scenario.twins.clone(),
@@ -253,6 +256,7 @@ impl<'a> Network<'a> {
                 .context("an epoch has blocks")?,
             network: site.genesis.digest(),
             genesis_ms: GENESIS_MS,
+            keep: site.keep,
         })
     }
 

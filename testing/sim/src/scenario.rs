@@ -141,6 +141,9 @@ pub struct Scenario {
     pub transfer_max: Option<Duration>,
     /// Of a hundred transfers, 99 are in one of so many blocks after they were submitted.
     pub blocks_max: Option<u64>,
+    /// Validators keep so many blocks; `None`: all. At the end none keeps more than those, and four
+    /// for each epoch.
+    pub keep: Option<u64>,
     /// One after the other, each when its time has come.
     pub faults: Vec<(When, Fault)>,
 }
@@ -337,6 +340,7 @@ impl Act<'_> {
             if self.is_done(&network) {
                 network.nobody_blocks_the_good(&self.scenario.bad).await?;
                 self.convict(&network)?;
+                self.is_bounded(&network)?;
                 self.forwarded = network.nodes().map(|(_, node)| node.forwarded()).sum();
                 for node in self.sitting(&network) {
                     self.check(&node.head().state)?;
@@ -612,6 +616,40 @@ impl Act<'_> {
                 node.head().header.height >= self.witness.applied_at().max(height)
                     && (node.queued() == 0 || self.flood.many > 0)
             })
+    }
+
+    /// Errors: one keeps more than it should, or lacks what it should keep.
+    fn is_bounded(&self, network: &Network<'_>) -> Result<()> {
+        let Some(keep) = self.scenario.keep else {
+            return Ok(());
+        };
+        let blocks = self.scenario.epoch_blocks;
+        for (at, node) in network.nodes() {
+            let (head, begins) = (node.head().header.height, node.begins());
+            ensure!(
+                head < keep || begins + keep + 8 >= head,
+                "validator {at} keeps all from {begins} to {head}"
+            );
+            let kept = |height: u64| node.block(height).map(|block| block.is_some());
+            let mut old = 0;
+            for height in 1..begins {
+                old += u64::from(kept(height)?);
+                let ends = (height + 1).is_multiple_of(blocks);
+                let joined = node.offer()?.is_some() && self.scenario.newcomers > 0;
+                ensure!(
+                    !ends || joined || kept(height)?,
+                    "validator {at} has forgotten the end of an epoch, {height}"
+                );
+            }
+            ensure!(
+                old <= 5 * (begins / blocks + 1),
+                "validator {at} keeps {old} blocks from before {begins}"
+            );
+            for height in begins.max(1)..=head {
+                ensure!(kept(height)?, "validator {at} lacks block {height}");
+            }
+        }
+        Ok(())
     }
 
     /// Errors: nothing moves though nothing hinders it.

@@ -18,7 +18,7 @@ const SHORT: u64 = 16;
 /// Name, what it tries, and how it is made from a seed.
 type Named = (&'static str, &'static str, fn(u64) -> Scenario);
 
-pub const SCENARIOS: [Named; 30] = [
+pub const SCENARIOS: [Named; 31] = [
     ("calm", "four validators, no faults", |seed| {
         scenario(seed, &[])
     }),
@@ -67,6 +67,11 @@ pub const SCENARIOS: [Named; 30] = [
         "replaced",
         "four newcomers come and all founders go",
         replaced,
+    ),
+    (
+        "pruned",
+        "all keep four epochs; one is killed, all lose power, a newcomer joins",
+        pruned,
     ),
     (
         "late",
@@ -181,6 +186,7 @@ pub fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
         watched: false,
         transfer_max: None,
         blocks_max: None,
+        keep: None,
         faults: faults
             .iter()
             .map(|(ms, fault)| (When::After(Duration::from_millis(*ms)), fault.clone()))
@@ -370,6 +376,24 @@ fn join_crash(seed: u64) -> Scenario {
         newcomers: 1,
         faults,
         ..short(seed, 10)
+    }
+}
+
+fn pruned(seed: u64) -> Scenario {
+    let dies = (seed % 4) as usize;
+    // What it begins with is forgotten by the others and itself when the power fails.
+    let enters = 2 * SHORT + seed % SHORT;
+    Scenario {
+        newcomers: 1,
+        keep: Some(4 * SHORT),
+        faults: vec![
+            at(5 * SHORT + 2, Fault::Kill(dies)),
+            at(6 * SHORT + 1, Fault::Start(dies)),
+            at(enters, Fault::Enter(4)),
+            at(enters, Fault::Join(4)),
+            at(12 * SHORT + seed % SHORT, Fault::PowerFailure),
+        ],
+        ..short(seed, 14)
     }
 }
 

@@ -170,3 +170,8 @@ fn a_dead_leader_costs_its_term_and_no_transaction() {
         );
     }
 }
+
+#[test]
+fn who_keeps_the_last_epochs_only_is_restarted_and_joined_all_the_same() {
+    one("pruned", 1);
+}
