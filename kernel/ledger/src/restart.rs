@@ -11,6 +11,7 @@ use types::{AccountId, Amount, Digest};
 
 use crate::duty::{Duties, fees_account};
 use crate::execute::Context;
+use crate::host::standing;
 use crate::lottery::pot_account;
 use crate::state::State;
 use crate::table::Table;
@@ -76,10 +77,12 @@ impl State {
         globals.routes_height = 0;
         globals.time_ms = genesis.time_ms;
         globals.awake_ms = genesis.time_ms;
+        let watchers = globals.watchers.len();
         let hosts: Vec<_> = state.hosts.iter().map(|(id, _)| *id).collect();
         for id in hosts {
             if let Some(host) = state.hosts.get_mut(&id) {
-                host.silent = 0;
+                // Nobody has voted yet, and what stands stands until somebody does.
+                host.silent = standing(watchers, host.online);
             }
         }
         lots::founding(&mut state, &genesis.validators);

@@ -33,7 +33,8 @@ pub struct Globals {
     pub name: String,
     pub params: Params,
     pub faucet: AccountId,
-    /// Who may vote on hosts' silence, in the order of their bits in [`Host::silent`].
+    /// Who may vote on hosts' silence, in the order of their bits in [`Host::silent`]: this epoch's
+    /// committee. None: nobody, hosts speak in blocks.
     pub watchers: Vec<AccountId>,
     /// All money there is.
     pub supply: Amount,

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use api::Beats;
+use api::{Beats, MemberView, MembersView, NetworkFile, ValidatorAddress};
 use rand::RngCore as _;
 use types::{Digest, SecretKey};
 
@@ -16,6 +16,8 @@ use crate::machine::now_ms;
 
 /// An answer counts for so many periods.
 const ANSWERED: u32 = 5;
+/// Spoken to: two committees.
+const WATCHERS_MAX: usize = 256;
 /// Longest answer that is read.
 const ANSWER_BYTES: usize = 16;
 
@@ -25,29 +27,81 @@ pub struct Heart {
 }
 
 struct Shared {
-    /// Validators' addresses, and when each answered last.
-    validators: Mutex<Vec<(SocketAddr, Option<Instant>)>>,
+    watchers: Mutex<Watchers>,
     period: Duration,
 }
 
+/// Who listens, as far as it is known here.
+#[derive(Default)]
+struct Watchers {
+    /// How many sit in this epoch, also those whose address is not known.
+    sit: usize,
+    known: Vec<Watcher>,
+}
+
+struct Watcher {
+    address: SocketAddr,
+    /// In this epoch; the others will in one of the next.
+    sits: bool,
+    answered: Option<Instant>,
+}
+
+impl Watchers {
+    /// Of `members`, by their addresses on the ledger, or in the network's file for founders.
+    fn of(members: &MembersView, file: &NetworkFile) -> Self {
+        let sits = |m: &&MemberView| m.seats.contains(&members.epoch);
+        let seated = members.members.iter().filter(|m| !m.seats.is_empty());
+        let known = seated.filter_map(|member| {
+            let named = |v: &&ValidatorAddress| v.key == hex(&member.key.0);
+            let founder = file.validators.iter().find(named).map(|v| v.api.as_str());
+            let api = Some(member.api.as_str()).filter(|api| !api.is_empty());
+            Some(Watcher {
+                address: address(api.or(founder)?)?,
+                sits: sits(&member),
+                answered: None,
+            })
+        });
+        Self {
+            sit: members.members.iter().filter(sits).count(),
+            known: known.take(WATCHERS_MAX).collect(),
+        }
+    }
+
+    /// These instead, of which who answered before has answered.
+    fn replace(&mut self, now: Self) {
+        let before = std::mem::replace(self, now);
+        for watcher in &mut self.known {
+            let same = before.known.iter().find(|w| w.address == watcher.address);
+            watcher.answered = same.and_then(|w| w.answered);
+        }
+    }
+
+    /// Has a quorum of those who sit answered within `fresh`?
+    fn hear(&self, fresh: Duration) -> bool {
+        let answered = self
+            .known
+            .iter()
+            .filter(|w| w.sits && w.answered.is_some_and(|at| at.elapsed() < fresh));
+        let faulty = self.sit.saturating_sub(1) / 3;
+        self.sit > 0 && answered.count() >= self.sit - faulty
+    }
+}
+
 impl Heart {
-    /// Beats every `period` to all validators of `file` that watch. `None`: nobody does.
+    /// Beats every `period` to all who watch, as [`Self::learn`] has last said. `None`: on the
+    /// network of `file` nobody does.
     ///
     /// Errors: no datagram can be sent from this machine.
     pub fn start(
         key: SecretKey,
-        file: &api::NetworkFile,
+        file: &NetworkFile,
         period: Duration,
     ) -> std::io::Result<Option<Self>> {
-        let watchers = &file.genesis.watchers;
-        let watches = |v: &&api::ValidatorAddress| watchers.iter().any(|w| hex(&w.0) == v.key);
-        let addresses = file.validators.iter().filter(watches);
-        let addresses: Vec<_> = addresses.filter_map(|v| address(&v.api)).collect();
-        if addresses.is_empty() {
+        if file.genesis.watchers.is_empty() {
             return Ok(None);
         }
         let shared = Arc::new(Shared {
-            validators: Mutex::new(addresses.into_iter().map(|a| (a, None)).collect()),
+            watchers: Mutex::default(),
             period,
         });
         let socket = UdpSocket::bind("0.0.0.0:0")?;
@@ -67,15 +121,17 @@ impl Heart {
         Ok(Some(Self { shared }))
     }
 
+    /// From now on speaks to those who sit in this epoch or one of the next.
+    pub fn learn(&self, members: &MembersView, file: &NetworkFile) {
+        let now = Watchers::of(members, file);
+        let mut watchers = self.shared.watchers.lock().expect("not poisoned");
+        watchers.replace(now);
+    }
+
     /// Does a quorum of validators hear this host?
     pub fn is_heard(&self) -> bool {
-        let validators = self.shared.validators.lock().expect("not poisoned");
-        let fresh = self.shared.period * ANSWERED / 2;
-        let answered = validators
-            .iter()
-            .filter(|(_, at)| at.is_some_and(|at| at.elapsed() < fresh));
-        let all = validators.len();
-        answered.count() >= all - all.saturating_sub(1) / 3
+        let watchers = self.shared.watchers.lock().expect("not poisoned");
+        watchers.hear(self.shared.period * ANSWERED / 2)
     }
 }
 
@@ -142,9 +198,9 @@ impl Shared {
     fn beat(&self, socket: &UdpSocket, rhythm: &mut Rhythm) {
         let expected = rhythm.answer;
         let datagram = rhythm.next(now_ms());
-        let mut validators = self.validators.lock().expect("not poisoned");
+        let mut watchers = self.watchers.lock().expect("not poisoned");
         let mut answer = [0; ANSWER_BYTES];
-        for _ in 0..2 * validators.len() {
+        for _ in 0..2 * watchers.known.len() {
             let Ok((length, from)) = socket.recv_from(&mut answer) else {
                 break;
             };
@@ -152,13 +208,13 @@ impl Shared {
             if answer[..length] != expected {
                 continue;
             }
-            if let Some(known) = validators.iter_mut().find(|(at, _)| *at == from) {
-                known.1 = Some(Instant::now());
+            if let Some(known) = watchers.known.iter_mut().find(|w| w.address == from) {
+                known.answered = Some(Instant::now());
             }
         }
-        for (validator, _) in validators.iter() {
-            if let Err(error) = socket.send_to(&datagram, validator) {
-                tracing::debug!(%error, %validator, "a sign of life");
+        for watcher in &watchers.known {
+            if let Err(error) = socket.send_to(&datagram, watcher.address) {
+                tracing::debug!(%error, validator = %watcher.address, "a sign of life");
             }
         }
     }
@@ -183,6 +239,93 @@ mod tests {
         let before = rhythm.beats.anchor().hash;
         assert_eq!(number(rhythm.next(began + 900_000)), 1, "a new anchor");
         assert_ne!(rhythm.beats.anchor().hash, before);
+    }
+
+    fn member(n: u8, api: &str, seats: &[u64]) -> MemberView {
+        MemberView {
+            key: types::PublicKey([n; 32]),
+            owner: types::AccountId::default(),
+            address: String::new(),
+            api: api.into(),
+            bond: types::Amount::ZERO,
+            until: 9,
+            place: None,
+            other_duties: false,
+            seats: seats.to_vec(),
+            led: 0,
+            witness: false,
+            witnessed: 0,
+            earned: types::Amount::ZERO,
+            convicted: None,
+            leaving: None,
+        }
+    }
+
+    #[test]
+    fn it_speaks_to_who_sits_and_will_sit_and_is_heard_by_a_quorum_of_who_sits() {
+        let members = |epoch, members| MembersView {
+            height: 1,
+            epoch,
+            epoch_blocks: 16,
+            bond: types::Amount::ZERO,
+            ticket_bits: 0,
+            ticket_epochs: 9,
+            ticket: None,
+            members,
+        };
+        let api = |n: u8| format!("http://127.0.0.1:{n}");
+        let mut watchers = Watchers::default();
+        let fresh = Duration::from_secs(60);
+        assert!(!watchers.hear(fresh), "nobody is known");
+        // The founder 1 is in the network's file alone, and 5 sits without an address.
+        let file = NetworkFile {
+            genesis: genesis(),
+            committee: String::new(),
+            network_key: String::new(),
+            validators: vec![ValidatorAddress {
+                key: hex(&[1; 32]),
+                p2p: String::new(),
+                api: api(1),
+            }],
+            gateway: None,
+        };
+        let mut all = vec![member(1, "", &[4, 5]), member(5, "", &[4])];
+        all.extend((2..4).map(|n| member(n, &api(n), &[4])));
+        all.push(member(6, &api(6), &[6, 7]));
+        all.push(member(7, &api(7), &[]));
+        watchers.replace(Watchers::of(&members(4, all.clone()), &file));
+        let ports = |w: &Watchers| w.known.iter().map(|w| w.address.port()).collect::<Vec<_>>();
+        assert_eq!((watchers.sit, ports(&watchers)), (4, vec![1, 2, 3, 6]));
+        let answer = |watchers: &mut Watchers, port| {
+            let known = watchers.known.iter_mut().find(|w| w.address.port() == port);
+            known.expect("known").answered = Some(Instant::now());
+        };
+        for port in [1, 2, 6] {
+            answer(&mut watchers, port);
+        }
+        assert!(!watchers.hear(fresh), "two of four who sit");
+        answer(&mut watchers, 3);
+        assert!(watchers.hear(fresh));
+        // Two epochs on only one of them is left; the new one was heard before it sat.
+        all.truncate(1);
+        all.push(member(6, &api(6), &[6, 7]));
+        all[0].seats = vec![6];
+        watchers.replace(Watchers::of(&members(6, all), &file));
+        assert_eq!((watchers.sit, ports(&watchers)), (2, vec![1, 6]));
+        assert!(watchers.hear(fresh) && !watchers.hear(Duration::ZERO));
+    }
+
+    fn genesis() -> ledger::Genesis {
+        ledger::Genesis {
+            name: "test".into(),
+            time_ms: 1,
+            params: ledger::Params::dev(),
+            balances: Vec::new(),
+            faucet: types::AccountId::default(),
+            validators: Vec::new(),
+            watchers: Vec::new(),
+            origin: None,
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use api::NetworkFile;
 use ledger::lease::UsageLine;
+use rand::Rng as _;
 use tokio::time::Instant;
 use types::{AllocationId, AllocationStatus, UsageRecord, merkle_path, merkle_root};
 
@@ -115,8 +117,44 @@ fn keep_for_later(shared: &Shared, batch: Vec<(AllocationId, AllocationStatus)>)
 /// whenever nothing else has been said there for as long as the plan allows.
 pub async fn heartbeat(shared: Arc<Shared>) -> std::convert::Infallible {
     let heart = heart(&shared).await;
+    let learning = async {
+        match &heart {
+            Some((heart, file)) => learn(&shared, heart, file).await,
+            None => std::future::pending().await,
+        }
+    };
+    let speaking = speak(&shared, heart.as_ref().map(|(heart, _)| heart));
+    tokio::select! {
+        never = learning => never,
+        never = speaking => never,
+    }
+}
+
+/// Asks who watches, so often that a committee is known before it sits: it is drawn three epochs
+/// before. At different times than other hosts.
+async fn learn(shared: &Shared, heart: &Heart, file: &NetworkFile) -> std::convert::Infallible {
+    let params = &file.genesis.params;
+    let epoch_ms = params.epoch_blocks.saturating_mul(params.block_busy_ms);
+    let most_ms = epoch_ms.saturating_mul(2).clamp(2_000, 60_000);
     loop {
-        if heart.as_ref().is_some_and(Heart::is_heard) {
+        let wait_ms = match shared.link.client().members().await {
+            Ok(members) => {
+                heart.learn(&members, file);
+                rand::rng().random_range(most_ms / 2..most_ms)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "who listens for hosts");
+                1_000
+            }
+        };
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+    }
+}
+
+/// Speaks on the ledger where `heart` is not heard.
+async fn speak(shared: &Shared, heart: Option<&Heart>) -> std::convert::Infallible {
+    loop {
+        if heart.is_some_and(Heart::is_heard) {
             tokio::time::sleep(HEARD_LOOK).await;
             continue;
         }
@@ -138,7 +176,7 @@ pub async fn heartbeat(shared: Arc<Shared>) -> std::convert::Infallible {
 }
 
 /// `None` if no validator listens, or this machine cannot send to them.
-async fn heart(shared: &Shared) -> Option<Heart> {
+async fn heart(shared: &Shared) -> Option<(Heart, NetworkFile)> {
     let file = loop {
         match shared.link.client().network().await {
             Ok(file) => break file,
@@ -148,7 +186,7 @@ async fn heart(shared: &Shared) -> Option<Heart> {
     };
     let period = Duration::from_millis(file.genesis.params.heartbeat_ms);
     match Heart::start(shared.config.key.clone(), &file, period) {
-        Ok(heart) => heart,
+        Ok(heart) => Some((heart?, file)),
         Err(error) => {
             tracing::warn!(%error, "signs of life go to the ledger");
             None

@@ -37,6 +37,9 @@ const EXPIRES: u64 = 20;
 const EARLY_MS: u64 = 10_000;
 /// Signature checks a second, and how many may be saved up.
 const CHECKS: f64 = 2_000.0;
+/// A host may not know yet that this validator sits: before it was heard once, its silence counts
+/// only so long after that. Hosts ask who sits more often.
+const INTRODUCED: Duration = Duration::from_secs(90);
 /// The thread looks that often whether it is to end.
 const RECEIVE: Duration = Duration::from_millis(500);
 
@@ -53,6 +56,8 @@ pub struct Ears {
     network: Digest,
     /// Listens without a break since then: silence before says nothing.
     began: Instant,
+    /// Hosts that were never heard are expected from then on.
+    expects: Instant,
     heard: BTreeMap<HostId, Heard>,
     checks: f64,
     refilled: Instant,
@@ -63,6 +68,7 @@ impl Ears {
         Self {
             network,
             began: now,
+            expects: now,
             heard: BTreeMap::new(),
             checks: CHECKS,
             refilled: now,
@@ -132,7 +138,7 @@ impl Ears {
         let timeout = Duration::from_millis(state.params().host_timeout_ms);
         let (mut silent, mut heard) = (Vec::new(), Vec::new());
         for (id, host) in state.hosts.iter() {
-            let at = self.heard.get(id).map_or(self.began, |h| h.at);
+            let at = self.heard.get(id).map_or(self.expects, |h| h.at);
             let at = at.max(self.began);
             let quiet = now.saturating_duration_since(at);
             // What it signed in a block counts, too.
@@ -155,7 +161,8 @@ impl Ears {
     }
 }
 
-/// Starts to listen at `address`; votes with `key` until `stop`.
+/// Starts to listen at `address`, on a network that is watched; until `stop` votes with `key`
+/// whenever that sits.
 ///
 /// Errors: nothing can be received there. A validator that does not listen does not vote.
 pub fn start(
@@ -165,10 +172,9 @@ pub fn start(
     address: SocketAddr,
     stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let own = AccountId::of(&key.public());
-    let Some(bit) = handle.head().state.globals.watcher_bit(&own) else {
+    if handle.head().state.globals.watchers.is_empty() {
         return Ok(());
-    };
+    }
     let socket = UdpSocket::bind(address).with_context(|| format!("listen on UDP {address}"))?;
     socket.set_read_timeout(Some(RECEIVE))?;
     if setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES).is_err() {
@@ -184,7 +190,7 @@ pub fn start(
         .name("watch".into())
         .spawn(move || listener.run(&socket))
         .context("start the thread that listens for hosts")?;
-    tokio::spawn(vote(handle, ears, network, key, bit, stop));
+    tokio::spawn(vote(handle, ears, network, key, stop));
     Ok(())
 }
 
@@ -237,9 +243,10 @@ async fn vote(
     ears: Arc<Mutex<Ears>>,
     network: Digest,
     key: SecretKey,
-    bit: u128,
     mut stop: watch::Receiver<bool>,
 ) {
+    let own = AccountId::of(&key.public());
+    let mut sits = handle.head().state.globals.watcher_bit(&own).is_some();
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut sent: Sent = None;
@@ -254,6 +261,15 @@ async fn vote(
         }
         looked = Instant::now();
         let state = handle.head().state.clone();
+        let bit = state.globals.watcher_bit(&own);
+        let sat = std::mem::replace(&mut sits, bit.is_some());
+        let Some(bit) = bit else {
+            sent = None;
+            continue;
+        };
+        if !sat {
+            ears.lock().expect("not poisoned").expects = looked + INTRODUCED;
+        }
         let (silent, heard) = {
             let mut ears = ears.lock().expect("not poisoned");
             if ears.heard.len() > state.hosts.len() {
@@ -272,7 +288,6 @@ async fn vote(
         if under_way {
             continue;
         }
-        let own = AccountId::of(&key.public());
         let body = TransactionBody {
             network,
             key: key.public().into(),
@@ -349,6 +364,81 @@ mod tests {
         let mut ours = beat(&beats(2, 1_005_000), 1);
         ours.signature = beat(&next, 1).signature;
         assert!(!ears.hear(&ours, now, at(6), |_| true), "signed by another");
+    }
+
+    #[test]
+    fn who_has_just_sat_down_waits_for_hosts_to_learn_of_it() {
+        let genesis = ledger::Genesis {
+            name: "watch".into(),
+            time_ms: 1,
+            params: ledger::Params::dev(),
+            balances: Vec::new(),
+            faucet: AccountId::default(),
+            watchers: Vec::new(),
+            validators: Vec::new(),
+            origin: None,
+        };
+        let state = State::genesis(&genesis);
+        let key = SecretKey::from_seed([1; 32]);
+        let host = AccountId::of(&key.public());
+        let call = Call::Host(host::Call::Register {
+            name: "alpha".into(),
+            address: "http://127.0.0.1:1".into(),
+            offer: types::Offer {
+                capacity: types::Resources {
+                    cpu_millis: 1_000,
+                    memory_bytes: 1 << 30,
+                    disk_bytes: 1 << 30,
+                    bandwidth_kbps: 1_000,
+                },
+                architecture: "amd64".into(),
+                region: "eu".into(),
+                price_multiplier_milli: 1_000,
+                builds: false,
+            },
+            owner: host,
+            machine: Digest::default(),
+        });
+        let body = TransactionBody {
+            network: genesis.digest(),
+            key: key.public().into(),
+            on_behalf: Vec::new(),
+            nonce: 1,
+            expires: 9,
+            call,
+        };
+        let transaction = borsh::to_vec(&Transaction::sign(body, &key)).expect("encodes");
+        let env = ledger::BlockEnv {
+            height: 1,
+            time_ms: 2,
+            ..ledger::BlockEnv::default()
+        };
+        let state = state
+            .execute(env, &[transaction], &|_| true)
+            .expect("executed")
+            .state;
+        assert!(state.hosts.get(&host).is_some());
+        let now = Instant::now();
+        let mut ears = Ears::new(Digest::of(b"net"), now);
+        let silent = |ears: &Ears, after: Duration| ears.votes(&state, 1, now + after, 1 << 40).0;
+        let timeout = Duration::from_millis(state.params().host_timeout_ms);
+        assert!(silent(&ears, timeout / 2).is_empty());
+        assert_eq!(
+            silent(&ears, timeout * 2),
+            [host],
+            "one that restarts is known"
+        );
+        ears.expects = now + INTRODUCED;
+        assert!(silent(&ears, timeout * 2).is_empty());
+        assert_eq!(
+            silent(&ears, INTRODUCED + timeout * 2),
+            [host],
+            "in the end it is silent"
+        );
+        // Once it has been heard, its silence counts as ever.
+        let first = beats(1, 1_000_000);
+        assert!(ears.hear(&beat(&first, 1), now, 1_001_000, |_| true));
+        assert_eq!(silent(&ears, timeout * 2), [host]);
     }
 
     #[test]

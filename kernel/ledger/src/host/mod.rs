@@ -14,7 +14,7 @@ pub use event::Event;
 pub use mesh::MeshPoint;
 pub use record::Record;
 pub use state::Host;
-pub(crate) use watch::{Verdict, judge};
+pub(crate) use watch::{Verdict, follow_committee, judge, standing};
 
 #[cfg(test)]
 mod tests;

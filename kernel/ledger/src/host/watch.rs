@@ -8,6 +8,12 @@
 //! most f do not. So no f can lose a host that the others hear, nor keep one that they do not,
 //! and who leads a block can but leave votes out of it. Between the two the last verdict stands.
 //! What a host signs in a block is a sign of life that all have seen: it clears the votes.
+//!
+//! The watchers of an epoch are its committee. At its turn all of them begin with the verdict that
+//! stands: the turn by itself loses no host and brings none back, and whatever does takes as many
+//! votes of those who sit. Who hears otherwise says so at once, as it is compared all the time.
+
+use std::collections::BTreeSet;
 
 use types::{AccountId, HostId};
 
@@ -46,6 +52,39 @@ impl Globals {
     }
 }
 
+/// The votes of so many watchers on a host of which they agree that the verdict stands.
+pub(crate) fn standing(watchers: usize, online: bool) -> u128 {
+    let unused = 128u32.saturating_sub(watchers as u32);
+    match online {
+        true => 0,
+        false => u128::MAX.checked_shr(unused).unwrap_or(0),
+    }
+}
+
+/// Before the transactions of an epoch's first block: who sits in it watches from now on, on a
+/// network that is watched.
+pub(crate) fn follow_committee(context: &mut Context, epoch: u64) {
+    let before: BTreeSet<AccountId> = context.state.globals.watchers.iter().copied().collect();
+    let seats = context.state.committee(epoch).unwrap_or_default();
+    let now: Vec<AccountId> = seats.iter().map(|seat| AccountId::of(&seat.key)).collect();
+    if before.is_empty() || now.is_empty() || before == now.iter().copied().collect() {
+        return;
+    }
+    let hosts = context.state.hosts.iter();
+    let anew: Vec<(HostId, u128)> = hosts
+        .map(|(id, host)| (*id, host.silent, standing(now.len(), host.online)))
+        .filter(|(_, was, is)| was != is)
+        .map(|(id, _, is)| (id, is))
+        .collect();
+    for (id, votes) in anew {
+        if let Some(host) = context.state.hosts.get_mut(&id) {
+            host.silent = votes;
+        }
+    }
+    context.state.index.silent.clear();
+    context.state.globals.watchers = now;
+}
+
 pub(super) fn observe(
     context: &mut Context,
     sender: AccountId,
@@ -54,7 +93,7 @@ pub(super) fn observe(
 ) -> Result<(), Rejection> {
     let reject = |kind, why: String, next| Err(Rejection::new(kind, "observation", why, next));
     let Some(bit) = context.state.globals.watcher_bit(&sender) else {
-        let why = "only validators that the genesis names as watchers vote on silence".into();
+        let why = "only validators that sit in this epoch vote on silence".into();
         return reject(RejectKind::Forbidden, why, "Sign with a validator's key.");
     };
     let named = silent.len().saturating_add(heard.len());
@@ -137,7 +176,7 @@ mod tests {
     use super::*;
     use crate::host::Call;
     use crate::world::{World, deploy, id, project, service};
-    use crate::{Event, Params};
+    use crate::{Event, Params, State};
 
     const WATCHERS: [u8; 4] = [101, 102, 103, 104];
 
@@ -250,6 +289,135 @@ mod tests {
                 assert_eq!(verdict == Some(Verdict::Silent), silent >= count - faulty);
                 assert_eq!(verdict == Some(Verdict::Heard), silent <= faulty);
             }
+        }
+    }
+
+    const BLOCKS: u64 = 16;
+
+    /// A network whose founders watch: `seated` names who sits from then on.
+    fn turning(founders: &[u8]) -> World {
+        let params = Params {
+            epoch_blocks: BLOCKS,
+            ..Params::dev()
+        };
+        let mut world = World::founded(params, founders, founders);
+        world.host(10, 1000);
+        world.host(11, 2000);
+        world
+    }
+
+    /// Goes on into the next epoch, in which `committee` sits.
+    fn turn(world: &mut World, committee: &[u8]) {
+        let epoch = world.state.epoch() + 1;
+        let seats = committee.iter().map(|n| lots::Seat {
+            key: crate::world::key(*n).public(),
+            address: String::new(),
+            since: epoch,
+        });
+        let lineup = lots::Lineup {
+            committee: seats.collect(),
+            payroll: Vec::new(),
+        };
+        let mut drawing = world.state.drawings.get(&epoch).expect("frozen").clone();
+        drawing.lineup = Some(lineup);
+        world.state.drawings.insert(epoch, drawing);
+        world.state = State::load(&world.state.save()).expect("loads");
+        while world.state.epoch() < epoch {
+            world.block(100, &[]);
+        }
+    }
+
+    #[test]
+    fn who_sits_watches_and_who_left_does_not() {
+        let mut world = turning(&WATCHERS);
+        for who in WATCHERS {
+            observe(&mut world, who, &[10], &[]).expect("taken");
+        }
+        observe(&mut world, 104, &[11], &[]).expect("taken");
+        turn(&mut world, &[104, 105, 106, 107]);
+        assert!(!online(&world, 10) && online(&world, 11), "as before");
+        let refused = observe(&mut world, 101, &[11], &[]).map_err(|r| r.kind);
+        assert_eq!(refused, Err(RejectKind::Forbidden));
+        for who in [105, 106] {
+            observe(&mut world, who, &[11], &[10]).expect("taken");
+        }
+        assert!(!online(&world, 10) && online(&world, 11), "two of four");
+        observe(&mut world, 107, &[11], &[10]).expect("taken");
+        assert!(online(&world, 10) && !online(&world, 11));
+        // With the same members votes stay.
+        observe(&mut world, 104, &[10], &[11]).expect("taken");
+        observe(&mut world, 105, &[10], &[11]).expect("taken");
+        turn(&mut world, &[107, 106, 105, 104]);
+        observe(&mut world, 106, &[10], &[11]).expect("taken");
+        assert!(!online(&world, 10) && online(&world, 11));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Move {
+        /// A watcher of this epoch says what it hears, or lies if it does that.
+        Say(usize),
+        /// The next epoch, with who is chosen by these numbers.
+        Turn(Vec<u8>),
+    }
+
+    fn moves() -> impl Strategy<Value = Move> {
+        prop_oneof![
+            6 => (0usize..7).prop_map(Move::Say),
+            1 => prop::collection::btree_set(101u8..111, 1..8)
+                .prop_map(|all| Move::Turn(all.into_iter().collect())),
+        ]
+    }
+
+    /// Of each committee as many lie as may, those with the highest numbers.
+    fn lies(committee: &[u8], who: u8) -> bool {
+        let faulty = (committee.len() - 1) / 3;
+        committee.iter().rev().take(faulty).any(|n| *n == who)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Committees come and go; the honest of each say what is so sooner or later, the others
+        /// lie: no turn and no lie loses the host that is there. The dead one does not come back
+        /// once it is lost, and the honest of any committee suffice to lose it.
+        #[test]
+        fn turns_neither_lose_nor_keep_a_host(moves in prop::collection::vec(moves(), 1..40)) {
+            let mut committee = WATCHERS.to_vec();
+            let mut world = turning(&committee);
+            let mut lost = false;
+            // 10 is there, 11 is not.
+            let say = |world: &mut World, committee: &[u8], who: u8| {
+                if (world.state.height() + 1).is_multiple_of(BLOCKS) {
+                    turn(world, committee);
+                }
+                let (silent, heard) = match lies(committee, who) {
+                    true => (10, 11),
+                    false => (11, 10),
+                };
+                observe(world, who, &[silent], &[heard]).expect("it watches");
+            };
+            for one in moves {
+                match one {
+                    Move::Say(at) => {
+                        let who = committee[at % committee.len()];
+                        say(&mut world, &committee, who);
+                    }
+                    Move::Turn(next) => {
+                        turn(&mut world, &next);
+                        committee = next;
+                    }
+                }
+                prop_assert!(online(&world, 10));
+                prop_assert!(!lost || !online(&world, 11));
+                lost |= !online(&world, 11);
+            }
+            // Whatever was before, the honest of one committee suffice.
+            for who in committee.clone() {
+                if !lies(&committee, who) {
+                    say(&mut world, &committee, who);
+                }
+            }
+            prop_assert!(online(&world, 10) && !online(&world, 11));
         }
     }
 

@@ -8,7 +8,7 @@ use types::{Digest, PublicKey};
 use super::{Drawing, Event, Founder};
 use crate::execute::Context;
 use crate::state::State;
-use crate::validator;
+use crate::{host, validator};
 
 /// A committee is drawn so many epochs before it sits: one to learn of it, one to be given
 /// its shares, and the one of the drawing.
@@ -79,6 +79,7 @@ pub(crate) fn pass_time(context: &mut Context) {
     let (epoch, at) = (context.env.height / blocks, context.env.height % blocks);
     if at == 0 {
         validator::return_bonds(context, epoch);
+        host::follow_committee(context, epoch);
         let event = freeze(&mut context.state, epoch + AHEAD);
         if let Event::CandidatesFrozen { root, .. } = &event {
             context.frozen = Some(*root);
