@@ -159,7 +159,7 @@ impl Witness {
             saw.map(|saw| (target, saw))
         });
         let looks = futures::stream::iter(looks).buffer_unordered(AT_ONCE);
-        let seen: Vec<_> = looks.filter_map(async |seen| seen).collect().await;
+        let seen: Vec<_> = looks.filter_map(std::future::ready).collect().await;
         let Some(lines) = lines(known, &seen) else {
             tracing::warn!(
                 "none of several hosts can be reached: this witness takes itself to be cut off, and says nothing of them"
