@@ -156,6 +156,9 @@ pub fn from_sign_up_to_a_bill(stage: &Stage) -> Page {
     page.until("it is live again", "document.getElementById(document.querySelector('.log').dataset.state).textContent === 'Live'");
     assert_eq!(page.eval(lines), 2);
 
+    // What the gateway counted, and what the ledger has of use and reservation.
+    page.until_says("/analytics/requests", "tbody", "journey");
+    page.until_says("/analytics/use", "tbody", "journey");
     page.until_says("/bills", "main", "journey");
     sound(&page, "the newcomer");
     page

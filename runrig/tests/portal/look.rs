@@ -7,7 +7,7 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 22] = [
+const MEMBERS: [(&str, &str); 24] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
@@ -20,6 +20,8 @@ const MEMBERS: [(&str, &str); 22] = [
     ("job-receipts", "/jobs/journey/receipts"),
     ("job-missing", "/jobs/nothing"),
     ("analytics", "/analytics"),
+    ("requests", "/analytics/requests"),
+    ("use", "/analytics/use?range=7d"),
     ("hosts", "/hosts"),
     ("host-new", "/hosts/new"),
     ("earnings", "/earnings"),

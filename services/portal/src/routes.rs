@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, earn, explorer, hosts, invitations, job, jobs, keys,
-    lend, members, money, overview, passkeys,
+    lend, measured, members, money, overview, passkeys,
 };
 use crate::web::{self, Right, Who};
 
@@ -56,6 +56,10 @@ pub fn table() -> Vec<Route> {
         act("/jobs/{name}/act", Right::Deploy, post(job::act)),
         see("/analytics", get(analytics::analytics)),
         see("/analytics.csv", get(analytics::csv)),
+        see("/analytics/requests", get(measured::requests)),
+        see("/analytics/requests.csv", get(measured::requests_csv)),
+        see("/analytics/use", get(measured::usage)),
+        see("/analytics/use.csv", get(measured::usage_csv)),
         see("/hosts", get(earn::hosts)),
         see("/hosts/new", get(earn::new)),
         act("/hosts/{id}/price", Right::Rule, post(lend::price)),

@@ -23,7 +23,7 @@ pub struct Range {
 }
 
 /// Name, words, hours back, hours in one bar.
-const RANGES: [(&str, &str, u64, u64); 4] = [
+pub(super) const RANGES: [(&str, &str, u64, u64); 4] = [
     ("24h", "24 hours", 24, 1),
     ("7d", "7 days", 24 * 7, 24),
     ("4w", "4 weeks", 24 * 28, 24),
@@ -130,11 +130,12 @@ pub async fn analytics(
                 a.btn href=(format!("/analytics.csv?range={name}")) { (icon("download")) "CSV" }
             }
         }
+        (super::measured::tabs("/analytics"))
         div.grid {
-            (kpi(Figure { label: "Cost", value: Some(words::credits(sum(&charges))), unit: "credits", note: html! { (plural(charges.len() as u64, "hour line", "hour lines")) }, spark: None }))
+            (kpi(Figure { label: "Cost", value: Some(words::credits(sum(&charges))), unit: "credits", note: html! { "settled" }, spark: None }))
             (kpi(Figure { label: "Traffic", value: Some(bytes(moved)), unit: "", note: html! { "in and out, settled" }, spark: None }))
             (kpi(Figure { label: "Failures", value: Some(failures.to_string()), unit: "", note: html! { "of " (plural(changes, "change of state", "changes of state")) }, spark: None }))
-            (kpi(Figure { label: "Requests", value: None, unit: "", note: html! { "gateways keep no history of them" }, spark: None }))
+            (kpi(Figure { label: "Lines", value: Some(charges.len().to_string()), unit: "", note: html! { "an hour of a service on a host" }, spark: None }))
         }
         div.grid {
             section.card.s8 {

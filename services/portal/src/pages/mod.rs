@@ -13,6 +13,7 @@ pub mod job;
 pub mod jobs;
 pub mod keys;
 pub mod lend;
+pub mod measured;
 pub mod members;
 pub mod money;
 pub mod overview;

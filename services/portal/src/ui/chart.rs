@@ -101,6 +101,15 @@ pub fn donut(slices: &[Slice], one: &str, many: &str) -> Markup {
 
 /// Bars of stacked parts over time; the axis starts at 0.
 pub fn bars(bars: &[Bar], colours: &[u8], words: &str, wide: bool) -> Markup {
+    drawn(bars, colours, words, wide, None)
+}
+
+/// The same, of what is counted in `unit`.
+pub fn counts(bars: &[Bar], colours: &[u8], words: &str, unit: &str) -> Markup {
+    drawn(bars, colours, words, true, Some(unit))
+}
+
+fn drawn(bars: &[Bar], colours: &[u8], words: &str, wide: bool, unit: Option<&str>) -> Markup {
     let (width, class) = if wide {
         (1060.0, "chart wide")
     } else {
@@ -117,6 +126,7 @@ pub fn bars(bars: &[Bar], colours: &[u8], words: &str, wide: bool) -> Markup {
     let top = ceiling(most);
     // Small amounts are counted in a smaller unit, so that the axis stays readable.
     let (unit, per_unit) = match top {
+        _ if unit.is_some() => (unit.unwrap_or_default(), 1.0),
         t if t >= 0.01 => ("credits", 1.0),
         t if t >= 0.000_01 => ("millionths of a credit", 1e6),
         _ => ("billionths of a credit", 1e9),
