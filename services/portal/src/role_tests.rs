@@ -69,7 +69,7 @@ async fn person(site: &Site, handle: &str, kind: Kind) -> (Person, Token) {
 }
 
 /// What takes more than to be let act at all, as it is promised: everything else is for every role.
-const PROMISED: [(&str, &str, &[Role]); 14] = {
+const PROMISED: [(&str, &str, &[Role]); 16] = {
     const DEPLOY: &[Role] = &[Role::Owner, Role::Admin, Role::Developer];
     const PAY: &[Role] = &[Role::Owner, Role::Admin, Role::Billing];
     const RULE: &[Role] = &[Role::Owner, Role::Admin];
@@ -77,6 +77,8 @@ const PROMISED: [(&str, &str, &[Role]); 14] = {
         ("GET", "/jobs/new", DEPLOY),
         ("POST", "/jobs/new", DEPLOY),
         ("POST", "/jobs/{name}/act", DEPLOY),
+        ("POST", "/hosts/{id}/price", RULE),
+        ("POST", "/hosts/{id}/allotment", RULE),
         ("POST", "/wallet/send", PAY),
         ("POST", "/wallet/topup", PAY),
         ("POST", "/settings/keys", RULE),
