@@ -158,6 +158,8 @@ impl Index {
         // A validator that began with a later state knows nothing of the time before.
         reached.height = reached.height.max(handle.begins());
         if reached.leaders.is_empty() {
+            // What is left of before goes with what is forgotten next: a start reads no whole index.
+            reached.forgotten = handle.begins();
             for height in reached.height.saturating_sub(LEADERS as u64)..=reached.height {
                 if let Some(record) = handle.block(height)? {
                     note_leader(&mut reached, Header::from_bytes(&record.header)?.proposer);
@@ -175,8 +177,15 @@ impl Index {
             let record = if height == head.header.height {
                 head.record.clone()
             } else {
-                let record = handle.block(height)?;
-                Arc::new(record.with_context(|| format!("block {height} is missing"))?)
+                match handle.block(height)? {
+                    Some(record) => Arc::new(record),
+                    // Forgotten meanwhile.
+                    None if height < handle.begins() => {
+                        reached.height = height;
+                        continue;
+                    }
+                    None => anyhow::bail!("block {height} is missing"),
+                }
             };
             add(&write, &mut reached, &ReadBlock::new(record)?)?;
         }
