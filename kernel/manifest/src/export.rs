@@ -67,6 +67,7 @@ fn write_logs(out: &mut Text, logs: &LogPolicy) {
             let kind = match export.kind {
                 ExportKind::Loki => "loki",
                 ExportKind::Otlp => "otlp",
+                ExportKind::Metrics => "metrics",
             };
             format!("{{ {kind}: {} }}", quoted(&export.url))
         };

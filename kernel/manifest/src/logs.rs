@@ -123,15 +123,16 @@ fn receiver(reader: &mut Reader, field: &Field<'_>) -> Option<LogExport> {
         match key {
             "loki" => to = reader.text(&inner).map(|url| (ExportKind::Loki, url)),
             "otlp" => to = reader.text(&inner).map(|url| (ExportKind::Otlp, url)),
-            _ => reader.unknown(&inner, key, "loki, otlp"),
+            "metrics" => to = reader.text(&inner).map(|url| (ExportKind::Metrics, url)),
+            _ => reader.unknown(&inner, key, "loki, otlp, metrics"),
         }
     }
     let Some((kind, url)) = to else {
         reader.wrong_at(
             field,
             "a receiver has no address",
-            "lines are sent to one",
-            "write { loki: https://host/loki/api/v1/push } or { otlp: https://host }",
+            "lines and figures are sent to one",
+            "write { loki: https://host/loki/api/v1/push }, { otlp: https://host } or { metrics: https://host }",
         );
         return None;
     };

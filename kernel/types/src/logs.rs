@@ -32,7 +32,7 @@ impl LogPolicy {
     pub const URL_MAX: usize = 512;
 }
 
-/// A receiver to which hosts send what replicas print, and for OTLP what they use.
+/// A receiver to which hosts send what replicas print or use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct LogExport {
     pub kind: ExportKind,
@@ -41,14 +41,26 @@ pub struct LogExport {
 }
 
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    BorshSerialize,
+    BorshDeserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum ExportKind {
     /// Grafana Loki's push API.
     Loki,
-    /// OpenTelemetry over HTTP, in JSON.
+    /// OpenTelemetry over HTTP, in JSON: lines.
     Otlp,
+    /// The same for what replicas use.
+    Metrics,
 }
 
 impl LogExport {

@@ -174,12 +174,13 @@ fn what_becomes_of_logs_is_read_and_written() {
             "services: {{ web: {{ image: nginx }} }}\nx-runrig: {{ logs: {{ {logs} }} }}\nname: a\n"
         )
     };
-    let receivers = "[{ loki: 'https://a/push' }, { otlp: 'http://b:4318' }]";
+    let receivers =
+        "[{ loki: 'https://a/push' }, { otlp: 'http://b:4318' }, { metrics: 'http://b:4318' }]";
     let said = format!("keep: 2d, size: 5MiB, readers: [\"{key}\"], export: {receivers}");
     let spec = pinned(try_read(&file(&said)).unwrap());
     assert_eq!(spec.logs.bytes_max, Some(5 << 20));
     assert_eq!(spec.logs.age_ms_max, Some(2 * 86_400_000));
-    assert_eq!((spec.logs.readers.len(), spec.logs.exports.len()), (1, 2));
+    assert_eq!((spec.logs.readers.len(), spec.logs.exports.len()), (1, 3));
     let text = to_compose(&spec);
     assert_eq!(pinned(try_read(&text).unwrap()), spec, "{text}");
     for wrong in [

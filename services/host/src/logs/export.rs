@@ -1,4 +1,5 @@
-//! To the receivers that owners name: Loki, OTLP over HTTP.
+//! To the receivers that owners name: Loki, OTLP over HTTP; lines, and what replicas use
+//! ([`figures`]).
 //!
 //! One task per project and receiver reads the journals behind its own cursor, so what a
 //! receiver has not taken lies where it lies anyway: nothing is buffered, no container waits,
@@ -18,8 +19,10 @@ use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 use types::{AllocationId, DeploymentId, Digest, ExportKind, LogExport};
 
+use super::figures::{self, Figures, Totals};
 use super::{Meta, Store};
 use crate::durable;
+use crate::machine::now_ms;
 
 /// How often projects are looked at for new receivers, and journals for new lines.
 const EVERY: Duration = Duration::from_millis(500);
@@ -31,13 +34,20 @@ const LINES_EACH: usize = 500;
 const LINES_MAX: usize = 2_000;
 /// Receivers that one host serves.
 const RECEIVERS_MAX: usize = 200;
+/// What a receiver may answer that is read.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// How it stands with a receiver; on disk, and shown to the owner.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {
     pub url: String,
-    /// Number of the next line to send.
+    #[serde(default)]
+    pub kind: Option<ExportKind>,
+    /// Number of the next line to send; of figures, from when on they are sent.
     pub next: BTreeMap<AllocationId, u64>,
+    /// What was sent of figures that only grow.
+    #[serde(default)]
+    pub totals: BTreeMap<AllocationId, Totals>,
     pub sent: u64,
     /// Let go by policy before they were sent, or refused by the receiver for good.
     pub dropped: u64,
@@ -46,7 +56,7 @@ pub struct Progress {
     pub error: Option<String>,
 }
 
-type Key = (DeploymentId, String);
+type Key = (DeploymentId, ExportKind, String);
 
 /// All receivers of this host.
 #[derive(Default)]
@@ -57,7 +67,7 @@ impl Exports {
     pub fn of(&self, deployment: DeploymentId) -> Vec<Progress> {
         let all = self.0.lock().expect("not poisoned");
         all.iter()
-            .filter(|((of, _), _)| *of == deployment)
+            .filter(|((of, ..), _)| *of == deployment)
             .map(|(_, (_, progress))| progress.lock().expect("not poisoned").clone())
             .collect()
     }
@@ -73,7 +83,8 @@ impl Exports {
             for stream in store.all() {
                 let meta = stream.meta();
                 for export in meta.policy.exports {
-                    wanted.insert((meta.deployment, export.url.clone()), export);
+                    let key = (meta.deployment, export.kind, export.url.clone());
+                    wanted.insert(key, export);
                 }
             }
             let mut all = self.0.lock().expect("not poisoned");
@@ -115,11 +126,14 @@ struct Receiver {
 
 /// What goes into one request.
 #[derive(Default)]
-struct Batch {
+pub(super) struct Batch {
     parts: Vec<(Meta, Vec<(u64, Line)>)>,
-    next: BTreeMap<AllocationId, u64>,
-    lost: u64,
-    lines: usize,
+    pub figures: Vec<Figures>,
+    pub next: BTreeMap<AllocationId, u64>,
+    pub totals: BTreeMap<AllocationId, Totals>,
+    pub lost: u64,
+    /// Or points.
+    pub lines: usize,
 }
 
 enum Failure {
@@ -127,11 +141,19 @@ enum Failure {
     Later(String),
     /// These lines will never be taken.
     Never(String),
+    /// So many of them were not taken, the others were.
+    Partly(u64, String),
 }
 
 impl Receiver {
     fn open(store: Arc<Store>, deployment: DeploymentId, export: LogExport, private: bool) -> Self {
-        let name = Digest::of_value("runrig-export", &(deployment, &export.url)).to_string();
+        let name = match export.kind {
+            ExportKind::Loki | ExportKind::Otlp => {
+                Digest::of_value("runrig-export", &(deployment, &export.url))
+            }
+            ExportKind::Metrics => Digest::of_value("runrig-figures", &(deployment, &export.url)),
+        };
+        let name = name.to_string();
         let path = store
             .root()
             .join("exports")
@@ -139,6 +161,7 @@ impl Receiver {
         let known = durable::read::<Progress>(&path).ok().flatten();
         let progress = Progress {
             url: export.url.clone(),
+            kind: Some(export.kind),
             ..known.unwrap_or_default()
         };
         Self {
@@ -159,7 +182,11 @@ impl Receiver {
             let batch = tokio::task::spawn_blocking(move || gathering.gather()).await;
             let Ok(batch) = batch else { return };
             if batch.lines == 0 && batch.lost == 0 {
-                tokio::time::sleep(EVERY).await;
+                let every = match receiver.export.kind {
+                    ExportKind::Metrics => figures::EVERY,
+                    ExportKind::Loki | ExportKind::Otlp => EVERY,
+                };
+                tokio::time::sleep(every).await;
                 continue;
             }
             let sent = match batch.lines {
@@ -185,6 +212,10 @@ impl Receiver {
     }
 
     fn gather(&self) -> Batch {
+        if self.export.kind == ExportKind::Metrics {
+            let mut progress = self.progress.lock().expect("not poisoned");
+            return figures::gather(&self.store, self.deployment, &mut progress, now_ms());
+        }
         let next = {
             let progress = self.progress.lock().expect("not poisoned");
             progress.next.clone()
@@ -213,11 +244,18 @@ impl Receiver {
         let kept = {
             let mut progress = self.progress.lock().expect("not poisoned");
             progress.next.extend(batch.next);
+            progress.totals.extend(batch.totals);
             progress.dropped += batch.lost;
             progress.failures = 0;
             progress.error = None;
             match refused {
                 None => progress.sent += batch.lines as u64,
+                Some(Failure::Partly(rejected, why)) => {
+                    let rejected = rejected.min(batch.lines as u64);
+                    progress.sent += batch.lines as u64 - rejected;
+                    progress.dropped += rejected;
+                    progress.error = Some(why);
+                }
                 Some(Failure::Never(why) | Failure::Later(why)) => {
                     progress.dropped += batch.lines as u64;
                     progress.error = Some(why);
@@ -234,15 +272,17 @@ impl Receiver {
         }
     }
 
+    fn otlp_url(&self, path: &str) -> String {
+        let base = self.export.url.trim_end_matches('/');
+        format!("{}{path}", base.strip_suffix(path).unwrap_or(base))
+    }
+
     async fn send(&self, batch: &Batch) -> Result<(), Failure> {
         let later = |why: String| Failure::Later(why);
         let (url, body) = match self.export.kind {
             ExportKind::Loki => (self.export.url.clone(), loki(batch)),
-            ExportKind::Otlp => {
-                let base = self.export.url.trim_end_matches('/');
-                let base = base.strip_suffix("/v1/logs").unwrap_or(base);
-                (format!("{base}/v1/logs"), otlp(batch))
-            }
+            ExportKind::Otlp => (self.otlp_url("/v1/logs"), otlp(batch)),
+            ExportKind::Metrics => (self.otlp_url("/v1/metrics"), figures::otlp(&batch.figures)),
         };
         let url: reqwest::Url = url
             .parse()
@@ -269,7 +309,7 @@ impl Receiver {
             client = client.resolve_to_addrs(&host, &found);
         }
         let client = client.build().map_err(|e| later(e.to_string()))?;
-        let answer = client
+        let mut answer = client
             .post(url)
             .header("content-type", "application/json")
             .body(body.to_string())
@@ -278,11 +318,40 @@ impl Receiver {
             .map_err(|e| later(e.without_url().to_string()))?;
         let status = answer.status().as_u16();
         match status {
-            200..300 => Ok(()),
+            200..300 if self.export.kind == ExportKind::Loki => Ok(()),
+            200..300 => {
+                let mut body = Vec::new();
+                while let Ok(Some(more)) = answer.chunk().await {
+                    body.extend_from_slice(&more);
+                    if body.len() > ANSWER_BYTES_MAX {
+                        return Ok(());
+                    }
+                }
+                partly(&body)
+            }
             // Set up wrongly, or asked too much: it may be put right.
             401 | 403 | 404 | 408 | 429 => Err(later(format!("it answers {status}"))),
             400..500 => Err(Failure::Never(format!("it answers {status}"))),
             _ => Err(later(format!("it answers {status}"))),
+        }
+    }
+}
+
+/// An OTLP receiver took the request and not all that is in it.
+fn partly(answer: &[u8]) -> Result<(), Failure> {
+    let Ok(answer) = serde_json::from_slice::<Value>(answer) else {
+        return Ok(());
+    };
+    let part = &answer["partialSuccess"];
+    let counts = ["rejectedLogRecords", "rejectedDataPoints"].map(|key| &part[key]);
+    // 64 bits are a text in this JSON, and a number to some.
+    let count = |v: &Value| v.as_u64().or_else(|| v.as_str()?.parse().ok());
+    match counts.into_iter().find_map(count).filter(|n| *n > 0) {
+        None => Ok(()),
+        Some(rejected) => {
+            let why = part["errorMessage"].as_str().unwrap_or_default();
+            let why: String = why.chars().filter(|c| !c.is_control()).take(200).collect();
+            Err(Failure::Partly(rejected, format!("it took not all: {why}")))
         }
     }
 }
@@ -344,29 +413,40 @@ fn loki(batch: &Batch) -> Value {
     json!({ "streams": streams })
 }
 
+pub(super) fn attribute(key: &str, value: &str) -> Value {
+    json!({ "key": key, "value": { "stringValue": value } })
+}
+
+/// An allocation, as OTLP has it.
+pub(super) fn resource(meta: &Meta) -> Value {
+    let mut attributes: Vec<Value> = labels(meta)
+        .iter()
+        .map(|(key, value)| attribute(&format!("runrig.{key}"), value))
+        .collect();
+    attributes.push(attribute("service.name", &meta.service));
+    attributes.push(attribute("service.namespace", &meta.project));
+    attributes.push(attribute(
+        "service.instance.id",
+        &meta.allocation.to_string(),
+    ));
+    json!({ "attributes": attributes })
+}
+
 fn otlp(batch: &Batch) -> Value {
-    let text = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
     let resources = batch.parts.iter().map(|(meta, lines)| {
-        let mut attributes: Vec<Value> = labels(meta)
-            .iter()
-            .map(|(key, value)| text(&format!("runrig.{key}"), value))
-            .collect();
-        attributes.push(text("service.name", &meta.service));
-        attributes.push(text("service.namespace", &meta.project));
-        attributes.push(text("service.instance.id", &meta.allocation.to_string()));
         let records = lines.iter().map(|(sequence, line)| {
             json!({
                 "timeUnixNano": nanoseconds(*sequence, line),
                 "observedTimeUnixNano": nanoseconds(*sequence, line),
                 "body": { "stringValue": line.text },
                 "attributes": [
-                    text("log.iostream", line.source.name()),
+                    attribute("log.iostream", line.source.name()),
                     { "key": "runrig.sequence", "value": { "intValue": sequence.to_string() } },
                 ],
             })
         });
         json!({
-            "resource": { "attributes": attributes },
+            "resource": resource(meta),
             "scopeLogs": [{
                 "scope": { "name": "runrig" },
                 "logRecords": records.collect::<Vec<_>>(),
@@ -558,6 +638,26 @@ mod tests {
                 .all(|path| seen.lines(path).last().is_some_and(|l| l == "1310"))
         })
         .await;
+    }
+
+    #[test]
+    fn what_is_taken_in_part_is_told() {
+        let count = |answer: &str| match partly(answer.as_bytes()) {
+            Err(Failure::Partly(count, why)) => Some((count, why)),
+            _ => None,
+        };
+        for whole in [
+            "",
+            "{}",
+            "not json",
+            r#"{"partialSuccess":{"rejectedDataPoints":"0"}}"#,
+        ] {
+            assert_eq!(count(whole), None, "{whole}");
+        }
+        let said = r#"{"partialSuccess":{"rejectedDataPoints":"7","errorMessage":"too old"}}"#;
+        assert_eq!(count(said), Some((7, "it took not all: too old".into())));
+        let number = r#"{"partialSuccess":{"rejectedLogRecords":7}}"#;
+        assert_eq!(count(number).map(|c| c.0), Some(7));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! ```text
 //! container ─► shim ─► its file ─► intake ─► journal ─► serve (logs, history)
 //!                      (20 MiB)              │       └► export (Loki, OTLP)
-//! meter ─────────────────────────► ring      ├► room: what policy and host allow
+//! meter ─────────────────────────► ring ─► figures (OTLP metrics)
+//!                                            ├► room: what policy and host allow
 //!                                            └► ship ─► copies of a second host
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 mod copies;
 mod export;
+mod figures;
 mod intake;
 mod room;
 mod serve;
