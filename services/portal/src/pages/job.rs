@@ -58,10 +58,13 @@ fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Markup {
                     details.pop {
                         summary.btn.small.danger { (icon("trash-2")) "Remove" }
                         div.sheet {
-                            div.head { p.strong { "Remove " (name) "?" } p.dim { "Everything stops; escrow comes back once the last use is settled. Volumes go too." } }
+                            div.head { p.strong { "Remove " (name) "?" } p.dim { "Everything stops; escrow comes back once the last use is settled." } }
                             form method="post" action=(act) {
                                 input type="hidden" name="csrf" value=(visitor.form_token());
                                 input type="hidden" name="act" value="remove";
+                                @if !view.spec.volumes.is_empty() {
+                                    label.check { input type="checkbox" name="volumes" value="yes"; span { "Delete its volumes too. What they hold is gone then; left here, it stays where it is." } }
+                                }
                                 button.bad { (icon("trash-2")) "Remove it now" }
                             }
                         }
@@ -460,7 +463,7 @@ pub async fn act(
         },
         "remove" => Deployments::Remove {
             deployment,
-            volumes: true,
+            volumes: form.text("volumes") == "yes",
         },
         "rollback" => Deployments::Rollback {
             deployment,
