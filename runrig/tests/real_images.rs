@@ -6,7 +6,7 @@ use fixtures::{Cloud, credits, decimal, free_ports, get, settled, until};
 use serde_json::Value;
 
 const APP: &str = r#"
-import http.server, os, socket
+import http.server, os, socket, sys
 
 def redis(*words):
     with socket.create_connection((os.environ["STORE"], 6379), timeout=5) as s:
@@ -30,7 +30,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, form, *args):
-        print("app:", form % args)
+        # In one write: others print at the same time.
+        sys.stdout.write("app: " + form % args + "\n")
 
 http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
 "#;
