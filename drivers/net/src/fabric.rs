@@ -285,6 +285,7 @@ impl Fabric {
                 &container_name,
                 &bridge,
                 &fd,
+                address,
                 kbps,
             )
             .await?;

@@ -128,6 +128,13 @@ async fn a_successor_keeps_the_address_if_it_is_free() {
     let shop = key("d-1", "default");
     let first = attach(&network, "a1-1", &[(shop.clone(), false)]).await;
     let address = first.interfaces[0].address;
+    // From the machine, which then knows its hardware address.
+    let reached = |at: &Attachment| {
+        listen(at, 80);
+        let to = SocketAddr::from((address, 80));
+        TcpStream::connect_timeout(&to, std::time::Duration::from_secs(5)).is_ok()
+    };
+    assert!(reached(&first));
     let again = |container: &str| net::AttachRequest {
         container: container.into(),
         networks: vec![(shop.clone(), false)],
@@ -139,6 +146,7 @@ async fn a_successor_keeps_the_address_if_it_is_free() {
     network.detach("a1-1").await.expect("detached");
     let after = network.attach(&again("a1-2")).await.expect("attached");
     assert_eq!(after.interfaces[0].address, address);
+    assert!(reached(&after), "though it has said nothing yet");
     // Also when its network had gone meanwhile; and nothing leaves the machine until then.
     network.detach("a2-1").await.expect("detached");
     network.detach("a1-2").await.expect("detached");
