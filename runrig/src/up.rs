@@ -208,7 +208,6 @@ pub async fn agree(session: &Session, spec: DeploymentSpec, terms: &Terms) -> Re
 }
 
 pub async fn deploy(session: &Session, spec: DeploymentSpec, max: Amount) -> Result<DeploymentId> {
-    let project = spec.project.clone();
     let call = Call::Deployment(Deployments::Deploy {
         spec,
         price_max_hour: Some(max),
@@ -222,17 +221,6 @@ pub async fn deploy(session: &Session, spec: DeploymentSpec, max: Amount) -> Res
         }) => Some((*deployment, *release)),
         _ => None,
     });
-    // What a block does after its transactions can stand where a transaction's own events are
-    // looked for: the project itself says then what it is.
-    let deployed = match deployed {
-        Some(told) => Some(told),
-        None => {
-            let own = session.client.deployments(session.account()?, false);
-            let mut own = own.await?.into_iter();
-            own.find(|d| d.project == project)
-                .map(|d| (d.deployment, d.release))
-        }
-    };
     let (id, release) = deployed.ok_or_else(|| {
         Failure::new(
             failure::FAILED,
