@@ -29,9 +29,21 @@ pub struct Outcome {
     pub rejection: Option<Rejection>,
     /// Fee taken: [`crate::Params::fee`], or nothing for what is free.
     pub fee: Amount,
-    /// How many of the block's events it caused. The block's own come first, then those of
-    /// each transaction in order.
+    /// How many of the block's events came before those that it caused. The block's own come
+    /// before those of all transactions, and after them.
+    pub before: u32,
+    /// How many it caused.
     pub events: u32,
+}
+
+impl Outcome {
+    /// Of all `events` of its block those that it caused.
+    pub fn caused<'a>(&self, events: &'a [Event]) -> &'a [Event] {
+        let (before, own) = (self.before as usize, self.events as usize);
+        events
+            .get(before..before.saturating_add(own))
+            .unwrap_or_default()
+    }
 }
 
 /// Something that happened, in order. Its canonical bytes are a leaf of the block's events root.

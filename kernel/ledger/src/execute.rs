@@ -183,6 +183,7 @@ impl State {
                 transaction,
                 rejection: result.err(),
                 fee,
+                before: before as u32,
                 events: (context.events.len() - before) as u32,
             });
         }

@@ -198,6 +198,45 @@ fn funds_end_in_a_freeze_and_a_top_up_thaws() {
     );
 }
 
+/// Also where the block moves replicas once its transactions are done.
+#[test]
+fn a_transactions_events_are_told_from_its_blocks() {
+    let mut world = World::new(Params::dev());
+    world.host(10, 2_000);
+    let spec = project("p", &[("web", service(100, 1))]);
+    world.ask(1, deploy(spec)).expect("deployed");
+    world.runs(1);
+    world.host(11, 2_000);
+    let drained = host::Call::Drain {
+        host: id(10),
+        draining: true,
+    };
+    let priced = host::Call::SetPrice {
+        host: id(11),
+        price_multiplier_milli: 800,
+    };
+    let both = [
+        world.sign(10, Call::Host(drained)),
+        world.sign(11, Call::Host(priced)),
+    ];
+    let executed = world.block(100, &both);
+    let caused = |n: usize| executed.outcomes[n].caused(&executed.events);
+    let first = [crate::Event::Host(host::Event::HostDraining {
+        host: id(10),
+        draining: true,
+    })];
+    let second = [crate::Event::Host(host::Event::HostPriced {
+        host: id(11),
+        price_multiplier_milli: 800,
+    })];
+    assert_eq!((caused(0), caused(1)), (&first[..], &second[..]));
+    assert!(
+        matches!(executed.events.last(), Some(crate::Event::Deployment(_))),
+        "the successor is placed after them: {:?}",
+        executed.events
+    );
+}
+
 #[test]
 fn what_is_refused_and_why() {
     let mut world = World::new(Params::dev());

@@ -174,7 +174,7 @@ fn view(block: &ReadBlock, index: usize) -> TransactionView {
             .as_ref()
             .map_or_else(Vec::new, |t| t.body.on_behalf.clone()),
         call: decoded.map(|t| t.body.call),
-        events: block.caused(index).to_vec(),
+        events: outcome.caused(&block.events).to_vec(),
     }
 }
 

@@ -89,17 +89,6 @@ impl ReadBlock {
             record,
         })
     }
-
-    /// The events that transaction `index` caused.
-    pub fn caused(&self, index: usize) -> &[Event] {
-        let after: usize = self.outcomes[index..]
-            .iter()
-            .map(|o| o.events as usize)
-            .sum();
-        let from = self.events.len().saturating_sub(after);
-        let own = self.outcomes[index].events as usize;
-        &self.events[from..(from + own).min(self.events.len())]
-    }
 }
 
 impl Index {
