@@ -8,14 +8,15 @@ use clap::Args;
 use types::AccountId;
 
 use crate::failure::{Failure, Result};
-use crate::{context, doctor, output, roles, units};
+use crate::host_set::Lent;
+use crate::{context, doctor, output, roles};
 
 /// The host's key, in its data folder.
 pub const KEY: &str = "host.key";
 
 #[derive(Args, Debug)]
 #[command(
-    before_help = "Examples:\n  sudo runrig host join --network http://10.0.0.5:8700 --data /var/lib/runrig --name rack-7\n  sudo runrig host join --network URL --data DIR --name small --cpus 2 --memory 4g --region eu"
+    before_help = "Examples:\n  sudo runrig host join --network http://10.0.0.5:8700 --data /var/lib/runrig --name rack-7\n  sudo runrig host join --network URL --data DIR --name small --cpus 2 --memory 4g --region eu\n\nWhat is not said of cores, memory, disk and network is all there is, but for a reserve."
 )]
 pub struct Join {
     /// URL of a gateway or validator
@@ -27,18 +28,8 @@ pub struct Join {
     /// Unique on the network: small letters, digits and -
     #[arg(long)]
     name: String,
-    /// Cores to offer; all if not said
-    #[arg(long, value_parser = units::cores_millis)]
-    cpus: Option<u32>,
-    /// Memory to offer, for example 4g; all but a reserve if not said
-    #[arg(long, value_parser = units::size)]
-    memory: Option<u64>,
-    /// Disk to offer, for example 100g; most of what is free if not said
-    #[arg(long, value_parser = units::size)]
-    disk: Option<u64>,
-    /// Network rate to offer, for example 1gbit
-    #[arg(long, value_parser = units::rate_kbps)]
-    bandwidth: Option<u32>,
+    #[command(flatten)]
+    lent: Lent,
     /// Where the machine stands, in your words
     #[arg(long, default_value = "")]
     region: String,
@@ -102,10 +93,10 @@ impl Join {
             mesh: self.mesh,
             mesh_advertise: self.mesh_advertise,
             relays: self.relay.clone(),
-            cpus_millis: self.cpus,
-            memory_bytes: self.memory,
-            disk_bytes: self.disk,
-            bandwidth_kbps: self.bandwidth,
+            cpus_millis: self.lent.cpus,
+            memory_bytes: self.lent.memory,
+            disk_bytes: self.lent.disk,
+            bandwidth_kbps: self.lent.bandwidth,
             region: self.region.clone(),
             engine: self.engine.clone(),
             shim: doctor::shim()?,

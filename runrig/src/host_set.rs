@@ -20,21 +20,28 @@ const WAIT: Duration = Duration::from_secs(15);
 pub struct Set {
     /// Host, by name or id
     host: String,
-    /// Cores to lend
-    #[arg(long, value_parser = units::cores_millis)]
-    cpus: Option<u32>,
-    /// Memory to lend, for example 4g
-    #[arg(long, value_parser = units::size)]
-    memory: Option<u64>,
-    /// Disk to lend, for example 100g
-    #[arg(long, value_parser = units::size)]
-    disk: Option<u64>,
-    /// Network rate to lend, for example 1gbit
-    #[arg(long, value_parser = units::rate_kbps)]
-    bandwidth: Option<u32>,
+    #[command(flatten)]
+    lent: Lent,
 }
 
-impl Set {
+/// Of a machine, as far as said.
+#[derive(Args, Debug, PartialEq, Default)]
+pub struct Lent {
+    /// Cores to lend
+    #[arg(long, value_parser = units::cores_millis)]
+    pub cpus: Option<u32>,
+    /// Memory to lend, for example 4g
+    #[arg(long, value_parser = units::size)]
+    pub memory: Option<u64>,
+    /// Disk to lend, for example 100g
+    #[arg(long, value_parser = units::size)]
+    pub disk: Option<u64>,
+    /// Network rate to lend, for example 1gbit
+    #[arg(long, value_parser = units::rate_kbps)]
+    pub bandwidth: Option<u32>,
+}
+
+impl Lent {
     fn over(&self, now: Resources) -> Resources {
         Resources {
             cpu_millis: self.cpus.unwrap_or(now.cpu_millis),
@@ -49,22 +56,16 @@ impl Set {
 pub async fn set(session: &Session, args: &Set, json: bool) -> Result {
     let before = session.client.host(&args.host).await?;
     let now = before.allotment.unwrap_or(before.offer.capacity);
-    let allotment = args.over(now);
-    if allotment == now && before.allotment.is_some() {
-        return say(&before, allotment, json);
-    }
-    if [
-        args.cpus.is_some(),
-        args.memory.is_some(),
-        args.disk.is_some(),
-        args.bandwidth.is_some(),
-    ] == [false; 4]
-    {
+    if args.lent == Lent::default() {
         return Err(Failure::usage(
             "nothing to change",
             format!("{} lends {}", before.name, words(&now)),
             "Say --cpus, --memory, --disk or --bandwidth.",
         ));
+    }
+    let allotment = args.lent.over(now);
+    if before.allotment == Some(allotment) {
+        return say(&before, allotment, json);
     }
     let call = Call::Host(ledger::host::Call::SetAllotment {
         host: before.host,
