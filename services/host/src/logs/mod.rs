@@ -17,6 +17,8 @@ mod copies;
 mod export;
 mod figures;
 mod intake;
+#[cfg(test)]
+mod receiver;
 mod room;
 mod serve;
 mod ship;

@@ -7,11 +7,10 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use journal::Sample;
-use types::{AccountId, AllocationId, ExportKind, LogExport, LogPolicy};
+use types::{AllocationId, ExportKind, LogExport, LogPolicy};
 
 use super::*;
-use crate::durable;
-use crate::logs::Exports;
+use crate::logs::receiver::{self, until};
 
 /// The messages of opentelemetry-proto's metrics service, as far as they are sent; a key that
 /// they do not have is an error.
@@ -169,43 +168,8 @@ impl Seen {
     }
 }
 
-async fn until(what: &str, good: impl Fn() -> bool) {
-    let limit = tokio::time::Instant::now() + Duration::from_secs(60);
-    while !good() {
-        assert!(tokio::time::Instant::now() < limit, "{what}: not in time");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-fn meta(policy: LogPolicy) -> Meta {
-    Meta {
-        allocation: AllocationId(1),
-        deployment: DeploymentId(1),
-        project: "shop".into(),
-        owner: AccountId([1; 20]),
-        release: 1,
-        service: "web".into(),
-        replica: 1,
-        policy,
-        ended_ms: None,
-    }
-}
-
-fn keep(folder: &std::path::Path, policy: LogPolicy) -> std::path::PathBuf {
-    let at = folder.join("a-1");
-    std::fs::create_dir_all(&at).expect("made");
-    durable::write(&at.join("meta.json"), &meta(policy)).expect("written");
-    at.join("stats")
-}
-
-/// What is on disk of the one receiver.
-fn written(folder: &std::path::Path) -> Option<Progress> {
-    let mut all = std::fs::read_dir(folder.join("exports")).ok()?;
-    let path = all.find_map(|entry| {
-        let path = entry.ok()?.path();
-        (path.extension()? == "json").then_some(path)
-    })?;
-    durable::read(&path).ok().flatten()
+fn stats(folder: &std::path::Path, policy: LogPolicy) -> std::path::PathBuf {
+    receiver::kept(folder, policy).join("stats")
 }
 
 fn sample(n: u64) -> Sample {
@@ -227,12 +191,7 @@ async fn every_step_arrives_once_though_receiver_and_sender_were_down() {
         answer: Arc::new(AtomicU16::new(503)),
         told: Arc::default(),
     };
-    let router = Router::new().fallback(take).with_state(seen.clone());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
-    let address = listener.local_addr().expect("bound");
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    let address = receiver::serve(Router::new().fallback(take).with_state(seen.clone())).await;
     let folder = tempfile::tempdir().expect("a folder");
     let export = LogExport {
         kind: ExportKind::Metrics,
@@ -242,10 +201,10 @@ async fn every_step_arrives_once_though_receiver_and_sender_were_down() {
         exports: vec![export],
         ..LogPolicy::default()
     };
-    let stats = keep(folder.path(), policy);
+    let kept = stats(folder.path(), policy);
     let now = crate::machine::now_ms();
     let first = now - now % STEP_MS - 20 * STEP_MS;
-    let mut ring = Ring::open(&stats).expect("opened");
+    let mut ring = Ring::open(&kept).expect("opened");
     let mut add = |steps: std::ops::Range<u64>| {
         for step in steps {
             ring.add(first + step * STEP_MS + 1, &sample(step))
@@ -253,15 +212,7 @@ async fn every_step_arrives_once_though_receiver_and_sender_were_down() {
         }
     };
     add(0..10);
-    let begin = || {
-        let store = Arc::new(Store::open(folder.path()).expect("opened"));
-        let exports = Arc::new(Exports::default());
-        let task = tokio::spawn({
-            let exports = exports.clone();
-            async move { exports.keep(store, true).await }
-        });
-        (exports, task)
-    };
+    let begin = || receiver::begin(Arc::new(Store::open(folder.path()).expect("opened")));
     let (exports, task) = begin();
     until("it was tried", || {
         let of = exports.of(DeploymentId(1));
@@ -286,7 +237,9 @@ async fn every_step_arrives_once_though_receiver_and_sender_were_down() {
     };
     assert_eq!(sums("transmit").last(), Some(&100.0));
     until("that is on disk", || {
-        written(folder.path()).is_some_and(|p| p.sent == 10)
+        receiver::written(folder.path())
+            .iter()
+            .any(|p| p.sent == 10)
     })
     .await;
 
@@ -317,10 +270,10 @@ async fn every_step_arrives_once_though_receiver_and_sender_were_down() {
 #[test]
 fn what_is_older_comes_by_coarser_steps_and_in_parts() {
     let folder = tempfile::tempdir().expect("a folder");
-    let stats = keep(folder.path(), LogPolicy::default());
+    let kept = stats(folder.path(), LogPolicy::default());
     let store = Store::open(folder.path()).expect("opened");
     let now = 100_000 * HOUR_MS + 5_000;
-    let mut ring = Ring::open(&stats).expect("opened");
+    let mut ring = Ring::open(&kept).expect("opened");
     let began = now - 4 * HOUR_MS;
     let mut at = began;
     while at < now {
