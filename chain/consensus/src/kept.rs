@@ -22,6 +22,18 @@ macro_rules! both {
             Kept::Part($store) => Kept::Part($act),
         })
     };
+    ($kept:expr, $store:ident, $with:ident => $act:expr) => {
+        Ok(match $kept {
+            Kept::All($store) => {
+                let ($store, $with) = $act;
+                (Kept::All($store), $with)
+            }
+            Kept::Part($store) => {
+                let ($store, $with) = $act;
+                (Kept::Part($store), $with)
+            }
+        })
+    };
 }
 
 macro_rules! either {
@@ -62,16 +74,7 @@ where
     }
 
     async fn start_sync(self) -> Result<(Self, Handle<()>), Self::Error> {
-        match self {
-            Self::All(store) => {
-                let (store, under_way) = store.start_sync().await?;
-                Ok((Self::All(store), under_way))
-            }
-            Self::Part(store) => {
-                let (store, under_way) = store.start_sync().await?;
-                Ok((Self::Part(store), under_way))
-            }
-        }
+        both!(self, store, under_way => store.start_sync().await?)
     }
 
     async fn get(
@@ -120,16 +123,7 @@ where
     }
 
     async fn start_sync(self) -> Result<(Self, Handle<()>), Self::Error> {
-        match self {
-            Self::All(store) => {
-                let (store, under_way) = store.start_sync().await?;
-                Ok((Self::All(store), under_way))
-            }
-            Self::Part(store) => {
-                let (store, under_way) = store.start_sync().await?;
-                Ok((Self::Part(store), under_way))
-            }
-        }
+        both!(self, store, under_way => store.start_sync().await?)
     }
 
     async fn get(
