@@ -1,10 +1,12 @@
 //! Take finalised blocks in order: keep them, move the head, tell who waits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use commonware_actor::Feedback;
 use commonware_consensus::Reporter;
 use commonware_consensus::marshal::Update;
+use commonware_runtime::Spawner;
 use commonware_utils::Acknowledgement as _;
 use commonware_utils::acknowledgement::Exact;
 use tokio::sync::mpsc;
@@ -15,8 +17,46 @@ use crate::boundary::pieces;
 use crate::machine::Machine;
 use crate::store::Record;
 
-/// The state is saved with every block of this many.
+/// Blocks from a saved state to the next, at least: so many are executed again at a start.
 const SAVE_EVERY: u64 = 64;
+/// And one for so many bytes of it, lest a large state be all that the disk writes.
+const SAVED_A_BLOCK: usize = 256 << 10;
+
+fn save_every(state_bytes: usize) -> u64 {
+    SAVE_EVERY.max((state_bytes / SAVED_A_BLOCK) as u64)
+}
+
+/// Writes states down beside the blocks, one at a time: a large one takes longer than blocks may.
+struct Saver<E> {
+    context: E,
+    under_way: Arc<AtomicBool>,
+    /// Of the last one.
+    bytes: Arc<AtomicUsize>,
+    begun: u64,
+}
+
+impl<E: Spawner> Saver<E> {
+    fn is_due(&self, height: u64) -> bool {
+        let every = save_every(self.bytes.load(Ordering::Relaxed));
+        height >= self.begun + every && !self.under_way.load(Ordering::Relaxed)
+    }
+
+    fn save<M: Machine>(&mut self, core: &Arc<Core<M>>, height: u64, state: &M::State) {
+        self.begun = height;
+        self.under_way.store(true, Ordering::Relaxed);
+        let (core, state) = (core.clone(), state.clone());
+        let (under_way, bytes) = (self.under_way.clone(), self.bytes.clone());
+        let context = self.context.child("save").shared(true);
+        context.spawn(move |_| async move {
+            let saved = core.machine.save(&state);
+            bytes.store(saved.len(), Ordering::Relaxed);
+            if let Err(error) = core.store.save(height, &saved) {
+                tracing::warn!(%error, height, "the state cannot be saved: the next start takes longer; free the disk");
+            }
+            under_way.store(false, Ordering::Relaxed);
+        });
+    }
+}
 
 /// Hands blocks to the [`run`] task; the engine bounds how many are under way.
 #[derive(Clone)]
@@ -34,18 +74,26 @@ impl Reporter for Inbox {
     }
 }
 
-/// Runs until the engine ends. `certificate` asks for a height's, if there is one; `prune` has the
+/// Runs until the engine ends, and saves states on tasks of `context`. `certificate` asks for a height's, if there is one; `prune` has the
 /// engine forget what is before a height.
-pub(crate) async fn run<M, C, F>(
+pub(crate) async fn run<E, M, C, F>(
+    context: E,
     core: Arc<Core<M>>,
     mut blocks: mpsc::UnboundedReceiver<(Block, Exact)>,
     certificate: C,
     prune: impl Fn(u64),
 ) where
+    E: Spawner,
     M: Machine,
     C: Fn(u64) -> F,
     F: Future<Output = Option<Vec<u8>>>,
 {
+    let mut saver = Saver {
+        context,
+        under_way: Arc::default(),
+        bytes: Arc::default(),
+        begun: core.store.saved(),
+    };
     while let Some((block, ack)) = blocks.recv().await {
         let height = block.header.height;
         core.saw(&block);
@@ -72,15 +120,17 @@ pub(crate) async fn run<M, C, F>(
         };
         let keep = core.keep.map(|keep| (keep, core.epoch_blocks));
         let ends = height == light::epoch_end(block.header.epoch, core.epoch_blocks);
-        let saves = ends || height % SAVE_EVERY == 0;
-        let state = saves.then(|| core.machine.save(&node.executed.state));
-        let pieces = match &state {
-            Some(state) if ends => pieces(state),
-            _ => Vec::new(),
-        };
-        if let Err(error) = core.store.put(height, &record, state, &pieces, keep) {
+        let state = ends.then(|| core.machine.save(&node.executed.state));
+        let pieces = state.as_deref().map(pieces).unwrap_or_default();
+        if let Err(error) = core
+            .store
+            .put(height, &record, state.as_deref(), &pieces, keep)
+        {
             tracing::error!(%error, height, "a block cannot be kept; free the disk and start again");
             return;
+        }
+        if !ends && saver.is_due(height) {
+            saver.save(&core, height, &node.executed.state);
         }
         {
             let mut mempool = core.mempool.lock().expect("not poisoned");
@@ -100,9 +150,9 @@ pub(crate) async fn run<M, C, F>(
             .retain(|id, n| n.header.height > height || *id == block.id());
         ack.acknowledge();
         if let Some(keep) = core.keep
-            && saves
+            && (ends || height % SAVE_EVERY == 0)
         {
-            prune(height.saturating_sub(keep));
+            prune(height.saturating_sub(keep).min(core.store.saved()));
         }
     }
 }

@@ -17,10 +17,14 @@ const BLOCKS: TableDefinition<u64, &[u8]> = TableDefinition::new("blocks");
 const SAVED: TableDefinition<&str, &[u8]> = TableDefinition::new("saved");
 /// Pieces of whole states by height and number: what newcomers start from.
 const PIECES: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("pieces");
+/// Pieces of states to start from, by height and number; complete is the one that `SAVED` names.
+const STATES: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("states");
+/// Bytes of a state in one transaction, which the next block waits for.
+const STATE_PIECE_BYTES: usize = 4 << 20;
 /// States kept for newcomers: one who fetches the older one may end though an epoch does.
 const STATES_KEPT: usize = 2;
 /// How blocks are written; another number when that changes.
-const FORM: &[u8] = &[4];
+const FORM: &[u8] = &[5];
 
 /// A finalised block and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -53,6 +57,8 @@ pub struct Store {
     database: Database,
     /// Blocks before this height are gone, but those that [`stays`].
     pruned: AtomicU64,
+    /// Of the state saved last: blocks after it are needed to start.
+    saved: AtomicU64,
 }
 
 /// Blocks forgotten with each that comes: more than one, so that a smaller number is reached.
@@ -110,16 +116,26 @@ impl Store {
             }
         }
         write.open_table(PIECES)?;
-        let pruned = {
-            let saved = write.open_table(SAVED)?;
-            let pruned = saved.get("pruned")?;
-            pruned
+        write.open_table(STATES)?;
+        let (pruned, saved) = {
+            let table = write.open_table(SAVED)?;
+            let pruned = table.get("pruned")?;
+            let pruned = pruned
                 .map(|bytes| u64::try_from_slice(bytes.value()))
-                .transpose()?
+                .transpose()?;
+            (pruned.unwrap_or_default(), state_height(&table)?)
         };
         write.commit()?;
-        let pruned = AtomicU64::new(pruned.unwrap_or_default());
-        Ok(Self { database, pruned })
+        Ok(Self {
+            database,
+            pruned: AtomicU64::new(pruned),
+            saved: AtomicU64::new(saved.unwrap_or_default()),
+        })
+    }
+
+    /// Height of the state saved last; 0 if none is.
+    pub fn saved(&self) -> u64 {
+        self.saved.load(Ordering::Relaxed)
     }
 
     /// Height before which blocks are gone.
@@ -186,7 +202,7 @@ impl Store {
         &self,
         height: u64,
         record: &Record,
-        state: Option<Vec<u8>>,
+        state: Option<&[u8]>,
         pieces: &[Piece],
         keep: Option<(u64, u64)>,
     ) -> Result<()> {
@@ -203,20 +219,43 @@ impl Store {
         {
             let mut blocks = write.open_table(BLOCKS)?;
             blocks.insert(height, record.encode()?.as_slice())?;
-            if let Some(state) = state {
-                let mut saved = write.open_table(SAVED)?;
-                saved.insert("state", borsh::to_vec(&(height, state))?.as_slice())?;
-            }
+        }
+        let mut saved = self.saved();
+        if let Some(state) = state {
+            save_state(&write, height, state)?;
+            saved = height;
         }
         let pruned = match keep {
             Some((keep, epoch_blocks)) if height > keep => {
-                Some(self.forget(&write, height + 1 - keep, epoch_blocks)?)
+                let below = saved.min(height + 1 - keep);
+                Some(self.forget(&write, below, epoch_blocks)?)
             }
             _ => None,
         };
         write.commit()?;
+        self.saved.fetch_max(saved, Ordering::Relaxed);
         if let Some(pruned) = pruned {
             self.pruned.store(pruned, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// All of the state after block `height`, to start from. Durable when it returns; nothing if a
+    /// later one is saved. Blocks may be put meanwhile.
+    pub fn save(&self, height: u64, state: &[u8]) -> Result<()> {
+        let pieces: Vec<_> = (0..).zip(state.chunks(STATE_PIECE_BYTES)).collect();
+        for (number, piece) in &pieces {
+            let write = self.database.begin_write()?;
+            write
+                .open_table(STATES)?
+                .insert((height, *number), *piece)?;
+            write.commit()?;
+        }
+        let write = self.database.begin_write()?;
+        let newer = name_state(&write, height)?;
+        write.commit()?;
+        if newer {
+            self.saved.fetch_max(height, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -227,11 +266,12 @@ impl Store {
         {
             let mut blocks = write.open_table(BLOCKS)?;
             blocks.insert(floor.height, record.encode()?.as_slice())?;
+            save_state(&write, floor.height, &state)?;
             let mut saved = write.open_table(SAVED)?;
-            saved.insert("state", borsh::to_vec(&(floor.height, state))?.as_slice())?;
             saved.insert("floor", borsh::to_vec(floor)?.as_slice())?;
         }
         write.commit()?;
+        self.saved.fetch_max(floor.height, Ordering::Relaxed);
         Ok(())
     }
 
@@ -276,12 +316,47 @@ impl Store {
     /// Height and bytes of the state saved last.
     pub fn state(&self) -> Result<Option<(u64, Vec<u8>)>> {
         let read = self.database.begin_read()?;
-        let saved = read.open_table(SAVED)?;
-        let Some(bytes) = saved.get("state")? else {
+        let Some(height) = state_height(&read.open_table(SAVED)?)? else {
             return Ok(None);
         };
-        Ok(Some(BorshDeserialize::try_from_slice(bytes.value())?))
+        let mut state = Vec::new();
+        for piece in read
+            .open_table(STATES)?
+            .range((height, 0)..=(height, u32::MAX))?
+        {
+            state.extend_from_slice(piece?.1.value());
+        }
+        Ok(Some((height, state)))
     }
+}
+
+fn state_height(saved: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option<u64>> {
+    let state = saved.get("state")?;
+    state
+        .map(|bytes| Ok(u64::try_from_slice(bytes.value())?))
+        .transpose()
+}
+
+fn save_state(write: &WriteTransaction, height: u64, state: &[u8]) -> Result<()> {
+    {
+        let mut states = write.open_table(STATES)?;
+        for (number, piece) in (0..).zip(state.chunks(STATE_PIECE_BYTES)) {
+            states.insert((height, number), piece)?;
+        }
+    }
+    name_state(write, height)?;
+    Ok(())
+}
+
+/// Makes the state whose pieces are there the one to start from, unless a later one is; forgets
+/// the pieces of all others. Whether it is now.
+fn name_state(write: &WriteTransaction, height: u64) -> Result<bool> {
+    let mut saved = write.open_table(SAVED)?;
+    let named = state_height(&saved)?.map_or(height, |named| named.max(height));
+    saved.insert("state", borsh::to_vec(&named)?.as_slice())?;
+    let mut states = write.open_table(STATES)?;
+    states.retain(|(of, _), _| of == named)?;
+    Ok(named == height)
 }
 
 fn offered(table: &impl ReadableTable<(u64, u32), &'static [u8]>) -> Result<Vec<(u64, u32)>> {
@@ -343,7 +418,8 @@ mod tests {
         let keep = Some((4 * EPOCH, EPOCH));
         let put = |store: &Store, height| {
             let record = record(height, EPOCH);
-            store.put(height, &record, None, &[], keep).expect("kept");
+            let state = (height % 8 == 0).then_some(&[1][..]);
+            store.put(height, &record, state, &[], keep).expect("kept");
         };
         let length = || std::fs::metadata(&path).expect("there").len();
         (0..=200).for_each(|height| put(&store, height));
@@ -364,6 +440,33 @@ mod tests {
         let again = Store::open(&path).expect("opens");
         assert_eq!(again.pruned(), 1_001 - 4 * EPOCH);
         again.may_forget().expect("it did before");
+    }
+
+    #[test]
+    fn what_follows_the_saved_state_stays_and_no_older_one_takes_its_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("blocks.redb");
+        let store = Store::open(&path).expect("made");
+        store.may_forget().expect("it is new");
+        let put = |heights: std::ops::RangeInclusive<u64>| {
+            heights.for_each(|height| {
+                let record = record(height, 16);
+                let kept = store.put(height, &record, None, &[], Some((64, 16)));
+                kept.expect("kept");
+            });
+        };
+        put(0..=300);
+        assert_eq!((store.saved(), store.pruned()), (0, 0));
+        let large = vec![2; 2 * STATE_PIECE_BYTES + 1];
+        store.save(280, &large).expect("saved");
+        store.save(250, &[1]).expect("too late, and no harm");
+        put(301..=500);
+        assert_eq!((store.saved(), store.pruned()), (280, 280));
+        assert!((280..=500).all(|height| store.block(height).expect("reads").is_some()));
+        drop(store);
+        let again = Store::open(&path).expect("opens");
+        assert_eq!(again.saved(), 280);
+        assert_eq!(again.state().expect("reads"), Some((280, large)));
     }
 
     #[test]

@@ -372,7 +372,7 @@ macro_rules! start_parts {
 
         let finalizer = {
             let (core, forgetful) = (core.clone(), marshal.clone());
-            context.child("finalizer").spawn(move |_| async move {
+            context.child("finalizer").spawn(move |context| async move {
                 let certificate = |height| {
                     let marshal = marshal.clone();
                     async move {
@@ -381,7 +381,7 @@ macro_rules! start_parts {
                     }
                 };
                 let prune = |below| forgetful.prune(Height::new(below));
-                finalizer::run(core, finalised, certificate, prune).await;
+                finalizer::run(context, core, finalised, certificate, prune).await;
             })
         };
         let receiving = {
