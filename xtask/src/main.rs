@@ -56,7 +56,7 @@ fn drill(name: &str) -> Result<()> {
 /// The browser's test goes through all pages; with a folder named, it takes pictures too.
 fn screenshots() -> Result<()> {
     packages::install()?;
-    let folder = std::env::current_dir()?.join("screenshots");
+    let folder = command::root().join("screenshots");
     command::run(
         command::new_cargo()
             .args(["test", "-q", "-p", "runrig", "--test", "portal"])

@@ -1,7 +1,8 @@
 //! The web pages as people meet them: Chromium on a cloud of three hosts. Runs as root; needs
 //! chromium, nft and Debian's mirrors.
 //!
-//! With `RUNRIG_SCREENSHOTS=FOLDER` (`cargo xtask screenshots`) it takes pictures of all pages too.
+//! With `RUNRIG_SCREENSHOTS=FOLDER` (`cargo xtask screenshots`) it takes pictures of all pages too. A
+//! relative one is in `screenshots/`, which git ignores.
 
 mod journeys;
 mod keys;
@@ -31,11 +32,16 @@ impl Stage {
         Self {
             site: cloud.portal(),
             image: fixtures::busybox().write(&folder.join("layout")),
-            pictures: std::env::var_os("RUNRIG_SCREENSHOTS").map(PathBuf::from),
+            pictures: std::env::var_os("RUNRIG_SCREENSHOTS").map(|named| ignored().join(named)),
             browser: Browser::start(&folder.join("browser")),
             cloud,
         }
     }
+}
+
+/// Where git looks for no pictures.
+fn ignored() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../screenshots")
 }
 
 #[test]
