@@ -10,7 +10,7 @@ use crate::roles;
 
 #[derive(Args, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig portal run --network http://10.0.0.5:8700 --data /var/lib/runrig/portal --listen 0.0.0.0:8780"
+    before_help = "Examples:\n  runrig portal run --network http://10.0.0.5:8700 --data /var/lib/runrig/portal --listen 0.0.0.0:8780\n  runrig portal run --network http://10.0.0.5:8700 --data /var/lib/runrig/portal --index postgres://portal@db.internal/portal"
 )]
 pub struct Run {
     /// URL of a gateway; several with commas between
@@ -21,6 +21,14 @@ pub struct Run {
     data: PathBuf,
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8780")]
     listen: SocketAddr,
+    /// A PostgreSQL database for the index, which portals may share; else it is a file in --data
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "RUNRIG_PORTAL_INDEX",
+        hide_env_values = true
+    )]
+    index: Option<String>,
     /// Browsers reach it by HTTPS: cookies are sent by that only
     #[arg(long)]
     secure: bool,
@@ -31,6 +39,7 @@ pub fn run(args: &Run) -> Result {
         network: roles::validators_of(&args.network)?,
         listen: args.listen,
         data: args.data.clone(),
+        index: args.index.clone(),
         secure: args.secure,
     };
     roles::foreground(|asked| portal::run(config, asked))

@@ -10,7 +10,8 @@ use crate::command;
 
 struct Package {
     name: &'static str,
-    /// A file that is there when it is installed; looked for along PATH, if it is a name.
+    /// A file that is there when it is installed; looked for along PATH, if it is a name. `*` is any
+    /// one folder.
     program: &'static str,
     /// Which tests need it.
     purpose: &'static str,
@@ -76,6 +77,11 @@ const PACKAGES: &[Package] = &[
         name: "docker-compose",
         program: "docker-compose",
         purpose: "compare how compose files are read",
+    },
+    Package {
+        name: "postgresql",
+        program: "/usr/lib/postgresql/*/bin/initdb",
+        purpose: "keep an index on a server",
     },
     Package {
         name: "curl",
@@ -152,6 +158,10 @@ fn apt(arguments: &[&str]) -> Result<()> {
 }
 
 fn found(program: &str) -> bool {
+    if let Some((above, below)) = program.split_once("/*/") {
+        let folders = std::fs::read_dir(above).into_iter().flatten().flatten();
+        return folders.map(|f| f.path().join(below)).any(|f| f.is_file());
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::Config;
 use crate::devices::Devices;
-use crate::index::{Index, Progress};
+use crate::index::{Index, Place, Progress};
 use crate::limits::Limits;
 use crate::people::People;
 
@@ -59,16 +59,21 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    /// Errors: no address of a network, or a file of the data folder cannot be opened.
-    pub fn open(config: &Config) -> Result<Self> {
+    /// Errors: no address of a network, a file of the data folder cannot be opened, or those of
+    /// [`Index::open`].
+    pub async fn open(config: &Config) -> Result<Self> {
         std::fs::create_dir_all(&config.data)?;
         let client = Client::new(config.network.clone())?;
+        let place = match &config.index {
+            Some(url) => Place::Server(url.parse()?),
+            None => Place::File(config.data.join("index.sqlite")),
+        };
         Ok(Self(Arc::new(Shared {
             gateway: client.url().to_string(),
             grants: Grants::new(client.clone()),
             client,
             people: People::open(&config.data.join("people.sqlite"))?,
-            index: Index::open(&config.data.join("index.sqlite"))?,
+            index: Index::open(place).await?,
             limits: Limits::default(),
             devices: Devices::default(),
             secure: config.secure,

@@ -6,8 +6,8 @@
 //! keeps itself:
 //!
 //! - `people.sqlite`: who signed up, each with keys sealed by his password, or a passkey; sessions.
-//! - `index.sqlite`: blocks, transactions, events and charges in SQL, for lists and charts.
-//!   It can be deleted at any time and is made again from the chain; it is never the truth for
+//! - `index.sqlite`, or a database of a PostgreSQL server: blocks, transactions, events and charges
+//!   in SQL, for lists and charts. It can be deleted at any time and is made again from the chain; it is never the truth for
 //!   money: balances, bills and receipts on a page are the ledger's answers.
 //!
 //! Invariants: no key leaves a session unsealed; every text that a stranger chose is escaped
@@ -42,26 +42,28 @@ use anyhow::{Context as _, Result};
 pub use app::App;
 
 /// Process settings of a portal.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// URLs of gateways of the network; the first is the one that pages name.
     pub network: Vec<String>,
     pub listen: SocketAddr,
     /// Folder of the portal's own records.
     pub data: PathBuf,
+    /// URL of a PostgreSQL database for the index; else it is a file in `data`.
+    pub index: Option<String>,
     /// Browsers reach it by HTTPS only: cookies say so.
     pub secure: bool,
 }
 
 /// Serves until `shutdown`.
 ///
-/// Errors: `listen` or a file in `data` cannot be opened. A network that does not answer is no
+/// Errors: `listen`, a file in `data` or the index's database cannot be opened. A network that does not answer is no
 /// error: pages say so until it does.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("listen on {}; choose another with --listen", config.listen))?;
-    let app = App::open(&config)?;
+    let app = App::open(&config).await?;
     let following = tokio::spawn(index::follow(app.clone()));
     tracing::info!(listen = %config.listen, "pages are served");
     let (stop, mut stopped) = tokio::sync::watch::channel(false);

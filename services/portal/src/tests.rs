@@ -34,8 +34,10 @@ impl Site {
             network: vec![network],
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data: data.path().into(),
+            index: None,
             secure: false,
         })
+        .await
         .expect("opened");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await

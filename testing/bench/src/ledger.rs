@@ -34,7 +34,8 @@ const LONE: u64 = 40;
 /// Errors: the network does not come up, or money is not where it should be.
 pub async fn ledger(program: &Path, rounds: usize) -> Result<Found> {
     let mut left_out = Vec::new();
-    let postgres = match tokio::task::spawn_blocking(Postgres::start).await? {
+    let filled = || Postgres::start().and_then(|postgres| postgres.fill().map(|()| postgres));
+    let postgres = match tokio::task::spawn_blocking(filled).await? {
         Ok(postgres) => Some(postgres),
         Err(why) => {
             left_out.push(format!("PostgreSQL beside it: {why:#}"));

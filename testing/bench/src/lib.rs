@@ -18,6 +18,7 @@ mod up;
 pub use figure::{Beside, Bound, Figure, Found, Goal};
 pub use gateway::gateway;
 pub use ledger::{finality, ledger};
+pub use postgres::Postgres;
 pub use scale::scale;
 pub use scheduler::scheduler;
 pub use start::start;

@@ -1,4 +1,5 @@
-//! The peer of the ledger: a PostgreSQL of its own in a temporary folder, on a private socket.
+//! A PostgreSQL of its own in a temporary folder, on a private socket: the peer of the ledger, and
+//! what tests keep an index on.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt as _;
@@ -36,7 +37,7 @@ fn programs() -> Result<PathBuf> {
     versions
         .map(|version| version.path().join("bin"))
         .filter(|bin| {
-            ["initdb", "postgres", "pgbench"]
+            ["initdb", "postgres", "pgbench", "pg_isready"]
                 .iter()
                 .all(|p| bin.join(p).exists())
         })
@@ -81,8 +82,7 @@ fn run(mut command: Command) -> Result<String> {
 }
 
 impl Postgres {
-    /// A cluster with its default settings (every commit is on disk before it is answered),
-    /// filled for TPC-B.
+    /// A cluster with its default settings: every commit is on disk before it is answered.
     ///
     /// Errors: it is not installed, or does not start.
     pub fn start() -> Result<Self> {
@@ -96,27 +96,45 @@ impl Postgres {
         }
         let data = folder.path().join("data");
         let mut make = command(&programs.join("initdb"), user.as_ref());
-        make.args(["--auth=trust", "--username=bench", "-D"])
+        make.args(["--auth=trust", "--username=bench", "--no-sync", "-D"])
             .arg(&data);
         run(make)?;
         let mut serve = command(&programs.join("postgres"), user.as_ref());
         serve.args(["-c", "listen_addresses="]);
         serve.arg("-D").arg(&data).arg("-k").arg(folder.path());
         let server = Process::start(serve, &folder.path().join("log"))?;
-        let mut cluster = Cluster {
+        let cluster = Cluster {
             _server: server,
             programs,
             user,
             folder,
         };
-        cluster.fill()?;
+        cluster.until_ready()?;
         Ok(Self(Arc::new(cluster)))
+    }
+
+    /// The folder of its socket; its own is `data` in it.
+    pub fn folder(&self) -> &Path {
+        self.0.folder.path()
+    }
+
+    /// Of `database`, as `user`: `bench` is its master, who needs no password.
+    pub fn url(&self, user: &str, database: &str) -> String {
+        let folder = self.folder().display().to_string().replace('/', "%2F");
+        format!("postgres://{user}@{folder}/{database}")
+    }
+
+    /// Fills it for TPC-B.
+    pub fn fill(&self) -> Result<()> {
+        let mut fill = self.0.client("pgbench");
+        fill.args(["-i", "-q", "-s", &SCALE.to_string(), "postgres"]);
+        run(fill).map(drop)
     }
 
     /// TPC-B transactions per second over `time`.
     pub fn bench(&self, time: Duration) -> Result<f64> {
         let cluster = &self.0;
-        let mut bench = cluster.client();
+        let mut bench = cluster.client("pgbench");
         bench.args(["-c", &CLIENTS.to_string(), "-j", "2", "-n", "-T"]);
         bench.args([&time.as_secs().max(1).to_string(), "postgres"]);
         tps(&run(bench)?).context("pgbench says no tps")
@@ -124,23 +142,19 @@ impl Postgres {
 }
 
 impl Cluster {
-    fn client(&self) -> Command {
-        let mut client = command(&self.programs.join("pgbench"), self.user.as_ref());
+    fn client(&self, program: &str) -> Command {
+        let mut client = command(&self.programs.join(program), self.user.as_ref());
         client.args(["-U", "bench", "-h"]).arg(self.folder.path());
         client
     }
 
-    fn fill(&mut self) -> Result<()> {
+    fn until_ready(&self) -> Result<()> {
         let started = Instant::now();
-        loop {
-            let mut fill = self.client();
-            fill.args(["-i", "-q", "-s", &SCALE.to_string(), "postgres"]);
-            match run(fill) {
-                Ok(_) => return Ok(()),
-                Err(error) => ensure!(started.elapsed() < START_LIMIT, error),
-            }
+        while let Err(error) = run(self.client("pg_isready")) {
+            ensure!(started.elapsed() < START_LIMIT, error);
             std::thread::sleep(LOOK);
         }
+        Ok(())
     }
 }
 

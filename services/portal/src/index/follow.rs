@@ -60,10 +60,7 @@ async fn step(app: &App) -> Result<bool> {
         bail!("the address answers for another network now: start the portal anew");
     }
     let digest = known.digest.hex();
-    let done = app
-        .index
-        .change(move |connection| write::begin(connection, &digest))
-        .await?;
+    let done = app.index.begin(digest).await?;
     app.tick.send_if_modified(|tick| {
         let now = Tick {
             height: status.height,
@@ -91,10 +88,12 @@ async fn step(app: &App) -> Result<bool> {
     };
     let events = events(app, done.events, top).await?;
     let certified = with_events(certified, events)?;
-    app.index
-        .change(move |connection| write::take(connection, certified))
+    // Or another portal took some meanwhile: then there may be more.
+    let taken = app
+        .index
+        .change(move |store| write::take(store, &done, certified))
         .await?;
-    Ok(top < status.height)
+    Ok(!taken || top < status.height)
 }
 
 async fn fetch(app: &App, from: u64, to: u64) -> Result<Vec<BlockView>> {

@@ -1,61 +1,33 @@
 //! Blocks, transactions, events and charges in SQL, for lists, search and charts.
 //!
-//! Follows the API, believes nothing that is not certified ([`follow`]), and can be made again
-//! from the chain at any time. Never the truth for money.
+//! In a file of its own, or on a PostgreSQL server ([`Place`]). Follows the API, believes nothing
+//! that is not certified ([`follow`]), and can be made again from the chain at any time. Never the
+//! truth for money.
 
+mod embedded;
 mod follow;
 pub mod query;
+mod server;
+mod store;
+mod tables;
 mod write;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use anyhow::{Context as _, Result};
-use rusqlite::Connection;
+use anyhow::{Result, bail};
 
 pub use follow::follow;
 pub use query::{BlockRow, ChargeRow, EventFilter, EventRow, TransactionRow};
+pub use server::Address;
+pub use store::Store;
 
-/// Changes with the tables: an index of another number is made anew.
-const VERSION: i64 = 2;
-
-const SCHEMA: &str = "
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE blocks (
-    height INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, digest TEXT NOT NULL,
-    proposer TEXT NOT NULL, transactions INTEGER NOT NULL, events INTEGER NOT NULL);
-CREATE INDEX blocks_digest ON blocks (digest);
-CREATE TABLE transactions (
-    id TEXT PRIMARY KEY, height INTEGER NOT NULL, position INTEGER NOT NULL,
-    time_ms INTEGER NOT NULL, sender TEXT, kind TEXT NOT NULL, words TEXT NOT NULL,
-    refused TEXT, routine INTEGER NOT NULL, actor TEXT) WITHOUT ROWID;
-CREATE INDEX transactions_height ON transactions (height, position);
-CREATE INDEX transactions_sender ON transactions (sender, height);
-CREATE INDEX transactions_actor ON transactions (sender, actor, time_ms);
-CREATE INDEX transactions_routine ON transactions (routine, height);
-CREATE TABLE events (
-    sequence INTEGER PRIMARY KEY, height INTEGER NOT NULL, time_ms INTEGER NOT NULL,
-    kind TEXT NOT NULL, words TEXT NOT NULL, deployment INTEGER, host TEXT, receipt INTEGER,
-    amount TEXT, failed INTEGER NOT NULL);
-CREATE INDEX events_height ON events (height);
-CREATE INDEX events_deployment ON events (deployment, sequence);
-CREATE INDEX events_host ON events (host, sequence);
-CREATE INDEX events_kind ON events (kind, sequence);
-CREATE TABLE accounts (
-    account TEXT NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (account, sequence)) WITHOUT ROWID;
-CREATE TABLE charges (
-    hour INTEGER NOT NULL, deployment INTEGER NOT NULL, service TEXT NOT NULL, host TEXT NOT NULL,
-    payer TEXT NOT NULL, payee TEXT NOT NULL, cpu TEXT NOT NULL, memory TEXT NOT NULL,
-    storage TEXT NOT NULL, bandwidth TEXT NOT NULL, transfer TEXT NOT NULL,
-    moved INTEGER NOT NULL, receipts INTEGER NOT NULL,
-    PRIMARY KEY (hour, deployment, service, host)) WITHOUT ROWID;
-CREATE INDEX charges_payer ON charges (payer, hour);
-CREATE INDEX charges_payee ON charges (payee, hour);
-CREATE TABLE hosts (host TEXT PRIMARY KEY, name TEXT NOT NULL, owner TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE deployments (
-    deployment INTEGER PRIMARY KEY, owner TEXT NOT NULL, project TEXT NOT NULL, time_ms INTEGER NOT NULL);
-CREATE INDEX deployments_owner ON deployments (owner);
-";
+/// Where the index lies.
+#[derive(Clone)]
+pub enum Place {
+    File(PathBuf),
+    Server(Address),
+}
 
 /// How far the index is, and what keeps it from going on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,74 +39,82 @@ pub struct Progress {
     pub trouble: Option<String>,
 }
 
-/// One connection that writes, one that reads; neither waits for the other.
+/// One session that writes, one that reads; neither waits for the other.
 #[derive(Clone)]
-pub struct Index(Arc<Connections>);
+pub struct Index(Arc<Sessions>);
 
-struct Connections {
-    writer: Mutex<Connection>,
-    reader: Mutex<Connection>,
+struct Sessions {
+    writer: Mutex<Store>,
+    reader: Mutex<Store>,
+    /// Why pages must not show what is in it.
+    closed: Mutex<Option<String>>,
 }
 
-fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
-    connection.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 impl Index {
-    /// Opens the index, or makes it: an index of another version is dropped.
-    pub fn open(path: &Path) -> Result<Self> {
-        let writer = connect(path).with_context(|| format!("open {}", path.display()))?;
-        let version: i64 = writer.pragma_query_value(None, "user_version", |r| r.get(0))?;
-        if version != VERSION {
-            reset(&writer)?;
-        }
-        let reader = connect(path)?;
-        Ok(Self(Arc::new(Connections {
-            writer: Mutex::new(writer),
-            reader: Mutex::new(reader),
-        })))
+    /// Opens the index, or makes it: one with older tables is made anew.
+    ///
+    /// Errors: the file cannot be opened; the server cannot be reached, refuses, or is too old; its
+    /// tables are of a newer portal.
+    pub async fn open(place: Place) -> Result<Self> {
+        let opened = tokio::task::spawn_blocking(move || {
+            let session = || match &place {
+                Place::File(path) => Store::file(path),
+                Place::Server(address) => Ok(Store::server(address)),
+            };
+            let writer = session()?;
+            writer.ready()?;
+            tables::prepare(&writer)?;
+            Ok(Self(Arc::new(Sessions {
+                writer: Mutex::new(writer),
+                reader: Mutex::new(session()?),
+                closed: Mutex::default(),
+            })))
+        });
+        opened.await?
     }
 
-    /// Asks the index on a thread that may wait for the disk.
+    /// Asks the index on a thread that may wait for it.
     pub async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        question: impl FnOnce(&Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        if let Some(why) = &*held(&self.0.closed) {
+            bail!("{why}");
+        }
         let index = self.clone();
-        let answer = tokio::task::spawn_blocking(move || question(&held(&index.0.reader))).await?;
-        Ok(answer?)
+        let asked = move || {
+            let store = held(&index.0.reader);
+            store.ready()?;
+            question(&store)
+        };
+        tokio::task::spawn_blocking(asked).await?
     }
 
     async fn change<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+        change: impl FnOnce(&Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let index = self.clone();
-        let done = tokio::task::spawn_blocking(move || change(&mut held(&index.0.writer))).await?;
-        Ok(done?)
+        let changed = move || {
+            let store = held(&index.0.writer);
+            store.ready()?;
+            change(&store)
+        };
+        tokio::task::spawn_blocking(changed).await?
     }
-}
 
-/// Drops every table and makes them anew.
-fn reset(connection: &Connection) -> rusqlite::Result<()> {
-    let tables: Vec<String> = connection
-        .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?
-        .query_map([], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for table in tables {
-        connection.execute_batch(&format!("DROP TABLE \"{table}\""))?;
+    /// Where the index of `network` is. Pages see nothing of it while it is not one.
+    async fn begin(&self, network: String) -> Result<write::Done> {
+        let begun = self
+            .change(move |store| write::begin(store, &network))
+            .await;
+        *held(&self.0.closed) = begun.as_ref().err().map(|error| format!("{error:#}"));
+        begun
     }
-    connection.execute_batch(SCHEMA)?;
-    connection.pragma_update(None, "user_version", VERSION)
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use anyhow::Result;
 use types::{AccountId, Amount, DeploymentId};
 
+use super::store::{Row, Store, Value, values};
 use crate::words::Names;
 
 /// Rows of one page of a list.
@@ -84,7 +85,7 @@ pub struct EventFilter {
     pub before: Option<u64>,
 }
 
-fn block(row: &Row) -> rusqlite::Result<BlockRow> {
+fn block(row: &Row) -> Result<BlockRow> {
     Ok(BlockRow {
         height: row.get(0)?,
         time_ms: row.get(1)?,
@@ -94,7 +95,7 @@ fn block(row: &Row) -> rusqlite::Result<BlockRow> {
     })
 }
 
-fn transaction(row: &Row) -> rusqlite::Result<TransactionRow> {
+fn transaction(row: &Row) -> Result<TransactionRow> {
     Ok(TransactionRow {
         id: row.get(0)?,
         height: row.get(1)?,
@@ -111,151 +112,131 @@ fn amount(text: Option<String>) -> Option<Amount> {
     text.and_then(|t| t.parse().ok()).map(Amount)
 }
 
-pub fn names(c: &Connection) -> rusqlite::Result<Names> {
+pub fn names(store: &Store) -> Result<Names> {
     let mut names = Names::default();
-    let mut hosts = c.prepare_cached("SELECT host, name FROM hosts")?;
-    for row in hosts.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get(1)?)))? {
-        let (host, name) = row?;
-        if let Ok(host) = host.parse() {
-            names.hosts.insert(host, name);
+    for row in store.rows("SELECT host, name FROM hosts", &[])? {
+        if let Ok(host) = row.get::<String>(0)?.parse() {
+            names.hosts.insert(host, row.get(1)?);
         }
     }
-    let mut projects = c.prepare_cached("SELECT deployment, project FROM deployments")?;
-    for row in projects.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))? {
-        let (deployment, project) = row?;
-        names.projects.insert(DeploymentId(deployment), project);
+    for row in store.rows("SELECT deployment, project FROM deployments", &[])? {
+        let deployment = DeploymentId(row.get(0)?);
+        names.projects.insert(deployment, row.get(1)?);
     }
     Ok(names)
 }
 
-pub fn blocks(
-    c: &Connection,
-    before: Option<u64>,
-    count: usize,
-) -> rusqlite::Result<Vec<BlockRow>> {
-    c.prepare_cached(
+pub fn blocks(store: &Store, before: Option<u64>, count: usize) -> Result<Vec<BlockRow>> {
+    let rows = store.rows(
         "SELECT height, time_ms, proposer, transactions, events FROM blocks
-         WHERE height < ?1 ORDER BY height DESC LIMIT ?2",
-    )?
-    .query_map(
-        params![
-            before.unwrap_or(i64::MAX as u64).min(i64::MAX as u64),
-            count
-        ],
-        block,
-    )?
-    .collect()
+         WHERE height < $1 ORDER BY height DESC LIMIT $2",
+        values![before.unwrap_or(u64::MAX), count],
+    )?;
+    rows.iter().map(block).collect()
 }
 
 /// The height of a block, by its digest in hex.
-pub fn height_of(c: &Connection, digest: &str) -> rusqlite::Result<Option<u64>> {
-    c.query_row(
-        "SELECT height FROM blocks WHERE digest = ?1",
-        [digest],
-        |r| r.get(0),
-    )
-    .optional()
+pub fn height_of(store: &Store, digest: &str) -> Result<Option<u64>> {
+    let row = store.row(
+        "SELECT height FROM blocks WHERE digest = $1",
+        values![digest],
+    )?;
+    row.map(|row| row.get(0)).transpose()
 }
 
 /// Latest first, before `(height)`; heartbeats and usage reports only if `routine`.
 pub fn transactions(
-    c: &Connection,
+    store: &Store,
     before: Option<u64>,
     routine: bool,
     count: usize,
-) -> rusqlite::Result<Vec<TransactionRow>> {
-    c.prepare_cached(&format!(
-        "{TRANSACTION} WHERE height < ?1 AND routine <= ?2 ORDER BY height DESC, position DESC LIMIT ?3"
-    ))?
-    .query_map(
-        params![before.unwrap_or(i64::MAX as u64).min(i64::MAX as u64), routine, count],
-        transaction,
-    )?
-    .collect()
+) -> Result<Vec<TransactionRow>> {
+    let rows = store.rows(
+        &format!(
+            "{TRANSACTION} WHERE height < $1 AND routine <= $2
+             ORDER BY height DESC, position DESC LIMIT $3"
+        ),
+        values![before.unwrap_or(u64::MAX), routine, count],
+    )?;
+    rows.iter().map(transaction).collect()
 }
 
 pub fn transactions_of(
-    c: &Connection,
+    store: &Store,
     sender: &AccountId,
     count: usize,
-) -> rusqlite::Result<Vec<TransactionRow>> {
-    c.prepare_cached(&format!(
-        "{TRANSACTION} WHERE sender = ?1 ORDER BY height DESC, position DESC LIMIT ?2"
-    ))?
-    .query_map(params![sender.to_string(), count], transaction)?
-    .collect()
+) -> Result<Vec<TransactionRow>> {
+    let rows = store.rows(
+        &format!("{TRANSACTION} WHERE sender = $1 ORDER BY height DESC, position DESC LIMIT $2"),
+        values![sender.to_string(), count],
+    )?;
+    rows.iter().map(transaction).collect()
 }
 
 /// When each of those that act for an account did so last, by the account that was let.
-pub fn last_acts(c: &Connection, sender: &AccountId) -> rusqlite::Result<BTreeMap<AccountId, u64>> {
-    let mut asked = c.prepare_cached(
-        "SELECT actor, max(time_ms) FROM transactions WHERE sender = ?1 GROUP BY actor LIMIT 1000",
+pub fn last_acts(store: &Store, sender: &AccountId) -> Result<BTreeMap<AccountId, u64>> {
+    let rows = store.rows(
+        "SELECT actor, max(time_ms) FROM transactions WHERE sender = $1 GROUP BY actor LIMIT 1000",
+        values![sender.to_string()],
     )?;
     let mut acts = BTreeMap::new();
-    for row in asked.query_map([sender.to_string()], |r| {
-        Ok((r.get::<_, Option<String>>(0)?, r.get(1)?))
-    })? {
-        let (actor, time_ms) = row?;
+    for row in rows {
+        let actor: Option<String> = row.get(0)?;
         if let Some(actor) = actor.and_then(|a| a.parse().ok()) {
-            acts.insert(actor, time_ms);
+            acts.insert(actor, row.get(1)?);
         }
     }
     Ok(acts)
 }
 
 /// Latest first.
-pub fn events(
-    c: &Connection,
-    filter: &EventFilter,
-    count: usize,
-) -> rusqlite::Result<Vec<EventRow>> {
+pub fn events(store: &Store, filter: &EventFilter, count: usize) -> Result<Vec<EventRow>> {
     let mut sql = String::from(
         "SELECT e.sequence, e.height, e.time_ms, e.kind, e.words, e.receipt, e.amount
          FROM events e",
     );
-    let mut values: Vec<rusqlite::types::Value> = Vec::new();
+    let mut values: Vec<Value> = Vec::new();
     let mut rules: Vec<String> = Vec::new();
-    let mut rule = |sql: &str, value: rusqlite::types::Value| {
+    let mut rule = |sql: &str, value: Value| {
         values.push(value);
-        rules.push(format!("{sql} ?{}", values.len()));
+        rules.push(format!("{sql} ${}", values.len()));
     };
     if let Some(account) = &filter.account {
         sql.push_str(" JOIN accounts a ON a.sequence = e.sequence");
         rule("a.account =", account.to_string().into());
     }
     if let Some(deployment) = filter.deployment {
-        rule("e.deployment =", (deployment.0 as i64).into());
+        rule("e.deployment =", deployment.0.into());
     }
     if let Some(host) = &filter.host {
-        rule("e.host =", host.clone().into());
+        rule("e.host =", host.as_str().into());
     }
     if let Some(kind) = &filter.kind {
-        rule("e.kind =", kind.clone().into());
+        rule("e.kind =", kind.as_str().into());
     }
     if let Some(height) = filter.height {
-        rule("e.height =", (height.min(i64::MAX as u64) as i64).into());
+        rule("e.height =", height.into());
     }
     if let Some(before) = filter.before {
-        rule("e.sequence <", (before.min(i64::MAX as u64) as i64).into());
+        rule("e.sequence <", before.into());
     }
     if !rules.is_empty() {
         sql.push_str(" WHERE ");
         sql.push_str(&rules.join(" AND "));
     }
     sql.push_str(&format!(" ORDER BY e.sequence DESC LIMIT {count}"));
-    c.prepare_cached(&sql)?
-        .query_map(rusqlite::params_from_iter(values), |row| {
-            Ok(EventRow {
-                sequence: row.get(0)?,
-                height: row.get(1)?,
-                time_ms: row.get(2)?,
-                kind: row.get(3)?,
-                words: row.get(4)?,
-                receipt: row.get(5)?,
-                amount: amount(row.get(6)?),
-            })
-        })?
-        .collect()
+    let event = |row: &Row| {
+        Ok(EventRow {
+            sequence: row.get(0)?,
+            height: row.get(1)?,
+            time_ms: row.get(2)?,
+            kind: row.get(3)?,
+            words: row.get(4)?,
+            receipt: row.get(5)?,
+            amount: amount(row.get(6)?),
+        })
+    };
+    store.rows(&sql, &values)?.iter().map(event).collect()
 }
 
 /// Which side of a charge an account is on.
@@ -267,20 +248,23 @@ pub enum Side {
 
 /// Charges from hour `since` on, in order of time.
 pub fn charges(
-    c: &Connection,
+    store: &Store,
     side: Side,
     account: &AccountId,
     since: u64,
-) -> rusqlite::Result<Vec<ChargeRow>> {
+) -> Result<Vec<ChargeRow>> {
     let column = match side {
         Side::Payer => "payer",
         Side::Payee => "payee",
     };
-    c.prepare_cached(&format!(
-        "SELECT hour, deployment, host, cpu, memory, storage, bandwidth,
-         transfer, moved FROM charges WHERE {column} = ?1 AND hour >= ?2 ORDER BY hour"
-    ))?
-    .query_map(params![account.to_string(), since], |row| {
+    let rows = store.rows(
+        &format!(
+            "SELECT hour, deployment, host, cpu, memory, storage, bandwidth, transfer, moved
+             FROM charges WHERE {column} = $1 AND hour >= $2 ORDER BY hour, deployment, host"
+        ),
+        values![account.to_string(), since],
+    )?;
+    let charge = |row: &Row| {
         let mut amounts = [Amount::ZERO; 5];
         for (at, sum) in amounts.iter_mut().enumerate() {
             *sum = amount(row.get(3 + at)?).unwrap_or_default();
@@ -292,18 +276,19 @@ pub fn charges(
             amounts,
             moved: row.get(8)?,
         })
-    })?
-    .collect()
+    };
+    rows.iter().map(charge).collect()
 }
 
 /// Status changes of an account's replicas from hour `since` on.
-pub fn activity(c: &Connection, owner: &AccountId, since: u64) -> rusqlite::Result<Activity> {
-    c.prepare_cached(
-        "SELECT count(*), coalesce(sum(e.failed), 0) FROM events e
+pub fn activity(store: &Store, owner: &AccountId, since: u64) -> Result<Activity> {
+    let row = store.row(
+        "SELECT count(*), CAST(coalesce(sum(e.failed), 0) AS BIGINT) FROM events e
          JOIN deployments d ON d.deployment = e.deployment
-         WHERE d.owner = ?1 AND e.kind = 'status' AND e.time_ms >= ?2",
-    )?
-    .query_row(params![owner.to_string(), since * 3_600_000], |row| {
+         WHERE d.owner = $1 AND e.kind = 'status' AND e.time_ms >= $2",
+        values![owner.to_string(), since.saturating_mul(3_600_000)],
+    )?;
+    row.map_or(Ok(Activity::default()), |row| {
         Ok(Activity {
             changes: row.get(0)?,
             failures: row.get(1)?,
@@ -311,39 +296,41 @@ pub fn activity(c: &Connection, owner: &AccountId, since: u64) -> rusqlite::Resu
     })
 }
 
-pub fn totals(c: &Connection) -> rusqlite::Result<Totals> {
-    let one = |sql: &str| c.query_row(sql, [], |r| r.get::<_, Option<u64>>(0));
+pub fn totals(store: &Store) -> Result<Totals> {
+    let one = |sql: &str| -> Result<u64> {
+        let row = store.row(sql, &[])?;
+        Ok(row.map_or(Ok(None), |row| row.get(0))?.unwrap_or(0))
+    };
     Ok(Totals {
-        events: one("SELECT max(sequence) + 1 FROM events")?.unwrap_or(0),
-        receipts: one("SELECT sum(receipts) FROM charges")?.unwrap_or(0),
+        events: one("SELECT max(sequence) + 1 FROM events")?,
+        receipts: one("SELECT CAST(sum(receipts) AS BIGINT) FROM charges")?,
     })
 }
 
 /// Transactions, routine ones apart, in each of the last `count` minutes before `until_ms`.
-pub fn per_minute(c: &Connection, until_ms: u64, count: u64) -> rusqlite::Result<Vec<u64>> {
+pub fn per_minute(store: &Store, until_ms: u64, count: u64) -> Result<Vec<u64>> {
     let last = until_ms / 60_000;
     let first = last.saturating_sub(count - 1);
-    let mut rows = c.prepare_cached(
-        "SELECT time_ms / 60000, sum(transactions) FROM blocks
-         WHERE height > (SELECT max(height) FROM blocks) - ?3 AND time_ms >= ?1 AND time_ms < ?2
-         GROUP BY 1",
-    )?;
-    let mut out = vec![0; count as usize];
     // A minute has at most some hundred blocks: the bound keeps the scan short.
     let bound = count * 600;
-    for row in rows.query_map(params![first * 60_000, (last + 1) * 60_000, bound], |r| {
-        Ok((r.get::<_, u64>(0)?, r.get::<_, u64>(1)?))
-    })? {
-        let (minute, sum) = row?;
+    let rows = store.rows(
+        "SELECT time_ms / 60000, CAST(sum(transactions) AS BIGINT) FROM blocks
+         WHERE time_ms >= $1 AND time_ms < $2 AND height > (SELECT max(height) FROM blocks) - $3
+         GROUP BY 1",
+        values![first * 60_000, (last + 1) * 60_000, bound],
+    )?;
+    let mut out = vec![0; count as usize];
+    for row in rows {
+        let minute: u64 = row.get(0)?;
         if let Some(slot) = out.get_mut((minute - first) as usize) {
-            *slot = sum;
+            *slot = row.get(1)?;
         }
     }
     Ok(out)
 }
 
 /// Deployments and hosts whose name or id begins so.
-pub fn named(c: &Connection, text: &str) -> rusqlite::Result<Vec<(String, String)>> {
+pub fn named(store: &Store, text: &str) -> Result<Vec<(String, String)>> {
     let pattern: String = text
         .chars()
         .take(60)
@@ -352,10 +339,12 @@ pub fn named(c: &Connection, text: &str) -> rusqlite::Result<Vec<(String, String
             c => vec![c],
         })
         .collect();
-    let pattern = format!("{pattern}%");
-    c.prepare_cached(
-        "SELECT name, host FROM hosts WHERE name LIKE ?1 ESCAPE '\\' OR host LIKE ?1 ESCAPE '\\' LIMIT 20",
-    )?
-    .query_map([pattern], |r| Ok((r.get(0)?, r.get(1)?)))?
-    .collect()
+    let rows = store.rows(
+        "SELECT name, host FROM hosts
+         WHERE lower(name) LIKE lower($1) ESCAPE '\\' OR host LIKE lower($1) ESCAPE '\\' LIMIT 20",
+        values![format!("{pattern}%")],
+    )?;
+    rows.iter()
+        .map(|row| Ok((row.get(0)?, row.get(1)?)))
+        .collect()
 }

@@ -1,11 +1,12 @@
 //! Write certified blocks.
 
+use anyhow::Result;
 use api::{BlockView, EventView, TransactionStatus, TransactionView};
 use ledger::{Call, Event, account, deployment, host, lease};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use types::{AccountId, Amount, DeploymentId, Resource};
 
-use super::reset;
+use super::store::{Store, values};
+use super::tables;
 use crate::words::{self, Names};
 
 /// Signs of life and reports older than so many blocks are forgotten: they are most of a
@@ -21,6 +22,7 @@ pub struct Certified {
 }
 
 /// Where the index is.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Done {
     pub height: u64,
     /// Digest of the last block.
@@ -29,81 +31,80 @@ pub struct Done {
     pub events: u64,
 }
 
-/// An index of another network is dropped.
-pub fn begin(connection: &mut Connection, network: &str) -> rusqlite::Result<Done> {
-    let kept: Option<String> = connection
-        .query_row("SELECT value FROM facts WHERE name = 'network'", [], |r| {
-            r.get(0)
-        })
-        .optional()?;
-    if kept.as_deref() != Some(network) {
-        reset(connection)?;
-        connection.execute("INSERT INTO facts VALUES ('network', ?1)", [network])?;
-    }
-    let last = connection
-        .query_row(
-            "SELECT height, digest FROM blocks ORDER BY height DESC LIMIT 1",
-            [],
-            |r| Ok((r.get::<_, u64>(0)?, r.get::<_, String>(1)?)),
-        )
-        .optional()?;
-    let events: Option<u64> =
-        connection.query_row("SELECT max(sequence) + 1 FROM events", [], |r| r.get(0))?;
-    let (height, tip) = last.map_or((0, None), |(height, tip)| (height, Some(tip)));
+/// Where an index of `network` is; an empty one becomes one.
+///
+/// Errors: those of [`tables::prepare`] and [`tables::belong`].
+pub fn begin(store: &Store, network: &str) -> Result<Done> {
+    tables::prepare(store)?;
+    tables::belong(store, network)?;
+    done(store)
+}
+
+fn done(store: &Store) -> Result<Done> {
+    let last = store.row(
+        "SELECT height, digest FROM blocks ORDER BY height DESC LIMIT 1",
+        &[],
+    )?;
+    let events = store.row("SELECT max(sequence) + 1 FROM events", &[])?;
     Ok(Done {
-        height,
-        tip,
-        events: events.unwrap_or(0),
+        height: last.as_ref().map_or(Ok(0), |row| row.get(0))?,
+        tip: last.map(|row| row.get(1)).transpose()?,
+        events: events.map_or(Ok(None), |row| row.get(0))?.unwrap_or(0),
     })
 }
 
-/// All of them, or none.
-pub fn take(connection: &mut Connection, blocks: Vec<Certified>) -> rusqlite::Result<()> {
-    let mut names = super::query::names(connection)?;
-    let change = connection.transaction()?;
-    let mut height = 0;
-    for block in &blocks {
-        height = block.header.height;
-        change
-            .prepare_cached("INSERT INTO blocks VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![
-                height,
-                block.header.time_ms,
-                block.header.digest().hex(),
-                hex::encode(block.header.proposer),
-                block.view.transactions.len() as u64,
-                block.events.len() as u64,
-            ])?;
-        // Names that the block's own sentences need.
-        for event in &block.events {
-            learn(&change, &mut names, &event.event, block.header.time_ms)?;
+/// All of them, or none. `false`: another portal shares the index, and it no longer ends at `after`.
+pub fn take(store: &Store, after: &Done, blocks: Vec<Certified>) -> Result<bool> {
+    store.transaction(|store| {
+        if done(store)? != *after {
+            return Ok(false);
         }
-        transactions(&change, &names, block)?;
-        for event in &block.events {
-            write_event(&change, &names, event)?;
+        let mut names = super::query::names(store)?;
+        for block in &blocks {
+            take_one(store, &mut names, block)?;
         }
-    }
-    change.execute(
-        "DELETE FROM transactions WHERE routine = 1 AND height < ?1",
-        [height.saturating_sub(ROUTINE_KEPT)],
-    )?;
-    change.commit()
+        let last = blocks.last().map_or(after.height, |b| b.header.height);
+        store.execute(
+            "DELETE FROM transactions WHERE routine = 1 AND height < $1",
+            values![last.saturating_sub(ROUTINE_KEPT)],
+        )?;
+        Ok(true)
+    })
 }
 
-fn learn(
-    change: &Transaction,
-    names: &mut Names,
-    event: &Event,
-    time_ms: u64,
-) -> rusqlite::Result<()> {
+fn take_one(store: &Store, names: &mut Names, block: &Certified) -> Result<()> {
+    store.execute(
+        "INSERT INTO blocks VALUES ($1, $2, $3, $4, $5, $6)",
+        values![
+            block.header.height,
+            block.header.time_ms,
+            block.header.digest().hex(),
+            hex::encode(block.header.proposer),
+            block.view.transactions.len(),
+            block.events.len(),
+        ],
+    )?;
+    // Names that the block's own sentences need.
+    for event in &block.events {
+        learn(store, names, &event.event, block.header.time_ms)?;
+    }
+    transactions(store, names, block)?;
+    for event in &block.events {
+        write_event(store, names, event)?;
+    }
+    Ok(())
+}
+
+fn learn(store: &Store, names: &mut Names, event: &Event, time_ms: u64) -> Result<()> {
     match event {
         Event::Host(host::Event::HostRegistered {
             host, name, owner, ..
         }) => {
             names.hosts.insert(*host, name.clone());
-            change.execute(
-                "INSERT OR REPLACE INTO hosts VALUES (?1, ?2, ?3)",
-                params![host.to_string(), name, owner.to_string()],
+            store.execute(
+                "INSERT INTO hosts VALUES ($1, $2, $3)
+                 ON CONFLICT (host) DO UPDATE SET name = excluded.name, owner = excluded.owner",
+                values![host.to_string(), name.as_str(), owner.to_string()],
             )?;
         }
         Event::Deployment(deployment::Event::Deployed {
@@ -113,9 +114,9 @@ fn learn(
             ..
         }) => {
             names.projects.insert(*deployment, project.clone());
-            change.execute(
-                "INSERT OR IGNORE INTO deployments VALUES (?1, ?2, ?3, ?4)",
-                params![deployment.0, owner.to_string(), project, time_ms],
+            store.execute(
+                "INSERT INTO deployments VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+                values![deployment.0, owner.to_string(), project.as_str(), time_ms],
             )?;
         }
         _ => {}
@@ -123,10 +124,15 @@ fn learn(
     Ok(())
 }
 
-fn transactions(change: &Transaction, names: &Names, block: &Certified) -> rusqlite::Result<()> {
-    let mut insert = change.prepare_cached(
-        "INSERT OR REPLACE INTO transactions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?;
+/// One whose id is there already was refused before, and names a later block now.
+const TRANSACTION: &str = "
+    INSERT INTO transactions VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    ON CONFLICT (id) DO UPDATE SET height = excluded.height, position = excluded.position,
+    time_ms = excluded.time_ms, sender = excluded.sender, kind = excluded.kind,
+    words = excluded.words, refused = excluded.refused, routine = excluded.routine,
+    actor = excluded.actor";
+
+fn transactions(store: &Store, names: &Names, block: &Certified) -> Result<()> {
     for (position, view) in block.view.transactions.iter().enumerate() {
         let sender = view.sender.as_ref();
         let (kind, words) = match (&view.call, sender) {
@@ -141,18 +147,21 @@ fn transactions(change: &Transaction, names: &Names, block: &Certified) -> rusql
             ),
             _ => None,
         };
-        insert.execute(params![
-            view.id.hex(),
-            block.header.height,
-            position as u64,
-            block.header.time_ms,
-            sender.map(|s| s.to_string()),
-            kind,
-            words,
-            refused,
-            view.call.as_ref().is_some_and(is_routine),
-            actor(view).map(|a| a.to_string()),
-        ])?;
+        store.execute(
+            TRANSACTION,
+            values![
+                view.id.hex(),
+                block.header.height,
+                position,
+                block.header.time_ms,
+                sender.map(|s| s.to_string()),
+                kind,
+                words,
+                refused,
+                view.call.as_ref().is_some_and(is_routine),
+                actor(view).map(|a| a.to_string()),
+            ],
+        )?;
     }
     Ok(())
 }
@@ -324,11 +333,11 @@ fn about(event: &Event) -> About {
     }
 }
 
-fn write_event(change: &Transaction, names: &Names, view: &EventView) -> rusqlite::Result<()> {
+fn write_event(store: &Store, names: &Names, view: &EventView) -> Result<()> {
     let about = about(&view.event);
-    change
-        .prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?
-        .execute(params![
+    store.execute(
+        "INSERT INTO events VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        values![
             view.sequence,
             view.height,
             view.time_ms,
@@ -339,65 +348,70 @@ fn write_event(change: &Transaction, names: &Names, view: &EventView) -> rusqlit
             about.receipt,
             about.amount.map(|a| a.0.to_string()),
             about.failed,
-        ])?;
-    let mut mention = change.prepare_cached("INSERT OR IGNORE INTO accounts VALUES (?1, ?2)")?;
+        ],
+    )?;
     for account in about.accounts {
-        mention.execute(params![account, view.sequence])?;
+        store.execute(
+            "INSERT INTO accounts VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            values![account, view.sequence],
+        )?;
     }
     if let Event::Lease(lease::Event::Settled(receipt)) = &view.event {
-        charge(change, receipt)?;
+        charge(store, receipt)?;
     }
     Ok(())
 }
 
-/// Adds a receipt to its hour.
-fn charge(change: &Transaction, receipt: &lease::Receipt) -> rusqlite::Result<()> {
+/// Adds a receipt to its hour. Amounts are texts, added up here: no integer of SQL holds them.
+fn charge(store: &Store, receipt: &lease::Receipt) -> Result<()> {
     let hour = receipt.until_ms / HOUR_MS;
     let host = receipt.host.to_string();
-    let key = params![hour, receipt.deployment.0, receipt.service, host];
-    let before = change
-        .prepare_cached(
-            "SELECT cpu, memory, storage, bandwidth, transfer FROM charges
-             WHERE hour = ?1 AND deployment = ?2 AND service = ?3 AND host = ?4",
-        )?
-        .query_row(key, |row| {
-            let mut sums = [0u128; 5];
-            for (at, sum) in sums.iter_mut().enumerate() {
-                *sum = row.get::<_, String>(at)?.parse().unwrap_or(0);
-            }
-            Ok(sums)
-        })
-        .optional()?;
-    let mut sums = before.unwrap_or_default();
-    let mut moved = 0u64;
+    let before = store.row(
+        "SELECT cpu, memory, storage, bandwidth, transfer, moved FROM charges
+         WHERE hour = $1 AND deployment = $2 AND service = $3 AND host = $4",
+        values![
+            hour,
+            receipt.deployment.0,
+            receipt.service.as_str(),
+            host.as_str()
+        ],
+    )?;
+    let (mut sums, mut moved) = ([0u128; 5], 0u64);
+    if let Some(row) = before {
+        for (at, sum) in sums.iter_mut().enumerate() {
+            *sum = row.get::<String>(at)?.parse().unwrap_or(0);
+        }
+        moved = row.get(5)?;
+    }
     for charge in &receipt.charges {
         if let Some(at) = Resource::ALL.iter().position(|r| *r == charge.resource) {
             sums[at] = sums[at].saturating_add(charge.amount.0);
         }
         if charge.resource == Resource::Transfer {
-            moved = u64::try_from(charge.counted).unwrap_or(u64::MAX);
+            moved = moved.saturating_add(u64::try_from(charge.counted).unwrap_or(u64::MAX));
         }
     }
-    let sums = sums.map(|s| s.to_string());
-    change
-        .prepare_cached(
-            "INSERT INTO charges VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1)
-             ON CONFLICT DO UPDATE SET cpu = ?7, memory = ?8, storage = ?9, bandwidth = ?10,
-             transfer = ?11, moved = moved + ?12, receipts = receipts + 1",
-        )?
-        .execute(params![
+    let [cpu, memory, storage, bandwidth, transfer] = sums.map(|s| s.to_string());
+    store.execute(
+        "INSERT INTO charges VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1)
+         ON CONFLICT (hour, deployment, service, host) DO UPDATE SET cpu = excluded.cpu,
+         memory = excluded.memory, storage = excluded.storage, bandwidth = excluded.bandwidth,
+         transfer = excluded.transfer, moved = excluded.moved,
+         receipts = charges.receipts + 1",
+        values![
             hour,
             receipt.deployment.0,
-            receipt.service,
+            receipt.service.as_str(),
             host,
             receipt.payer.to_string(),
             receipt.payee.to_string(),
-            sums[0],
-            sums[1],
-            sums[2],
-            sums[3],
-            sums[4],
-            moved.min(i64::MAX as u64),
-        ])?;
+            cpu,
+            memory,
+            storage,
+            bandwidth,
+            transfer,
+            moved,
+        ],
+    )?;
     Ok(())
 }
