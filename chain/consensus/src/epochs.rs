@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use commonware_actor::Feedback;
@@ -26,6 +27,7 @@ use commonware_glue::dkg::network::{AddressableManager, Manager, MissingAddress}
 use commonware_glue::dkg::types::{EpochOutcome, SchemeInfo};
 use commonware_glue::dkg::{ParticipantsProvider, Registrar};
 use commonware_p2p::{Address, PeerSetSubscription, TrackedPeers};
+use commonware_runtime::{Clock, Spawner};
 use commonware_utils::channel::oneshot;
 use commonware_utils::ordered::Set;
 use light::{BEACON_BYTES, BEACON_VIEW, NAMESPACE, Scheme};
@@ -37,6 +39,12 @@ use crate::machine::Machine;
 
 /// Schemes of past epochs are kept for messages that come late.
 const KEPT: u64 = 2;
+/// An epoch's engine has heard of nobody when it begins. Whoever was not among the quorum of the
+/// first view it takes for dead, and skips at once if he leads the second, while others vote for
+/// what he proposes: neither of both is a quorum, and the view takes until its last timeout. So
+/// the first view is left this much later: by then the slower have been heard, too. (Not in a
+/// network's first epoch: its validators come one by one.)
+const GREETING: Duration = Duration::from_millis(300);
 
 /// Schemes by epoch; whoever needs one that is not there can still check certificates, since
 /// the key is the same in all.
@@ -344,23 +352,25 @@ pub(crate) fn first_info<M: Machine>(
 }
 
 /// Listens to what the engine reports for beacons and of terms that are over, beside `inner`.
-pub(crate) struct Ears<A, M: Machine> {
+pub(crate) struct Ears<A, M: Machine, E> {
     pub inner: A,
     pub core: Arc<Core<M>>,
+    pub context: Arc<E>,
 }
 
-impl<A: Clone, M: Machine> Clone for Ears<A, M> {
+impl<A: Clone, M: Machine, E> Clone for Ears<A, M, E> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
             core: self.core.clone(),
+            context: self.context.clone(),
         }
     }
 }
 
 type Consensus = Context<sha256::Digest, ed25519::PublicKey>;
 
-impl<A, M: Machine> Automaton for Ears<A, M>
+impl<A, M: Machine, E: Spawner + Clock> Automaton for Ears<A, M, E>
 where
     A: Automaton<Context = Consensus, Digest = sha256::Digest>,
 {
@@ -380,7 +390,7 @@ where
     }
 }
 
-impl<A, M: Machine> CertifiableAutomaton for Ears<A, M>
+impl<A, M: Machine, E: Spawner + Clock> CertifiableAutomaton for Ears<A, M, E>
 where
     A: CertifiableAutomaton<Context = Consensus, Digest = sha256::Digest>,
 {
@@ -393,11 +403,33 @@ where
         round: commonware_consensus::types::Round,
         payload: sha256::Digest,
     ) -> oneshot::Receiver<bool> {
-        self.inner.certify(round, payload).await
+        let certified = self.inner.certify(round, payload).await;
+        if round.epoch().get() == 0 || round.view().get() > 1 {
+            return certified;
+        }
+        let (mut tell, told) = oneshot::channel();
+        self.context
+            .child("greeting")
+            .spawn(move |clock| async move {
+                let answer = async {
+                    clock.sleep(GREETING).await;
+                    certified.await
+                };
+                tokio::select! {
+                    biased;
+                    () = tell.closed() => {}
+                    answer = answer => {
+                        if let Ok(good) = answer {
+                            let _ = tell.send(good);
+                        }
+                    }
+                }
+            });
+        told
     }
 }
 
-impl<A, M: Machine> Relay for Ears<A, M>
+impl<A, M: Machine, E: Send + Sync + 'static> Relay for Ears<A, M, E>
 where
     A: Relay<
             Digest = sha256::Digest,
@@ -414,7 +446,7 @@ where
     }
 }
 
-impl<A, M: Machine> Reporter for Ears<A, M>
+impl<A, M: Machine, E: Send + Sync + 'static> Reporter for Ears<A, M, E>
 where
     A: Reporter<Activity = Activity<Scheme, sha256::Digest>>,
 {

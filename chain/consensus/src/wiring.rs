@@ -83,6 +83,9 @@ const FORGOTTEN_AT_ONCE: NonZeroU64 = NonZeroU64::new(64).expect("not zero");
 /// Slots that a new archive's index on disk begins with; it grows. (An index in memory would
 /// take gigabytes a year.)
 const TABLE: u32 = 1 << 14;
+/// The simulated disk copies a file with each sync.
+#[cfg(feature = "simulation")]
+const TABLE_SIMULATED: u32 = 1 << 8;
 /// Holders of the key, those who receive it and those who are next: room for so many is held
 /// at least, which takes memory for each.
 const PEERS_MIN: usize = 16;
@@ -118,10 +121,10 @@ pub fn message_bytes_max() -> u32 {
 }
 
 /// Starts all that is above the network; evaluates to the handles of its tasks.
-/// `$prefix` keeps nodes apart that share one storage.
+/// `$prefix` keeps nodes apart that share one storage; `$table`: slots of a new archive's index.
 macro_rules! start_parts {
     ($context:ident, $config:ident, $core:ident, $vault:ident, $forwarded:expr,
-     $blocker:ident, $provider:ident, $prefix:expr, $channels:expr) => {{
+     $blocker:ident, $provider:ident, $prefix:expr, $table:expr, $channels:expr) => {{
         let (context, config, core) = (&$context, &$config, $core);
         let blocks_per_epoch = config.epoch_blocks;
         let schemes = Schemes::new(&config.committee, core.seated.clone());
@@ -170,9 +173,9 @@ macro_rules! start_parts {
         let archive = |name: &str| immutable::Config {
             metadata_partition: format!("{prefix}{name}-metadata"),
             freezer_table_partition: format!("{prefix}{name}-table"),
-            freezer_table_initial_size: TABLE,
+            freezer_table_initial_size: $table,
             freezer_table_resize_frequency: 4,
-            freezer_table_resize_chunk_size: TABLE / 4,
+            freezer_table_resize_chunk_size: $table / 4,
             freezer_key_partition: format!("{prefix}{name}-key"),
             freezer_key_page_cache: cache.clone(),
             freezer_value_partition: format!("{prefix}{name}-value"),
@@ -334,6 +337,7 @@ macro_rules! start_parts {
                 application: Ears {
                     inner: app,
                     core: core.clone(),
+                    context: Arc::new(context.child("ears")),
                 },
                 strategy: Sequential,
                 simplex: orchestrator::SimplexConfig {
@@ -514,6 +518,7 @@ pub async fn on_tokio<M: Machine>(
         oracle,
         manager,
         "",
+        TABLE,
         channels
     );
     tokio::select! {
@@ -589,6 +594,7 @@ pub async fn on_simulated<M: Machine>(
             control,
             provider,
             &prefix,
+            TABLE_SIMULATED,
             channels
         ));
         stops.push(ends.stopped);
