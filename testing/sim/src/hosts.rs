@@ -197,6 +197,11 @@ impl Hosts {
         self.submit(node, key, Call::Witness(Tell::State(statement)));
     }
 
+    /// How many of those who are numbered from `first` on have told what they saw.
+    pub fn told_from(&self, first: usize) -> usize {
+        self.told.range(first..).count()
+    }
+
     fn submit(&self, node: &Handle<LedgerMachine>, key: &SecretKey, call: Call) {
         let account = AccountId::of(&key.public());
         let nonce = node.head().state.account(&account).nonce + 1;

@@ -15,6 +15,8 @@ pub struct Letter {
     sealed: Vec<u8>,
     /// Epochs whose holders have opened it.
     opened: BTreeSet<u64>,
+    /// What shares were checked by, whenever a quorum held such.
+    sharings: BTreeSet<Vec<u8>>,
 }
 
 impl Letter {
@@ -28,6 +30,7 @@ impl Letter {
             },
             sealed: sealed.bytes,
             opened: BTreeSet::new(),
+            sharings: BTreeSet::new(),
         }
     }
 
@@ -45,7 +48,11 @@ impl Letter {
         }
         for (sharing, (epoch, shares)) in holders {
             let quorum = shares.first().map_or(usize::MAX, |share| share.quorum);
-            if shares.len() < quorum || !self.opened.insert(epoch) {
+            if shares.len() < quorum {
+                continue;
+            }
+            let is_handed_on = self.sharings.insert(sharing.clone());
+            if !self.opened.insert(epoch) && !is_handed_on {
                 continue;
             }
             let asking = Asking::new(ALLOCATION).expect("a key");
@@ -65,5 +72,10 @@ impl Letter {
 
     pub fn opened(&self) -> usize {
         self.opened.len()
+    }
+
+    /// How often the key went on to new shares.
+    pub fn handed_on(&self) -> usize {
+        self.sharings.len().saturating_sub(1)
     }
 }

@@ -159,12 +159,13 @@ impl Site {
     }
 
     /// A founder's word that it goes.
-    pub fn farewell(&self, at: usize) -> (Digest, Bytes) {
+    pub fn farewell(&self, at: usize, state: &State) -> (Digest, Bytes) {
         let identity = SecretKey::from_seed(self.seats[at].secret());
         let key = identity.public();
         let to = AccountId::of(&key);
+        let nonce = state.account(&to).nonce + 1;
         let call = Call::Validator(Act::Leave { key, to });
-        signed(self.genesis.digest(), &identity, 1, call)
+        signed(self.genesis.digest(), &identity, nonce, call)
     }
 
     pub fn validators(&self) -> usize {

@@ -158,6 +158,10 @@ pub struct Report {
     pub certificates: usize,
     /// Epochs whose holders opened what was sealed at the beginning.
     pub opened: usize,
+    /// How often the network's key went on to new shares.
+    pub handed_on: usize,
+    /// Newcomers that told of hosts as witnesses.
+    pub told: usize,
     /// Proved to have proposed two blocks for one view.
     pub convicted: usize,
     /// Epochs whose beacon was told, and drawings that were made again and found right.
@@ -210,6 +214,7 @@ pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
         tries: Vec::new(),
         dead: Vec::new(),
         convicted: BTreeSet::new(),
+        gone: BTreeSet::new(),
         letter: Letter::new(&site.committee.network_key()),
         flood: Flood::new(site.genesis()),
         hosts: Hosts::new(site.genesis().digest(), scenario.seed),
@@ -242,6 +247,8 @@ pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
         height: witness.height(),
         empty_views: witness.empty_views(),
         opened: act.letter.opened(),
+        handed_on: act.letter.handed_on(),
+        told: act.hosts.told_from(scenario.validators as usize),
         convicted: act.convicted.len(),
         beacons: witness.beacons(),
         drawings: witness.drawings(),
@@ -303,6 +310,8 @@ struct Act<'a> {
     tries: Vec<(Digest, Bytes)>,
     /// Ended by themselves; when each is started again.
     dead: Vec<(usize, Duration)>,
+    /// Took themselves off.
+    gone: BTreeSet<usize>,
     letter: Letter,
     /// Proved to have led twice in one view.
     convicted: BTreeSet<usize>,
@@ -376,7 +385,19 @@ impl Act<'_> {
                         _ => self.entries.push(entry),
                     }
                 }
-                Fault::Leave(at) => self.entries.push(self.site.farewell(*at)),
+                Fault::Leave(at) => {
+                    // What it said as a witness comes first.
+                    let waits = network.nodes().any(|(_, node)| node.queued() > 0);
+                    if self.scenario.watched && waits {
+                        break;
+                    }
+                    let heads = network.nodes().map(|(_, node)| node.head());
+                    let Some(head) = heads.max_by_key(|head| head.header.height) else {
+                        break;
+                    };
+                    self.entries.push(self.site.farewell(*at, &head.state));
+                    self.gone.insert(*at);
+                }
                 _ => {}
             }
             self.faults += 1;
@@ -575,7 +596,7 @@ impl Act<'_> {
         }
         for (at, node) in network.nodes() {
             self.flood.pour(at, node);
-            if self.scenario.watched {
+            if self.scenario.watched && !self.gone.contains(&at) {
                 let (key, is_bad) = (self.site.identity(at), self.scenario.bad.contains(&at));
                 self.hosts.play(self.turn, at, node, &key, is_bad);
             }
@@ -693,6 +714,11 @@ impl Scenario {
         ensure!(report.certificates > 0, "no certificate was checked");
         if self.live {
             ensure!(report.opened > 0, "nobody opened what was sealed");
+            ensure!(
+                self.epochs < 2 || report.handed_on > 0,
+                "in {} epochs the key never went on to new shares",
+                self.epochs
+            );
             // The last epoch's may not have been told yet.
             let epochs = (report.height + 1) / self.epoch_blocks;
             ensure!(
@@ -701,6 +727,12 @@ impl Scenario {
                 report.beacons
             );
         }
+        ensure!(
+            !self.watched || report.told == usize::from(self.newcomers),
+            "of {} newcomers {} were witnesses",
+            self.newcomers,
+            report.told
+        );
         if let Some(most) = self.blocks_max {
             ensure!(
                 report.transfer_blocks.1 <= most,

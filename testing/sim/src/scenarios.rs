@@ -18,7 +18,7 @@ const SHORT: u64 = 16;
 /// Name, what it tries, and how it is made from a seed.
 type Named = (&'static str, &'static str, fn(u64) -> Scenario);
 
-pub const SCENARIOS: [Named; 31] = [
+pub const SCENARIOS: [Named; 32] = [
     ("calm", "four validators, no faults", |seed| {
         scenario(seed, &[])
     }),
@@ -139,6 +139,11 @@ pub const SCENARIOS: [Named; 31] = [
         "witnesses",
         "two of seven witnesses lie: a host that answers is not flagged, one that does not is",
         byzantine::witnesses,
+    ),
+    (
+        "watched",
+        "a newcomer takes a founder's seat, and looks at hosts as he did",
+        byzantine::watched,
     ),
     (
         "disk-full",

@@ -111,9 +111,22 @@ fn a_third_of_bad_will_changes_nothing() {
     }
 }
 
+/// Seed 1 lost the second view of an epoch: whoever was slow in the first was taken for dead.
+#[test]
+fn the_key_goes_on_without_the_dealings_of_a_third_and_no_view_is_lost() {
+    let report = one("withheld", 1);
+    assert_eq!(report.handed_on, 4, "{report:?}");
+    assert_eq!(report.empty_views, 0, "{report:?}");
+}
+
 #[test]
 fn lying_witnesses_flag_nobody_and_save_nobody() {
     one("witnesses", 1);
+}
+
+#[test]
+fn a_newcomer_watches_hosts_in_a_founders_seat() {
+    assert_eq!(one("watched", 1).told, 1);
 }
 
 #[test]

@@ -18,6 +18,10 @@ const ALL: [Channel; 8] = [
     Channel::Clocks,
 ];
 
+/// Blocks of an epoch in which each of seven leads one of those that carry dealings: half of it
+/// but two. With fewer, the key would not go on when two of them deal badly.
+const EPOCH: u64 = 20;
+
 /// Seven, of whom the two that the seed names are bad.
 fn seven(seed: u64, epochs: u64) -> (Scenario, StdRng) {
     let mut rng = StdRng::seed_from_u64(seed);
@@ -27,6 +31,7 @@ fn seven(seed: u64, epochs: u64) -> (Scenario, StdRng) {
         validators: 7,
         bad: vec![first, second],
         live: true,
+        epoch_blocks: EPOCH,
         ..short(seed, epochs)
     };
     (scenario, rng)
@@ -102,7 +107,7 @@ pub fn grinders(seed: u64) -> Scenario {
     for epoch in 1..7 {
         for (who, turn) in bad.iter().zip(&mut turns) {
             *turn += 1;
-            let height = epoch * SHORT + rng.random_range(1..SHORT - 1);
+            let height = epoch * EPOCH + rng.random_range(1..EPOCH - 1);
             scenario.faults.push(at(height, Fault::Grind(*who, *turn)));
         }
     }
@@ -141,4 +146,19 @@ pub fn witnesses(seed: u64) -> Scenario {
     scenario.epoch_blocks = 64;
     scenario.epochs = 1;
     scenario
+}
+
+/// A newcomer comes, a founder goes: who sits then looks at hosts.
+pub fn watched(seed: u64) -> Scenario {
+    Scenario {
+        newcomers: 1,
+        watched: true,
+        transfers: 0,
+        faults: vec![
+            at(3 + seed % 8, Fault::Enter(4)),
+            at(3, Fault::Join(4)),
+            at(4 * SHORT + seed % SHORT, Fault::Leave((seed % 4) as usize)),
+        ],
+        ..short(seed, 10)
+    }
 }
