@@ -11,7 +11,8 @@ mod shuffle;
 mod ticket;
 mod witness;
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
@@ -109,29 +110,25 @@ pub fn draw(
     beacon: &Digest,
     rules: Rules,
 ) -> Lineup {
-    let mut seen = BTreeSet::new();
-    let mut order: Vec<(Digest, &Candidate)> = candidates
-        .iter()
-        .filter(|c| seen.insert(c.key))
-        .map(|c| (rank(beacon, c), c))
-        .collect();
-    order.sort_unstable();
+    let sat: BTreeMap<PublicKey, u64> = before.iter().map(|s| (s.key, s.since)).collect();
+    let all_sit = distinct_up_to(rules.seats + 1, candidates) <= rules.seats;
+    let order = first_ranks(candidates, &sat, beacon, rules);
     if order.is_empty() {
         return Lineup {
             committee: before.to_vec(),
             payroll: Vec::new(),
         };
     }
-    let staying = staying(&order, before, rules);
-    let term = |key: &PublicKey| {
-        let sat = before.iter().find(|s| s.key == *key);
-        sat.filter(|s| staying.contains(&s.key)).map(|s| s.since)
+    let kept = match all_sit {
+        true => sat.len(),
+        false => rules.seats - rules.seats.div_ceil(3),
     };
+    let staying = staying(&order, &sat, kept);
     let free = rules.seats.max(1).saturating_sub(staying.len());
     let mut lineup = Lineup::default();
     let mut drawn = 0;
     for (_, candidate) in &order {
-        let since = term(&candidate.key);
+        let since = staying.get(&candidate.key).copied();
         if since.is_none() {
             if drawn == free {
                 if lineup.payroll.len() < rules.payroll {
@@ -150,24 +147,87 @@ pub fn draw(
     lineup
 }
 
-/// Those who keep their seats: all, while there is room for everyone; else two thirds, those who
-/// sat down last.
-fn staying(order: &[(Digest, &Candidate)], before: &[Seat], rules: Rules) -> BTreeSet<PublicKey> {
-    let mut sitting: Vec<(u64, &Digest, PublicKey)> = order
+/// How many different keys there are, counted up to `most`.
+fn distinct_up_to(most: usize, candidates: &[Candidate]) -> usize {
+    let mut seen = BTreeSet::new();
+    for candidate in candidates {
+        if seen.len() == most {
+            break;
+        }
+        seen.insert(candidate.key);
+    }
+    seen.len()
+}
+
+/// By rank, those whose lot can matter: the first, as many as sit or do other duties, and whoever
+/// sat before. Who is there twice counts as he is there first. A million are ranked, and not sorted.
+fn first_ranks<'a>(
+    candidates: &'a [Candidate],
+    sat: &BTreeMap<PublicKey, u64>,
+    beacon: &Digest,
+    rules: Rules,
+) -> Vec<(Digest, &'a Candidate)> {
+    let wanted = rules.seats.max(1) + rules.payroll + sat.len();
+    let mut ranked: Vec<(Digest, usize)> = (0..)
+        .zip(candidates)
+        .map(|(at, candidate)| (rank(beacon, candidate), at))
+        .collect();
+    let mut taken = wanted;
+    loop {
+        taken = taken.min(ranked.len());
+        if taken < ranked.len() {
+            ranked.select_nth_unstable(taken);
+        }
+        let low = ranked[..taken].iter().map(|(_, at)| candidates[*at].key);
+        let mut first: BTreeMap<PublicKey, Option<usize>> = low
+            .chain(sat.keys().copied())
+            .map(|key| (key, None))
+            .collect();
+        for (at, candidate) in (0..).zip(candidates) {
+            if let Some(first) = first.get_mut(&candidate.key) {
+                first.get_or_insert(at);
+            }
+        }
+        let found: BTreeSet<usize> = first.into_values().flatten().collect();
+        let (low, high) = ranked.split_at(taken);
+        let of_low = low.iter().filter(|(_, at)| found.contains(at)).count();
+        if of_low < wanted && taken < ranked.len() {
+            taken *= 2;
+            continue;
+        }
+        let sat = high
+            .iter()
+            .filter(|(_, at)| sat.contains_key(&candidates[*at].key));
+        let mut order: Vec<_> = low
+            .iter()
+            .chain(sat)
+            .filter(|(_, at)| found.contains(at))
+            .map(|(rank, at)| (*rank, &candidates[*at]))
+            .collect();
+        order.sort_unstable();
+        return order;
+    }
+}
+
+/// Those who keep their seats, and since when: of those who sat, the `kept` who sat down last.
+fn staying(
+    order: &[(Digest, &Candidate)],
+    sat: &BTreeMap<PublicKey, u64>,
+    kept: usize,
+) -> BTreeMap<PublicKey, u64> {
+    let mut sitting: Vec<(Reverse<u64>, &Digest, PublicKey)> = order
         .iter()
         .filter_map(|(rank, candidate)| {
-            let seat = before.iter().find(|s| s.key == candidate.key)?;
-            Some((u64::MAX - seat.since, rank, seat.key))
+            let since = sat.get(&candidate.key)?;
+            Some((Reverse(*since), rank, candidate.key))
         })
         .collect();
-    let kept = if order.len() <= rules.seats {
-        sitting.len()
-    } else {
-        rules.seats - rules.seats.div_ceil(3)
-    };
     sitting.sort_unstable();
     sitting.truncate(kept);
-    sitting.into_iter().map(|(_, _, key)| key).collect()
+    sitting
+        .into_iter()
+        .map(|(since, _, key)| (key, since.0))
+        .collect()
 }
 
 /// Why a drawing is not what it is said to be.

@@ -130,3 +130,70 @@ proptest! {
         prop_assert!(lineup.payroll.iter().all(|key| !keys.contains(key)));
     }
 }
+
+/// As it is said: all are put in order by rank, and looked at one by one.
+fn drawn_plainly(
+    epoch: u64,
+    candidates: &[Candidate],
+    before: &[Seat],
+    beacon: &Digest,
+    rules: Rules,
+) -> Lineup {
+    let mut seen = BTreeSet::new();
+    let mut order: Vec<_> = candidates.iter().filter(|c| seen.insert(c.key)).collect();
+    order.sort_by_key(|c| (rank(beacon, c), c.key));
+    let mut sitting: Vec<&Seat> = order
+        .iter()
+        .filter_map(|c| before.iter().find(|s| s.key == c.key))
+        .collect();
+    sitting.sort_by_key(|s| Reverse(s.since));
+    if order.len() > rules.seats {
+        sitting.truncate(rules.seats - rules.seats.div_ceil(3));
+    }
+    let free = rules.seats - sitting.len();
+    let mut lineup = Lineup::default();
+    let mut drawn = 0;
+    for candidate in order {
+        let stays = sitting.iter().find(|s| s.key == candidate.key);
+        drawn += usize::from(stays.is_none());
+        if stays.is_some() || drawn <= free {
+            lineup.committee.push(Seat {
+                key: candidate.key,
+                address: candidate.address.clone(),
+                since: stays.map_or(epoch, |s| s.since),
+            });
+        } else if lineup.payroll.len() < rules.payroll {
+            lineup.payroll.push(candidate.key);
+        }
+    }
+    lineup
+}
+
+proptest! {
+    #[test]
+    fn a_drawing_that_sorts_few_is_the_one_that_sorts_all(
+        keys in prop::collection::vec((0u16..60, any::<u16>()), 1..120),
+        seats in 1usize..12,
+        payroll in 0usize..8,
+        epochs in 1u64..6,
+    ) {
+        let all: Vec<_> = keys
+            .into_iter()
+            .map(|(key, other)| Candidate {
+                ticket: Digest::of(&other.to_le_bytes()),
+                address: format!("10.0.0.{}:1", other & 0xff),
+                ..candidate(key)
+            })
+            .collect();
+        let rules = Rules { seats, payroll };
+        let mut before = Vec::new();
+        for epoch in 0..epochs {
+            let beacon = Digest::of(&epoch.to_le_bytes());
+            // Now these are there, now those.
+            let there = &all[(epoch as usize * 7) % all.len()..];
+            let drawn = draw(epoch, there, &before, &beacon, rules);
+            prop_assert_eq!(&drawn, &drawn_plainly(epoch, there, &before, &beacon, rules));
+            before = drawn.committee;
+        }
+    }
+}
