@@ -60,6 +60,7 @@ mod stats;
 mod units;
 mod up;
 mod validator_join;
+mod validator_wait;
 mod verified;
 mod vote;
 mod when;

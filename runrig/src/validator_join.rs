@@ -69,7 +69,7 @@ pub struct Leave {
 
 #[derive(Args, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig validator status\n  runrig validator status --data ./validator"
+    before_help = "Examples:\n  runrig validator status\n  runrig validator status --data ./validator\n  runrig validator status --data ./validator --wait && echo the next one may be stopped"
 )]
 pub struct Status {
     /// Only the validator of this folder, at its own network
@@ -78,6 +78,13 @@ pub struct Status {
     /// network.json, or URLs; DATA/network.json or the context's if not said
     #[arg(long, value_name = "FILE|URL")]
     network: Option<String>,
+    /// Wait until it votes and enough others do: then the next one may be stopped. At most so long,
+    /// five minutes if not said
+    #[arg(
+        long, value_name = "DURATION", requires = "data", num_args = 0..=1,
+        default_missing_value = "5m", value_parser = crate::units::duration
+    )]
+    wait: Option<Duration>,
 }
 
 fn whereabouts(args: &Join) -> Result<Whereabouts> {
@@ -163,7 +170,7 @@ fn owner(data: &Path, key: Option<&Path>) -> Result<SecretKey> {
     }
 }
 
-fn short(key: &PublicKey) -> String {
+pub fn short(key: &PublicKey) -> String {
     key.to_string().chars().take(12).collect()
 }
 
@@ -343,6 +350,12 @@ async fn step(config: &validator::Config, urls: &[String], key: &[u8; 32]) -> an
 
 /// Those to ask about the validator in `data`.
 async fn client_of(data: &Path, network: Option<&str>) -> Result<Client> {
+    let (_, urls) = found_by(data, network).await?;
+    Ok(Client::new(urls)?)
+}
+
+/// As [`found`]: by what is said, or what lies in or beside `data`.
+async fn found_by(data: &Path, network: Option<&str>) -> Result<(NetworkFile, Vec<String>)> {
     let kept = data.join("network.json");
     let beside = data.join("../network.json");
     let network = match network {
@@ -350,8 +363,7 @@ async fn client_of(data: &Path, network: Option<&str>) -> Result<Client> {
         None if !kept.exists() && beside.exists() => beside.display().to_string(),
         None => kept.display().to_string(),
     };
-    let (_, urls) = found(&network).await?;
-    Ok(Client::new(urls)?)
+    found(&network).await
 }
 
 fn seat_there(data: &Path) -> Result<SecretKey> {
@@ -409,6 +421,11 @@ pub async fn status(
     session: impl FnOnce() -> Result<Session>,
     json: bool,
 ) -> Result {
+    if let (Some(data), Some(within)) = (&args.data, args.wait) {
+        let (file, urls) = found_by(data, args.network.as_deref()).await?;
+        let key = seat_there(data)?.public();
+        return crate::validator_wait::wait(&file, &urls, key, within, json).await;
+    }
     let client = match (&args.data, &args.network) {
         (Some(data), network) => client_of(data, network.as_deref()).await?,
         (None, Some(network)) => Client::new(found(network).await?.1)?,

@@ -4,39 +4,24 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fixtures::{Program, Running, free_addresses};
+use fixtures::{Founded, Program};
 use ledger::{Call, account};
 use sdk::Client;
 use types::{AccountId, Amount, SecretKey};
 
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// A network in `folder/name`, whose validators run.
+/// A network whose validators run.
 struct Network {
     client: Client,
-    validators: Vec<Running>,
-}
-
-fn start(program: &Program, name: &str, number: usize) -> Running {
-    let data = program.file(&format!("{name}/validator-{number}"));
-    let file = program.file(&format!("{name}/network.json"));
-    let args = ["validator", "run", "--data", &data, "--network", &file];
-    program.start(&format!("{name}-{number}"), &args)
+    founded: Founded,
 }
 
 fn found(program: &Program, name: &str, validators: usize, more: &[&str]) -> Network {
-    let all = free_addresses(2 * validators as u16);
-    let (out, count) = (program.file(name), validators.to_string());
-    let mut init = vec!["network", "init", "--out", &out, "--validators", &count];
-    init.extend(more);
-    for at in 0..validators {
-        init.extend(["--p2p-base", &all[at], "--api-base", &all[validators + at]]);
-    }
-    program.good(&init);
-    let urls = all[validators..].iter().map(|a| format!("http://{a}"));
+    let founded = Founded::start(program, name, validators, more);
     Network {
-        client: Client::new(urls).expect("a client"),
-        validators: (1..=validators).map(|n| start(program, name, n)).collect(),
+        client: Client::new(founded.urls.iter().cloned()).expect("a client"),
+        founded,
     }
 }
 
@@ -107,7 +92,7 @@ async fn a_network_goes_on_from_what_another_came_to() {
     let (code, _, err) = program.run(&args);
     assert!(code != 0 && err.contains("is not written over"), "{err}");
     let founders = old.balance(AccountId::of(&founder.public())).await;
-    drop(old.validators);
+    drop(old.founded);
 
     // One bit, anywhere: nothing is made of it.
     let bytes = std::fs::read(&export).expect("reads");
@@ -163,8 +148,8 @@ async fn a_network_goes_on_from_what_another_came_to() {
 
     // Money moves as before, through the end of an epoch; a validator that was killed comes back.
     new.pay(&key(1), id(2), Amount::credits(7)).await;
-    drop(new.validators.pop());
-    new.validators.push(start(&program, "new", 3));
+    new.founded.validators[2].kill();
+    new.founded.validators[2] = new.founded.run(&program, 3);
     new.height(17).await;
     assert_eq!(new.balance(id(2)).await, Amount::credits(207));
     new.pay(&key(2), id(3), Amount::credits(7)).await;

@@ -42,6 +42,22 @@ pub struct ChainStatus {
     pub validators: Vec<ValidatorView>,
     /// Of the validator that answers: transactions waiting.
     pub queued: u64,
+    /// Of the validator that answers, as it is now.
+    #[serde(default)]
+    pub own: Option<OwnView>,
+}
+
+/// A validator's own part in the voting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OwnView {
+    #[schema(value_type = String)]
+    pub key: types::PublicKey,
+    /// It sits in the present epoch.
+    pub sits: bool,
+    /// It holds a part of the network's key: without one it follows, but cannot vote.
+    pub holds_share: bool,
+    /// Of the last hundred final blocks the newest that it made.
+    pub led: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -120,6 +120,7 @@ fn ledger_router(shared: Shared) -> Router {
             network_key: String::new(),
             validators: Vec::new(),
             queued: 0,
+            own: None,
         })
     };
     let account = |State(ledger): State<Shared>, Path(id): Path<AccountId>| async move {

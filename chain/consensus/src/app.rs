@@ -1,7 +1,7 @@
 //! Propose, verify and remember: what the engine asks of us for each block.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -109,7 +109,9 @@ pub(crate) struct Core<M: Machine> {
     pub floor: Option<Floor>,
     pub mempool: Mutex<Mempool>,
     pub lineup: Lineup,
-    /// A transaction has come.
+    /// This validator ends soon: it leads no more.
+    pub resting: AtomicBool,
+    /// A transaction has come, or it ends.
     pub wake: Notify,
     /// The head has moved, or a term is over: wakes those who wait in the order in which they began to. (A watched
     /// value wakes them in an order that no seed decides.)
@@ -479,6 +481,10 @@ impl<M: Machine> Core<M> {
         all
     }
 
+    pub fn rests(&self) -> bool {
+        self.resting.load(Ordering::Relaxed)
+    }
+
     /// Waits for its turn: soon if there is something to put into a block.
     async fn pace(&self, clock: &impl Clock, parent: &Node<M::State>, pending: &HashSet<Digest>) {
         // Who says that his block is of the future is not waited for longer than others.
@@ -499,6 +505,9 @@ impl<M: Machine> Core<M> {
                 biased;
                 () = sleep => {}
                 () = woken => {}
+            }
+            if self.rests() {
+                return;
             }
         }
     }
@@ -523,6 +532,10 @@ impl<M: Machine, E: Clock> Application<E> for App<M> {
         let parent = core.parent(&clock, ancestry).await?;
         let pending = core.pending(&parent);
         core.pace(&clock, &parent, &pending).await;
+        if core.rests() {
+            // The others hear so and go on with the next leader at once.
+            return None;
+        }
         let selected = core.mempool.lock().expect("not poisoned").select(&pending);
         let transactions: Vec<Bytes> = selected.into_iter().map(|(_, bytes)| bytes).collect();
         let before = &parent.header;

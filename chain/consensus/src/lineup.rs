@@ -77,7 +77,7 @@ impl<M: Machine> Core<M> {
     }
 
     /// The newest term that is over, as far as is known here.
-    fn newest_over(&self) -> Term {
+    pub fn newest_over(&self) -> Term {
         self.head_term()
             .max(*self.lineup.over.lock().expect("not poisoned"))
     }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -201,6 +202,20 @@ impl<M: Machine> Handle<M> {
         let mut ended = self.ended.clone();
         // Nothing is ever sent: an error means that the node has dropped its end.
         while ended.changed().await.is_ok() {}
+    }
+
+    /// From now on it leads no more, and says so in its turn, but votes. Resolves when the block
+    /// that it made last is decided.
+    pub async fn rest(&self) {
+        self.core.resting.store(true, Ordering::Relaxed);
+        self.core.wake.notify_waiters();
+        loop {
+            let moved = self.core.moved.notified();
+            if self.core.sealer.last_turn() <= Some(self.core.newest_over()) {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// Ends the node in order.
@@ -523,6 +538,7 @@ pub(crate) fn open<M: Machine>(
         store,
         mempool: Mutex::new(Mempool::default()),
         lineup: Lineup::default(),
+        resting: AtomicBool::new(false),
         wake: Notify::new(),
         moved: Notify::new(),
         nodes: Mutex::new([(id, Arc::new(node))].into()),

@@ -119,6 +119,12 @@ impl Sealer {
         self.key.public()
     }
 
+    /// Epoch and view of the newest block that was sealed here.
+    pub fn last_turn(&self) -> Option<(u64, u64)> {
+        let mark = self.last.lock().expect("not poisoned").mark;
+        mark.map(|mark| (mark.epoch, mark.view))
+    }
+
     /// `None`: another block was sealed for that view or a later one, or the disk fails.
     pub fn seal(&self, header: &Header) -> Option<Seal> {
         let mark = Mark {

@@ -35,6 +35,8 @@ const COMPUTING_MAX: usize = 4;
 const COMPUTING_WAIT: Duration = Duration::from_secs(10);
 /// For the table of routes to follow the head.
 const ROUTED_WAIT: Duration = Duration::from_secs(10);
+/// For the block that this validator made last to be decided before it ends.
+const LAST_TURN: Duration = Duration::from_secs(2);
 /// Other validators asked about this one's own entry.
 const OTHERS_MAX: usize = 32;
 pub const WAIT_MS_MAX: u64 = 30_000;
@@ -109,8 +111,12 @@ pub async fn run_on(
     let handle = tokio::task::spawn_blocking(move || consensus::start(node, machine)).await??;
     let (stop_sender, stop) = watch::channel(false);
     let result = async {
-        let head = handle.head().header.height;
-        let index = Arc::new(Index::open(&index_path, network, head)?);
+        let head = handle.head();
+        let height = head.header.height;
+        if let Some(why) = head.state.too_old(height + 1) {
+            anyhow::bail!(why);
+        }
+        let index = Arc::new(Index::open(&index_path, network, height)?);
         let (sender, indexed) = watch::channel(index.height());
         let route_book = Arc::new(RwLock::new(RouteBook::new(network)));
         let (route_sender, routed) = watch::channel(Routed::default());
@@ -153,7 +159,11 @@ pub async fn run_on(
         let _routing = AbortOnDrop(tokio::spawn(routing));
         let mut serving = tokio::spawn(serve(listener, router(app), stop));
         let result = tokio::select! {
-            () = shutdown => Ok(()),
+            () = shutdown => {
+                // What it leads is not left to the others' patience.
+                let _ = tokio::time::timeout(LAST_TURN, handle.rest()).await;
+                Ok(())
+            }
             () = handle.ended() => Err(anyhow::anyhow!("consensus has ended: see the log above")
                 .context(damaged)),
             _ = &mut serving => Err(anyhow::anyhow!("the API has stopped")),
@@ -319,6 +329,17 @@ impl Validator {
         place.map_err(|_| Refused::busy("too many requests wait"))
     }
 
+    fn own_part(&self, state: &ledger::State) -> api::OwnView {
+        let key = types::PublicKey(self.own);
+        let seats = state.committee(state.epoch());
+        api::OwnView {
+            key,
+            sits: seats.is_some_and(|seats| seats.iter().any(|s| s.key == key)),
+            holds_share: self.handle.key_share().is_some(),
+            led: self.index.led_last(&self.own),
+        }
+    }
+
     pub fn waiting_requests(&self) -> u64 {
         WAITING_MAX.saturating_sub(self.waiting.available_permits()) as u64
     }
@@ -399,6 +420,7 @@ pub async fn status(State(app): State<App>) -> Json<api::ChainStatus> {
             })
             .collect(),
         queued: app.handle.queued() as u64,
+        own: Some(app.own_part(&head.state)),
     })
 }
 

@@ -208,6 +208,13 @@ impl Index {
         reached.leaders.iter().filter(|l| *l == key).count() as u64
     }
 
+    /// Of the last hundred blocks the newest that `key` led.
+    pub fn led_last(&self, key: &[u8; 32]) -> Option<u64> {
+        let reached = self.reached.read().expect("not poisoned");
+        let ago = reached.leaders.iter().rev().position(|l| l == key)?;
+        reached.height.checked_sub(ago as u64)
+    }
+
     /// How many lead.
     pub fn leading(&self) -> u64 {
         let reached = self.reached.read().expect("not poisoned");

@@ -53,6 +53,16 @@ pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
             missed_turns(&head.header, app.network.genesis.params.epoch_blocks),
         ),
         Gauge::new(
+            "runrig_holds_share",
+            "1: this validator holds a part of the network's key, and so can vote.",
+            u64::from(app.handle.key_share().is_some()),
+        ),
+        Gauge::new(
+            "runrig_led_height",
+            "Newest of the last 100 blocks that this validator led; 0: it led none.",
+            app.index.led_last(&app.own).unwrap_or(0),
+        ),
+        Gauge::new(
             "runrig_validators_leading",
             "Validators that led one of the last 100 blocks.",
             app.index.leading(),
