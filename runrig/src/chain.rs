@@ -147,11 +147,12 @@ pub async fn chain(session: &Session, command: &Chain, json: bool) -> Result {
                 output::json(&supply);
             } else {
                 output::data(format!(
-                    "{} credits by genesis; {} added up at height {}: {} spendable, {} in escrow, {} in bonds",
+                    "{} credits by genesis; {} added up at height {}: {} spendable ({} of it the fund's, which a vote pays out), {} in escrow, {} in bonds",
                     supply.expected,
                     supply.sum,
                     supply.height,
                     supply.spendable,
+                    supply.fund,
                     supply.escrow,
                     supply.bonds
                 ));

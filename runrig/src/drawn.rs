@@ -56,9 +56,10 @@ async fn show(session: &Session, epoch: Option<u64>, json: bool) -> Result {
         return Ok(());
     }
     output::data(format!(
-        "epoch {epoch}: {} candidates (root {})",
+        "epoch {epoch}: {} candidates for {} seats at most (root {})",
         view.candidates.len(),
-        lots::candidates_root(&view.candidates).hex()
+        view.seats,
+        lots::candidates_root(&view.candidates, lots::Rules::of(view.seats)).hex()
     ));
     match (&view.beacon, &view.lineup) {
         (Some(beacon), _) => output::data(format!("beacon {}", beacon.hex())),

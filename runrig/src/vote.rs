@@ -12,7 +12,7 @@ use crate::output;
 
 #[derive(Subcommand, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig vote propose fee=0.001 --seat net/validator-1/seat\n  runrig vote ls\n  runrig vote cast p-1 yes --seat net/validator-2/seat\n\nWhat may be changed: fee=CREDITS, rate.cpu=CREDITS (memory, storage, bandwidth, transfer), faucet=CREDITS, validator_bond=CREDITS, host_bond=CREDITS, block_ms=IDLE/BUSY, version=N"
+    before_help = "Examples:\n  runrig vote propose fee=0.001 --seat net/validator-1/seat\n  runrig vote ls\n  runrig vote cast p-1 yes --seat net/validator-2/seat\n\nWhat may be changed: fee=CREDITS, rate.cpu=CREDITS (memory, storage, bandwidth, transfer), faucet=CREDITS, validator_bond=CREDITS, host_bond=CREDITS, block_ms=IDLE/BUSY, seats=N, ticket_epochs=N, bond_epochs=N, witness_ms=N, vote_blocks=OPEN/DELAY, version=N; and once, out of the network's fund: pay=CREDITS/ACCOUNT"
 )]
 pub enum Vote {
     /// Propose a change: NAME=VALUE
@@ -83,6 +83,8 @@ fn change(text: &str) -> Result<Change> {
         let read = text.parse::<u64>();
         read.map_err(|_| wrong(format!("\"{text}\" is not a whole number")))
     };
+    let small = |text: &str| number(text).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    let pair = |shape: &str| value.split_once('/').ok_or_else(|| wrong(shape.into()));
     if let Some(wanted) = name.strip_prefix("rate.") {
         let resource = Resource::ALL.into_iter().find(|r| r.name() == wanted);
         let resource = resource.ok_or_else(|| wrong(format!("there is no resource {wanted}")))?;
@@ -95,16 +97,30 @@ fn change(text: &str) -> Result<Change> {
         "validator_bond" => Ok(Change::ValidatorBond(amount()?)),
         "host_bond" => Ok(Change::HostBond(amount()?)),
         "block_ms" => {
-            let (idle, busy) = value
-                .split_once('/')
-                .ok_or_else(|| wrong("block times are two: IDLE/BUSY".into()))?;
+            let (idle, busy) = pair("block times are two: IDLE/BUSY")?;
             let (idle, busy) = (number(idle)?, number(busy)?);
             Ok(Change::BlockMs { idle, busy })
         }
-        "version" => {
-            let version = u32::try_from(number(value)?).unwrap_or(u32::MAX);
-            Ok(Change::Version(version))
+        "vote_blocks" => {
+            let (open, delay) = pair("two numbers of blocks are voted on together: OPEN/DELAY")?;
+            let (open, delay) = (number(open)?, number(delay)?);
+            Ok(Change::VoteBlocks { open, delay })
         }
+        "pay" => {
+            let (amount, to) = pair("say how much and to whom: CREDITS/ACCOUNT")?;
+            let amount = amount
+                .parse()
+                .map_err(|e: types::AmountError| wrong(e.to_string()))?;
+            let to = to
+                .parse()
+                .map_err(|e: types::IdError| wrong(e.to_string()))?;
+            Ok(Change::Pay { to, amount })
+        }
+        "seats" => Ok(Change::Seats(small(value)?)),
+        "ticket_epochs" => Ok(Change::TicketEpochs(number(value)?)),
+        "bond_epochs" => Ok(Change::BondEpochs(number(value)?)),
+        "witness_ms" => Ok(Change::WitnessMs(number(value)?)),
+        "version" => Ok(Change::Version(small(value)?)),
         _ => Err(wrong(format!(
             "there is no parameter {name} that is voted on"
         ))),
@@ -120,6 +136,12 @@ fn words(change: &Change) -> String {
         Change::HostBond(bond) => format!("host_bond={bond}"),
         Change::BlockMs { idle, busy } => format!("block_ms={idle}/{busy}"),
         Change::Version(version) => format!("version={version}"),
+        Change::Seats(seats) => format!("seats={seats}"),
+        Change::WitnessMs(every) => format!("witness_ms={every}"),
+        Change::TicketEpochs(epochs) => format!("ticket_epochs={epochs}"),
+        Change::BondEpochs(epochs) => format!("bond_epochs={epochs}"),
+        Change::VoteBlocks { open, delay } => format!("vote_blocks={open}/{delay}"),
+        Change::Pay { to, amount } => format!("pay={amount}/{to}"),
     }
 }
 
@@ -246,6 +268,12 @@ mod tests {
             "host_bond=5",
             "block_ms=900/60",
             "version=2",
+            "seats=31",
+            "ticket_epochs=16",
+            "bond_epochs=8",
+            "witness_ms=30000",
+            "vote_blocks=20000/512",
+            "pay=12.5/6f6673f4c628d55b50bd2a3fe2db427d7de283c3",
         ] {
             assert_eq!(change(text).ok().as_ref().map(words).as_deref(), Some(text));
         }
@@ -256,6 +284,10 @@ mod tests {
             "block_ms=9",
             "height=3",
             "version=-1",
+            "seats=many",
+            "vote_blocks=7",
+            "pay=12.5",
+            "pay=12.5/nobody",
         ] {
             assert!(change(text).is_err(), "{text}");
         }

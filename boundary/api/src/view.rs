@@ -85,6 +85,10 @@ pub struct Supply {
     #[schema(value_type = String)]
     #[serde(default)]
     pub bonds: Amount,
+    /// Of `spendable`, what only a vote can pay out: bonds that were lost.
+    #[schema(value_type = String)]
+    #[serde(default)]
+    pub fund: Amount,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -251,6 +255,8 @@ pub struct LotsView {
     pub epoch: u64,
     #[schema(value_type = Vec<Object>)]
     pub candidates: Vec<lots::Candidate>,
+    /// How many are drawn where there are more candidates; as many more for other duties.
+    pub seats: u32,
     /// Who sits in the epoch before.
     #[schema(value_type = Vec<Object>)]
     pub before: Vec<lots::Seat>,

@@ -454,6 +454,25 @@ impl Context {
         self.state.index.spendable += amount.0;
     }
 
+    /// Moves money, and says so to both sides; `false`, and no change, if there is not so much.
+    #[must_use]
+    pub fn pay(&mut self, from: AccountId, to: AccountId, amount: Amount, memo: String) -> bool {
+        if amount.is_zero() {
+            return true;
+        }
+        if !self.spend(from, amount) {
+            return false;
+        }
+        self.credit(to, amount);
+        self.emit(crate::Event::Account(account::Event::Transferred {
+            from,
+            to,
+            amount,
+            memo,
+        }));
+        true
+    }
+
     /// From a purse into a validator's bond, which the caller records; `false` if there is not so
     /// much.
     #[must_use]

@@ -82,14 +82,26 @@ pub struct Rules {
     pub payroll: usize,
 }
 
-/// Names a set of candidates; the order of `candidates` does not matter.
-pub fn candidates_root(candidates: &[Candidate]) -> Digest {
+impl Rules {
+    /// So many seats, and as many other duties.
+    pub fn of(seats: u32) -> Self {
+        Self {
+            seats: seats as usize,
+            payroll: seats as usize,
+        }
+    }
+}
+
+/// Names a set of candidates and the `rules` they are drawn by; the order of `candidates` does not
+/// matter.
+pub fn candidates_root(candidates: &[Candidate], rules: Rules) -> Digest {
     let mut leaves: Vec<Vec<u8>> = candidates
         .iter()
         .map(|c| borsh::to_vec(c).expect("writing to memory does not fail"))
         .collect();
     leaves.sort_unstable();
-    merkle_root(&leaves)
+    let drawn = (rules.seats as u64, rules.payroll as u64);
+    Digest::of_value("runrig-candidates", &(merkle_root(&leaves), drawn))
 }
 
 /// A candidate's place in the drawing: the lowest come first. `beacon` was not known when the
@@ -234,7 +246,7 @@ fn staying(
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
     #[error(
-        "the {count} candidates have the root {have}, but {frozen} was frozen: one was added, left out or changed (a key, an address or a ticket)"
+        "the {count} candidates have the root {have}, but {frozen} was frozen: one was added, left out or changed (a key, an address or a ticket), or the number of seats was"
     )]
     Candidates {
         count: usize,
@@ -261,7 +273,7 @@ pub fn check(
     rules: Rules,
     said: &Lineup,
 ) -> Result<(), Doubt> {
-    let have = candidates_root(candidates);
+    let have = candidates_root(candidates, rules);
     if have != *frozen {
         return Err(Doubt::Candidates {
             count: candidates.len(),

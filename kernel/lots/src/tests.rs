@@ -60,7 +60,7 @@ fn above_that_a_third_changes() {
 #[test]
 fn a_doubt_says_why() {
     let all = candidates(30);
-    let (beacon, root) = (Digest::of(b"chance"), candidates_root(&all));
+    let (beacon, root) = (Digest::of(b"chance"), candidates_root(&all, FEW));
     let said = draw(3, &all, &[], &beacon, FEW);
     let checked = |candidates: &[Candidate], beacon: &Digest, said: &Lineup| {
         check(3, candidates, &root, &[], beacon, FEW, said)
@@ -83,7 +83,13 @@ fn a_doubt_says_why() {
     swapped.committee.swap(1, 2);
     let doubt = checked(&all, &beacon, &swapped).expect_err("changed");
     assert!(matches!(doubt, Doubt::Lineup { place: 2, .. }), "{doubt}");
-    assert_eq!(candidates_root(&[]), candidates_root(&[]));
+    let more = Rules {
+        seats: FEW.seats + 1,
+        ..FEW
+    };
+    let doubt = check(3, &all, &root, &[], &beacon, more, &said).expect_err("changed");
+    assert!(matches!(doubt, Doubt::Candidates { .. }), "{doubt}");
+    assert_eq!(candidates_root(&[], FEW), candidates_root(&[], FEW));
 }
 
 #[test]

@@ -63,10 +63,7 @@ impl Machine for LedgerMachine {
         };
         Ok(Executed {
             ids: Vec::new(),
-            candidates: state
-                .drawings
-                .get(&3)
-                .map(|d| lots::candidates_root(&d.candidates)),
+            candidates: state.drawings.get(&3).map(ledger::lots::Drawing::root),
             events: Vec::new(),
             outcomes: Vec::new(),
             state,

@@ -107,6 +107,7 @@ pub async fn drawing(From(app): From<App>, Named(epoch): Named<u64>) -> Answer<L
     Ok(Json(LotsView {
         epoch,
         candidates: drawing.candidates.clone(),
+        seats: drawing.seats,
         before: before.unwrap_or_default().to_vec(),
         beacon: drawing.beacon,
         lineup: drawing.lineup.clone(),

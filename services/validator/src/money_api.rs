@@ -29,6 +29,9 @@ pub async fn supply(From(app): From<App>) -> Answer<Supply> {
             spendable: supply.spendable,
             escrow: supply.escrow,
             bonds: supply.bonds,
+            fund: state
+                .account(&ledger::validator::fund_account(&state.globals.network))
+                .spendable,
         })
     })
     .await

@@ -202,7 +202,7 @@ impl Witness {
                 "epoch {epoch}"
             );
             let before = state.committee(epoch - 1).unwrap_or_default();
-            let rules = state.params().lots();
+            let rules = drawing.rules();
             lots::check(
                 *epoch,
                 &drawing.candidates,

@@ -75,7 +75,7 @@ fn check(
                 .get(&epoch)
                 .ok_or("the genesis froze none")?;
             step("the genesis froze the candidates".into());
-            lots::candidates_root(&drawing.candidates)
+            drawing.root()
         }
         None => return Err("the block that froze the candidates is not there".into()),
     };
@@ -118,16 +118,10 @@ fn check(
         ),
         None => format!("no beacon was told in epoch {drawn_in}: those who sat go on"),
     });
-    draw(
-        genesis,
-        view,
-        &root,
-        &before,
-        beacon.as_ref(),
-        &fallen.lineup,
-    )?;
+    draw(view, &root, &before, beacon.as_ref(), &fallen.lineup)?;
     step(format!(
-        "drawn anew from {} candidates (root {}), {} who sat before and the beacon: the same {} seats and {} others",
+        "drawn anew for {} seats at most from {} candidates (root {}), {} who sat before and the beacon: the same {} seats and {} others",
+        view.seats,
         view.candidates.len(),
         root.hex(),
         before.len(),
@@ -138,7 +132,6 @@ fn check(
 }
 
 fn draw(
-    genesis: &Genesis,
     view: &LotsView,
     root: &Digest,
     before: &[Seat],
@@ -148,7 +141,7 @@ fn draw(
     if view.lineup.as_ref() != Some(certified) || view.beacon.as_ref() != beacon {
         return Err("what is shown is not what the certified block says".into());
     }
-    let rules = genesis.params.lots();
+    let rules = lots::Rules::of(view.seats);
     match beacon {
         Some(beacon) => lots::check(
             view.epoch,

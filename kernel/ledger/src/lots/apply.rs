@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lots::{Candidate, candidates_root, draw};
+use lots::{Candidate, draw};
 use types::{Digest, PublicKey};
 
 use super::{Drawing, Event, Founder};
@@ -21,19 +21,17 @@ pub(crate) fn founding(state: &mut State, founders: &[Founder]) {
     validator::founders(state, founders);
     let all = state.validators.iter();
     let candidates: Vec<Candidate> = all.map(|(key, v)| v.candidate(*key)).collect();
-    let rules = state.params().lots();
+    let seats = state.params().seats_max;
     // Chance has no say: all founders sit.
     let all = lots::Rules {
         seats: candidates.len(),
-        ..rules
+        ..lots::Rules::of(seats)
     };
     let lineup = draw(0, &candidates, &[], &Digest::default(), all);
     for epoch in 0..AHEAD {
         let drawing = Drawing {
-            candidates: candidates.clone(),
-            beacon: None,
-            told_at: None,
             lineup: Some(lineup.clone()),
+            ..Drawing::frozen(candidates.clone(), seats)
         };
         state.drawings.insert(epoch, drawing);
     }
@@ -57,17 +55,11 @@ fn listed(state: &State, epoch: u64) -> Vec<Candidate> {
 }
 
 fn freeze(state: &mut State, epoch: u64) -> Event {
-    let candidates = listed(state, epoch);
+    let drawing = Drawing::frozen(listed(state, epoch), state.params().seats_max);
     let event = Event::CandidatesFrozen {
         epoch,
-        count: candidates.len() as u32,
-        root: candidates_root(&candidates),
-    };
-    let drawing = Drawing {
-        candidates,
-        beacon: None,
-        told_at: None,
-        lineup: None,
+        count: drawing.candidates.len() as u32,
+        root: drawing.root(),
     };
     state.drawings.insert(epoch, drawing);
     event
@@ -108,10 +100,7 @@ fn fall(context: &mut Context, epoch: u64) {
         return;
     };
     let lineup = match &drawing.beacon {
-        Some(beacon) => {
-            let rules = context.state.params().lots();
-            draw(epoch, &drawing.candidates, before, beacon, rules)
-        }
+        Some(beacon) => draw(epoch, &drawing.candidates, before, beacon, drawing.rules()),
         None => lots::Lineup {
             committee: before.to_vec(),
             payroll: Vec::new(),

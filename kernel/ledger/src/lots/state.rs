@@ -1,9 +1,9 @@
 use borsh::{BorshDeserialize, BorshSerialize};
-use lots::{Candidate, Lineup, Rules};
+use lots::{Candidate, Lineup, Rules, candidates_root};
 use serde::{Deserialize, Serialize};
 use types::{Digest, PublicKey};
 
-use crate::{Params, State};
+use crate::State;
 
 /// A validator of the first hour: sits from the genesis on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
@@ -18,11 +18,35 @@ pub struct Founder {
 pub struct Drawing {
     /// In the order of their keys.
     pub candidates: Vec<Candidate>,
+    /// How many are drawn, as the parameters said when the candidates froze.
+    pub seats: u32,
     pub beacon: Option<Digest>,
     /// Height of the block that told it.
     pub told_at: Option<u64>,
     /// `None` until the lot has fallen.
     pub lineup: Option<Lineup>,
+}
+
+impl Drawing {
+    /// Of the `candidates`, and nothing known yet.
+    pub(super) fn frozen(candidates: Vec<Candidate>, seats: u32) -> Self {
+        Self {
+            candidates,
+            seats,
+            beacon: None,
+            told_at: None,
+            lineup: None,
+        }
+    }
+
+    pub fn rules(&self) -> Rules {
+        Rules::of(self.seats)
+    }
+
+    /// What the block says that froze the candidates.
+    pub fn root(&self) -> Digest {
+        candidates_root(&self.candidates, self.rules())
+    }
 }
 
 impl State {
@@ -40,14 +64,5 @@ impl State {
         !next.is_multiple_of(blocks)
             && next % blocks < blocks / 2
             && drawing.is_some_and(|d| d.beacon.is_none() && d.lineup.is_none())
-    }
-}
-
-impl Params {
-    pub fn lots(&self) -> Rules {
-        Rules {
-            seats: self.seats_max as usize,
-            payroll: self.seats_max as usize,
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use types::{AccountId, Amount, LotteryId};
 
-use super::pass::{close, pay, try_draw};
+use super::pass::{close, try_draw};
 use super::state::{MILLION, Phase, Round, Terms, pot_account};
 use super::{Call, Entry, Event};
 use crate::execute::Context;
@@ -125,8 +125,7 @@ fn create(context: &mut Context, terms: Terms) -> Result<(), Rejection> {
     let id = LotteryId(context.state.globals.lotteries + 1);
     let pot = pot_account(&context.state.globals.network, id);
     let whole = Amount(terms.stake.0.saturating_add(DEPOSIT.0));
-    if !pay(
-        context,
+    if !context.pay(
         owner,
         pot,
         whole,
@@ -202,13 +201,7 @@ fn enter(
     }
     let whole = Amount(terms.price.0 * u128::from(count));
     let pot = pot_account(&context.state.globals.network, id);
-    if !pay(
-        context,
-        sender,
-        pot,
-        whole,
-        format!("lottery {id}: {count} entries"),
-    ) {
+    if !context.pay(sender, pot, whole, format!("lottery {id}: {count} entries")) {
         let have = context.state.account(&sender).spendable;
         return Err(refused(
             RejectKind::Funds,

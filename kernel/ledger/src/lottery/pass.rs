@@ -7,7 +7,6 @@ use super::apply::DEPOSIT;
 use super::state::{
     Draw, Entry, Phase, draw_epoch, draw_seed, draw_wins, entries_root, pot_account,
 };
-use crate::account;
 use crate::execute::Context;
 use crate::lots::AHEAD;
 
@@ -58,35 +57,10 @@ fn forget(context: &mut Context, over_at: u64, id: LotteryId) {
     context.state.lotteries.remove(&id);
 }
 
-/// Moves money, and says so to both sides; `false`, and no change, if there is not so much.
-#[must_use]
-pub(super) fn pay(
-    context: &mut Context,
-    from: AccountId,
-    to: AccountId,
-    amount: Amount,
-    memo: String,
-) -> bool {
-    if amount.is_zero() {
-        return true;
-    }
-    if !context.spend(from, amount) {
-        return false;
-    }
-    context.credit(to, amount);
-    context.emit(crate::Event::Account(account::Event::Transferred {
-        from,
-        to,
-        amount,
-        memo,
-    }));
-    true
-}
-
 /// Out of the round's own account, which holds what it owes.
 fn pay_out(context: &mut Context, id: LotteryId, to: AccountId, amount: Amount, why: &str) {
     let pot = pot_account(&context.state.globals.network, id);
-    let paid = pay(context, pot, to, amount, format!("lottery {id}: {why}"));
+    let paid = context.pay(pot, to, amount, format!("lottery {id}: {why}"));
     debug_assert!(paid, "a pot holds what was paid into it");
     context.thaw(&to);
 }

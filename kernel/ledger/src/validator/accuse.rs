@@ -11,7 +11,7 @@ use crate::{RejectKind, Rejection};
 /// doing for.
 const FINDER_PARTS: u128 = 10;
 
-/// Where lost bonds lie. No key makes this id, and no call spends from it.
+/// Where lost bonds lie. No key makes this id; only a vote spends from it.
 pub fn fund_account(network: &Digest) -> AccountId {
     let digest = Digest::of_value("runrig-fund", network);
     AccountId(digest.0[..20].try_into().expect("20 of 32 bytes"))

@@ -1,10 +1,11 @@
 //! Propose, vote, and what comes of it.
 
-use types::{AccountId, ProposalId};
+use types::{AccountId, Amount, ProposalId};
 
 use super::{Call, Change, Event, Phase, Proposal};
 use crate::execute::Context;
 use crate::genesis::check_params;
+use crate::validator::fund_account;
 use crate::{RejectKind, Rejection};
 
 /// A seat counts for so many epochs after it was left.
@@ -48,14 +49,36 @@ fn check_change(context: &Context, change: &Change) -> Result<(), Rejection> {
             context.state.globals.version
         ));
     }
-    match why {
-        Some(why) => Err(refused(
+    if let Some(why) = why {
+        return Err(refused(
             RejectKind::Invalid,
             why,
             "See `runrig chain params`.",
-        )),
-        None => Ok(()),
+        ));
     }
+    match *change {
+        Change::Pay { to, amount } => check_pay(context, to, amount),
+        _ => Ok(()),
+    }
+}
+
+/// What the fund has now is what can be voted on.
+fn check_pay(context: &Context, to: AccountId, amount: Amount) -> Result<(), Rejection> {
+    let fund = fund_account(&context.state.globals.network);
+    let there = context.state.account(&fund).spendable;
+    let (kind, why) = if amount.is_zero() || to == fund {
+        (RejectKind::Invalid, "that pays nobody anything".into())
+    } else if amount > there {
+        let why = format!("the network's fund has {there} credits, not {amount}");
+        (RejectKind::Funds, why)
+    } else {
+        return Ok(());
+    };
+    Err(refused(
+        kind,
+        why,
+        "See `runrig chain supply` for what the fund has.",
+    ))
 }
 
 fn propose(context: &mut Context, sender: AccountId, change: Change) -> Result<(), Rejection> {
@@ -207,8 +230,15 @@ pub(crate) fn pass_time(context: &mut Context) {
             continue;
         }
         change.put(&mut context.state.globals.params);
-        if let Change::Version(version) = change {
-            context.state.globals.version = version;
+        match change {
+            Change::Version(version) => context.state.globals.version = version,
+            Change::Pay { to, amount } => {
+                let fund = fund_account(&context.state.globals.network);
+                let paid = context.pay(fund, to, amount, format!("voted for: {id}"));
+                debug_assert!(paid, "it was checked");
+                context.thaw(&to);
+            }
+            _ => {}
         }
         turn(context, id, Phase::Done { since: height });
     }

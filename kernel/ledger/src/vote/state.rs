@@ -29,6 +29,20 @@ pub enum Change {
     BlockMs { idle: u64, busy: u64 },
     /// The version of the rules.
     Version(u32),
+    /// How many are drawn to sit, where there are more candidates; for drawings whose candidates
+    /// freeze from then on.
+    Seats(u32),
+    /// Milliseconds between two looks of witnesses at hosts; 0: they do not look.
+    WitnessMs(u64),
+    /// For so many epochs a ticket may be drawn; tickets that are there keep theirs.
+    TicketEpochs(u64),
+    /// A bond goes back so many epochs after its validator sat last.
+    BondEpochs(u64),
+    /// A proposal is open for so many blocks, and an accepted one waits for so many at least; those
+    /// under way keep theirs.
+    VoteBlocks { open: u64, delay: u64 },
+    /// Once, out of the network's fund.
+    Pay { to: AccountId, amount: Amount },
 }
 
 impl Change {
@@ -52,7 +66,14 @@ impl Change {
             Self::BlockMs { idle, busy } => {
                 (params.block_idle_ms, params.block_busy_ms) = (idle, busy);
             }
-            Self::Version(_) => {}
+            Self::Seats(seats) => params.seats_max = seats,
+            Self::WitnessMs(every) => params.witness_ms = every,
+            Self::TicketEpochs(epochs) => params.ticket_epochs = epochs,
+            Self::BondEpochs(epochs) => params.bond_epochs = epochs,
+            Self::VoteBlocks { open, delay } => {
+                (params.vote_blocks, params.vote_delay_blocks) = (open, delay);
+            }
+            Self::Version(_) | Self::Pay { .. } => {}
         }
     }
 }

@@ -1,21 +1,29 @@
-use types::{Amount, ProposalId, Resource};
+use proptest::prelude::*;
+use types::{Amount, Digest, ProposalId, Resource};
 
 use super::{Call, Change, Phase};
 use crate::duty::Seen;
+use crate::genesis::check_params;
+use crate::validator::fund_account;
 use crate::world::{World, id, key};
-use crate::{BlockEnv, Params, RejectKind, State};
+use crate::{BlockEnv, Params, RejectKind, State, account};
 
 const BLOCKS: u64 = 16;
 const FIRST: ProposalId = ProposalId(1);
 
 /// Accounts 1, 2 and 3 have done an epoch's duties.
 fn world() -> World {
-    let mut world = World::new(Params {
+    founded(&[])
+}
+
+fn founded(founders: &[u8]) -> World {
+    let params = Params {
         epoch_blocks: BLOCKS,
         vote_blocks: 20,
         vote_delay_blocks: 10,
         ..Params::dev()
-    });
+    };
+    let mut world = World::founded(params, &[], founders);
     run(&mut world, BLOCKS);
     world
 }
@@ -25,6 +33,10 @@ fn run(world: &mut World, height: u64) {
         let env = BlockEnv {
             height: world.state.height() + 1,
             time_ms: world.state.time_ms() + 1,
+            beacon: world
+                .state
+                .wants_beacon()
+                .then(|| Digest::of(&world.state.height().to_le_bytes())),
             seen: Seen {
                 leader: Some(key(1).public()),
                 dealt: false,
@@ -130,6 +142,17 @@ fn what_cannot_be_is_refused() {
         },
         Change::Version(1),
         Change::Version(3),
+        Change::Seats(0),
+        Change::Seats(129),
+        Change::TicketEpochs(3),
+        Change::BondEpochs(0),
+        Change::VoteBlocks { open: 0, delay: 1 },
+        Change::VoteBlocks { open: 1, delay: 0 },
+        Change::WitnessMs(u64::MAX),
+        Change::Pay {
+            to: id(9),
+            amount: Amount::ZERO,
+        },
     ] {
         let refused = world.ask(1, propose(change)).expect_err("refused");
         assert_eq!(refused.kind, RejectKind::Invalid, "{change:?}");
@@ -154,4 +177,179 @@ fn a_program_that_is_too_old_knows_it_before() {
     run(&mut world, 32);
     assert_eq!(world.state.globals.version, 2);
     assert!(world.state.too_old(33).is_some());
+}
+
+fn fund(world: &World) -> types::AccountId {
+    fund_account(&world.state.globals.network)
+}
+
+/// Account 1 gives the fund so much.
+fn give(world: &mut World, amount: u128) {
+    let call = account::Call::Transfer {
+        to: fund(world),
+        amount: Amount(amount),
+        memo: String::new(),
+    };
+    world.ask(1, crate::Call::Account(call)).expect("given");
+}
+
+/// Proposed by account 1, accepted by 2.
+fn accept(world: &mut World, change: Change) -> ProposalId {
+    world.ask(1, propose(change)).expect("proposed");
+    let proposal = ProposalId(world.state.globals.proposals);
+    let yes = Call::Cast {
+        proposal,
+        yes: true,
+    };
+    world.ask(2, crate::Call::Vote(yes)).expect("cast");
+    proposal
+}
+
+#[test]
+fn each_change_changes_what_it_names_and_nothing_else() {
+    for change in [
+        Change::Seats(7),
+        Change::WitnessMs(0),
+        Change::TicketEpochs(9),
+        Change::BondEpochs(3),
+        Change::VoteBlocks { open: 7, delay: 9 },
+        Change::BlockMs {
+            idle: 700,
+            busy: 70,
+        },
+    ] {
+        let mut world = world();
+        let mut expected = world.state.params().clone();
+        match change {
+            Change::Seats(seats) => expected.seats_max = seats,
+            Change::WitnessMs(every) => expected.witness_ms = every,
+            Change::TicketEpochs(epochs) => expected.ticket_epochs = epochs,
+            Change::BondEpochs(epochs) => expected.bond_epochs = epochs,
+            Change::VoteBlocks { open, delay } => {
+                (expected.vote_blocks, expected.vote_delay_blocks) = (open, delay);
+            }
+            Change::BlockMs { idle, busy } => {
+                (expected.block_idle_ms, expected.block_busy_ms) = (idle, busy);
+            }
+            _ => unreachable!("not in the list"),
+        }
+        accept(&mut world, change);
+        run(&mut world, 31);
+        assert_ne!(*world.state.params(), expected, "{change:?} waits");
+        run(&mut world, 32);
+        assert_eq!(*world.state.params(), expected, "{change:?}");
+    }
+}
+
+#[test]
+fn fewer_seats_are_drawn_once_candidates_freeze_by_the_new_number() {
+    let mut world = founded(&[1, 2, 3, 4, 5, 6, 7]);
+    accept(&mut world, Change::Seats(4));
+    // It counts from the first block of epoch 2, which freezes the candidates of epoch 5.
+    run(&mut world, 2 * BLOCKS + BLOCKS / 2);
+    let seats = |world: &World, epoch| world.state.committee(epoch).map(<[_]>::len);
+    assert_eq!((seats(&world, 4), seats(&world, 5)), (Some(7), Some(4)));
+    let drawing = |epoch| world.state.drawings.get(&epoch).expect("kept");
+    assert_eq!((drawing(4).seats, drawing(5).seats), (100, 4));
+    let lineup = drawing(5).lineup.as_ref().expect("fallen");
+    assert_eq!(lineup.payroll.len(), 3, "the others do other duties");
+    let before = world.state.committee(4).expect("drawn");
+    let beacon = drawing(5).beacon.expect("told");
+    let checked = |seats| {
+        let drawing = drawing(5);
+        let rules = lots::Rules::of(seats);
+        let (all, root) = (&drawing.candidates, drawing.root());
+        lots::check(5, all, &root, before, &beacon, rules, lineup)
+    };
+    assert_eq!(checked(4), Ok(()));
+    let doubt = checked(100).expect_err("another number of seats");
+    assert!(doubt.to_string().contains("the number of seats"), "{doubt}");
+}
+
+#[test]
+fn the_fund_pays_what_was_voted_for_and_no_more() {
+    let mut world = world();
+    give(&mut world, 50);
+    let pay = |amount| Change::Pay {
+        to: id(9),
+        amount: Amount(amount),
+    };
+    let much = world.ask(1, propose(pay(51))).expect_err("too much");
+    assert_eq!(much.kind, RejectKind::Funds);
+    let itself = Change::Pay {
+        to: fund(&world),
+        amount: Amount(1),
+    };
+    let itself = world.ask(1, propose(itself)).expect_err("to itself");
+    assert_eq!(itself.kind, RejectKind::Invalid);
+
+    let supply = world.state.supply().sum();
+    let first = accept(&mut world, pay(30));
+    let second = accept(&mut world, pay(30));
+    let balance = |world: &World, of| world.state.account(&of).spendable;
+    run(&mut world, 31);
+    assert_eq!(balance(&world, id(9)), Amount::ZERO);
+    run(&mut world, 32);
+    assert_eq!(balance(&world, id(9)), Amount(30));
+    assert_eq!(balance(&world, fund(&world)), Amount(20));
+    let phase = |world: &World, id| world.state.proposals.get(&id).expect("kept").phase;
+    assert_eq!(phase(&world, first), Phase::Done { since: 32 });
+    assert_eq!(phase(&world, second), Phase::Accepted { from: 48 });
+    run(&mut world, 64);
+    assert_eq!(phase(&world, second), Phase::Rejected, "not enough is left");
+    assert_eq!(world.state.supply().sum(), supply);
+    assert_eq!(balance(&world, id(9)), Amount(30), "once");
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        (0u32..140).prop_map(Change::Seats),
+        (0u64..60).prop_map(Change::TicketEpochs),
+        (0u64..20).prop_map(Change::BondEpochs),
+        (0u64..100_000_000).prop_map(Change::WitnessMs),
+        (0u64..40, 0u64..40).prop_map(|(open, delay)| Change::VoteBlocks { open, delay }),
+        (0u64..70_000, 0u64..2_000).prop_map(|(idle, busy)| Change::BlockMs { idle, busy }),
+        any::<u128>().prop_map(|fee| Change::Fee(Amount(fee))),
+        (5u8..9, 0u128..60).prop_map(|(to, amount)| Change::Pay {
+            to: id(to),
+            amount: Amount(amount),
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Blocks are checked for the supply as they are executed.
+    #[test]
+    fn whatever_is_voted_the_rules_stay_sound_and_the_fund_pays_only_who_was_voted_for(
+        steps in prop::collection::vec((any_change(), 0u8..5, any::<bool>(), 0u64..20), 1..12),
+    ) {
+        let mut world = world();
+        give(&mut world, 100);
+        for (change, who, yes, blocks) in steps {
+            let _ = world.ask(who + 1, propose(change));
+            let proposal = ProposalId(world.state.globals.proposals);
+            for voter in [2, 3, 9] {
+                let _ = world.ask(voter, crate::Call::Vote(Call::Cast { proposal, yes }));
+            }
+            let height = world.state.height() + blocks;
+            run(&mut world, height);
+            prop_assert!(check_params(world.state.params()).is_ok());
+            let paid: u128 = world
+                .state
+                .proposals
+                .iter()
+                .filter(|(_, p)| matches!(p.phase, Phase::Done { .. }))
+                .map(|(_, p)| match p.change {
+                    Change::Pay { amount, .. } => amount.0,
+                    _ => 0,
+                })
+                .sum();
+            let left = world.state.account(&fund(&world)).spendable.0;
+            prop_assert_eq!(left + paid, 100);
+            let got: u128 = (5..9).map(|n| world.state.account(&id(n)).spendable.0).sum();
+            prop_assert_eq!(got, paid);
+        }
+    }
 }
