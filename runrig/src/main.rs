@@ -42,6 +42,8 @@ mod lottery;
 mod manual;
 mod money;
 mod network;
+mod network_now;
+mod network_past;
 mod odds;
 mod output;
 mod portal_run;
@@ -73,6 +75,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use context::{Overrides, Session};
 use failure::{Failure, Result};
+use network::Network;
 
 const EXAMPLES: &str = "Examples:
   runrig dev                          a whole cloud on this machine
@@ -244,9 +247,9 @@ enum Command {
     /// Networks and accounts that this command knows
     #[command(subcommand)]
     Context(chain::ContextCommand),
-    /// Found a network
+    /// Found a network; how one stands, and what went wrong
     #[command(subcommand)]
-    Network(network::Network),
+    Network(Network),
     /// Vote on blocks
     #[command(subcommand)]
     Validator(Validator),
@@ -546,7 +549,23 @@ fn run(cli: Cli) -> Result<u8> {
             done(ask(globals, async |s| drain::leave(s, args, json).await))
         }
         Command::Context(args) => done(block_on(chain::context(args, &overrides(globals), json))),
-        Command::Network(args) => done(network::run(args, json)),
+        Command::Network(Network::Init(args)) => done(network::init(args, json)),
+        Command::Network(Network::Show { file }) => done(network::show(file)),
+        Command::Network(Network::Status) => {
+            done(ask(globals, async |s| network_now::status(s, json).await))
+        }
+        Command::Network(Network::Queue) => {
+            done(ask(globals, async |s| network_now::queue(s, json).await))
+        }
+        Command::Network(Network::Incidents(since)) => done(ask(globals, async |s| {
+            network_past::incidents(s, since, json).await
+        })),
+        Command::Network(Network::Placements(since)) => done(ask(globals, async |s| {
+            network_past::placements(s, since, json).await
+        })),
+        Command::Network(Network::Audit(args)) => done(ask(globals, async |s| {
+            network_past::audit(s, args, json).await
+        })),
         Command::Lots(drawn::Lots::Odds(args)) => done(odds::run(args, json)),
         Command::Lots(args) => done(ask(globals, async |s| drawn::run(s, args, json).await)),
         Command::Vote(args) => done(ask(globals, async |s| vote::run(s, args, json).await)),

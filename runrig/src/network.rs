@@ -1,4 +1,4 @@
-//! `network init`: found a network. `network show`: read its file.
+//! `network`: its verbs; and `init`, which founds one.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use types::{AccountId, Amount, PublicKey, SecretKey};
 use crate::context::{create_private_dir, write_key, write_private};
 use crate::export::{Places, refound};
 use crate::failure::{self, Failure, Result};
+use crate::network_past::{Audit, Since};
 use crate::output;
 use crate::units;
 
@@ -30,6 +31,18 @@ pub enum Network {
     Init(Init),
     /// Read a network file
     Show { file: PathBuf },
+    /// How validators and hosts stand now
+    #[command(before_help = "Examples:\n  runrig network status\n  runrig network status --json")]
+    Status,
+    /// What waits at each validator for a block
+    #[command(before_help = "Examples:\n  runrig network queue")]
+    Queue,
+    /// What went wrong: hosts silent, flagged or gone, evidence, epochs without a beacon
+    Incidents(Since),
+    /// Why replicas had no place, by cause
+    Placements(Since),
+    /// Who signed what on whose behalf, and whether it was accepted; the latest first
+    Audit(Audit),
 }
 
 /// A look that finds nothing takes some ten seconds, and must be told in the round or the next.
@@ -288,14 +301,12 @@ pub fn read_file(path: &Path) -> Result<NetworkFile> {
     })
 }
 
-pub fn run(command: &Network, json: bool) -> Result {
-    let init = match command {
-        Network::Init(init) => init,
-        Network::Show { file } => {
-            output::json(&read_file(file)?);
-            return Ok(());
-        }
-    };
+pub fn show(file: &Path) -> Result {
+    output::json(&read_file(file)?);
+    Ok(())
+}
+
+pub fn init(init: &Init, json: bool) -> Result {
     let target = init.out.join("network.json");
     if target.exists() {
         return Err(Failure::new(

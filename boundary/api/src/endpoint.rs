@@ -9,9 +9,9 @@ use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus, CopySpan,
     DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, Keeper,
     LogLine, LotsView, LotteryExport, LotteryView, MembersView, NetworkFile, ProposalView,
-    PublishedPort, Quote, QuoteRequest, RecordsProof, ReleaseView, RequestFigures, Routes,
-    SecretShares, Stats, StatsSample, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
-    TransactionView, UsageProof, WhenView, WhyView,
+    PublishedPort, QueueView, Quote, QuoteRequest, RecordsProof, ReleaseView, RequestFigures,
+    Routes, SecretShares, Stats, StatsSample, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
+    TransactionView, UsageProof, ValidatorQueue, WhenView, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -302,6 +302,11 @@ fn of_validators() -> Vec<Endpoint> {
             json(objects),
         ),
         get(
+            "/v1/queue",
+            "How the validator that answers stands, and what waits there.",
+            json(named::<QueueView>),
+        ),
+        get(
             "/v1/witness/{key}",
             "What is asked of a witness now: the round, and what its lot is a signature of.",
             json(object),
@@ -575,6 +580,13 @@ fn of_gateways() -> Vec<Endpoint> {
             "/v1/gateway",
             "How this gateway is: its validators, routes and published ports.",
             json(object),
+        ),
+        get(
+            GATEWAY,
+            "/v1/gateway/queues",
+            "How each validator of this gateway stands, and what waits there; asked at most once \
+             in a second.",
+            json(listed::<ValidatorQueue>),
         ),
         get(
             GATEWAY,

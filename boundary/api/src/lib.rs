@@ -34,6 +34,7 @@ mod head;
 mod login;
 mod member;
 mod openapi;
+mod queue;
 mod route;
 mod rules;
 mod view;
@@ -53,6 +54,7 @@ pub use head::Head;
 pub use login::{LoginError, RegistryLogin};
 pub use member::{ConvictionView, LeavingView, MemberView, MembersView, TicketView};
 pub use openapi::openapi;
+pub use queue::{FeeView, QueueView, ValidatorQueue};
 pub use route::{Gone, KnownRoutes, NotNext, Route, RouteScale, Routes, ServiceKey, Upstream};
 pub use rules::{
     DutiesView, DutyLine, LotteryExport, LotteryView, ProposalView, TransactionProof, WhenView,

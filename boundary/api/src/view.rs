@@ -9,7 +9,7 @@ use ledger::{Params, Rejection, Tariff};
 use serde::{Deserialize, Serialize};
 use types::{
     AccountId, AllocationId, AllocationStatus, Amount, DeploymentId, DeploymentSpec, Digest,
-    HostId, Offer, ReceiptId, Resource, Resources, ServiceSpec, Usage, UsageRecord,
+    HostId, Offer, PublicKey, ReceiptId, Resource, Resources, ServiceSpec, Usage, UsageRecord,
 };
 use utoipa::ToSchema;
 
@@ -111,6 +111,20 @@ pub struct BlockView {
     /// Empty if only a descendant's was seen.
     pub certificate: String,
     pub transactions: Vec<TransactionView>,
+    /// In an epoch's last block, and in the genesis: how the key was handed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handing: Option<HandingView>,
+}
+
+/// How the network's key was handed on to those who vote in the next epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HandingView {
+    /// Else the ceremony failed: the key, and the votes, stay with those who had them.
+    pub done: bool,
+    /// Who votes in the epoch that begins, in voting order: view v of epoch e is led by number
+    /// (e + v) mod their count.
+    #[schema(value_type = Vec<String>)]
+    pub seats: Vec<PublicKey>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

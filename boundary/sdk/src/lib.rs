@@ -7,6 +7,7 @@ mod copies;
 mod error;
 mod exec;
 mod grants;
+mod incidents;
 mod logs;
 mod newest;
 mod splice;
@@ -18,6 +19,7 @@ pub use client::Client;
 pub use error::SdkError;
 pub use exec::ExecStream;
 pub use grants::Grants;
+pub use incidents::{IncidentChange, IncidentKind, IncidentNote, incidents};
 pub use logs::LogQuery;
 pub use splice::splice;
 pub use verify::{

@@ -1,6 +1,6 @@
 //! Enter validators, keep their tickets fresh, take them off.
 
-use api::{MembersView, Problem, TransactionView};
+use api::{MembersView, Problem, QueueView, TransactionView, ValidatorQueue};
 use ledger::Call;
 use ledger::validator::{Call as Act, Registration};
 use types::{AccountId, DoubleProposal, PublicKey, SecretKey};
@@ -20,6 +20,23 @@ impl Client {
     /// Who may be drawn to vote, and what the next one needs to enter.
     pub async fn members(&self) -> Result<MembersView, SdkError> {
         self.get("/v1/validators").await
+    }
+
+    /// How each validator of the gateway stands, and what waits there; of the validator alone,
+    /// where the address is one's own.
+    pub async fn queues(&self) -> Result<Vec<ValidatorQueue>, SdkError> {
+        match self.get("/v1/gateway/queues").await {
+            Err(error) if error.kind() == "not_found" => {
+                let queue: QueueView = self.get("/v1/queue").await?;
+                let address = self.url().split("://").last().unwrap_or_default();
+                Ok(vec![ValidatorQueue {
+                    address: address.into(),
+                    queue: Some(queue),
+                    why: String::new(),
+                }])
+            }
+            answer => answer,
+        }
     }
 
     /// Enters the validator of `identity`, or renews it, with a ticket from the newest beacon:

@@ -14,12 +14,13 @@ use commonware_cryptography::bls12381::primitives::variant::MinSig;
 use commonware_cryptography::{Digestible, ed25519, sha256};
 use commonware_glue::dkg::ReshareBlock;
 use commonware_glue::dkg::network::Addresses;
-use commonware_glue::dkg::types;
+use commonware_glue::dkg::types::{self, EpochOutcome};
 use commonware_runtime::BufMut;
 use commonware_utils::NZU32;
-use light::{Duty, Header};
+use light::{Duty, Header, LightError};
 
 use crate::committee::{MEMBERS_MAX, MODE_NEWEST, key_bytes, read_key};
+use crate::store::Record;
 
 pub const TRANSACTION_BYTES_MAX: usize = 256 * 1024;
 pub const TRANSACTIONS_MAX: usize = 10_000;
@@ -111,6 +112,30 @@ impl Block {
     pub(crate) fn seats(&self) -> Option<Vec<[u8; 32]>> {
         seats_of(self.payload.as_deref()?)
     }
+}
+
+/// How the key was handed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handing {
+    /// Else the ceremony failed, and the key stays with those who held it.
+    pub done: bool,
+    /// Who votes in the epoch that begins, in voting order.
+    pub seats: Vec<[u8; 32]>,
+}
+
+/// What an epoch's last block, or the genesis, says of the next; `None` of any other.
+///
+/// Errors: the record is damaged.
+pub fn handing(record: &Record) -> Result<Option<Handing>, LightError> {
+    let header = Header::from_bytes(&record.header)?;
+    let duty = Duty::from_bytes(&header, &record.duty)?;
+    Ok(match duty.ceremony.as_deref().and_then(read_payload) {
+        Some(Payload::EpochInfo(info)) => Some(Handing {
+            done: matches!(info.outcome, EpochOutcome::Success),
+            seats: info.output.players().iter().map(key_bytes).collect(),
+        }),
+        _ => None,
+    })
 }
 
 /// Who holds the key, and so votes, in the epoch that `payload` opens.

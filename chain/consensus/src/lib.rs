@@ -33,14 +33,14 @@ mod vault;
 mod wiring;
 
 pub use app::Finalized;
-pub use block::Block;
+pub use block::{Block, Handing, handing};
 pub use boundary::{
     Boundary, OFFER_BYTES_MAX, Offer, PIECE_BYTES_MAX, PIECES_MAX, Piece, adopt, reached,
 };
 pub use committee::{Committee, MEMBERS_MAX, Member, Seat, deal};
 pub use epochs::KeyShare;
 pub use machine::{Admitted, Env, Executed, Machine, Pace, Stated};
-pub use mempool::SubmitError;
+pub use mempool::{Queue, SubmitError};
 pub use node::{Config, Handle, damaged, spend_seat, start};
 pub use store::{Record, open_database};
 

@@ -53,6 +53,27 @@ struct Sender {
     turn: u64,
 }
 
+/// What waits, in figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    pub waiting: usize,
+    pub bytes: usize,
+    /// Submitted to this validator itself.
+    pub own: usize,
+    pub senders: usize,
+    /// Height of the head when what waits longest came.
+    pub oldest: Option<u64>,
+    /// The dearest fees, at most [`Queue::FEES_MAX`]: each with how many wait for it, and their bytes.
+    pub fees: Vec<(u128, usize, usize)>,
+}
+
+impl Queue {
+    pub const FEES_MAX: usize = 20;
+    /// What there is room for.
+    pub const WAITING_MAX: usize = WAITING_MAX;
+    pub const BYTES_MAX: usize = BYTES_MAX;
+}
+
 #[derive(Default)]
 pub struct Mempool {
     waiting: HashMap<Digest, Waiting>,
@@ -63,6 +84,8 @@ pub struct Mempool {
     arrivals: BTreeMap<u64, Digest>,
     senders: HashMap<[u8; 20], Sender>,
     bytes: usize,
+    /// How many wait for each fee, and their bytes.
+    fees: BTreeMap<Reverse<u128>, (usize, usize)>,
     next: u64,
     /// The latest turn of what came into a block: who had nothing waiting begins there.
     turn: u64,
@@ -71,6 +94,22 @@ pub struct Mempool {
 impl Mempool {
     pub fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// In a time that does not grow with what waits.
+    pub fn figures(&self) -> Queue {
+        let oldest = self.arrivals.values().next();
+        let fees = self.fees.iter().take(Queue::FEES_MAX);
+        Queue {
+            waiting: self.waiting.len(),
+            bytes: self.bytes,
+            own: self.own.len(),
+            senders: self.senders.len(),
+            oldest: oldest.and_then(|id| self.since(id)),
+            fees: fees
+                .map(|(Reverse(fee), (count, bytes))| (*fee, *count, *bytes))
+                .collect(),
+        }
     }
 
     pub fn contains(&self, id: &Digest) -> bool {
@@ -106,6 +145,8 @@ impl Mempool {
         sender.waiting += 1;
         sender.turn = turn;
         self.bytes += bytes.len();
+        let fee = self.fees.entry(order.0).or_default();
+        *fee = (fee.0 + 1, fee.1 + bytes.len());
         self.next += 1;
         self.order.insert(order, admitted.id);
         self.arrivals.insert(self.next, admitted.id);
@@ -140,6 +181,12 @@ impl Mempool {
         self.own.remove(&gone.order);
         self.arrivals.remove(&gone.order.2);
         self.bytes -= gone.bytes.len();
+        if let Some(fee) = self.fees.get_mut(&gone.order.0) {
+            *fee = (fee.0 - 1, fee.1 - gone.bytes.len());
+            if fee.0 == 0 {
+                self.fees.remove(&gone.order.0);
+            }
+        }
         if let Some(sender) = self.senders.get_mut(&gone.sender) {
             sender.waiting -= 1;
             if sender.waiting == 0 {

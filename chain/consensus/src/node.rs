@@ -21,7 +21,7 @@ use crate::committee::{Committee, Member, Seat};
 use crate::epochs::KeyShare;
 use crate::lineup::Lineup;
 use crate::machine::{Executed, Machine};
-use crate::mempool::{Mempool, SubmitError};
+use crate::mempool::{Mempool, Queue, SubmitError};
 use crate::once::Sealer;
 use crate::sightings::Sightings;
 use crate::store::{Record, Store};
@@ -180,6 +180,11 @@ impl<M: Machine> Handle<M> {
 
     pub fn queued(&self) -> usize {
         self.core.mempool.lock().expect("not poisoned").len()
+    }
+
+    /// What waits here, in figures.
+    pub fn queue(&self) -> Queue {
+        self.core.mempool.lock().expect("not poisoned").figures()
     }
 
     /// Messages by which transactions that were submitted here were sent on, one leader each.

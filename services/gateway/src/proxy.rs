@@ -43,7 +43,7 @@ use crate::service::to_service;
 use crate::table::{Service, Table, Trust, authority, machine};
 use crate::tls::Tls;
 use crate::validators::Validators;
-use crate::{access, directory, figures, oversized, page, requests, scrape, status};
+use crate::{access, directory, figures, oversized, page, requests, scrape, status, validators};
 
 pub struct Gateway {
     pub table: Arc<ArcSwap<Table>>,
@@ -300,6 +300,7 @@ async fn to_api(gateway: &Gateway, from: From, request: Request<Incoming>) -> Re
         Answers::Health => page::text("ok\n".into()),
         Answers::Metrics => page::text(figures::metrics(gateway)),
         Answers::Status => page::json(StatusCode::OK, &status::status(gateway)),
+        Answers::Queues => page::json(StatusCode::OK, &*validators::queues(gateway).await),
         Answers::Registry => match &gateway.registry {
             Some(registry) => {
                 let mut sending = Sending::new(request, from, &gateway.via);
@@ -360,6 +361,7 @@ enum Answers<'a> {
     Health,
     Metrics,
     Status,
+    Queues,
     Registry,
     /// Of this deployment, as it is written.
     Access(&'a str),
@@ -381,6 +383,7 @@ fn answers(path: &str) -> Answers<'_> {
         "/healthz" => Answers::Health,
         "/metrics" => Answers::Metrics,
         "/v1/gateway" => Answers::Status,
+        "/v1/gateway/queues" => Answers::Queues,
         "/v2" => Answers::Registry,
         "/openapi.json" => Answers::Validators,
         _ if path.starts_with("/v2/") => Answers::Registry,
@@ -540,6 +543,7 @@ mod tests {
                 | Answers::Health
                 | Answers::Metrics
                 | Answers::Status
+                | Answers::Queues
                 | Answers::Access(_)
                 | Answers::Requests(_)
                 | Answers::Scrape(_) => Some(Role::Gateway),

@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
+use api::ValidatorQueue;
 use futures::future::join_all;
 use http::uri::Authority;
 use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-use crate::limits::{BEHIND_MS, PROBE_EVERY, PROBE_TIME, VALIDATOR_REST};
+use crate::limits::{ANSWER_BYTES_MAX, BEHIND_MS, PROBE_EVERY, PROBE_TIME, VALIDATOR_REST};
 use crate::outgoing::Outgoing;
 use crate::proxy::Gateway;
 use crate::table::{authority, uptime_ms};
@@ -38,6 +42,8 @@ impl Validator {
 pub struct Validators {
     pub all: Vec<Validator>,
     at: AtomicUsize,
+    /// What they said of themselves last, and when.
+    queues: Mutex<Option<(Instant, Arc<Vec<ValidatorQueue>>)>>,
 }
 
 impl Validators {
@@ -59,6 +65,7 @@ impl Validators {
         Ok(Self {
             all,
             at: AtomicUsize::new(0),
+            queues: Mutex::default(),
         })
     }
 
@@ -98,6 +105,47 @@ impl Validators {
             self.at.store(at, Ordering::Relaxed);
         }
     }
+}
+
+/// How each validator stands. However many ask, a validator is asked once in [`PROBE_EVERY`].
+pub async fn queues(gateway: &Gateway) -> Arc<Vec<ValidatorQueue>> {
+    let mut known = gateway.validators.queues.lock().await;
+    if let Some((at, queues)) = &*known
+        && at.elapsed() < PROBE_EVERY
+    {
+        return queues.clone();
+    }
+    let all = gateway.validators.all.iter().map(|validator| async move {
+        let answer = tokio::time::timeout(PROBE_TIME, queue(gateway, validator)).await;
+        let answer = answer.unwrap_or_else(|_| Err(format!("no answer in {PROBE_TIME:?}")));
+        let (queue, why) = match answer {
+            Ok(queue) => (Some(queue), String::new()),
+            Err(why) => (None, why),
+        };
+        ValidatorQueue {
+            address: validator.address.to_string(),
+            queue,
+            why,
+        }
+    });
+    let queues = Arc::new(join_all(all).await);
+    *known = Some((Instant::now(), queues.clone()));
+    queues
+}
+
+async fn queue(gateway: &Gateway, validator: &Validator) -> Result<api::QueueView, String> {
+    let request = Request::get(format!("http://{}/v1/queue", validator.address))
+        .header(http::header::HOST, validator.address.as_str())
+        .body(Outgoing::empty())
+        .map_err(|e| e.to_string())?;
+    let response = gateway.client.request(request).await;
+    let response = response.map_err(|_| "it cannot be reached".to_string())?;
+    if response.status() != StatusCode::OK {
+        return Err(format!("it answers {}", response.status()));
+    }
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+    let bytes = body.collect().await.map_err(|e| e.to_string())?.to_bytes();
+    serde_json::from_slice(&bytes).map_err(|e| format!("its answer cannot be read: {e}"))
 }
 
 /// Asks each validator every second, so that one that hangs is known before a request is.

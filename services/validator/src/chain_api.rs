@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::{
-    BlockView, EventView, Submit, SubmitMany, Submitted, SubmittedOne, TransactionStatus,
-    TransactionView,
+    BlockView, EventView, HandingView, Submit, SubmitMany, Submitted, SubmittedOne,
+    TransactionStatus, TransactionView,
 };
 use axum::Json;
 use axum::extract::State;
@@ -183,6 +183,11 @@ pub async fn block(State(app): State<App>, Named(height): Named<u64>) -> Answer<
         let what = format!("block {height}");
         app.gone(&what, Some(height), "See `runrig chain status`.")
     })?;
+    let handing = consensus::handing(&block.record).map_err(|e| Refused::internal(&e.into()))?;
+    let handing = handing.map(|handing| HandingView {
+        done: handing.done,
+        seats: handing.seats.into_iter().map(types::PublicKey).collect(),
+    });
     app.compute(move |_| {
         let header = &block.header;
         Json(BlockView {
@@ -196,6 +201,7 @@ pub async fn block(State(app): State<App>, Named(height): Named<u64>) -> Answer<
             seal: BASE64.encode(block.record.seal),
             certificate: BASE64.encode(block.record.certificate.as_deref().unwrap_or_default()),
             transactions: (0..block.outcomes.len()).map(|i| view(&block, i)).collect(),
+            handing,
         })
     })
     .await

@@ -1,6 +1,7 @@
-//! Figures for Prometheus.
+//! Figures of this validator: for Prometheus, and of what waits here.
 
-use api::{Gauge, PROMETHEUS};
+use api::{FeeView, Gauge, PROMETHEUS, QueueView};
+use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -95,6 +96,35 @@ pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
         ),
     ];
     ([(CONTENT_TYPE, PROMETHEUS)], api::prometheus(&gauges))
+}
+
+/// `GET /v1/queue`
+pub async fn queue(State(app): State<App>) -> Json<QueueView> {
+    let head = app.handle.head();
+    let queue = app.handle.queue();
+    let count = |n: usize| n as u64;
+    let fees = queue.fees.iter().map(|(fee, waiting, bytes)| FeeView {
+        fee: types::Amount(*fee),
+        waiting: count(*waiting),
+        bytes: count(*bytes),
+    });
+    Json(QueueView {
+        validator: types::PublicKey(app.own),
+        height: head.header.height,
+        time_ms: head.header.time_ms,
+        late_ms: api::now_ms().saturating_sub(head.header.time_ms),
+        epoch: head.header.epoch,
+        missed: missed_turns(&head.header, app.network.genesis.params.epoch_blocks),
+        peers: count(app.handle.peers()),
+        waiting: count(queue.waiting),
+        bytes: count(queue.bytes),
+        waiting_max: count(consensus::Queue::WAITING_MAX),
+        bytes_max: count(consensus::Queue::BYTES_MAX),
+        own: count(queue.own),
+        senders: count(queue.senders),
+        oldest: queue.oldest,
+        fees: fees.collect(),
+    })
 }
 
 /// Views are counted from 1 in each epoch, and each has at most one block.

@@ -34,6 +34,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/when/{what}", get(clock_api::when)),
         ("/v1/validators", get(member_api::members)),
         ("/v1/validators/doubles", get(member_api::doubles)),
+        ("/v1/queue", get(metrics::queue)),
         ("/v1/witness/{key}", get(witness_api::look)),
         ("/v1/witness/{key}/{lot}", get(witness_api::targets)),
         ("/v1/sync", get(member_api::offer)),

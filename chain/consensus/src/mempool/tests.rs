@@ -47,6 +47,35 @@ fn a_full_pool_makes_room_for_dearer_ones_only() {
 }
 
 #[test]
+fn figures_follow_what_comes_and_goes() {
+    let mut pool = Mempool::default();
+    assert_eq!(pool.figures(), Queue::default());
+    for (n, sender, fee) in [(1, 1, 0), (2, 1, 7), (3, 2, 7)] {
+        insert(&mut pool, n, sender, fee).expect("room");
+    }
+    let all = Queue {
+        waiting: 3,
+        bytes: 12,
+        own: 3,
+        senders: 2,
+        oldest: Some(1),
+        fees: vec![(7, 2, 8), (0, 1, 4)],
+    };
+    assert_eq!(pool.figures(), all);
+    pool.done(&id(2));
+    pool.done(&id(3));
+    assert_eq!(pool.figures().fees, [(0, 1, 4)]);
+    pool.done(&id(1));
+    assert_eq!(pool.figures(), Queue::default());
+    for fee in 0..100 {
+        insert(&mut pool, 10 + fee, fee as u8, fee.into()).expect("room");
+    }
+    let figures = pool.figures();
+    assert_eq!(figures.fees.len(), Queue::FEES_MAX);
+    assert_eq!(figures.fees[0], (99, 1, 4), "the dearest");
+}
+
+#[test]
 fn a_full_pool_makes_room_for_who_has_less_in_it() {
     let mut pool = Mempool::default();
     let fill = Bytes::from(vec![0; BYTES_MAX / 4]);

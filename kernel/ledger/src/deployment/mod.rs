@@ -12,6 +12,7 @@ mod release;
 mod scale;
 mod seats;
 mod state;
+mod why;
 
 pub(crate) use apply::{apply, close_if_ended};
 pub use call::{Call, DemandLine};
@@ -25,6 +26,7 @@ pub use release::{Cause, Release};
 pub use scale::{Calm, Demand, Scale};
 pub(crate) use seats::tend;
 pub use state::{Deployment, Funding, Rollout, Setback, Unplaced};
+pub use why::{NO_HOSTS, VOLUMES, causes};
 
 #[cfg(test)]
 mod tests;

@@ -9,11 +9,12 @@ use types::{
     ServiceSpec, Usage,
 };
 
+use super::why::{away_from_home, no_host};
 use super::{Deployment, Event};
+use crate::Rejection;
 use crate::execute::Context;
 use crate::lease::{Allocation, Desired};
 use crate::state::State;
-use crate::{RejectKind, Rejection};
 
 /// Rules that are let go.
 const OWNERS: &str = "distinct owners";
@@ -213,26 +214,6 @@ pub(super) fn place(
     Ok(())
 }
 
-/// Its volumes are on a host that cannot take it now.
-pub(super) fn away_from_home(context: &Context, seat: (&str, u32), host: &HostId) -> Rejection {
-    let (name, state) = match context.state.hosts.get(host) {
-        Some(h) if !h.online => (h.name.clone(), "is silent"),
-        Some(h) if h.draining => (h.name.clone(), "is being drained"),
-        Some(h) if h.cordoned => (h.name.clone(), "takes no new work"),
-        Some(h) => (h.name.clone(), "has no room for it now"),
-        None => (host.to_string(), "has left"),
-    };
-    Rejection::new(
-        RejectKind::NoHost,
-        format!("service {}", seat.0),
-        format!(
-            "the volumes of replica {} are on {name}, which {state}",
-            seat.1
-        ),
-        "Wait for that host, or give the data up with `runrig down --volumes`.",
-    )
-}
-
 pub(super) fn volumes(service: &ServiceSpec) -> impl Iterator<Item = &String> {
     service.mounts.iter().filter_map(|m| m.source.volume())
 }
@@ -295,36 +276,6 @@ fn take_seat(
         replica,
         host,
     }));
-}
-
-fn no_host((name, replica): (&str, u32), service: &ServiceSpec, reason: &Reason) -> Rejection {
-    let counts: Vec<String> = reason
-        .dropped
-        .iter()
-        .map(|d| format!("{} by {}", d.hosts, d.rule))
-        .collect();
-    let r = &service.resources;
-    let why = format!(
-        "no host fits replica {replica} ({} CPU, {} MiB memory, {} MiB disk, {} kbit/s); hosts dropped: {}",
-        milli(r.cpu_millis),
-        r.memory_bytes >> 20,
-        r.disk_bytes >> 20,
-        r.bandwidth_kbps,
-        if counts.is_empty() {
-            "none, there are no hosts".into()
-        } else {
-            counts.join(", ")
-        },
-    );
-    let next = match service.build {
-        Some(_) => {
-            "Only hosts with a builder can build (`runrig host ls` shows them; `apt install buildah` makes one): let one join, or ask for less under build.x-runrig."
-        }
-        None => {
-            "Ask for less under deploy.resources, free something with `runrig down`, or let a host join."
-        }
-    };
-    Rejection::new(RejectKind::NoHost, format!("service {name}"), why, next)
 }
 
 /// Thousandths as a decimal number.

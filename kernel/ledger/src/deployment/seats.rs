@@ -29,7 +29,8 @@ use types::{
 use super::apply::{
     begin_release, changed_services, ports_are_free, restart_dependents, retire_one, same_service,
 };
-use super::place::{Homes, Spread, away_from_home, place, volumes};
+use super::place::{Homes, Spread, place, volumes};
+use super::why::away_from_home;
 use super::{Cause, Deployment, Event, Funding, Setback, Unplaced, demand, release};
 use crate::Rejection;
 use crate::execute::Context;
