@@ -111,7 +111,7 @@ pub struct BlockView {
     /// Empty if only a descendant's was seen.
     pub certificate: String,
     pub transactions: Vec<TransactionView>,
-    /// In an epoch's last block, and in the genesis: how the key was handed on.
+    /// In an epoch's last block: how the key was handed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handing: Option<HandingView>,
 }

@@ -34,7 +34,7 @@ const MEMBERS: [(&str, &str); 24] = [
     ("no-page", "/nowhere"),
 ];
 
-const STRANGERS: [(&str, &str); 10] = [
+const STRANGERS: [(&str, &str); 16] = [
     ("stranger", "/"),
     ("signup", "/signup"),
     ("login", "/login"),
@@ -45,6 +45,15 @@ const STRANGERS: [(&str, &str); 10] = [
     ("network-hosts", "/explorer/hosts"),
     ("network", "/explorer/network"),
     ("receipt", "/explorer/receipts/r-1"),
+    ("operate", "/operate"),
+    ("operate-queue", "/operate/queue"),
+    ("operate-placements", "/operate/placements?range=7d"),
+    ("operate-incidents", "/operate/incidents"),
+    ("operate-audit", "/operate/audit"),
+    (
+        "operate-audit-none",
+        "/operate/audit?kind=rollback&result=refused",
+    ),
 ];
 
 /// What a page must not have, as a list of words.

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, earn, explorer, hosts, invitations, job, jobs, keys,
-    lend, measured, members, money, overview, passkeys,
+    lend, measured, members, money, operate, overview, passkeys,
 };
 use crate::web::{self, Right, Who};
 
@@ -121,6 +121,13 @@ pub fn table() -> Vec<Route> {
         open("/explorer/hosts/{id}", get(hosts::one)),
         open("/explorer/receipts/{id}", get(explorer::receipt)),
         open("/explorer/network", get(explorer::network)),
+        open("/operate", get(operate::network::network)),
+        open("/operate/queue", get(operate::queue::queue)),
+        open("/operate/queue/now", get(operate::queue::now)),
+        open("/operate/placements", get(operate::placements::placements)),
+        open("/operate/incidents", get(operate::incidents::incidents)),
+        open("/operate/audit", get(operate::audit::audit)),
+        open("/operate/audit.csv", get(operate::audit::csv)),
     ]
 }
 

@@ -178,6 +178,29 @@ impl Names {
     }
 }
 
+/// Every word that [`kind`] says.
+pub const KINDS: [&str; 19] = [
+    "transfer",
+    "test credits",
+    "keys",
+    "host registration",
+    "heartbeat",
+    "host address",
+    "host",
+    "deploy",
+    "rollback",
+    "removal",
+    "control",
+    "status report",
+    "usage report",
+    "validator",
+    "lottery",
+    "vote",
+    "witness report",
+    "unreadable",
+    "other",
+];
+
 /// A short word for what is asked, the same for all of its kind.
 pub fn kind(call: &Call) -> &'static str {
     match call {
@@ -199,6 +222,9 @@ pub fn kind(call: &Call) -> &'static str {
         Call::Lease(lease::Call::ReportStatus { .. }) => "status report",
         Call::Lease(lease::Call::ReportUsage { .. }) => "usage report",
         Call::Validator(_) => "validator",
+        Call::Lottery(_) => "lottery",
+        Call::Vote(_) => "vote",
+        Call::Witness(_) => "witness report",
         #[allow(
             unreachable_patterns,
             reason = "calls are added by domains of their own"
@@ -436,6 +462,15 @@ pub fn event(event: &Event, names: &Names) -> String {
             #[allow(unreachable_patterns, reason = "events are added")]
             _ => "A host changed".into(),
         },
+        Event::Validator(validator::Event::ValidatorConvicted { key, lost, .. }) => format!(
+            "Validator {} made two blocks for one view, and lost its bond of {lost} credits",
+            brief(&key.to_string())
+        ),
+        Event::Lots(ledger::lots::Event::Drawn {
+            epoch,
+            beacon: None,
+            ..
+        }) => format!("No beacon was told in time for epoch {epoch}: those who sat go on"),
         Event::Witness(ledger::witness::Event::HostFlagged { host, flag }) => format!(
             "Host {} lost reputation: {} of {} witnesses got no answer from what it said was running",
             names.host(host),
@@ -612,6 +647,17 @@ pub fn state(status: &types::AllocationStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_are_listed() {
+        let beat = Call::Host(host::Call::Heartbeat);
+        let faucet = Call::Account(account::Call::Faucet {
+            to: AccountId([1; 20]),
+        });
+        for call in [beat, faucet] {
+            assert!(KINDS.contains(&kind(&call)), "{}", kind(&call));
+        }
+    }
 
     #[test]
     fn money_at_a_glance() {

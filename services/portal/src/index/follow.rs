@@ -8,8 +8,10 @@ use api::{BlockView, EventView};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::{StreamExt, TryStreamExt};
-use types::merkle_root;
+use types::{PublicKey, merkle_root};
 
+use super::incidents;
+use super::store::Store;
 use super::write::{self, Certified};
 use crate::app::{App, Network, Tick};
 
@@ -80,6 +82,9 @@ async fn step(app: &App) -> Result<bool> {
     if done.height >= status.height {
         return Ok(false);
     }
+    if done.height == 0 {
+        seat_founders(app).await?;
+    }
     let last = status.height.min(done.height + STEP);
     let blocks = fetch(app, done.height + 1, last).await?;
     let certified = certified(&known.key, done.tip.as_deref(), blocks)?;
@@ -94,6 +99,16 @@ async fn step(app: &App) -> Result<bool> {
         .change(move |store| write::take(store, &done, certified))
         .await?;
     Ok(!taken || top < status.height)
+}
+
+/// Who votes in the first epoch is in no block: the founders, in the order of their keys.
+async fn seat_founders(app: &App) -> Result<()> {
+    let founders = app.client.network().await?.validators;
+    let key = |text: &str| hex::decode(text).ok()?.try_into().ok().map(PublicKey);
+    let mut seats: Vec<PublicKey> = founders.iter().filter_map(|v| key(&v.key)).collect();
+    seats.sort_unstable();
+    let seat = move |store: &Store| incidents::seat(store, 0, &seats);
+    app.index.change(seat).await
 }
 
 async fn fetch(app: &App, from: u64, to: u64) -> Result<Vec<BlockView>> {

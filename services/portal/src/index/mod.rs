@@ -6,6 +6,8 @@
 
 mod embedded;
 mod follow;
+mod incidents;
+pub mod operate;
 pub mod query;
 mod server;
 mod store;

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::store::{Store, values};
 
 /// Changes with the tables: an index of an older number is made anew from the chain.
-const VERSION: u64 = 3;
+const VERSION: u64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -16,11 +16,14 @@ CREATE INDEX blocks_digest ON blocks (digest);
 CREATE TABLE transactions (
     id TEXT PRIMARY KEY, height INTEGER NOT NULL, position INTEGER NOT NULL,
     time_ms INTEGER NOT NULL, sender TEXT, kind TEXT NOT NULL, words TEXT NOT NULL,
-    refused TEXT, routine INTEGER NOT NULL, actor TEXT) WITHOUT ROWID;
+    refused TEXT, routine INTEGER NOT NULL, actor TEXT, signer TEXT) WITHOUT ROWID;
 CREATE INDEX transactions_height ON transactions (height, position);
 CREATE INDEX transactions_sender ON transactions (sender, height);
 CREATE INDEX transactions_actor ON transactions (sender, actor, time_ms);
 CREATE INDEX transactions_routine ON transactions (routine, height);
+CREATE INDEX transactions_signer ON transactions (signer, height);
+CREATE INDEX transactions_done_by ON transactions (actor, height);
+CREATE INDEX transactions_kind ON transactions (kind, height);
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY, height INTEGER NOT NULL, time_ms INTEGER NOT NULL,
     kind TEXT NOT NULL, words TEXT NOT NULL, deployment INTEGER, host TEXT, receipt INTEGER,
@@ -43,6 +46,24 @@ CREATE TABLE hosts (host TEXT PRIMARY KEY, name TEXT NOT NULL, owner TEXT NOT NU
 CREATE TABLE deployments (
     deployment INTEGER PRIMARY KEY, owner TEXT NOT NULL, project TEXT NOT NULL, time_ms INTEGER NOT NULL);
 CREATE INDEX deployments_owner ON deployments (owner);
+CREATE TABLE incidents (
+    kind TEXT NOT NULL, subject TEXT NOT NULL, height INTEGER NOT NULL, from_ms INTEGER NOT NULL,
+    until_ms INTEGER, times INTEGER NOT NULL, words TEXT NOT NULL,
+    PRIMARY KEY (kind, subject, height)) WITHOUT ROWID;
+CREATE INDEX incidents_open ON incidents (kind, subject, until_ms);
+CREATE INDEX incidents_from ON incidents (from_ms);
+CREATE TABLE seats (
+    epoch INTEGER NOT NULL, place INTEGER NOT NULL, validator TEXT NOT NULL,
+    PRIMARY KEY (epoch, place)) WITHOUT ROWID;
+CREATE TABLE waits (
+    sequence INTEGER PRIMARY KEY, deployment INTEGER NOT NULL, service TEXT NOT NULL,
+    replica INTEGER NOT NULL, from_ms INTEGER NOT NULL, until_ms INTEGER, why TEXT NOT NULL);
+CREATE INDEX waits_seat ON waits (deployment, service, replica);
+CREATE INDEX waits_until ON waits (until_ms);
+CREATE TABLE causes (
+    cause TEXT NOT NULL, sequence INTEGER NOT NULL, hosts INTEGER NOT NULL,
+    PRIMARY KEY (cause, sequence)) WITHOUT ROWID;
+CREATE INDEX causes_sequence ON causes (sequence);
 ";
 
 /// Makes the tables where they are missing, or old.

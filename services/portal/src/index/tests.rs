@@ -1,3 +1,7 @@
+//! The index, in a file and on a server.
+
+mod operate;
+
 use bench::Postgres;
 use ledger::lease::{Charge, Event as Lease, Receipt};
 use types::{AccountId, AllocationId, Amount, DeploymentId, Digest, ReceiptId, Resource, Usage};
@@ -65,6 +69,7 @@ fn block(height: u64, first: u64, events: Vec<ledger::Event>) -> Certified {
             seal: String::new(),
             certificate: String::new(),
             transactions: Vec::new(),
+            handing: None,
         },
         events: events.collect(),
         header,

@@ -6,7 +6,7 @@ use ledger::{Call, Event, account, deployment, host, lease};
 use types::{AccountId, Amount, DeploymentId, Resource};
 
 use super::store::{Store, values};
-use super::tables;
+use super::{incidents, tables};
 use crate::words::{self, Names};
 
 /// Signs of life and reports older than so many blocks are forgotten: they are most of a
@@ -92,7 +92,7 @@ fn take_one(store: &Store, names: &mut Names, block: &Certified) -> Result<()> {
     for event in &block.events {
         write_event(store, names, event)?;
     }
-    Ok(())
+    incidents::take(store, names, block)
 }
 
 fn learn(store: &Store, names: &mut Names, event: &Event, time_ms: u64) -> Result<()> {
@@ -126,11 +126,11 @@ fn learn(store: &Store, names: &mut Names, event: &Event, time_ms: u64) -> Resul
 
 /// One whose id is there already was refused before, and names a later block now.
 const TRANSACTION: &str = "
-    INSERT INTO transactions VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    INSERT INTO transactions VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
     ON CONFLICT (id) DO UPDATE SET height = excluded.height, position = excluded.position,
     time_ms = excluded.time_ms, sender = excluded.sender, kind = excluded.kind,
     words = excluded.words, refused = excluded.refused, routine = excluded.routine,
-    actor = excluded.actor";
+    actor = excluded.actor, signer = excluded.signer";
 
 fn transactions(store: &Store, names: &Names, block: &Certified) -> Result<()> {
     for (position, view) in block.view.transactions.iter().enumerate() {
@@ -160,6 +160,7 @@ fn transactions(store: &Store, names: &Names, block: &Certified) -> Result<()> {
                 refused,
                 view.call.as_ref().is_some_and(is_routine),
                 actor(view).map(|a| a.to_string()),
+                view.signer.map(|s| s.to_string()),
             ],
         )?;
     }
@@ -177,7 +178,9 @@ fn actor(view: &TransactionView) -> Option<AccountId> {
 fn is_routine(call: &Call) -> bool {
     matches!(
         call,
-        Call::Host(host::Call::Heartbeat | host::Call::Announce(_)) | Call::Lease(_)
+        Call::Host(host::Call::Heartbeat | host::Call::Announce(_))
+            | Call::Lease(_)
+            | Call::Witness(_)
     )
 }
 

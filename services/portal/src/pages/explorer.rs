@@ -32,7 +32,7 @@ pub struct Before {
 }
 
 /// What the index lacks, if it lacks anything.
-fn behind(app: &App) -> Option<Markup> {
+pub fn behind(app: &App) -> Option<Markup> {
     let progress = app.progress.borrow().clone();
     if let Some(trouble) = &progress.trouble {
         return Some(alert(

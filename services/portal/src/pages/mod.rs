@@ -16,6 +16,7 @@ pub mod lend;
 pub mod measured;
 pub mod members;
 pub mod money;
+pub mod operate;
 pub mod overview;
 pub mod passkeys;
 mod welcome;

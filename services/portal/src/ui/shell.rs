@@ -24,6 +24,9 @@ pub enum Place {
     Transactions,
     NetworkHosts,
     Network,
+    Operate,
+    Incidents,
+    Audit,
     Settings,
     /// In no menu.
     Nowhere,
@@ -62,6 +65,17 @@ const EXPLORE: [Entry; 5] = [
     ),
 ];
 
+const OPERATE: [Entry; 3] = [
+    Entry(Place::Operate, "/operate", "gauge", "Network"),
+    Entry(
+        Place::Incidents,
+        "/operate/incidents",
+        "triangle-alert",
+        "Incidents",
+    ),
+    Entry(Place::Audit, "/operate/audit", "scroll-text", "Audit log"),
+];
+
 /// Every address of the menus: each must be a page.
 #[cfg(test)]
 pub fn menu() -> impl Iterator<Item = &'static str> {
@@ -70,6 +84,7 @@ pub fn menu() -> impl Iterator<Item = &'static str> {
         .chain(&EARN)
         .chain(&MONEY)
         .chain(&EXPLORE)
+        .chain(&OPERATE)
         .map(|e| e.1)
         .chain(["/settings"])
 }
@@ -126,12 +141,14 @@ fn nav(visitor: &Visitor, network: &str, at: Place) -> Markup {
                 (group("Earn", &EARN, at))
                 (group("Money", &MONEY, at))
                 (group("Look up", &EXPLORE, at))
+                (group("Operate", &OPERATE, at))
             } @else {
                 div.who {
                     span.disc aria-hidden="true" { (icon("globe")) }
                     div.clip { div.strong.clip { (network) } div.dim { "Open to everyone" } }
                 }
                 (group("Look up", &EXPLORE, at))
+                (group("Operate", &OPERATE, at))
             }
             ul.foot {
                 @if visitor.login.is_some() {
