@@ -288,7 +288,7 @@ pub async fn page(
 fn account(visitor: &Visitor, login: &crate::people::Login) -> Markup {
     html! {
         details.pop {
-            summary aria-label="Your account" { span.disc.round { (initials(login.person.title())) } }
+            summary { span.disc.round { (initials(login.person.title())) } " " span.sr { "Your account" } }
             div.sheet {
                 div.head { div.strong.clip { (login.person.title()) } div.dim.clip { (login.person.email) } }
                 a href="/settings" { (icon("settings")) "Settings and sessions" }
