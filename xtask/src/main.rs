@@ -3,6 +3,7 @@
 //! `cargo xtask test` installs what the tests need and runs them all, `cargo xtask tidy`
 //! holds the rules that a compiler does not know, `cargo xtask ci` does everything.
 
+mod bars;
 mod command;
 mod crates;
 mod drill;
@@ -21,6 +22,8 @@ usage: cargo xtask <task>
   test [CRATE..]  install what the tests need, run them, sum up
   drill NAME|all  one failure, or all, at full length on a real cloud; prints figures
   screenshots     pictures of all web pages, both themes, desk and phone, into screenshots/
+  portal-bars [lighthouse]
+                  axe, weight and outside requests of all web pages; Lighthouse too, if named
   unified         the engine's suite under cgroup v2, in a virtual machine (eight minutes)
   tidy            the direction of dependencies, pure kernel crates, documented folders, sizes
   ci              fmt --check, tidy, clippy, test: what CI runs";
@@ -31,6 +34,8 @@ fn main() -> ExitCode {
         Some((task, crates)) if task == "test" => test(crates),
         Some((task, [name])) if task == "drill" => drill(name),
         Some((task, [])) if task == "screenshots" => screenshots(),
+        Some((task, [])) if task == "portal-bars" => bars(false),
+        Some((task, [more])) if task == "portal-bars" && more == "lighthouse" => bars(true),
         Some((task, [])) if task == "unified" => unified::run(),
         Some((task, [])) if task == "tidy" => tidy::check(),
         Some((task, [])) if task == "ci" => ci(),
@@ -64,6 +69,11 @@ fn screenshots() -> Result<()> {
     )?;
     println!("{}", folder.display());
     Ok(())
+}
+
+fn bars(lighthouse: bool) -> Result<()> {
+    packages::install()?;
+    bars::run(lighthouse)
 }
 
 fn test(crates: &[String]) -> Result<()> {
