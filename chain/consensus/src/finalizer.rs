@@ -21,6 +21,11 @@ use crate::store::Record;
 const SAVE_EVERY: u64 = 64;
 /// And one for so many bytes of it, lest a large state be all that the disk writes.
 const SAVED_A_BLOCK: usize = 256 << 10;
+/// Votes of so many epochs are kept: who crashed at an epoch's end is asked again for the one
+/// before.
+const VOTES_KEPT: u64 = 2;
+/// So many epochs in a row have no votes before those of older ones are no longer looked for.
+const GAP_MAX: u32 = 64;
 
 fn save_every(state_bytes: usize) -> u64 {
     SAVE_EVERY.max((state_bytes / SAVED_A_BLOCK) as u64)
@@ -74,19 +79,33 @@ impl Reporter for Inbox {
     }
 }
 
-/// Runs until the engine ends, and saves states on tasks of `context`. `certificate` asks for a height's, if there is one; `prune` has the
-/// engine forget what is before a height.
-pub(crate) async fn run<E, M, C, F>(
+/// The engine keeps the votes of each epoch apart, and never forgets them by itself.
+async fn forget_votes<F: Future<Output = bool>>(ended: u64, forget: &impl Fn(u64) -> F) {
+    let mut gap = 0;
+    for epoch in (0..(ended + 1).saturating_sub(VOTES_KEPT)).rev() {
+        gap = if forget(epoch).await { 0 } else { gap + 1 };
+        if gap == GAP_MAX {
+            return;
+        }
+    }
+}
+
+/// Runs until the engine ends, and saves states on tasks of `context`. `certificate` asks for a
+/// height's, if there is one; `prune` has the engine forget what is before a height; `forget` takes
+/// away an epoch's votes, `false`: there are none.
+pub(crate) async fn run<E, M, C, F, V>(
     context: E,
     core: Arc<Core<M>>,
     mut blocks: mpsc::UnboundedReceiver<(Block, Exact)>,
     certificate: C,
     prune: impl Fn(u64),
+    forget: impl Fn(u64) -> V,
 ) where
     E: Spawner,
     M: Machine,
     C: Fn(u64) -> F,
     F: Future<Output = Option<Vec<u8>>>,
+    V: Future<Output = bool>,
 {
     let mut saver = Saver {
         context,
@@ -149,6 +168,9 @@ pub(crate) async fn run<E, M, C, F>(
             .expect("not poisoned")
             .retain(|id, n| n.header.height > height || *id == block.id());
         ack.acknowledge();
+        if ends {
+            forget_votes(block.header.epoch, &forget).await;
+        }
         if let Some(keep) = core.keep
             && (ends || height % SAVE_EVERY == 0)
         {

@@ -31,7 +31,9 @@ use commonware_p2p::authenticated::lookup;
 use commonware_p2p::{Receiver as _, Recipients, Sender as _};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
-use commonware_runtime::{Clock as _, Handle, Metrics as _, Quota, Spawner as _, Supervisor as _};
+use commonware_runtime::{
+    Clock as _, Handle, Metrics as _, Quota, Spawner as _, Storage as _, Supervisor as _,
+};
 use commonware_storage::archive::{immutable, prunable};
 use commonware_storage::translator::EightCap;
 use commonware_stream::cups::{self, Cups};
@@ -108,6 +110,11 @@ fn peers_max<M: Machine>(core: &Core<M>) -> NonZeroUsize {
         .max();
     let peers = largest.unwrap_or_default() * 7 / 2;
     NonZeroUsize::new(peers.clamp(PEERS_MIN, PEERS_MAX)).expect("more than none")
+}
+
+/// Where the engine keeps an epoch's votes, each behind this.
+fn votes_of(prefix: &str) -> String {
+    format!("{prefix}simplex")
 }
 
 /// Largest message of any channel.
@@ -363,7 +370,7 @@ macro_rules! start_parts {
                 state_sync: synced,
                 blocks_per_epoch,
                 mailbox_size: MAILBOX,
-                partition_prefix: format!("{prefix}simplex"),
+                partition_prefix: votes_of(prefix),
             },
         );
         let engine = orchestrator.start(votes, certificates, resolver);
@@ -376,6 +383,7 @@ macro_rules! start_parts {
 
         let finalizer = {
             let (core, forgetful) = (core.clone(), marshal.clone());
+            let votes = votes_of(prefix);
             context.child("finalizer").spawn(move |context| async move {
                 let certificate = |height| {
                     let marshal = marshal.clone();
@@ -385,7 +393,12 @@ macro_rules! start_parts {
                     }
                 };
                 let prune = |below| forgetful.prune(Height::new(below));
-                finalizer::run(context, core, finalised, certificate, prune).await;
+                let disk = context.child("votes");
+                let forget = |epoch| {
+                    let (disk, partition) = (&disk, format!("{votes}_consensus_{epoch}"));
+                    async move { disk.remove(&partition, None).await.is_ok() }
+                };
+                finalizer::run(context, core, finalised, certificate, prune, forget).await;
             })
         };
         let receiving = {
