@@ -42,7 +42,7 @@ const BEHIND_WAIT: Duration = Duration::from_secs(2);
 const BEHIND_LOOK: Duration = Duration::from_millis(50);
 
 /// Peers' word on proposals is taken for so many views around the newest finalised one.
-const TOLD_WITHIN: u64 = 64;
+pub(crate) const TOLD_WITHIN: u64 = 64;
 
 /// A finalised block with the state after it.
 pub struct Finalized<S> {

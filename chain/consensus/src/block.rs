@@ -83,17 +83,25 @@ impl Block {
     }
 }
 
+/// The leader of the block with `header`, and that it is his of its view; `None`: the genesis.
+pub(crate) fn sealed(
+    header: &Header,
+    block: Digest,
+    signature: [u8; 64],
+) -> Option<(PublicKey, Seal)> {
+    let seal = Seal {
+        epoch: header.epoch,
+        view: header.view,
+        block,
+        signature: Signature(signature),
+    };
+    (header.height > 0).then_some((PublicKey(header.proposer), seal))
+}
+
 impl Block {
     /// Its leader, and that it is his of its view; `None`: the genesis.
     pub fn sealed(&self) -> Option<(PublicKey, Seal)> {
-        let header = &self.header;
-        let seal = Seal {
-            epoch: header.epoch,
-            view: header.view,
-            block: self.digest,
-            signature: Signature(self.seal),
-        };
-        (header.height > 0).then_some((PublicKey(header.proposer), seal))
+        sealed(&self.header, self.digest, self.seal)
     }
 
     /// Has its leader sealed it?

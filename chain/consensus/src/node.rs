@@ -526,6 +526,7 @@ pub(crate) fn open<M: Machine>(
         record: Arc::new(record),
         state: node.executed.state.clone(),
     });
+    let sightings = Sightings::of(&store, node.header.height)?;
     Ok(Core {
         machine,
         network: config.network,
@@ -538,7 +539,7 @@ pub(crate) fn open<M: Machine>(
         floor,
         clocks: Clocks::new(&config.seat, config.network),
         sealer,
-        sightings: Sightings::default(),
+        sightings,
         figures: OnceLock::new(),
         store,
         mempool: Mutex::new(Mempool::default()),

@@ -3,7 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use anyhow::Result;
+use light::Header;
 use types::{DoubleProposal, PublicKey, Seal};
+
+use crate::app::TOLD_WITHIN;
+use crate::block::sealed;
+use crate::store::Store;
 
 /// Views remembered: each has one leader.
 const VIEWS_MAX: usize = 256;
@@ -23,6 +29,22 @@ struct Seen {
 pub(crate) struct Sightings(Mutex<Seen>);
 
 impl Sightings {
+    /// Of the blocks in `store` up to `height`, as far back as others are listened to: whoever
+    /// restarts still finds a leader's second block.
+    pub fn of(store: &Store, height: u64) -> Result<Self> {
+        let seen = Self::default();
+        for height in height.saturating_sub(TOLD_WITHIN)..=height {
+            let Some(record) = store.block(height)? else {
+                continue;
+            };
+            let header = Header::from_bytes(&record.header)?;
+            if let Some((leader, seal)) = sealed(&header, header.digest(), record.seal) {
+                seen.note(leader, seal);
+            }
+        }
+        Ok(seen)
+    }
+
     /// `false`: a leader's second block for one view.
     pub fn note(&self, leader: PublicKey, seal: Seal) -> bool {
         let mut seen = self.0.lock().expect("not poisoned");

@@ -409,6 +409,32 @@ mod tests {
     }
 
     #[test]
+    fn a_leaders_second_block_is_found_after_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("blocks.redb")).expect("made");
+        for height in 0..=100 {
+            let record = record(height, 16);
+            store.put(height, &record, None, &[], None).expect("kept");
+        }
+        let seen = crate::sightings::Sightings::of(&store, 100).expect("read");
+        let seal = |height, block| {
+            let record = record(height, 16);
+            let header = Header::from_bytes(&record.header).expect("a header");
+            let block = if block {
+                header.digest()
+            } else {
+                header.parent
+            };
+            crate::block::sealed(&header, block, record.seal).expect("no genesis")
+        };
+        for (height, block, good) in [(100, true, true), (90, false, false), (10, false, true)] {
+            let (leader, seal) = seal(height, block);
+            assert_eq!(seen.note(leader, seal), good, "block {height}");
+        }
+        assert_eq!(seen.doubles().len(), 1);
+    }
+
+    #[test]
     fn old_blocks_go_what_says_who_sat_stays_and_the_file_grows_no_more() {
         const EPOCH: u64 = 16;
         let folder = tempfile::tempdir().expect("a folder");
