@@ -39,6 +39,9 @@ impl Seen<'_> {
         let Some((status, own)) = self.own.and_then(|s| Some((s, s.own.as_ref()?))) else {
             return Some("it does not answer".into());
         };
+        if let Some(why) = &own.stuck {
+            return Some(why.clone());
+        }
         if status.height < self.asked || status.height + BEHIND_MAX < self.height {
             return Some(format!(
                 "it is at height {}, the others at {}",
@@ -206,6 +209,7 @@ mod tests {
                 sits,
                 holds_share,
                 led,
+                stuck: None,
             }),
         }
     }

@@ -58,6 +58,9 @@ pub struct OwnView {
     pub holds_share: bool,
     /// Of the last hundred final blocks the newest that it made.
     pub led: Option<u64>,
+    /// Why it cannot go on by itself, and what to do.
+    #[serde(default)]
+    pub stuck: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

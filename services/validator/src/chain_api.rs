@@ -323,7 +323,12 @@ pub async fn transaction(
         .parse()
         .map_err(|e: types::DigestError| Refused::invalid("transaction", e.to_string()))?;
     let _place = app.wait_place()?;
-    Ok(Json(app.await_transaction(id, wait.wait_ms).await?))
+    let view = app.await_transaction(id, wait.wait_ms).await?;
+    // Who does not wait for it asks of the past.
+    if view.status == TransactionStatus::Unknown && wait.wait_ms == 0 && app.handle.begins() > 0 {
+        return Err(app.gone(&format!("transaction {id}"), None, ""));
+    }
+    Ok(Json(view))
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

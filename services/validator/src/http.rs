@@ -1,7 +1,7 @@
 //! Bring the validator up; routes, limits, errors; what is read from the head.
 
 use std::num::NonZeroU64;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -26,7 +26,7 @@ use crate::route_book::RouteBook;
 use crate::routes::router;
 use crate::serve::serve;
 use crate::views;
-use crate::{accuse, renewal, witness};
+use crate::{accuse, left_behind, renewal, witness};
 
 /// Requests that wait for something (plans, routes, events) at once.
 const WAITING_MAX: usize = 4_096;
@@ -56,6 +56,8 @@ pub struct Validator {
     pub recent: Recent,
     /// This validator's identity.
     pub own: [u8; 32],
+    /// Why this validator cannot go on by itself, and what to do.
+    pub stuck: Mutex<Option<String>>,
     /// For what validators ask of one another.
     pub peers: reqwest::Client,
     waiting: Arc<Semaphore>,
@@ -129,6 +131,7 @@ pub async fn run_on(
             network: config.network,
             recent: Recent::default(),
             own,
+            stuck: Mutex::default(),
             peers,
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             computing: Arc::new(Semaphore::new(COMPUTING_MAX)),
@@ -147,6 +150,8 @@ pub async fn run_on(
             others: others_of(&app),
             own: own_url.clone(),
         };
+        let looking = left_behind::keep(app.clone(), stop.clone());
+        let _looking = AbortOnDrop(tokio::spawn(looking));
         let _witnessing = AbortOnDrop(tokio::spawn(witness.keep(stop.clone())));
         let accusing = accuse::keep(handle.clone(), accuser, stop.clone());
         let _accusing = AbortOnDrop(tokio::spawn(accusing));
@@ -202,7 +207,7 @@ fn others_and(app: &Validator, own: String) -> Vec<String> {
     urls
 }
 
-fn others_of(app: &Validator) -> Vec<String> {
+pub(crate) fn others_of(app: &Validator) -> Vec<String> {
     let own_key = hex::encode(app.own);
     let founders = app.network.validators.iter();
     let founders = founders.filter(|v| v.key != own_key).map(|v| v.api.clone());
@@ -337,6 +342,7 @@ impl Validator {
             sits: seats.is_some_and(|seats| seats.iter().any(|s| s.key == key)),
             holds_share: self.handle.key_share().is_some(),
             led: self.index.led_last(&self.own),
+            stuck: self.stuck.lock().expect("not poisoned").clone(),
         }
     }
 

@@ -14,6 +14,7 @@ mod config;
 mod http;
 mod index;
 mod ledger_machine;
+mod left_behind;
 pub mod lists;
 mod lots_api;
 mod lottery_api;

@@ -96,9 +96,15 @@ pub async fn drawing(From(app): From<App>, Named(epoch): Named<u64>) -> Answer<L
     let state = app.state();
     let blocks = state.params().epoch_blocks;
     let Some(drawing) = state.drawings.get(&epoch) else {
+        let next = match epoch > state.epoch() {
+            true => "It is to come: `runrig lots show` without an epoch shows the latest.",
+            false => {
+                "It is long past: the ledger keeps those of the last 64 epochs, and no validator more. Keep what `runrig lots show EPOCH --json` says while it is there."
+            }
+        };
         return Err(Refused::not_found(
             &format!("the drawing of epoch {epoch}"),
-            "It is to come, or long past: `runrig lots show` without an epoch shows the latest.",
+            next,
         ));
     };
     let before = epoch.checked_sub(1).and_then(|e| state.committee(e));

@@ -2,12 +2,15 @@
 
 #[path = "network/evidence.rs"]
 mod evidence;
+#[path = "network/pruning.rs"]
+mod pruning;
 #[path = "network/records.rs"]
 mod records;
 #[path = "network/rules.rs"]
 mod rules;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -136,6 +139,11 @@ impl Network {
     }
 
     async fn start(&self, n: usize) -> Running {
+        self.start_keeping(n, None).await
+    }
+
+    /// As [`Self::start`]; of blocks only the last `keep` are kept.
+    async fn start_keeping(&self, n: usize, keep: Option<NonZeroU64>) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let api = listener.local_addr().expect("bound");
         let data = self.folder.path().join(n.to_string());
@@ -147,7 +155,7 @@ impl Network {
             p2p: self.file.validators[n].p2p.parse().expect("an address"),
             http: api,
             whereabouts: None,
-            keep_blocks: None,
+            keep_blocks: keep,
         };
         let ended = tokio::spawn(validator::run_on(listener, config, async {
             let _ = stopped.await;

@@ -44,9 +44,14 @@ fn check(
     let drawn_in = epoch.checked_sub(AHEAD).ok_or(format!(
         "nobody was drawn for epoch {epoch}: the founders sit in the first {AHEAD} epochs, by the genesis"
     ))?;
-    let proof = view.fallen.as_ref().ok_or(format!(
-        "the lot for epoch {epoch} has not fallen: it does in the middle of epoch {drawn_in}"
-    ))?;
+    let proof = view.fallen.as_ref().ok_or(match &view.lineup {
+        None => format!(
+            "the lot for epoch {epoch} has not fallen: it does in the middle of epoch {drawn_in}"
+        ),
+        Some(_) => format!(
+            "who served this lacks the block of epoch {drawn_in} in which the lot for epoch {epoch} fell: it began later; ask another with --url"
+        ),
+    })?;
     let fallen = event(key, proof, epoch)?;
     if genesis.digest() != fallen.header.network {
         return Err("the genesis is not that of the network whose key this is".into());
