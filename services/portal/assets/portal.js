@@ -120,6 +120,8 @@
     const state = document.getElementById(log.dataset.state);
     const kinds = new Map();
     const say = (text, stale) => { state.textContent = text; state.className = 'badge ' + (stale ? 'warn' : 'ok'); };
+    // What colours a terminal, and what else no page shows.
+    const plain = text => text.replace(/\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x08\x0a-\x1f\x7f\u202a-\u202e\u2066-\u2069]/g, '');
     const line = l => {
       const end = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
       const p = document.createElement('p');
@@ -131,7 +133,7 @@
       if (!kinds.has(name)) kinds.set(name, kinds.size % 4 + 1);
       from.className = 'from k' + kinds.get(name);
       from.textContent = name;
-      p.append(time, from, document.createTextNode(l.text));
+      p.append(time, from, document.createTextNode(plain(l.text)));
       log.append(p);
       while (log.childElementCount > 5000) log.firstElementChild.remove();
       if (end) log.scrollTop = log.scrollHeight;

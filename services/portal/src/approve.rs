@@ -233,7 +233,7 @@ impl Login {
         let handle = &self.person.handle;
         let bucket = format!("{handle} true");
         let again = |wrong: &str| self.ask(app, acting, call.clone(), "", Some(wrong.into()));
-        if !app.limits.allows(Act::Guess, &bucket) {
+        if app.limits.take(Act::Guess, &bucket).is_err() {
             return again("Too many tries. Wait half a minute.").await;
         }
         let opened = app.people.log_in(handle, password, code).await;
@@ -241,11 +241,11 @@ impl Login {
             tracing::error!("{error:#}");
             None
         });
+        if opened.is_some() {
+            app.limits.give_back(Act::Guess, &bucket);
+        }
         match opened {
-            None => {
-                let _ = app.limits.take(Act::Guess, &bucket);
-                again("Password or code do not fit.").await
-            }
+            None => again("Password or code do not fit.").await,
             Some((_, Keys { own: None, .. })) => again("").await,
             Some((_, Keys { own: Some(own), .. })) => {
                 Ok(app.client.submit_for(&own, acting, call).await?)

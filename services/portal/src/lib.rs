@@ -30,6 +30,8 @@ mod web;
 mod words;
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod role_tests;
 #[cfg(test)]
 mod tests;

@@ -85,6 +85,16 @@ impl Limits {
         Ok(())
     }
 
+    /// Puts back one that was taken: it was no such try after all. A try is taken before it is made,
+    /// so that many at once are as many.
+    pub fn give_back(&self, act: Act, who: &str) {
+        let (most, _) = act.bounds();
+        let mut buckets = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(bucket) = buckets.get_mut(&(act, who.to_string())) {
+            bucket.left = (bucket.left + 1).min(most);
+        }
+    }
+
     /// Whether one is left; takes none.
     pub fn allows(&self, act: Act, who: &str) -> bool {
         let (_, refill) = act.bounds();
@@ -113,6 +123,20 @@ mod tests {
         let later = start + Duration::from_secs(21);
         assert!(limits.take_at(Act::Guess, "a", later).is_ok());
         assert!(limits.take_at(Act::Guess, "a", later).is_err());
+    }
+
+    #[test]
+    fn what_was_no_guess_is_put_back_and_no_more() {
+        let limits = Limits::default();
+        let now = Instant::now();
+        for _ in 0..20 {
+            assert!(limits.take_at(Act::Guess, "a", now).is_ok());
+            limits.give_back(Act::Guess, "a");
+        }
+        limits.give_back(Act::Guess, "a");
+        limits.give_back(Act::Guess, "nobody");
+        let taken = (0..20).filter(|_| limits.take_at(Act::Guess, "a", now).is_ok());
+        assert_eq!(taken.count(), 8);
     }
 
     #[test]

@@ -69,7 +69,7 @@ async fn person(site: &Site, handle: &str, kind: Kind) -> (Person, Token) {
 }
 
 /// What takes more than to be let act at all, as it is promised: everything else is for every role.
-const PROMISED: [(&str, &str, &[Role]); 16] = {
+const PROMISED: [(&str, &str, &[Role]); 19] = {
     const DEPLOY: &[Role] = &[Role::Owner, Role::Admin, Role::Developer];
     const PAY: &[Role] = &[Role::Owner, Role::Admin, Role::Billing];
     const RULE: &[Role] = &[Role::Owner, Role::Admin];
@@ -95,7 +95,7 @@ const PROMISED: [(&str, &str, &[Role]); 16] = {
 };
 
 /// What is one's own is there for whomever one acts.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "/settings",
     "/settings/factor",
     "/settings/browser",

@@ -2,7 +2,7 @@
 //! of who may do what goes through.
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
 
 use crate::app::App;
@@ -147,5 +147,6 @@ pub fn router(app: App) -> Router {
         )
         .route("/a/{name}", get(web::asset))
         .route("/healthz", get(|| async { "ok\n" }))
+        .layer(from_fn(web::sealed))
         .with_state(app)
 }

@@ -12,7 +12,7 @@ use crate::people::{Kind, NewPerson, Token};
 use crate::web::Who;
 use crate::{Config, routes, ui};
 
-const EVIL: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
+pub(crate) const EVIL: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
 
 pub(crate) struct Site {
     url: String,
@@ -22,7 +22,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         // Nobody listens there.
         Self::on("http://127.0.0.1:1".into()).await
     }
@@ -62,7 +62,7 @@ impl Site {
     }
 
     /// A member's cookie, and a token for his forms.
-    async fn member(&self, handle: &str, kind: Kind) -> (String, String) {
+    pub(crate) async fn member(&self, handle: &str, kind: Kind) -> (String, String) {
         let company = (kind == Kind::Company).then(|| EVIL.to_string());
         let (person, keys) = self
             .app
@@ -106,6 +106,12 @@ impl Site {
             .http
             .get(format!("{}{path}", self.url))
             .header("cookie", cookie);
+        request.send().await.expect("answered")
+    }
+
+    pub(crate) async fn put(&self, path: &str, cookie: &str) -> Response {
+        let request = self.http.put(format!("{}{path}", self.url));
+        let request = request.header("cookie", cookie);
         request.send().await.expect("answered")
     }
 

@@ -399,7 +399,7 @@ pub async fn log_in(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
         None => false,
     };
     let bucket = format!("{name} {known}");
-    if !app.limits.allows(Act::Guess, &bucket) {
+    if app.limits.take(Act::Guess, &bucket).is_err() {
         return again(
             "Too many tries for this handle. Wait half a minute, or use a browser that you have logged in with before.",
             StatusCode::TOO_MANY_REQUESTS,
@@ -410,12 +410,12 @@ pub async fn log_in(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
         .log_in(&name, password, form.text("code"))
         .await?
     else {
-        let _ = app.limits.take(Act::Guess, &bucket);
         return again(
             "Handle, password and code do not fit.",
             StatusCode::UNAUTHORIZED,
         );
     };
+    app.limits.give_back(Act::Guess, &bucket);
     if let Err(error) = renew(&app, person.account, &keys).await {
         tracing::warn!(account = %person.account, "sessions may not act yet: {error}");
     }

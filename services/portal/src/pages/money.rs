@@ -217,9 +217,11 @@ pub async fn bills(State(app): State<App>, visitor: Visitor) -> Page {
     shown(&app, &visitor, Place::Bills, "Bills", content).await
 }
 
-/// A field of CSV: quoted where it must be, and never a formula to a spreadsheet.
+/// A field of CSV: quoted where it must be, and never a formula to a spreadsheet, which passes over
+/// space before one.
 pub fn csv_field(text: &str) -> String {
-    let text = match text.starts_with(['=', '+', '-', '@']) {
+    let formula = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+    let text = match text.trim_start().starts_with(formula) || text.starts_with(['\t', '\r']) {
         true => format!("'{text}"),
         false => text.to_string(),
     };
@@ -280,7 +282,10 @@ mod tests {
 
     #[test]
     fn a_spreadsheet_computes_nothing_of_ours() {
-        assert_eq!(csv_field("=cmd()"), "'=cmd()");
+        for evil in ["=cmd()", "+1", "-1", "@SUM(A1)", " =1", "\t1", "＝1"] {
+            assert_eq!(csv_field(evil), format!("'{evil}"));
+        }
+        assert_eq!(csv_field("\r=1\n"), "\"'\r=1\n\"");
         assert_eq!(csv_field("a,\"b\""), "\"a,\"\"b\"\"\"");
         assert_eq!(csv_field("plain"), "plain");
     }

@@ -1,8 +1,8 @@
 //! The way in and out of every route.
 //!
 //! In: who asks, from his cookies; whether the route is for him; of a form, whether it was made
-//! for him and comes from this site. Out: the content policy and its kin, errors as pages,
-//! compression.
+//! for him and comes from this site. Out: errors as pages, compression, and with every answer the
+//! content policy and its kin.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -115,7 +115,7 @@ pub async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let address = request
+    let peer = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip());
@@ -270,6 +270,29 @@ pub fn escaped(path: &str) -> String {
     out
 }
 
+/// What was refused before any page saw it: a part of the address or of the query that is of the
+/// wrong kind, an act that this address does not do.
+fn unread(status: StatusCode) -> Option<Said> {
+    let said = |what: &str, why: &str| {
+        Some(Said {
+            what: what.into(),
+            why: why.into(),
+            next: "Go back, or search for it above.".into(),
+        })
+    };
+    match status {
+        StatusCode::BAD_REQUEST => said(
+            "This address cannot be read",
+            "A part of it, or of what stands behind its question mark, is of another kind.",
+        ),
+        StatusCode::METHOD_NOT_ALLOWED => said(
+            "Nothing is done here in this way",
+            "The address is one of a page, or one of a form only.",
+        ),
+        _ => None,
+    }
+}
+
 /// Trouble becomes a page, or a part of one.
 async fn dress(app: &App, visitor: &Visitor, response: Response) -> Response {
     let parts = response.extensions();
@@ -277,10 +300,15 @@ async fn dress(app: &App, visitor: &Visitor, response: Response) -> Response {
         let body = ui::approval(visitor, ask, form);
         return ui::page(app, visitor, ui::Place::Nowhere, "Approve it", body).await;
     }
-    let Some(said) = response.extensions().get::<Said>().cloned() else {
+    let status = response.status();
+    let Some(said) = response
+        .extensions()
+        .get::<Said>()
+        .cloned()
+        .or(unread(status))
+    else {
         return response;
     };
-    let status = response.status();
     let body = ui::trouble(&said.what, &said.why, &said.next);
     let mut dressed = if visitor.partial {
         body.into_response()
@@ -297,9 +325,10 @@ async fn dress(app: &App, visitor: &Visitor, response: Response) -> Response {
     dressed
 }
 
-async fn finish(response: Response, zipped: bool) -> Response {
-    let (mut parts, body) = response.into_parts();
-    let headers = &mut parts.headers;
+/// What browsers are told with every answer of this site, whatever it is and whoever made it.
+pub async fn sealed(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
     let value = HeaderValue::from_static;
     headers.insert(header::CONTENT_SECURITY_POLICY, value(POLICY));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, value("nosniff"));
@@ -310,9 +339,18 @@ async fn finish(response: Response, zipped: bool) -> Response {
         value("camera=(), geolocation=(), microphone=()"),
     );
     headers.insert("cross-origin-opener-policy", value("same-origin"));
+    headers.insert("cross-origin-resource-policy", value("same-origin"));
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(value("no-store"));
+    response
+}
+
+/// Pages are compressed for who understands it.
+async fn finish(response: Response, zipped: bool) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let headers = &parts.headers;
+    let value = HeaderValue::from_static;
     let html = headers
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok())
