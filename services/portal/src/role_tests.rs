@@ -97,6 +97,7 @@ const PROMISED: [(&str, &str, &[Role]); 19] = {
 /// What is one's own is there for whomever one acts.
 const OWN: [&str; 9] = [
     "/settings",
+    "/settings/password",
     "/settings/factor",
     "/settings/browser",
     "/settings/own-key",

@@ -72,6 +72,7 @@ pub fn table() -> Vec<Route> {
         see("/bills.csv", get(money::csv)),
         fill("/settings", Right::Own, get(account::settings)),
         act("/settings/factor", Right::Own, post(account::factor)),
+        act("/settings/password", Right::Own, post(account::password)),
         see("/settings/keys", get(keys::list)),
         act("/settings/keys", Right::Rule, post(keys::make)),
         see("/members", get(members::list)),

@@ -194,6 +194,7 @@ async fn every_route_is_for_whom_the_table_says() {
                     let asks_again = [
                         "/settings/recovery",
                         "/settings/factor",
+                        "/settings/password",
                         "/settings/own-key",
                         "/login/passkey",
                         "/passkey/prepare",

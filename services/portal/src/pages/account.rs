@@ -5,13 +5,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use maud::html;
 
+use super::auth::anew;
 use super::explorer::now_of;
 use super::file;
 use crate::app::App;
 use crate::limits::Act;
-use crate::people::{Factor, Keys};
+use crate::people::{Factor, Keys, Login, strength};
 use crate::ui::{self, Place, Tone, alert, badge, cli, copy, field, icon, submit, when};
-use crate::web::{Form, Page, Visitor};
+use crate::web::{Form, Page, Trouble, Visitor};
 use crate::words;
 
 async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
@@ -49,7 +50,7 @@ async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
                 }
                 }
             }
-            @if person.has_passkey() { (browser_card()) } @else { (factor_card(visitor, coded)) (own_key_card(visitor, coded)) }
+            @if person.has_passkey() { (browser_card()) } @else { (factor_card(visitor, coded)) (password_card(visitor, coded)) (own_key_card(visitor, coded)) }
             section.card.s6 {
                 header { div { h2 { "Keys and members" } p.sub { "Who else may act for the account, by the ledger" } } }
                 p.ink2 { "A key for each machine, a role for each colleague, within a limit and a time. Taken back at once." }
@@ -117,6 +118,26 @@ fn own_key_card(visitor: &Visitor, coded: bool) -> maud::Markup {
     }
 }
 
+/// Another password, for who knows the one that is.
+fn password_card(visitor: &Visitor, coded: bool) -> maud::Markup {
+    let input = |id: &str, name: &str, complete: &str| html! { input.in id=(id) name=(name) type="password" autocomplete=(complete) maxlength="200" required; };
+    html! {
+        section.card.s6 {
+            header { div { h2 { "Password" } p.sub { "Seals your keys anew; every other session ends" } } }
+            details {
+                summary { "Change it" }
+                form method="post" action="/settings/password" {
+                    input type="hidden" name="csrf" value=(visitor.form_token());
+                    (field("changed-password", "Your password", input("changed-password", "password", "current-password"), "", None))
+                    (field("new-password", "A new one", input("new-password", "new_password", "new-password"), "10 characters or more; three or four words are best", None))
+                    @if coded { (field("changed-code", "Code of your second factor", html! { input.in id="changed-code" name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="10" required; }, "", None)) }
+                    button.btn { (icon("key-round")) "Change the password" }
+                }
+            }
+        }
+    }
+}
+
 /// The second factor: set up by a secret that his device keeps, proved by a code of it.
 fn factor_card(visitor: &Visitor, coded: bool) -> maud::Markup {
     let input = |id: &str| html! { input.in id=(id) name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="10" required; };
@@ -150,35 +171,64 @@ fn factor_card(visitor: &Visitor, coded: bool) -> maud::Markup {
     }
 }
 
+/// His keys, if password and code of a form are right; else what is to be said of them.
+async fn opened(
+    app: &App,
+    login: &Login,
+    form: &Form,
+) -> Result<Result<Keys, &'static str>, Trouble> {
+    let bucket = format!("{} true", login.person.handle);
+    if app.limits.take(Act::Guess, &bucket).is_err() {
+        return Ok(Err("Too many tries. Wait half a minute."));
+    }
+    let (password, code) = (form.exact("password"), form.text("code"));
+    let opened = app.people.log_in(&login.person.handle, password, code);
+    let Some((_, keys)) = opened.await? else {
+        return Ok(Err("Password or code do not fit."));
+    };
+    app.limits.give_back(Act::Guess, &bucket);
+    Ok(Ok(keys))
+}
+
 /// `POST /settings/factor`: codes from now on, or no more.
 pub async fn factor(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
     let login = visitor.login()?;
-    let bucket = format!("{} true", login.person.handle);
-    if !app.limits.allows(Act::Guess, &bucket) {
-        return page(&app, &visitor, Some("Too many tries. Wait half a minute.")).await;
-    }
-    let code = form.text("code");
-    let done = match (form.text("act"), Factor::parse(form.text("secret"))) {
+    let wrong = |why: &'static str| page(&app, &visitor, Some(why));
+    match (form.text("act"), Factor::parse(form.text("secret"))) {
         // Who is in has proved the old one; a new one takes its place only after its end.
         ("begin", Some(new)) if !app.people.has_factor(login.person.id).await? => {
-            app.people.set_factor(login, &new, code).await?
-        }
-        ("end", _) => {
-            let password = form.exact("password");
-            let handle = &login.person.handle;
-            let opened = app.people.log_in(handle, password, code).await?;
-            if opened.is_some() {
-                app.people.drop_factor(login.person.id).await?;
+            let set = app.people.set_factor(login, &new, form.text("code"));
+            if !set.await? {
+                return wrong("The code does not fit.").await;
             }
-            opened.is_some()
         }
-        _ => false,
-    };
-    if done {
-        return Ok(Redirect::to("/settings").into_response());
+        ("end", _) => match opened(&app, login, &form).await? {
+            Ok(_) => app.people.drop_factor(login).await?,
+            Err(why) => return wrong(why).await,
+        },
+        _ => return wrong("You log in with codes already, or the secret cannot be read.").await,
     }
-    let _ = app.limits.take(Act::Guess, &bucket);
-    page(&app, &visitor, Some("Password or code do not fit.")).await
+    anew(&app, login, "/settings").await
+}
+
+/// `POST /settings/password`: another password for the same keys.
+pub async fn password(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
+    let login = visitor.login()?;
+    let new = form.exact("new_password");
+    let name = login.person.email.split('@').next().unwrap_or("");
+    if let Err(weakness) = strength(new, &[&login.person.handle, name]) {
+        return page(&app, &visitor, Some(&weakness.to_string())).await;
+    }
+    match opened(&app, login, &form).await? {
+        Err(why) => page(&app, &visitor, Some(why)).await,
+        Ok(keys) => {
+            app.people.set_password(login, &keys, new).await?;
+            if let Some(device) = &visitor.device {
+                app.people.remember(login.person.id, device).await?;
+            }
+            anew(&app, login, "/settings").await
+        }
+    }
 }
 
 /// The name in a user agent that people know.
@@ -217,51 +267,30 @@ pub async fn end_sessions(State(app): State<App>, visitor: Visitor, form: Form) 
 /// `POST /settings/recovery`: the account key, to who knows the password.
 pub async fn recovery(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
     let login = visitor.login()?;
-    let bucket = format!("{} true", login.person.handle);
-    if !app.limits.allows(Act::Guess, &bucket) {
-        return page(&app, &visitor, Some("Too many tries. Wait half a minute.")).await;
-    }
-    let opened = app
-        .people
-        .log_in(
-            &login.person.handle,
-            form.exact("password"),
-            form.text("code"),
-        )
-        .await?;
-    match opened {
-        Some((_, Keys { own: Some(own), .. })) => Ok(file(
-            &format!("runrig-{}.key", login.person.handle),
-            "application/octet-stream",
-            own.to_hex(),
-        )),
-        Some(_) => {
-            let why = "The key is not here any more: it is in the file that you saved.";
-            page(&app, &visitor, Some(why)).await
+    let why = match opened(&app, login, &form).await? {
+        Ok(Keys { own: Some(own), .. }) => {
+            return Ok(file(
+                &format!("runrig-{}.key", login.person.handle),
+                "application/octet-stream",
+                own.to_hex(),
+            ));
         }
-        None => {
-            let _ = app.limits.take(Act::Guess, &bucket);
-            page(&app, &visitor, Some("Password or code do not fit.")).await
-        }
-    }
+        Ok(_) => "The key is not here any more: it is in the file that you saved.",
+        Err(why) => why,
+    };
+    page(&app, &visitor, Some(why)).await
 }
 
 /// `POST /settings/own-key`: the portal keeps the account's own key no more.
 pub async fn forget_own(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
     let login = visitor.login()?;
-    let bucket = format!("{} true", login.person.handle);
-    if !app.limits.allows(Act::Guess, &bucket) {
-        return page(&app, &visitor, Some("Too many tries. Wait half a minute.")).await;
-    }
-    let (handle, password) = (&login.person.handle, form.exact("password"));
-    let opened = app
-        .people
-        .log_in(handle, password, form.text("code"))
-        .await?;
-    let Some((person, keys)) = opened else {
-        let _ = app.limits.take(Act::Guess, &bucket);
-        return page(&app, &visitor, Some("Password or code do not fit.")).await;
+    let keys = match opened(&app, login, &form).await? {
+        Ok(keys) => keys,
+        Err(why) => return page(&app, &visitor, Some(why)).await,
     };
-    app.people.forget_own(person.id, &keys, password).await?;
-    Ok(Redirect::to("/settings").into_response())
+    let password = form.exact("password");
+    app.people
+        .forget_own(login.person.id, &keys, password)
+        .await?;
+    anew(&app, login, "/settings").await
 }

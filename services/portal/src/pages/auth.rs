@@ -10,7 +10,7 @@ use super::{passkeys, slowly};
 use crate::app::App;
 use crate::approve::renew;
 use crate::limits::Act;
-use crate::people::{Kind, NewPerson, Person, Token, strength};
+use crate::people::{Kind, Login, NewPerson, Person, Token, strength};
 use crate::ui::{self, Tone, alert, field, icon, passkey_fields, passkey_script};
 use crate::web::{DEVICE, Form, Page, SESSION, STRANGER, THEME, Theme, Visitor, set_cookie};
 
@@ -316,6 +316,15 @@ pub(super) async fn enter(
         set_cookie(app, DEVICE, &device.hex(), YEAR_S),
     );
     headers.append(header::SET_COOKIE, set_cookie(app, STRANGER, "", 0));
+    Ok(response)
+}
+
+/// Goes on under a token that is new: whoever had the old one is out.
+pub(super) async fn anew(app: &App, login: &Login, next: &str) -> Page {
+    let token = app.people.rotate(login).await?;
+    let mut response = Redirect::to(next).into_response();
+    let cookie = set_cookie(app, SESSION, &token.hex(), SESSION_S);
+    response.headers_mut().append(header::SET_COOKIE, cookie);
     Ok(response)
 }
 

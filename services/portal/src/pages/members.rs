@@ -11,6 +11,7 @@ use ledger::account::{Call, Grant, Role, SpendingLimit};
 use maud::{Markup, html};
 use types::{AccountId, Amount};
 
+use super::auth::anew;
 use super::explorer::now_of;
 use super::{invitations, slowly};
 use crate::app::App;
@@ -352,7 +353,7 @@ pub async fn switch(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
     };
     if account == own {
         app.people.act_for(&login.session, None).await?;
-        return Ok(Redirect::to("/").into_response());
+        return anew(&app, login, "/").await;
     }
     let view = app.client.account(account).await?;
     let grant = view.grants.get(&own);
@@ -367,5 +368,5 @@ pub async fn switch(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
     }
     app.people.note_member(account, own, true).await?;
     app.people.act_for(&login.session, Some(account)).await?;
-    Ok(Redirect::to("/").into_response())
+    anew(&app, login, "/").await
 }

@@ -352,9 +352,17 @@ impl People {
         Ok(true)
     }
 
-    pub async fn drop_factor(&self, person: i64) -> Result<()> {
-        self.with(move |c| c.execute("DELETE FROM factors WHERE person = ?1", [person]))
-            .await?;
+    /// He logs in without codes again; other sessions of his end.
+    pub async fn drop_factor(&self, login: &Login) -> Result<()> {
+        let (person, session) = (login.person.id, login.session.clone());
+        self.with(move |c| {
+            c.execute("DELETE FROM factors WHERE person = ?1", [person])?;
+            c.execute(
+                "DELETE FROM sessions WHERE person = ?1 AND id != ?2",
+                params![person, session],
+            )
+        })
+        .await?;
         Ok(())
     }
 
@@ -432,6 +440,53 @@ impl People {
         })
         .await?;
         Ok(token)
+    }
+
+    /// The token of the same session from now on: the one that it had opens nothing more.
+    pub async fn rotate(&self, login: &Login) -> Result<Token> {
+        let token = Token::random();
+        let (id, sealed) = (session_id(&token), seal::with_token(&login.key, &token)?);
+        let old = login.session.clone();
+        self.with(move |c| {
+            let act = c.transaction()?;
+            let found = act.execute(
+                "INSERT INTO sessions SELECT ?1, person, ?2, browser, address, created_ms, seen_ms
+                 FROM sessions WHERE id = ?3",
+                params![id, sealed, old],
+            )?;
+            if found == 0 {
+                return Err(rusqlite::Error::QueryReturnedNoRows);
+            }
+            act.execute(
+                "UPDATE acting SET session = ?1 WHERE session = ?2",
+                params![id, old],
+            )?;
+            act.execute("DELETE FROM sessions WHERE id = ?1", [old])?;
+            act.commit()
+        })
+        .await?;
+        Ok(token)
+    }
+
+    /// Seals a person's keys with another password; his other sessions end, and other browsers
+    /// are strangers again.
+    pub async fn set_password(&self, login: &Login, keys: &Keys, password: &str) -> Result<()> {
+        let sealed = self.sealer.seal(keys, password).await?;
+        let (person, session) = (login.person.id, login.session.clone());
+        self.with(move |c| {
+            let act = c.transaction()?;
+            act.execute(
+                "UPDATE people SET sealed = ?2 WHERE id = ?1",
+                params![person, sealed],
+            )?;
+            act.execute(
+                "DELETE FROM sessions WHERE person = ?1 AND id != ?2",
+                params![person, session],
+            )?;
+            act.execute("DELETE FROM browsers WHERE person = ?1", [person])?;
+            act.commit()
+        })
+        .await
     }
 
     /// Who is logged in with this token.

@@ -181,7 +181,7 @@ async fn who_has_a_second_factor_logs_in_with_its_codes_only() {
             .expect("asked")
             .is_none()
     );
-    people.drop_factor(ada.id).await.expect("dropped");
+    people.drop_factor(&login).await.expect("dropped");
     assert!(
         people
             .log_in("ada", secret, "")
@@ -189,6 +189,51 @@ async fn who_has_a_second_factor_logs_in_with_its_codes_only() {
             .expect("asked")
             .is_some()
     );
+}
+
+#[tokio::test]
+async fn another_password_and_another_token_end_what_was_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let people = People::open(&folder.path().join("people.sqlite")).expect("open");
+    let signed_up = people.sign_up(new("ada", "ada@example.org"), SECRET).await;
+    let (ada, keys) = signed_up.expect("stored").expect("free");
+    let token = people.begin(&ada, &keys.web, "", "").await.expect("begun");
+    let other = people.begin(&ada, &keys.web, "", "").await.expect("begun");
+    let (mine, thief) = (Token::random(), Token::random());
+    for browser in [&mine, &thief] {
+        people.remember(ada.id, browser).await.expect("kept");
+    }
+    let login = people.login(&token).await.expect("asked").expect("there");
+    let set = people.set_password(&login, &keys, "another four plain words");
+    set.await.expect("set");
+    assert!(people.login(&other).await.expect("asked").is_none());
+    assert!(!people.knows("ada", &thief).await.expect("asked"));
+    let old = people.log_in("ada", SECRET, "").await.expect("asked");
+    assert!(old.is_none());
+    let opened = people.log_in("ada", "another four plain words", "").await;
+    let (_, opened) = opened.expect("asked").expect("the same keys");
+    assert_eq!(opened.web.to_hex(), keys.web.to_hex());
+    assert!(opened.own.is_some());
+
+    // The session goes on under another token, with the account that it acts for and its age.
+    people
+        .note_member(AccountId::default(), ada.account, true)
+        .await
+        .expect("noted");
+    people
+        .act_for(&login.session, Some(AccountId::default()))
+        .await
+        .expect("noted");
+    let began = people.sessions(ada.id).await.expect("listed")[0].created_ms;
+    let new = people.rotate(&login).await.expect("anew");
+    assert!(people.login(&token).await.expect("asked").is_none());
+    let again = people.login(&new).await.expect("asked").expect("there");
+    assert_eq!(again.key.to_hex(), login.key.to_hex());
+    assert_eq!(again.account(), AccountId::default());
+    let sessions = people.sessions(ada.id).await.expect("listed");
+    assert_eq!((sessions.len(), sessions[0].created_ms), (1, began));
+    // A request that was on its way with the old one begins nothing.
+    assert!(people.rotate(&login).await.is_err());
 }
 
 #[tokio::test]
