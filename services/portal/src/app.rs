@@ -7,7 +7,6 @@ use sdk::{Client, Grants};
 use tokio::sync::watch;
 
 use crate::Config;
-use crate::devices::Devices;
 use crate::index::{Index, Place, Progress};
 use crate::limits::Limits;
 use crate::people::People;
@@ -30,8 +29,6 @@ pub struct Shared {
     pub people: People,
     pub index: Index,
     pub limits: Limits,
-    /// Machines that wait to be let in.
-    pub devices: Devices,
     pub secure: bool,
     /// The network's name and key, once they are known.
     pub network: OnceLock<Network>,
@@ -75,7 +72,6 @@ impl App {
             people: People::open(&config.data.join("people.sqlite"))?,
             index: Index::open(place).await?,
             limits: Limits::default(),
-            devices: Devices::default(),
             secure: config.secure,
             network: OnceLock::new(),
             tick: watch::channel(Tick::default()).0,

@@ -18,7 +18,6 @@
 
 mod app;
 mod approve;
-mod devices;
 mod index;
 mod limits;
 mod live;

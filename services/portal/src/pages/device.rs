@@ -16,8 +16,8 @@ use super::members::{duties, grant_of};
 use super::slowly;
 use crate::app::App;
 use crate::approve::Unsubmitted;
-use crate::devices::Device;
 use crate::limits::Act;
+use crate::people::Device;
 use crate::ui::{self, Place, Tone, alert, badge, field, icon};
 use crate::web::{Form, Page, Trouble, Visitor};
 use crate::words;
@@ -31,9 +31,9 @@ pub async fn ask(
     let address = visitor.address;
     slowly(&app, Act::Knock, &address.to_string())?;
     let code = app
-        .devices
-        .ask(asked.key, &asked.machine, address, api::now_ms());
-    let code = code.ok_or_else(|| {
+        .people
+        .device_asks(asked.key, &asked.machine, address, api::now_ms());
+    let code = code.await?.ok_or_else(|| {
         Trouble::new(
             StatusCode::TOO_MANY_REQUESTS,
             "Too many machines ask",
@@ -50,8 +50,9 @@ pub async fn poll(
     visitor: Visitor,
     Json(asked): Json<DevicePoll>,
 ) -> Result<Response, Trouble> {
-    slowly(&app, Act::Poll, &visitor.address.to_string())?;
-    Ok(Json(app.devices.poll(&asked.secret, api::now_ms())).into_response())
+    slowly(&app, Act::Poll, &visitor.whence())?;
+    let answer = app.people.poll_device(&asked.secret, api::now_ms()).await?;
+    Ok(Json(answer).into_response())
 }
 
 fn frame(title: &str, lead: &str, content: Markup) -> Markup {
@@ -171,7 +172,7 @@ pub async fn act(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
         let content = code_form(&visitor, Some(why));
         return shown(&app, &visitor, StatusCode::TOO_MANY_REQUESTS, content).await;
     }
-    let Some(device) = app.devices.waiting(code, api::now_ms()) else {
+    let Some(device) = app.people.device_waiting(code, api::now_ms()).await? else {
         let _ = app.limits.take(Act::Guess, &guesses);
         let why = "No machine waits with this code. Codes end after ten minutes and are used once: run `runrig login` again.";
         let content = code_form(&visitor, Some(why));
@@ -180,7 +181,9 @@ pub async fn act(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
     match form.text("act") {
         "allow" => allow(&app, &visitor, &form, &device).await,
         "refuse" => {
-            app.devices.answer(code, DeviceAnswer::Refused);
+            app.people
+                .answer_device(code, &DeviceAnswer::Refused)
+                .await?;
             let content = done(
                 "Refused",
                 "The machine is told so. Its key may do nothing here.",
@@ -223,7 +226,7 @@ async fn allow(app: &App, visitor: &Visitor, form: &Form, device: &Device) -> Pa
         network: app.network_name().to_string(),
         url: app.gateway.clone(),
     };
-    app.devices.answer(form.text("code"), answer);
+    app.people.answer_device(form.text("code"), &answer).await?;
     let content = done(
         "It may act for you",
         "Go back to your terminal: it goes on by itself. Take the key back here at any time, or there by “runrig logout”.",

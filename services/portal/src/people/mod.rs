@@ -4,6 +4,7 @@
 //! that only his browser has. Whoever reads this file can spend nothing. Of a passkey there is
 //! nothing secret here.
 
+mod device;
 mod factor;
 mod invitation;
 mod passkey;
@@ -18,6 +19,7 @@ use anyhow::{Context as _, Result};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use types::{AccountId, Digest, SecretKey};
 
+pub use device::Device;
 pub use factor::Factor;
 pub use invitation::{Invitation, Terms};
 pub use passkey::Passkey;
@@ -60,6 +62,9 @@ CREATE TABLE IF NOT EXISTS acting (
 CREATE TABLE IF NOT EXISTS passkeys (
     credential TEXT PRIMARY KEY, person INTEGER NOT NULL REFERENCES people (id),
     public TEXT NOT NULL, created_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS devices (
+    code TEXT PRIMARY KEY, secret TEXT NOT NULL UNIQUE, key TEXT NOT NULL, machine TEXT NOT NULL,
+    address TEXT NOT NULL, asked_ms INTEGER NOT NULL, answer TEXT);
 CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 ";
 
