@@ -32,6 +32,10 @@ pub struct Run {
     /// Browsers reach it by HTTPS: cookies are sent by that only
     #[arg(long)]
     secure: bool,
+    /// Addresses of proxies before it, whose X-Forwarded-For is believed; may be given again. Without
+    /// it, limits by address count all whom a proxy lets through as one
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxy: Vec<portal::Range>,
 }
 
 pub fn run(args: &Run) -> Result {
@@ -41,6 +45,7 @@ pub fn run(args: &Run) -> Result {
         data: args.data.clone(),
         index: args.index.clone(),
         secure: args.secure,
+        trusted_proxies: args.trusted_proxy.clone(),
     };
     roles::foreground(|asked| portal::run(config, asked))
 }

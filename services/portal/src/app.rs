@@ -30,6 +30,8 @@ pub struct Shared {
     pub index: Index,
     pub limits: Limits,
     pub secure: bool,
+    pub trusted_proxies: Vec<crate::Range>,
+    pub shells: Seats,
     /// The network's name and key, once they are known.
     pub network: OnceLock<Network>,
     pub tick: watch::Sender<Tick>,
@@ -73,6 +75,8 @@ impl App {
             index: Index::open(place).await?,
             limits: Limits::default(),
             secure: config.secure,
+            trusted_proxies: config.trusted_proxies.clone(),
+            shells: Seats::default(),
             network: OnceLock::new(),
             tick: watch::channel(Tick::default()).0,
             progress: watch::channel(Progress::default()).0,

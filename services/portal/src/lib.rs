@@ -41,6 +41,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 pub use app::App;
+pub use web::Range;
 
 /// Process settings of a portal.
 #[derive(Clone)]
@@ -54,6 +55,8 @@ pub struct Config {
     pub index: Option<String>,
     /// Browsers reach it by HTTPS only: cookies say so.
     pub secure: bool,
+    /// Proxies before it, whose `X-Forwarded-For` says who asks.
+    pub trusted_proxies: Vec<Range>,
 }
 
 /// Serves until `shutdown`.

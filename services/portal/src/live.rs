@@ -37,7 +37,7 @@ fn answer(events: Events) -> Response {
 }
 
 fn allowed(app: &App, visitor: &Visitor) -> Result<(), crate::web::Trouble> {
-    crate::pages::slowly(app, Act::Stream, &visitor.address.to_string())
+    crate::pages::slowly(app, Act::Stream, &visitor.whence())
 }
 
 /// `GET /live`: height and time of the chain, whenever they change.

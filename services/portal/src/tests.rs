@@ -36,6 +36,7 @@ impl Site {
             data: data.path().into(),
             index: None,
             secure: false,
+            trusted_proxies: Vec::new(),
         })
         .await
         .expect("opened");

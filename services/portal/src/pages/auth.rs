@@ -224,7 +224,7 @@ fn read(form: Form) -> Result<NewPerson, Draft> {
 
 /// `POST /signup`
 pub async fn sign_up(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
-    slowly(&app, Act::Knock, &visitor.address.to_string())?;
+    slowly(&app, Act::Knock, &visitor.whence())?;
     let new = match read(form.clone()) {
         Ok(new) => new,
         Err(mut draft) => {
@@ -240,7 +240,7 @@ pub async fn sign_up(State(app): State<App>, visitor: Visitor, form: Form) -> Pa
             ));
         }
     };
-    slowly(&app, Act::SignUp, &visitor.address.to_string())?;
+    slowly(&app, Act::SignUp, &visitor.whence())?;
     if form.text("way") == "passkey" {
         return sign_up_with_passkey(&app, &visitor, form, new).await;
     }
@@ -387,7 +387,7 @@ pub async fn log_in_form(visitor: Visitor, Query(query): Query<Next>) -> Page {
 
 /// `POST /login`
 pub async fn log_in(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
-    slowly(&app, Act::Knock, &visitor.address.to_string())?;
+    slowly(&app, Act::Knock, &visitor.whence())?;
     // Handles have no @, so whoever sends an email in its own field means the same.
     let name = match form.text("handle") {
         "" => form.text("email"),

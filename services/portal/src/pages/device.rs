@@ -29,7 +29,7 @@ pub async fn ask(
     Json(asked): Json<DeviceAsk>,
 ) -> Result<Response, Trouble> {
     let address = visitor.address;
-    slowly(&app, Act::Knock, &address.to_string())?;
+    slowly(&app, Act::Knock, &visitor.whence())?;
     let code = app
         .people
         .device_asks(asked.key, &asked.machine, address, api::now_ms());

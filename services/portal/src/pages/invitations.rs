@@ -135,7 +135,7 @@ fn none() -> Trouble {
 
 async fn of(app: &App, visitor: &Visitor, token: &str) -> Result<Invitation, Trouble> {
     let login = visitor.login()?;
-    slowly(app, Act::Knock, &visitor.address.to_string())?;
+    slowly(app, Act::Knock, &visitor.whence())?;
     let token = Token::parse(token).ok_or_else(none)?;
     let found = app.people.invitation(&token, &login.person).await?;
     found.ok_or_else(none)

@@ -76,7 +76,7 @@ pub fn log_in_form(visitor: &Visitor, next: &str) -> Markup {
 
 /// `POST /login/passkey`
 pub async fn log_in(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
-    slowly(&app, Act::Knock, &visitor.address.to_string())?;
+    slowly(&app, Act::Knock, &visitor.whence())?;
     let next = local(form.text("next")).to_string();
     let refused = |why: &str| {
         let status = StatusCode::UNAUTHORIZED;
@@ -126,7 +126,7 @@ fn point(form: &Form) -> Option<PasskeyKey> {
 /// `POST /passkey/prepare`: what a new passkey is to sign, so that this browser's sessions act
 /// for its account.
 pub async fn prepare(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
-    slowly(&app, Act::Knock, &visitor.address.to_string())?;
+    slowly(&app, Act::Knock, &visitor.whence())?;
     let key = point(&form).ok_or_else(|| wrong("It is no key of the kind P-256."))?;
     let key = AccountKey::Passkey(key);
     let device = visitor.device.clone().unwrap_or_else(Token::random);

@@ -18,6 +18,7 @@ use super::form::{BYTES_MAX, Form};
 use super::right::Right;
 use super::trouble::{Said, Trouble};
 use super::visitor::{Asking, Theme, Visitor, cookie};
+use super::whence;
 use crate::app::App;
 use crate::approve::{Approval, Ask};
 use crate::people::Token;
@@ -119,6 +120,7 @@ pub async fn guard(
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.0.ip());
+    let address = whence::client(peer, request.headers(), &app.trusted_proxies);
     let path = request
         .uri()
         .path_and_query()

@@ -6,6 +6,7 @@ mod guard;
 mod right;
 mod trouble;
 mod visitor;
+mod whence;
 
 pub use assets::{asset, url};
 pub use form::Form;
@@ -13,3 +14,4 @@ pub use guard::{DEVICE, SESSION, STRANGER, THEME, Who, escaped, guard, set_cooki
 pub use right::Right;
 pub use trouble::{Page, Trouble};
 pub use visitor::{Theme, Visitor};
+pub use whence::Range;

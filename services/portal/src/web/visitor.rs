@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use types::Digest;
 
 use super::Trouble;
+use super::whence::neighbourhood;
 use crate::people::{Login, Token};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,11 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 impl Visitor {
+    /// From where he asks, as limits count it.
+    pub fn whence(&self) -> String {
+        neighbourhood(self.address)
+    }
+
     /// Errors: nobody is logged in.
     pub fn login(&self) -> Result<&Login, Trouble> {
         self.login.as_ref().ok_or(Trouble::LoginNeeded)
