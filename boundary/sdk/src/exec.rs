@@ -15,17 +15,19 @@ type Socket =
 /// A key typed or a frame is sent at once, not collected.
 const NO_DELAY: bool = true;
 
+/// Frames to a command.
+pub type ExecInput = futures::stream::SplitSink<Socket, Message>;
+/// Frames from it.
+pub type ExecOutput = futures::stream::SplitStream<Socket>;
+
 /// Frames both ways. Send [`ExecFrame::Start`] first.
 pub struct ExecStream {
-    pub input: futures::stream::SplitSink<Socket, Message>,
-    pub output: futures::stream::SplitStream<Socket>,
+    pub input: ExecInput,
+    pub output: ExecOutput,
 }
 
 impl ExecStream {
-    pub async fn send(
-        input: &mut futures::stream::SplitSink<Socket, Message>,
-        frame: &ExecFrame,
-    ) -> bool {
+    pub async fn send(input: &mut ExecInput, frame: &ExecFrame) -> bool {
         match serde_json::to_string(frame) {
             Ok(text) => input.send(Message::Text(text.into())).await.is_ok(),
             Err(_) => false,
@@ -33,7 +35,7 @@ impl ExecStream {
     }
 
     /// `None` when the other side has closed.
-    pub async fn receive(output: &mut futures::stream::SplitStream<Socket>) -> Option<ExecFrame> {
+    pub async fn receive(output: &mut ExecOutput) -> Option<ExecFrame> {
         loop {
             match output.next().await?.ok()? {
                 Message::Text(text) => return serde_json::from_str(&text).ok(),

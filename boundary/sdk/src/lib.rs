@@ -17,7 +17,7 @@ mod verify;
 
 pub use client::Client;
 pub use error::SdkError;
-pub use exec::ExecStream;
+pub use exec::{ExecInput, ExecOutput, ExecStream};
 pub use grants::Grants;
 pub use incidents::{IncidentChange, IncidentKind, IncidentNote, incidents};
 pub use logs::LogQuery;

@@ -10,6 +10,7 @@ use crate::Config;
 use crate::index::{Index, Place, Progress};
 use crate::limits::Limits;
 use crate::people::People;
+use crate::shell::Seats;
 
 /// How far the chain is, as the last look at it said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]

@@ -24,6 +24,7 @@ mod live;
 mod pages;
 mod people;
 mod routes;
+mod shell;
 mod ui;
 mod web;
 mod words;

@@ -77,6 +77,8 @@ const PROMISED: [(&str, &str, &[Role]); 19] = {
         ("GET", "/jobs/new", DEPLOY),
         ("POST", "/jobs/new", DEPLOY),
         ("POST", "/jobs/{name}/act", DEPLOY),
+        ("GET", "/jobs/{name}/shell", DEPLOY),
+        ("GET", "/jobs/{name}/shell/{id}", DEPLOY),
         ("POST", "/hosts/{id}/price", RULE),
         ("POST", "/hosts/{id}/allotment", RULE),
         ("POST", "/wallet/send", PAY),

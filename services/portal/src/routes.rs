@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, earn, explorer, hosts, invitations, job, jobs, keys,
-    lend, measured, members, money, operate, overview, passkeys,
+    lend, measured, members, money, operate, overview, passkeys, shell,
 };
 use crate::web::{self, Right, Who};
 
@@ -50,6 +50,12 @@ pub fn table() -> Vec<Route> {
         see("/jobs/{name}", get(job::overview)),
         see("/jobs/{name}/logs", get(job::logs)),
         see("/jobs/{name}/logs/stream", get(live::logs)),
+        fill("/jobs/{name}/shell", Right::Deploy, get(shell::page)),
+        fill(
+            "/jobs/{name}/shell/{id}",
+            Right::Deploy,
+            get(shell::connect),
+        ),
         see("/jobs/{name}/releases", get(job::releases)),
         see("/jobs/{name}/events", get(job::events)),
         see("/jobs/{name}/receipts", get(job::receipts)),

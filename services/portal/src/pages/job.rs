@@ -25,7 +25,7 @@ use crate::words::{self, bytes, cores, plural};
 /// Replicas whose placement is explained on one page.
 const WHY_MAX: usize = 12;
 
-fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Markup {
+pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Markup {
     let state = JobState::of(view);
     let name = &view.project;
     let base = format!("/jobs/{name}");
@@ -42,6 +42,7 @@ fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Markup {
     let tabs = [
         ("", "Overview"),
         ("/logs", "Logs"),
+        ("/shell", "Shell"),
         ("/releases", "Releases"),
         ("/events", "Events"),
         ("/receipts", "Receipts"),

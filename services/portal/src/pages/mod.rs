@@ -19,6 +19,7 @@ pub mod money;
 pub mod operate;
 pub mod overview;
 pub mod passkeys;
+pub mod shell;
 mod welcome;
 
 use axum::http::StatusCode;

@@ -40,6 +40,8 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
         "uplot.css" = "vendor/uplot.min.css", "text/css; charset=utf-8";
         "portal.js" = "portal.js", "text/javascript; charset=utf-8";
         "passkey.js" = "passkey.js", "text/javascript; charset=utf-8";
+        "terminal.js" = "vendor/xterm-headless.mjs", "text/javascript; charset=utf-8";
+        "shell.js" = "shell.js", "text/javascript; charset=utf-8";
         "live.js" = "live.js", "text/javascript; charset=utf-8";
         "portal.css" = "portal.css", "text/css; charset=utf-8";
     };

@@ -244,6 +244,15 @@ async fn admit(
         }
         return response;
     }
+    if request.headers().contains_key(header::UPGRADE) && is_foreign(request.headers()) {
+        return Trouble::new(
+            StatusCode::FORBIDDEN,
+            "This is not for other sites",
+            "A page of another site asked for it in your name.",
+            "Open it from this portal.",
+        )
+        .into_response();
+    }
     if let Some(refused) = lacks(app, visitor, who, right).await {
         return refused;
     }

@@ -10,8 +10,8 @@ mod whence;
 
 pub use assets::{asset, url};
 pub use form::Form;
-pub use guard::{DEVICE, SESSION, STRANGER, THEME, Who, escaped, guard, set_cookie};
-pub use right::Right;
+pub use guard::{DEVICE, SESSION, STRANGER, THEME, Who, escaped, guard, sealed, set_cookie};
+pub use right::{Right, check};
 pub use trouble::{Page, Trouble};
 pub use visitor::{Theme, Visitor};
 pub use whence::Range;
