@@ -51,6 +51,14 @@ fn priced(page: &Page) {
     });
 }
 
+/// Deploys a compose file by the form.
+pub fn deploy(page: &Page, compose: &str) {
+    page.go("/jobs/new");
+    page.fill("#compose", compose);
+    priced(page);
+    page.follow("form:has(input[value=deploy]) button");
+}
+
 pub fn fill_in(page: &Page, handle: &str) {
     page.fill("#handle", handle);
     page.fill("#email", &format!("{handle}@example.org"));
@@ -126,9 +134,7 @@ pub fn from_sign_up_to_a_bill(stage: &Stage) -> Page {
         "{}",
         page.text("main")
     );
-    page.fill("#compose", &compose(image));
-    priced(&page);
-    page.follow("form:has(input[value=deploy]) button");
+    deploy(&page, &compose(image));
     page.at("/jobs/journey");
     page.until_says("/jobs/journey", "main", "2 of 2");
 
@@ -235,10 +241,7 @@ pub fn without_scripts(stage: &Stage) -> Page {
     page.scripts(false);
     page.go("/");
     assert!(page.text("nav").contains("Charles & Sons <Ltd>"));
-    page.go("/jobs/new");
-    page.fill("#compose", &compose(image));
-    priced(&page);
-    page.follow("form:has(input[value=deploy]) button");
+    deploy(&page, &compose(image));
     page.at("/jobs/journey");
     page.follow("form:has(input[value=stop]) button");
     page.go("/wallet");

@@ -4,11 +4,14 @@
 //! With `RUNRIG_SCREENSHOTS=FOLDER` (`cargo xtask screenshots`) it takes pictures of all pages too. A
 //! relative one is in `screenshots/`, which git ignores.
 
+mod hostile;
 mod journeys;
 mod keys;
 mod login;
 mod look;
 mod passkey;
+mod shell;
+mod watched;
 
 use std::path::{Path, PathBuf};
 
@@ -49,6 +52,9 @@ fn people_go_through_the_pages() {
     let folder = tempfile::tempdir().expect("a folder");
     let stage = Stage::new(folder.path());
     let newcomer = journeys::from_sign_up_to_a_bill(&stage);
+    shell::in_the_browser(&stage, &newcomer);
+    hostile::is_shown_as_text(&stage, &newcomer);
+    watched::misses_nothing(&stage, &newcomer);
     look::around(&stage, &newcomer);
     if let Some(pictures) = &stage.pictures {
         look::pictures(&stage, &newcomer, pictures);

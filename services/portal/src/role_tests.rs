@@ -81,6 +81,7 @@ const PROMISED: [(&str, &str, &[Role]); 19] = {
         ("GET", "/jobs/{name}/shell/{id}", DEPLOY),
         ("POST", "/hosts/{id}/price", RULE),
         ("POST", "/hosts/{id}/allotment", RULE),
+        ("POST", "/hosts/{id}/drain", RULE),
         ("POST", "/wallet/send", PAY),
         ("POST", "/wallet/topup", PAY),
         ("POST", "/settings/keys", RULE),

@@ -69,6 +69,7 @@ pub fn table() -> Vec<Route> {
         see("/hosts", get(earn::hosts)),
         see("/hosts/new", get(earn::new)),
         act("/hosts/{id}/price", Right::Rule, post(lend::price)),
+        act("/hosts/{id}/drain", Right::Rule, post(lend::drain)),
         act("/hosts/{id}/allotment", Right::Rule, post(lend::allotment)),
         see("/earnings", get(earn::earnings)),
         see("/wallet", get(money::wallet)),

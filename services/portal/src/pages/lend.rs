@@ -83,6 +83,25 @@ pub fn forms(visitor: &Visitor, host: &api::HostView) -> Markup {
             }
             (cli(&format!("runrig host set {} --cpus {} --memory {}g --disk {}g", host.name, f64::from(lent.cpu_millis) / 1_000.0, gib(lent.memory_bytes), gib(lent.disk_bytes))))
         }
+        (drain_card(visitor, host))
+    }
+}
+
+/// Empties it for upkeep, and lets it take work again.
+fn drain_card(visitor: &Visitor, host: &api::HostView) -> Markup {
+    let undo = if host.draining { " --undo" } else { "" };
+    html! {
+        section.card.s6 {
+            header { div { h2 { "Empty it" } p.sub { "For upkeep: each replica moves once its successor is good; those with volumes stay" } } }
+            form method="post" action=(format!("/hosts/{}/drain", host.host)) {
+                input type="hidden" name="csrf" value=(visitor.form_token());
+                @if host.draining {
+                    p.ink2 { (words::plural(host.allocations.into(), "replica is", "replicas are")) " left on it." }
+                    button.btn name="draining" value="no" { "Let it take work again" }
+                } @else { button.btn name="draining" value="yes" { "Drain it" } }
+            }
+            (cli(&format!("runrig host drain {}{undo}", host.name)))
+        }
     }
 }
 
@@ -142,6 +161,17 @@ pub async fn price(
         price_multiplier_milli: milli,
     })
     .await
+}
+
+/// `POST /hosts/{id}/drain`
+pub async fn drain(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    form: Form,
+) -> Page {
+    let draining = form.text("draining") == "yes";
+    submit(&app, &visitor, &id, |host| Call::Drain { host, draining }).await
 }
 
 /// `POST /hosts/{id}/allotment`
