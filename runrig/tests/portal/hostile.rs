@@ -56,8 +56,7 @@ pub fn is_shown_as_text(stage: &Stage, page: &Page) {
     );
     page.eval("new Promise(done => setTimeout(done, 200))");
     assert_eq!(page.eval("window.owned === undefined"), true);
-    page.go("/jobs/hostile");
-    page.follow("form:has(input[value=stop]) button");
+    journeys::remove(page, "hostile");
     let faults = page.faults(&["Content Security Policy", "status of 404"]);
     assert!(faults.is_empty(), "{faults:?}");
 }

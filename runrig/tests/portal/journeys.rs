@@ -59,6 +59,13 @@ pub fn deploy(page: &Page, compose: &str) {
     page.follow("form:has(input[value=deploy]) button");
 }
 
+/// Makes room for those who come after.
+pub fn remove(page: &Page, job: &str) {
+    page.go(&format!("/jobs/{job}"));
+    page.click(".acts summary");
+    page.follow(".acts button.bad");
+}
+
 pub fn fill_in(page: &Page, handle: &str) {
     page.fill("#handle", handle);
     page.fill("#email", &format!("{handle}@example.org"));

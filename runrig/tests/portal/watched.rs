@@ -52,8 +52,7 @@ pub fn misses_nothing(stage: &Stage, page: &Page) {
         std::thread::sleep(std::time::Duration::from_secs(2));
     });
     goes_on(page, "lines after its host's agent was killed");
-    page.go("/jobs/watched");
-    page.follow("form:has(input[value=stop]) button");
+    journeys::remove(page, "watched");
     // While the portal was away, the browser said so.
     let faults = page.faults(&["ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY"]);
     assert!(faults.is_empty(), "{faults:?}");

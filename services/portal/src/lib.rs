@@ -34,6 +34,8 @@ mod hostile_tests;
 #[cfg(test)]
 mod role_tests;
 #[cfg(test)]
+mod session_tests;
+#[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;

@@ -110,6 +110,19 @@ impl Site {
         request.send().await.expect("answered")
     }
 
+    /// Asks for a WebSocket as browsers do, with one header more.
+    pub(crate) async fn upgrade(&self, path: &str, cookie: &str, with: (&str, &str)) -> Response {
+        let request = self.http.get(format!("{}{path}", self.url));
+        let request = request
+            .header("cookie", cookie)
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header(with.0, with.1);
+        request.send().await.expect("answered")
+    }
+
     pub(crate) async fn put(&self, path: &str, cookie: &str) -> Response {
         let request = self.http.put(format!("{}{path}", self.url));
         let request = request.header("cookie", cookie);

@@ -1,0 +1,86 @@
+//! Sessions over HTTP: which cookie opens what after a login, another password, another role.
+
+use reqwest::{Response, StatusCode};
+
+use crate::people::{Kind, Token};
+use crate::tests::{Site, to};
+
+/// The session's cookie that an answer sets.
+fn session(answer: &Response) -> Option<String> {
+    let set = answer.headers().get_all("set-cookie").into_iter();
+    let mut pairs = set.filter_map(|v| v.to_str().ok()?.split(';').next());
+    pairs
+        .find(|pair| pair.starts_with("runrig_session="))
+        .map(str::to_string)
+}
+
+async fn is_in(site: &Site, cookie: &str) -> bool {
+    site.get("/settings", cookie).await.status() == StatusCode::OK
+}
+
+/// The cookie of a new session of Ada's.
+async fn log_in(site: &Site, password: &str) -> Option<String> {
+    // What a stranger brought along opens nothing afterwards.
+    let brought = format!(
+        "runrig_guest={0}; runrig_session={0}",
+        Token::random().hex()
+    );
+    let form = site.form_token("/login", &brought).await;
+    let form = format!("csrf={form}&handle=ada&password={password}");
+    let answer = site.post("/login", &brought, &form).await;
+    session(&answer).filter(|own| !brought.contains(own))
+}
+
+#[tokio::test]
+async fn a_login_and_another_password_begin_under_a_cookie_of_their_own() {
+    let site = Site::open().await;
+    let (ada, token) = site.member("ada", Kind::Personal).await;
+    let other = log_in(&site, "four+plain+words+here").await.expect("in");
+    assert!(is_in(&site, &other).await && is_in(&site, &ada).await);
+
+    let change = |old: &str, new: &str| format!("csrf={token}&password={old}&new_password={new}");
+    for (old, new) in [
+        ("wrong+words+are+here", "five+other+plain+words+here"),
+        ("four+plain+words+here", "short"),
+    ] {
+        let answer = site
+            .post("/settings/password", &ada, &change(old, new))
+            .await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(session(&answer), None);
+    }
+    let form = change("four+plain+words+here", "five+other+plain+words+here");
+    let answer = site.post("/settings/password", &ada, &form).await;
+    assert_eq!(to(&answer), "/settings");
+    let new = session(&answer).expect("a new cookie");
+    assert!(is_in(&site, &new).await);
+    for gone in [&ada, &other] {
+        assert!(!is_in(&site, gone).await);
+    }
+    assert_eq!(log_in(&site, "four+plain+words+here").await, None);
+    assert!(log_in(&site, "five+other+plain+words+here").await.is_some());
+
+    // Everywhere is here too.
+    let token = site.form_token("/settings", &new).await;
+    site.post("/settings/sessions", &new, &format!("csrf={token}"))
+        .await;
+    assert!(!is_in(&site, &new).await);
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_opens_no_shell() {
+    let site = Site::open().await;
+    let (ada, _) = site.member("ada", Kind::Personal).await;
+    for (name, value, foreign) in [
+        ("origin", "http://evil.example", true),
+        ("sec-fetch-site", "cross-site", true),
+        ("sec-fetch-site", "same-site", true),
+        ("sec-fetch-site", "same-origin", false),
+    ] {
+        let answer = site
+            .upgrade("/jobs/shop/shell/a-1", &ada, (name, value))
+            .await;
+        let refused = answer.status() == StatusCode::FORBIDDEN;
+        assert_eq!(refused, foreign, "{name}: {value}: {}", answer.status());
+    }
+}
