@@ -42,7 +42,6 @@ fn run(world: &mut World, height: u64) {
                 dealt: false,
                 stated: [(key(2).public(), true), (key(3).public(), true)].into(),
             },
-            ..BlockEnv::default()
         };
         let none: &[Vec<u8>] = &[];
         let executed = world.state.execute(env.clone(), none, &|_| false);
