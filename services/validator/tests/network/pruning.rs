@@ -1,4 +1,4 @@
-//! What a validator says of what it keeps no more; and one that was away for too long.
+//! What a validator says of what it keeps no more.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use api::Problem;
 use ledger::Params;
 use reqwest::StatusCode;
-use sdk::Client;
 
 use super::{Network, id, key, transfer};
 
@@ -21,11 +20,6 @@ async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
         assert!(from.elapsed() < PATIENCE, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-}
-
-async fn is_gone(client: &Client, height: u64) -> bool {
-    let block = client.block(height).await;
-    block.is_err_and(|error| error.to_string().contains("forgets what is older"))
 }
 
 fn quick() -> Params {
@@ -103,37 +97,4 @@ async fn what_is_forgotten_is_answered_with_410_and_whom_to_ask() {
     let last = steps.last().expect("a step");
     assert!(!last.good && last.what.contains("began later"), "{last:?}");
     running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_was_away_for_longer_than_all_keep_finds_out_and_says_what_to_do() {
-    let mut network = Network::with(4, quick());
-    let mut running = Vec::new();
-    for n in 0..3 {
-        running.push(network.start_keeping(n, Some(KEEP)).await);
-    }
-    let client = running[0].client();
-    for (validator, at) in network.file.validators.iter_mut().zip(&running) {
-        validator.api = at.url();
-    }
-    for at in &running {
-        let client = at.client();
-        until("all forget", async || is_gone(&client, 1).await).await;
-    }
-    let late = network.start_keeping(3, Some(KEEP)).await;
-    let own = late.client();
-    until("it finds out", async || {
-        let status = own.status().await.expect("answers");
-        let stuck = status.own.and_then(|own| own.stuck);
-        stuck.is_some_and(|why| {
-            why.contains("keep block 1 no more") && why.contains("`runrig validator join`")
-        })
-    })
-    .await;
-    let well = client.status().await.expect("answers").own;
-    assert_eq!(well.expect("its own").stuck, None);
-    late.stop().await;
-    for one in running {
-        one.stop().await;
-    }
 }
