@@ -132,7 +132,7 @@ fn help_begins_with_examples_that_are_understood() {
         let lines = examples.lines().map(str::trim);
         for line in lines.filter_map(|l| l.strip_prefix("runrig ")) {
             // Up to where the shell takes over.
-            let end = line.find(['|', '>']).unwrap_or(line.len());
+            let end = line.find(['|', '>', '&']).unwrap_or(line.len());
             let line = line[..end].replace('\'', "");
             let words = std::iter::once("runrig").chain(line.split_whitespace());
             if let Err(error) = Cli::try_parse_from(words) {
@@ -156,7 +156,9 @@ fn what_the_how_to_pages_say_is_understood() {
                 continue;
             };
             let command = format!("runrig {rest}");
-            let end = command.find(['|', '>', '#', ';']).unwrap_or(command.len());
+            let end = command
+                .find(['|', '>', '#', ';', '&'])
+                .unwrap_or(command.len());
             let command = command[..end].replace('\'', "");
             if let Err(error) = Cli::try_parse_from(command.split_whitespace()) {
                 panic!("{}: {command}: {error}", page.path().display());
