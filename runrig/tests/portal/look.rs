@@ -7,7 +7,7 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 24] = [
+const MEMBERS: [(&str, &str); 25] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
@@ -15,6 +15,7 @@ const MEMBERS: [(&str, &str); 24] = [
     ("job-new-image", "/jobs/new?from=image"),
     ("job", "/jobs/journey"),
     ("job-logs", "/jobs/journey/logs"),
+    ("job-shell", "/jobs/journey/shell"),
     ("job-releases", "/jobs/journey/releases"),
     ("job-events", "/jobs/journey/events"),
     ("job-receipts", "/jobs/journey/receipts"),

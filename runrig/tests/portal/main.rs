@@ -5,6 +5,7 @@
 //! relative one is in `screenshots/`, which git ignores.
 
 mod hostile;
+mod hosts;
 mod journeys;
 mod keys;
 mod login;
@@ -55,6 +56,7 @@ fn people_go_through_the_pages() {
     shell::in_the_browser(&stage, &newcomer);
     hostile::is_shown_as_text(&stage, &newcomer);
     watched::misses_nothing(&stage, &newcomer);
+    hosts::are_ruled_by_forms(&stage, &newcomer);
     look::around(&stage, &newcomer);
     if let Some(pictures) = &stage.pictures {
         look::pictures(&stage, &newcomer, pictures);
