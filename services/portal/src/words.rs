@@ -1,5 +1,7 @@
 //! Figures, times and ledger calls as people say them.
 
+mod network;
+
 use std::collections::BTreeMap;
 
 use ledger::{Call, Event, account, deployment, host, lease, validator};
@@ -466,17 +468,6 @@ pub fn event(event: &Event, names: &Names) -> String {
             "Validator {} made two blocks for one view, and lost its bond of {lost} credits",
             brief(&key.to_string())
         ),
-        Event::Lots(ledger::lots::Event::Drawn {
-            epoch,
-            beacon: None,
-            ..
-        }) => format!("No beacon was told in time for epoch {epoch}: those who sat go on"),
-        Event::Witness(ledger::witness::Event::HostFlagged { host, flag }) => format!(
-            "Host {} lost reputation: {} of {} witnesses got no answer from what it said was running",
-            names.host(host),
-            flag.witnesses.len(),
-            flag.drawn
-        ),
         Event::Deployment(event) => deployed(event, names),
         Event::Lease(event) => match event {
             lease::Event::StatusChanged {
@@ -504,14 +495,13 @@ pub fn event(event: &Event, names: &Names) -> String {
                 charged,
                 ..
             } => format!("The lease of {allocation} ended; it cost {charged} in all"),
-            #[allow(unreachable_patterns, reason = "events are added")]
-            _ => "A lease changed".into(),
         },
-        #[allow(
-            unreachable_patterns,
-            reason = "events are added by domains of their own"
-        )]
-        _ => "Something else happened".into(),
+        Event::Validator(event) => sentence(network::validated(event)),
+        Event::Vote(event) => sentence(network::voted(event)),
+        Event::Lottery(event) => sentence(network::played(event)),
+        Event::Duty(event) => sentence(network::paid(event)),
+        Event::Lots(event) => sentence(network::drawn(event)),
+        Event::Witness(event) => sentence(network::flagged(event, names)),
     }
 }
 
