@@ -28,12 +28,23 @@ pub fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// What has not answered by then is taken not to.
 pub const LIMIT: Duration = Duration::from_millis(700);
+/// What must answer has longer: a packet that is lost is sent again after a second.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+fn connects(from: &Attachment, to: SocketAddr, within: Duration) -> bool {
+    inside(&from.netns, || {
+        TcpStream::connect_timeout(&to, within).is_ok()
+    })
+}
 
 pub fn reaches(from: &Attachment, to: SocketAddr) -> bool {
-    inside(&from.netns, || {
-        TcpStream::connect_timeout(&to, LIMIT).is_ok()
-    })
+    connects(from, to, PATIENCE)
+}
+
+pub fn is_cut_off(from: &Attachment, to: SocketAddr) -> bool {
+    !connects(from, to, LIMIT)
 }
 
 /// A listener inside that takes all it gets. Gives the bytes so far.
