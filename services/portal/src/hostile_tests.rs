@@ -23,7 +23,7 @@ use types::{
 
 use crate::people::{Kind, Token};
 use crate::routes;
-use crate::tests::{EVIL, Site, filled, to};
+use crate::tests::{EVIL, Site, filled, served, to};
 use crate::web::{Who, escaped};
 
 /// Names of the ledger that its own rules do not let be anything.
@@ -320,14 +320,7 @@ async fn network(owner: Owner) -> String {
         )
         .route("/v1/params", get(|| async { Json(ledger::Params::dev()) }))
         .fallback(refused);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("bound"));
-    tokio::spawn(async move {
-        let _ = axum::serve(listener, router).await;
-    });
-    url
+    served(router).await
 }
 
 /// A portal of that network, and a company's cookie and form token there.

@@ -14,7 +14,7 @@ use types::{AccountId, Amount};
 
 use crate::people::{Kind, NewPerson, Person, Token};
 use crate::routes;
-use crate::tests::{Site, filled, to};
+use crate::tests::{Site, filled, served, to};
 use crate::web::Who;
 
 type Grants = Arc<Mutex<BTreeMap<AccountId, Grant>>>;
@@ -42,14 +42,7 @@ async fn ledger_of(grants: Grants) -> String {
         .route("/v1/accounts/{id}", get(account))
         .fallback(|| async { Status::SERVICE_UNAVAILABLE })
         .with_state(grants);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("bound"));
-    tokio::spawn(async move {
-        let _ = axum::serve(listener, router).await;
-    });
-    url
+    served(router).await
 }
 
 async fn person(site: &Site, handle: &str, kind: Kind) -> (Person, Token) {

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use axum::Router;
 use reqwest::{Client, Response, StatusCode, redirect};
 
 use crate::app::App;
@@ -13,6 +14,19 @@ use crate::web::Who;
 use crate::{Config, routes, ui};
 
 pub(crate) const EVIL: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
+
+/// Its URL, for as long as the test runs.
+pub(crate) async fn served(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move {
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let _ = axum::serve(listener, service).await;
+    });
+    url
+}
 
 pub(crate) struct Site {
     url: String,
@@ -40,15 +54,7 @@ impl Site {
         })
         .await
         .expect("opened");
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let router = routes::router(app.clone());
-        tokio::spawn(async move {
-            let service = router.into_make_service_with_connect_info::<SocketAddr>();
-            let _ = axum::serve(listener, service).await;
-        });
+        let url = served(routes::router(app.clone())).await;
         let http = Client::builder()
             .redirect(redirect::Policy::none())
             .no_proxy()
