@@ -37,17 +37,23 @@ struct Saver<E> {
     under_way: Arc<AtomicBool>,
     /// Of the last one.
     bytes: Arc<AtomicUsize>,
-    begun: u64,
+    /// Height of the last one, written here or with the block that ends its epoch.
+    last: u64,
 }
 
 impl<E: Spawner> Saver<E> {
     fn is_due(&self, height: u64) -> bool {
         let every = save_every(self.bytes.load(Ordering::Relaxed));
-        height >= self.begun + every && !self.under_way.load(Ordering::Relaxed)
+        height >= self.last + every && !self.under_way.load(Ordering::Relaxed)
+    }
+
+    fn written(&mut self, height: u64, bytes: usize) {
+        self.last = height;
+        self.bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn save<M: Machine>(&mut self, core: &Arc<Core<M>>, height: u64, state: &M::State) {
-        self.begun = height;
+        self.last = height;
         self.under_way.store(true, Ordering::Relaxed);
         let (core, state) = (core.clone(), state.clone());
         let (under_way, bytes) = (self.under_way.clone(), self.bytes.clone());
@@ -111,7 +117,7 @@ pub(crate) async fn run<E, M, C, F, V>(
         context,
         under_way: Arc::default(),
         bytes: Arc::default(),
-        begun: core.store.saved(),
+        last: core.store.saved(),
     };
     while let Some((block, ack)) = blocks.recv().await {
         let height = block.header.height;
@@ -148,7 +154,9 @@ pub(crate) async fn run<E, M, C, F, V>(
             tracing::error!(%error, height, "a block cannot be kept; free the disk and start again");
             return;
         }
-        if !ends && saver.is_due(height) {
+        if let Some(state) = &state {
+            saver.written(height, state.len());
+        } else if saver.is_due(height) {
             saver.save(&core, height, &node.executed.state);
         }
         {

@@ -355,7 +355,8 @@ fn name_state(write: &WriteTransaction, height: u64) -> Result<bool> {
     let named = state_height(&saved)?.map_or(height, |named| named.max(height));
     saved.insert("state", borsh::to_vec(&named)?.as_slice())?;
     let mut states = write.open_table(STATES)?;
-    states.retain(|(of, _), _| of == named)?;
+    states.retain_in(..(named, 0), |_, _| false)?;
+    states.retain_in((named + 1, 0).., |_, _| false)?;
     Ok(named == height)
 }
 
