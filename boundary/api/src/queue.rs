@@ -32,6 +32,8 @@ pub struct QueueView {
     pub senders: u64,
     /// Height of the head when the one that waits longest came.
     pub oldest: Option<u64>,
+    /// Blocks after which one that was never included is forgotten.
+    pub age_max: u64,
     /// By fee, dearest first, at most twenty.
     pub fees: Vec<FeeView>,
 }

@@ -72,6 +72,7 @@ impl Queue {
     /// What there is room for.
     pub const WAITING_MAX: usize = WAITING_MAX;
     pub const BYTES_MAX: usize = BYTES_MAX;
+    pub const AGE_MAX: u64 = AGE_MAX;
 }
 
 #[derive(Default)]

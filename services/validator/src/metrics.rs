@@ -123,6 +123,7 @@ pub async fn queue(State(app): State<App>) -> Json<QueueView> {
         own: count(queue.own),
         senders: count(queue.senders),
         oldest: queue.oldest,
+        age_max: consensus::Queue::AGE_MAX,
         fees: fees.collect(),
     })
 }

@@ -39,7 +39,7 @@ use crate::lease::{Allocation, Desired};
 /// How long a replica serves what it has begun, after new requests go elsewhere.
 const DRAIN_MS: u64 = 2_000;
 /// What has no place is tried again this often.
-const RETRY_MS: u64 = 5_000;
+pub const RETRY_MS: u64 = 5_000;
 /// A replica that is not ready after so long has failed: pulling a large image counts.
 const PROGRESS_MS: u64 = 600_000;
 /// Ready for so long is good, where neither health check nor policy says better.

@@ -18,6 +18,7 @@ use crate::pages::shown;
 use crate::ui::{Figure, Place, Tone, badge, cli, empty, icon, kpi, when};
 use crate::web::{Page, Visitor, escaped};
 use crate::words::{self, Names, plural};
+use ledger::deployment::RETRY_MS;
 
 /// Deployments that the ledger is asked about at once, and how long in all.
 const AT_ONCE: usize = 8;
@@ -174,7 +175,7 @@ pub async fn placements(
             (kpi(Figure { label: "Had no place", value: Some(words::grouped(all.into())), unit: "", note: html! { "replicas, the last " (range.title) }, spark: None }))
             (kpi(Figure { label: "Not placed since", value: Some(words::grouped(open.into())), unit: "", note: html! { "the ledger goes on trying" }, spark: None }))
             (kpi(Figure { label: "Causes", value: Some(causes.len().to_string()), unit: "", note: html! { "a replica may have several" }, spark: None }))
-            (kpi(Figure { label: "Tried again every", value: Some("5".into()), unit: "s", note: html! { "and when something changes" }, spark: None }))
+            (kpi(Figure { label: "Tried again every", value: Some((RETRY_MS / 1_000).to_string()), unit: "s", note: html! { "and when something changes" }, spark: None }))
         }
         @if !causes.is_empty() {
             section.card.flush.gap-below {

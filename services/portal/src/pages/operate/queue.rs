@@ -30,7 +30,7 @@ fn figures(queues: &[ValidatorQueue]) -> Markup {
     html! {
         div.grid {
             (kpi(Figure { label: "Longest queue", value: number(most), unit: if most == Some(1) { "transaction" } else { "transactions" }, note: html! { "room for " (words::grouped(said.first().map_or(0, |q| q.waiting_max).into())) }, spark: None }))
-            (kpi(Figure { label: "Waits longest", value: known.then(|| age.map_or_else(|| "–".into(), |blocks| words::grouped(blocks.into()))), unit: match age { None => "", Some(1) => "block", Some(_) => "blocks" }, note: html! { "forgotten after 200 without a block" }, spark: None }))
+            (kpi(Figure { label: "Waits longest", value: known.then(|| age.map_or_else(|| "–".into(), |blocks| words::grouped(blocks.into()))), unit: match age { None => "", Some(1) => "block", Some(_) => "blocks" }, note: html! { @match said.first() { Some(q) => { "forgotten after " (words::grouped(q.age_max.into())) " without a block" } None => {} } }, spark: None }))
             (kpi(Figure { label: "Dearest fee waiting", value: known.then(|| dearest.map_or_else(|| "–".into(), words::credits)), unit: if dearest.is_some() { "credits" } else { "" }, note: html! { "the dearest goes first" }, spark: None }))
             (kpi(Figure { label: "Validators asked", value: Some(said.len().to_string()), unit: &format!("of {} answer", queues.len()), note: html! { "a moment ago" }, spark: None }))
         }
