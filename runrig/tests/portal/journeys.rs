@@ -265,8 +265,8 @@ pub fn without_scripts(stage: &Stage) -> Page {
     page
 }
 
-/// A colleague gets a role, does what it allows for the company, and loses it.
-pub fn in_a_company(stage: &Stage, company: &Page) {
+/// A colleague gets a role, does what it allows for the company, and loses it; in the end he is a viewer.
+pub fn in_a_company(stage: &Stage, company: &Page) -> Page {
     let emil = stage.browser.visitor(&stage.site);
     emil.go("/signup");
     fill_in(&emil, "emil");
@@ -364,4 +364,5 @@ pub fn in_a_company(stage: &Stage, company: &Page) {
     assert!(!emil.text("main").contains("Your role"));
     sound(&emil, "a colleague");
     sound(company, "a company");
+    emil
 }

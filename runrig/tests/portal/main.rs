@@ -12,6 +12,7 @@ mod login;
 mod look;
 mod passkey;
 mod shell;
+mod space;
 mod watched;
 
 use std::path::{Path, PathBuf};
@@ -64,7 +65,8 @@ fn people_go_through_the_pages() {
     journeys::out(&newcomer);
     journeys::by_keyboard_alone(&stage);
     let company = journeys::without_scripts(&stage);
-    journeys::in_a_company(&stage, &company);
+    let member = journeys::in_a_company(&stage, &company);
+    space::of_an_organisation(&stage, &company, &member);
     let passkey = passkey::signs_for_its_account(&stage);
     login::by_a_code(&stage, folder.path());
     login::by_a_key_of_the_portal(&stage, folder.path());

@@ -21,7 +21,7 @@ use types::{
     HostId, ImageRef, Offer, Resource, Resources, RunState, ServiceSpec, Usage,
 };
 
-use crate::people::{Kind, Token};
+use crate::people::{Audience, Books, Kind, Space, SpaceApp, Token};
 use crate::routes;
 use crate::tests::{EVIL, Site, filled, served, to};
 use crate::web::{Who, escaped};
@@ -323,6 +323,31 @@ async fn network(owner: Owner) -> String {
     served(router).await
 }
 
+/// Of the company, all of whose words are evil.
+fn space(account: AccountId) -> Space {
+    let links = [
+        "javascript:alert(1)",
+        "//evil.example",
+        "https://a.example/\"onclick=x",
+        "https://a.example/x",
+    ];
+    let links = links.map(|to| format!("- [{EVIL}]({to}) {to}"));
+    Space {
+        account,
+        handle: "acme".into(),
+        name: evil(),
+        colour: "#ffff00".parse().expect("a colour"),
+        home: format!("# {EVIL}\n{EVIL}\n\n{}", links.join("\n")),
+        books: Books::Everyone,
+        named: vec![evil()],
+        apps: vec![SpaceApp {
+            project: PROJECT.into(),
+            title: evil(),
+            audience: Audience::Everyone,
+        }],
+    }
+}
+
 /// A portal of that network, and a company's cookie and form token there.
 async fn stage() -> (Site, String, String) {
     let owner = Owner::default();
@@ -334,6 +359,8 @@ async fn stage() -> (Site, String, String) {
     let login = site.app.people.login(&session.expect("a token")).await;
     let account = login.expect("read").expect("logged in").account();
     owner.set(account).expect("once");
+    let space = space(account);
+    site.app.people.set_space(space).await.expect("stored");
     (site, cookie, token)
 }
 
@@ -373,7 +400,7 @@ fn wrongs(html: &str) -> Vec<String> {
                 wrongs.push(format!("attribute in <{tag}>"));
             }
             let leads = matches!(attribute, "href" | "src" | "action" | "formaction");
-            let fits = ["/", "#", "http://", "udp://"];
+            let fits = ["/", "#", "http://", "https://", "udp://"];
             if leads && (!fits.iter().any(|f| value.starts_with(f)) || value.starts_with("//")) {
                 wrongs.push(format!("address in <{tag}>"));
             }
@@ -438,6 +465,9 @@ async fn is_sound(case: &str, answer: Response) {
             let computed = cell.trim_start().starts_with(['=', '+', '-', '@']);
             assert!(!computed, "{case}: {cell}");
         }
+    } else if media.starts_with("text/css") {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b":{}-(),#;\n".contains(&b);
+        assert!(text.bytes().all(plain), "{case}: {text}");
     } else {
         let known = [
             "application/json",
@@ -509,7 +539,7 @@ async fn what_strangers_write_is_text_on_every_route() {
             _ => (&company, &token),
         };
         let mut holes = route.path.to_string();
-        for hole in ["{name}", "{id}", "{token}", "{height}"] {
+        for hole in ["{name}", "{id}", "{token}", "{height}", "{handle}"] {
             holes = holes.replace(hole, &evil);
         }
         for path in [filled(route.path), holes] {
@@ -554,6 +584,12 @@ async fn what_strangers_write_is_text_on_every_route() {
                 "approve_body",
                 "max",
                 "release",
+                "colour",
+                "home",
+                "books",
+                "named",
+                "app_shop",
+                "title_shop",
             ];
             let fields: Vec<String> = names.iter().map(|n| format!("{n}={evil}")).collect();
             let form = fields.join("&");

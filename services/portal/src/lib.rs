@@ -5,7 +5,8 @@
 //! with the keys of sessions, which grants bound; the rest people approve ([`approve`]). What it
 //! keeps itself:
 //!
-//! - `people.sqlite`: who signed up, each with keys sealed by his password, or a passkey; sessions.
+//! - `people.sqlite`: who signed up, each with keys sealed by his password, or passkeys; sessions; how
+//!   organisations' spaces look.
 //! - `index.sqlite`, or a database of a PostgreSQL server: blocks, transactions, events and charges
 //!   in SQL, for lists and charts. It can be deleted at any time and is made again from the chain; it is never the truth for
 //!   money: balances, bills and receipts on a page are the ledger's answers.
@@ -18,6 +19,7 @@
 
 mod app;
 mod approve;
+mod colour;
 mod index;
 mod limits;
 mod live;
@@ -35,6 +37,8 @@ mod hostile_tests;
 mod role_tests;
 #[cfg(test)]
 mod session_tests;
+#[cfg(test)]
+mod space_tests;
 #[cfg(test)]
 mod tests;
 

@@ -17,7 +17,7 @@ use crate::routes;
 use crate::tests::{Site, filled, served, to};
 use crate::web::Who;
 
-type Grants = Arc<Mutex<BTreeMap<AccountId, Grant>>>;
+pub(crate) type Grants = Arc<Mutex<BTreeMap<AccountId, Grant>>>;
 
 async fn account(
     State(grants): State<Grants>,
@@ -37,7 +37,7 @@ async fn account(
 }
 
 /// A ledger that answers what accounts let act; its URL.
-async fn ledger_of(grants: Grants) -> String {
+pub(crate) async fn ledger_of(grants: Grants) -> String {
     let router = Router::new()
         .route("/v1/accounts/{id}", get(account))
         .fallback(|| async { Status::SERVICE_UNAVAILABLE })
@@ -45,7 +45,7 @@ async fn ledger_of(grants: Grants) -> String {
     served(router).await
 }
 
-async fn person(site: &Site, handle: &str, kind: Kind) -> (Person, Token) {
+pub(crate) async fn person(site: &Site, handle: &str, kind: Kind) -> (Person, Token) {
     let company = (kind == Kind::Company).then(|| handle.to_string());
     let new = NewPerson {
         kind,
@@ -61,8 +61,20 @@ async fn person(site: &Site, handle: &str, kind: Kind) -> (Person, Token) {
     (person, token.expect("begun"))
 }
 
+pub(crate) fn grant(role: Role) -> Grant {
+    Grant {
+        role,
+        limit: None,
+        expires_ms: None,
+        label: String::new(),
+        since_ms: 0,
+        spent: Amount::ZERO,
+        counted_ms: 0,
+    }
+}
+
 /// What takes more than to be let act at all, as it is promised: everything else is for every role.
-const PROMISED: [(&str, &str, &[Role]); 19] = {
+const PROMISED: [(&str, &str, &[Role]); 21] = {
     const DEPLOY: &[Role] = &[Role::Owner, Role::Admin, Role::Developer];
     const PAY: &[Role] = &[Role::Owner, Role::Admin, Role::Billing];
     const RULE: &[Role] = &[Role::Owner, Role::Admin];
@@ -78,6 +90,8 @@ const PROMISED: [(&str, &str, &[Role]); 19] = {
         ("POST", "/wallet/send", PAY),
         ("POST", "/wallet/topup", PAY),
         ("POST", "/settings/keys", RULE),
+        ("GET", "/settings/space", RULE),
+        ("POST", "/settings/space", RULE),
         ("POST", "/members", RULE),
         ("POST", "/members/role", RULE),
         ("POST", "/members/revoke", RULE),
@@ -113,19 +127,10 @@ async fn every_route_is_for_the_roles_that_it_was_promised_to() {
         let handle = role.map_or("former", Role::name);
         let (one, token) = person(&site, handle, Kind::Personal).await;
         if let Some(role) = role {
-            let grant = Grant {
-                role,
-                limit: None,
-                expires_ms: None,
-                label: String::new(),
-                since_ms: 0,
-                spent: Amount::ZERO,
-                counted_ms: 0,
-            };
             grants
                 .lock()
                 .expect("unpoisoned")
-                .insert(one.account, grant);
+                .insert(one.account, grant(role));
         }
         let cookie = format!("runrig_session={}", token.hex());
         let login = site.app.people.login(&token).await;

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, earn, explorer, hosts, invitations, job, jobs, keys,
-    lend, measured, members, money, operate, overview, passkeys, shell,
+    lend, measured, members, money, operate, overview, passkeys, shell, space,
 };
 use crate::web::{self, Right, Who};
 
@@ -82,6 +82,8 @@ pub fn table() -> Vec<Route> {
         act("/settings/password", Right::Own, post(account::password)),
         see("/settings/keys", get(keys::list)),
         act("/settings/keys", Right::Rule, post(keys::make)),
+        fill("/settings/space", Right::Rule, get(space::settings::page)),
+        act("/settings/space", Right::Rule, post(space::settings::save)),
         see("/members", get(members::list)),
         act("/members", Right::Rule, post(members::add)),
         act("/members/role", Right::Rule, post(members::change)),
@@ -117,6 +119,10 @@ pub fn table() -> Vec<Route> {
         tell("/device/poll", post(device::poll)),
         route("POST", "/theme", Who::Anyone, Right::Own, post(auth::theme)),
         open("/live", get(live::height)),
+        open("/o/{handle}", get(space::home)),
+        open("/o/{handle}/style.css", get(space::style)),
+        open("/o/{handle}/books", get(space::books::page)),
+        open("/o/{handle}/books.csv", get(space::books::csv)),
         open("/explorer", get(explorer::home)),
         open("/explorer/latest", get(explorer::latest)),
         open("/explorer/search", get(explorer::search)),

@@ -153,6 +153,7 @@ pub(crate) fn filled(path: &str) -> String {
         .replace("{height}", "1")
         .replace("{token}", &"ab".repeat(32))
         .replace("{id}", "dev-1")
+        .replace("{handle}", "acme")
 }
 
 pub(crate) fn to(response: &Response) -> String {

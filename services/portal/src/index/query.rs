@@ -280,6 +280,23 @@ pub fn charges(
     rows.iter().map(charge).collect()
 }
 
+/// Projects by deployment, and names of hosts: an account's own.
+pub fn names_of(store: &Store, owner: &AccountId) -> Result<Names> {
+    let mut names = Names::default();
+    let sql = "SELECT host, name FROM hosts WHERE owner = $1";
+    for row in store.rows(sql, values![owner.to_string()])? {
+        if let Ok(host) = row.get::<String>(0)?.parse() {
+            names.hosts.insert(host, row.get(1)?);
+        }
+    }
+    let sql = "SELECT deployment, project FROM deployments WHERE owner = $1";
+    for row in store.rows(sql, values![owner.to_string()])? {
+        let deployment = DeploymentId(row.get(0)?);
+        names.projects.insert(deployment, row.get(1)?);
+    }
+    Ok(names)
+}
+
 /// Status changes of an account's replicas from hour `since` on.
 pub fn activity(store: &Store, owner: &AccountId, since: u64) -> Result<Activity> {
     let row = store.row(

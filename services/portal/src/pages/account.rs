@@ -61,6 +61,13 @@ async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
                 p.ink2 { "Shown once, then only their owner has them. On a machine with a person at it, " code { "runrig login" } " does without." }
                 div.row { a.btn href="/settings/keys" { (icon("key-round")) "API keys" } a.btn href="/device" { (icon("terminal")) "Let a terminal in" } }
             }
+            @if let Some(of) = &login.organisation {
+                section.card.s6 {
+                    header { div { h2 { "Space" } p.sub { "The organisation’s own page, for everyone" } } div.more { @if of.look.is_some() { (badge(Tone::Ok, "Open")) } @else { (badge(Tone::Plain, "Not open")) } } }
+                    p.ink2 { "Its name, its colour, a home page, its apps, and to whom its books are open." }
+                    div.row { a.btn href="/settings/space" { (icon("building-2")) "Space of " (of.title) } }
+                }
+            }
             section.card.flush.s12 {
                 header { div { h2 { "Sessions" } p.sub { "Each ends two weeks after it began" } } div.more { (submit(visitor, "/settings/sessions", "small danger", html! { (icon("log-out")) "Log out everywhere" })) } }
                 div.tablewrap { table.cards {

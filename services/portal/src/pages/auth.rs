@@ -121,7 +121,7 @@ pub async fn sign_up_form(State(app): State<App>, visitor: Visitor) -> Page {
     ))
 }
 
-fn is_handle(text: &str) -> bool {
+pub(super) fn is_handle(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     (3..=30).contains(&text.len())
         && text.chars().all(fits)

@@ -80,7 +80,7 @@ pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Marku
 }
 
 /// Where each service answers, through the gateway.
-fn addresses(app: &App, view: &DeploymentView) -> Vec<(String, String)> {
+pub(super) fn addresses(app: &App, view: &DeploymentView) -> Vec<(String, String)> {
     let authority = app.gateway.split("://").last().unwrap_or("");
     let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
     let mut all = Vec::new();

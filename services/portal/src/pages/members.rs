@@ -173,7 +173,7 @@ async fn page(app: &App, visitor: &Visitor, form: &Form, wrong: Option<&str>) ->
     let title = login.title();
     let content = html! {
         (crumbs(&[("/settings", "Settings")]))
-        div.pagehead { div { h1 { "Keys and members" } p.sub { "Who may act for " (title) ", by the ledger at block " (words::grouped(view.height.into())) } } }
+        div.pagehead { div { h1 { "Keys and members" } p.sub { "Who may act for " (title) ", by the ledger at block " (words::grouped(view.height.into())) } } @if login.organisation.is_some() { div.acts { a.btn href="/settings/space" { (icon("building-2")) "Space" } } } }
         @if let Some(wrong) = wrong { (alert(Tone::Bad, html! { p.strong { "Nothing was changed" } p { (wrong) } })) }
         div.grid {
             section.card.flush.s8 {

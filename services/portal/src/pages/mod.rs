@@ -20,6 +20,7 @@ pub mod operate;
 pub mod overview;
 pub mod passkeys;
 pub mod shell;
+pub mod space;
 mod welcome;
 
 use axum::http::StatusCode;

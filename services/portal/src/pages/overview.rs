@@ -174,6 +174,10 @@ pub async fn overview(
     let mut rows: Vec<&DeploymentView> = all.iter().filter(|d| !d.removed).collect();
     rows.sort_by_key(|d| std::cmp::Reverse(d.deployment));
     rows.truncate(8);
+    let apps = match login.look() {
+        Some(look) => Some(super::space::on_overview(&app, look).await?),
+        None => None,
+    };
     let content = html! {
         @if welcome.welcome.is_some() {
             (alert(Tone::Ok, html! {
@@ -188,6 +192,7 @@ pub async fn overview(
             div { h1 { "Overview" } }
             div.acts { a.btn.primary href="/jobs/new" { (icon("plus")) "Create job" } }
         }
+        @if let Some(apps) = &apps { (apps) }
         @if alive == 0 && charges.is_empty() {
             div.grid {
                 (checklist(&visitor, login.person.has_passkey(), !account.balance.is_zero(), account.gift))

@@ -10,6 +10,7 @@ mod invitation;
 mod passkey;
 mod password;
 mod seal;
+mod space;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,6 +26,7 @@ pub use invitation::{Invitation, Terms};
 pub use passkey::Passkey;
 pub use password::strength;
 pub use seal::{Keys, Sealer, Token};
+pub use space::{APPS_MAX, Audience, Books, Look, NAMED_MAX, Organisation, Space, SpaceApp};
 
 /// A session ends so long after it began.
 const SESSION_MS: u64 = 14 * 86_400_000;
@@ -65,6 +67,9 @@ CREATE TABLE IF NOT EXISTS passkeys (
 CREATE TABLE IF NOT EXISTS devices (
     code TEXT PRIMARY KEY, secret TEXT NOT NULL UNIQUE, key TEXT NOT NULL, machine TEXT NOT NULL,
     address TEXT NOT NULL, asked_ms INTEGER NOT NULL, answer TEXT);
+CREATE TABLE IF NOT EXISTS spaces (
+    account TEXT PRIMARY KEY, name TEXT NOT NULL, colour TEXT NOT NULL, home TEXT NOT NULL,
+    books TEXT NOT NULL, named TEXT NOT NULL, apps TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 ";
 
@@ -138,6 +143,8 @@ pub struct Login {
     pub workspaces: Vec<Workspace>,
     /// The one that he acts for now.
     pub acting: Option<Workspace>,
+    /// Whose pages these are, if it is a company of this portal.
+    pub organisation: Option<Organisation>,
     /// What he approved with his own key in this request.
     pub approval: std::sync::OnceLock<crate::approve::Approval>,
 }
@@ -160,6 +167,11 @@ impl Login {
     pub fn title(&self) -> &str {
         let acting = self.acting.as_ref();
         acting.map_or(self.person.title(), |workspace| &workspace.title)
+    }
+
+    /// What the pages wear, whose they are.
+    pub fn look(&self) -> Option<&Look> {
+        self.organisation.as_ref()?.look.as_ref()
     }
 
     /// A client whose signed requests say for whom the session's key acts.
@@ -550,20 +562,25 @@ impl People {
                     let of = |w: &&Workspace| w.account.to_string() == account;
                     workspaces.iter().find(of).cloned()
                 });
-                Ok(Some((person, sealed, workspaces, acting)))
+                let shown = acting.as_ref().map_or(person.account, |w| w.account);
+                let organisation = space::organisation(c, shown)?;
+                Ok(Some((person, sealed, workspaces, acting, organisation)))
             })
             .await?;
-        Ok(found.and_then(|(person, sealed, workspaces, acting)| {
-            let key = seal::open_with_token(&sealed, token)?;
-            Some(Login {
-                person,
-                key,
-                session: id,
-                workspaces,
-                acting,
-                approval: std::sync::OnceLock::new(),
-            })
-        }))
+        Ok(
+            found.and_then(|(person, sealed, workspaces, acting, organisation)| {
+                let key = seal::open_with_token(&sealed, token)?;
+                Some(Login {
+                    person,
+                    key,
+                    session: id,
+                    workspaces,
+                    acting,
+                    organisation,
+                    approval: std::sync::OnceLock::new(),
+                })
+            }),
+        )
     }
 
     /// Latest first.

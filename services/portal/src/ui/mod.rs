@@ -6,6 +6,7 @@
 mod approval;
 mod chart;
 mod part;
+mod prose;
 mod shell;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub use part::{
     Figure, Tone, alert, badge, cli, copy, credits, crumbs, empty, feed, field, icon, image, kpi,
     pager, replica_dots, status, submit, trouble, when,
 };
+pub use prose::prose;
 #[cfg(test)]
 pub use shell::menu;
-pub use shell::{Place, page, stand};
+pub use shell::{Place, initials, page, page_of, stand};

@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::icon;
 use crate::app::App;
-use crate::people::Kind;
+use crate::people::{Kind, Look};
 use crate::web::{Visitor, url};
 use crate::words;
 
@@ -28,6 +28,7 @@ pub enum Place {
     Incidents,
     Audit,
     Settings,
+    Space,
     /// In no menu.
     Nowhere,
 }
@@ -134,9 +135,17 @@ fn nav(visitor: &Visitor, network: &str, at: Place) -> Markup {
     html! {
         nav.nav id="nav" aria-label="Main" {
             a.iconbtn.close href="#" aria-label="Close the menu" { (icon("x")) }
-            a.brand href="/" { (logo()) "Runrig" }
+            @if let Some(look) = visitor.login.as_ref().and_then(|l| l.look()) {
+                a.brand href="/" { span.disc.solid aria-hidden="true" { (initials(&look.name)) } span.clip { (look.name) } }
+            } @else {
+                a.brand href="/" { (logo()) "Runrig" }
+            }
             @if let Some(login) = &visitor.login {
                 (who(visitor, login))
+                @if let Some(look) = login.look() {
+                    h2 { "Organisation" }
+                    ul { li { a href=(format!("/o/{}", look.handle)) aria-current=[(at == Place::Space).then_some("page")] { (icon("building-2")) "Space" } } }
+                }
                 (group("Build", &BUILD, at))
                 (group("Earn", &EARN, at))
                 (group("Money", &MONEY, at))
@@ -213,8 +222,18 @@ fn theme(visitor: &Visitor) -> Markup {
     }
 }
 
+/// Where an organisation's stylesheet is; another address for another colour.
+fn sheet(look: &Look) -> String {
+    let colour = look.colour.to_string();
+    format!(
+        "/o/{}/style.css?c={}",
+        look.handle,
+        colour.trim_start_matches('#')
+    )
+}
+
 /// Everything before the body's content. `live`: the page follows the chain.
-fn frame(visitor: &Visitor, title: &str, live: bool, body: Markup) -> Markup {
+fn frame(visitor: &Visitor, look: Option<&Look>, title: &str, live: bool, body: Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" data-theme=[visitor.theme.map(|t| t.name())] {
@@ -226,6 +245,7 @@ fn frame(visitor: &Visitor, title: &str, live: bool, body: Markup) -> Markup {
                 title { (title) " · Runrig" }
                 link rel="preload" href=(url("geist.woff2")) as="font" type="font/woff2" crossorigin;
                 link rel="stylesheet" href=(url("portal.css"));
+                @if let Some(look) = look { link rel="stylesheet" href=(sheet(look)); }
                 link rel="icon" href=(url("logo.svg")) type="image/svg+xml";
                 script defer src=(url("portal.js")) {}
             }
@@ -236,10 +256,23 @@ fn frame(visitor: &Visitor, title: &str, live: bool, body: Markup) -> Markup {
     }
 }
 
-/// A page in the frame with navigation.
+/// A page in the frame with navigation, in the colour of the organisation whose pages these are.
 pub async fn page(
     app: &App,
     visitor: &Visitor,
+    at: Place,
+    title: &str,
+    content: Markup,
+) -> Response {
+    let look = visitor.login.as_ref().and_then(|login| login.look());
+    page_of(app, visitor, look, at, title, content).await
+}
+
+/// The same, in the colour of another: whoever looks at its space.
+pub async fn page_of(
+    app: &App,
+    visitor: &Visitor,
+    look: Option<&Look>,
     at: Place,
     title: &str,
     content: Markup,
@@ -282,7 +315,7 @@ pub async fn page(
             }
         }
     };
-    frame(visitor, title, true, body).into_response()
+    frame(visitor, look, title, true, body).into_response()
 }
 
 fn account(visitor: &Visitor, login: &crate::people::Login) -> Markup {
@@ -317,5 +350,5 @@ pub fn stand(visitor: &Visitor, title: &str, content: Markup) -> Response {
             main.auth id="content" tabindex="-1" { (content) }
         }
     };
-    frame(visitor, title, false, body).into_response()
+    frame(visitor, None, title, false, body).into_response()
 }
