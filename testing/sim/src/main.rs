@@ -3,8 +3,12 @@
 //! The last line of each run is `seed S scenario NAME: ok|FAIL digest HEX`; the program ends
 //! with 0 only when all are ok. A run is played twice, and fails if the two differ. Runs go side by
 //! side, as many as there are cores; of many, a table at the end says what became of each scenario.
+//! What is in a file of results is not played again: many runs may be stopped and gone on with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -18,21 +22,26 @@ use sim::{LEGEND, Lineup, Report, SIZES, Trace, measure};
 struct Asked {
     seeds: RangeInclusive<u64>,
     names: Vec<String>,
-    /// Play each run once only: its digest is not compared.
-    once: bool,
+    /// One seed of so many is played twice; `None`: none.
+    twice: Option<NonZeroU64>,
     /// Tell what happened also of runs that are ok.
     trace: bool,
     /// So many runs side by side.
     jobs: usize,
+    /// Where a line for each run goes, and is read from.
+    results: Option<String>,
 }
 
 const USAGE: &str = "\
 usage: sim --list
        sim --lineup
-       sim [--seed S | --seeds FROM..TO] [--scenario NAME|all]... [--once] [--trace] [--jobs N]
+       sim [--seed S | --seeds FROM..TO] [--scenario NAME|all]... [--once | --twice-in N]
+           [--results FILE] [--trace] [--jobs N]
 
 Seeds go from FROM to TO, both included; all scenarios are played if none is named. --once plays
-each run once, not twice: faster, and says nothing of whether a seed repeats. --trace prints
+each run once, not twice: faster, and says nothing of whether a seed repeats. --twice-in N plays
+those seeds twice that N divides. --results adds a line for each run to FILE, and does not play
+what stands there as ok: take a new file for another build. --trace prints
 what happened also when a run is ok. --jobs: so many runs side by side, not one for each core.
 --lineup counts the messages that bring a transaction to a block, with 10 to 1000 validators.
 RUST_LOG=info says also what the validators log, on standard error.";
@@ -45,9 +54,10 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Asked>, String
     let mut asked = Asked {
         seeds: 1..=1,
         names: Vec::new(),
-        once: false,
+        twice: NonZeroU64::new(1),
         trace: false,
         jobs: std::thread::available_parallelism().map_or(1, usize::from),
+        results: None,
     };
     let number = |text: &str| {
         text.parse::<u64>()
@@ -56,7 +66,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Asked>, String
     while let Some(word) = words.next() {
         match word.as_str() {
             "--list" => return Ok(None),
-            "--once" => asked.once = true,
+            "--once" => asked.twice = None,
             "--trace" => asked.trace = true,
             _ => {
                 let value = words.next().ok_or(format!("{word}: a value is missing"))?;
@@ -70,6 +80,13 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Asked>, String
                         let jobs = value.parse().ok().filter(|jobs| *jobs > 0);
                         asked.jobs = jobs.ok_or(format!("--jobs: \"{value}\" is no number"))?;
                     }
+                    "--twice-in" => {
+                        asked.twice = value.parse().ok();
+                        asked
+                            .twice
+                            .ok_or(format!("--twice-in: \"{value}\" is no number"))?;
+                    }
+                    "--results" => asked.results = Some(value),
                     "--scenario" if value == "all" => asked.names.extend(all()),
                     "--scenario" if all().any(|name| name == value) => asked.names.push(value),
                     "--scenario" => {
@@ -90,6 +107,8 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Asked>, String
 struct Played {
     report: Result<Report, String>,
     trace: Trace,
+    /// Once or twice.
+    times: u64,
 }
 
 fn once(name: &str, seed: u64) -> Played {
@@ -106,16 +125,21 @@ fn once(name: &str, seed: u64) -> Played {
         let said = said.or(why.downcast_ref::<&str>().map(|s| s.to_string()));
         Err(said.unwrap_or_else(|| "a promise was broken".into()))
     });
-    Played { report, trace }
+    Played {
+        report,
+        trace,
+        times: 1,
+    }
 }
 
 /// As [`once`], and again: both must be the same to the last message.
 fn play(name: &str, seed: u64, twice: bool) -> Played {
-    let first = once(name, seed);
+    let mut first = once(name, seed);
     if !twice || first.report.is_err() {
         return first;
     }
     let second = once(name, seed);
+    first.times = 2;
     if first.report == second.report {
         return first;
     }
@@ -126,7 +150,7 @@ fn play(name: &str, seed: u64, twice: bool) -> Played {
             "two runs of the same seed differ: {:?} and {:?}; first difference: {differs:?}",
             first.report, second.report
         )),
-        trace: first.trace,
+        ..first
     }
 }
 
@@ -159,18 +183,88 @@ fn tell(name: &str, seed: u64, played: &Played, shown: bool) -> String {
 struct Tally {
     ok: u64,
     failed: Vec<u64>,
+    /// How often seeds were played, and the CPU that it took.
+    played: u64,
     took: Duration,
+}
+
+/// What came of a run, as a line of a file of results.
+struct Line {
+    name: String,
+    seed: u64,
+    ok: bool,
+    played: u64,
+    took: Duration,
+}
+
+impl Line {
+    fn read(line: &str) -> Option<Self> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [
+            "seed",
+            seed,
+            "scenario",
+            name,
+            how,
+            "digest",
+            _,
+            "played",
+            played,
+            "cpu",
+            took,
+        ] = words[..]
+        else {
+            return None;
+        };
+        Some(Self {
+            name: name.strip_suffix(':')?.into(),
+            seed: seed.parse().ok()?,
+            ok: how == "ok",
+            played: played.parse().ok()?,
+            took: Duration::try_from_secs_f64(took.parse().ok()?).ok()?,
+        })
+    }
+
+    fn count(&self, tally: &mut Tally) {
+        tally.took += self.took;
+        tally.played += self.played;
+        if self.ok {
+            tally.ok += 1;
+        } else {
+            tally.failed.push(self.seed);
+        }
+    }
+}
+
+/// The file, and the runs in it that are ok.
+fn results(path: &str) -> std::io::Result<(File, Vec<Line>)> {
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).append(true).create(true).open(path)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    // A line that was cut short is not gone on with.
+    if !text.is_empty() && !text.ends_with('\n') {
+        writeln!(file)?;
+    }
+    let lines = text.lines().filter_map(Line::read);
+    Ok((file, lines.filter(|line| line.ok).collect()))
+}
+
+/// The CPU that this thread has used; a run takes no other.
+fn cpu() -> Option<Duration> {
+    let said = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let ns = said.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(ns))
 }
 
 /// Says what became of each scenario. The last line is that of a run: of one that failed, if any.
 fn table(tallies: &BTreeMap<&str, Tally>, last: &str) {
     println!(
         "{:14} {:>6} {:>6} {:>9}  seeds that failed",
-        "scenario", "ok", "failed", "s a seed"
+        "scenario", "ok", "failed", "CPU s"
     );
     for (name, tally) in tallies {
-        let played = tally.ok + tally.failed.len() as u64;
-        let took = tally.took.as_secs_f64() / played as f64;
+        let took = tally.took.as_secs_f64() / tally.played as f64;
         let failed: Vec<String> = tally.failed.iter().map(u64::to_string).collect();
         let (ok, many) = (tally.ok, failed.len());
         println!(
@@ -222,32 +316,57 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let (file, known) = match asked.results.as_deref().map(results).transpose() {
+        Ok(found) => found.unzip(),
+        Err(why) => {
+            eprintln!("--results {}: {why}", asked.results.unwrap_or_default());
+            return ExitCode::from(2);
+        }
+    };
+    let known = known.unwrap_or_default();
     let names = || asked.names.iter();
+    let mut tallies = BTreeMap::<&str, Tally>::new();
+    let mut done = BTreeSet::new();
+    for line in &known {
+        let wanted = asked.seeds.contains(&line.seed) && names().any(|name| *name == line.name);
+        if wanted && done.insert((&line.name, line.seed)) {
+            line.count(tallies.entry(&line.name).or_default());
+        }
+    }
     let runs: Vec<(&String, u64)> = asked
         .seeds
         .clone()
         .flat_map(|seed| names().map(move |name| (name, seed)))
+        .filter(|run| !done.contains(run))
         .collect();
     let next = AtomicUsize::new(0);
-    let told = Mutex::new((BTreeMap::<&str, Tally>::new(), String::new()));
+    let told = Mutex::new((tallies, String::new()));
     let work = || {
         while let Some((name, seed)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let since = Instant::now();
-            let played = play(name, *seed, !asked.once);
-            let took = since.elapsed();
+            let twice = asked.twice.is_some_and(|of| *seed % of == 0);
+            let (since, before) = (Instant::now(), cpu());
+            let played = play(name, *seed, twice);
+            let used = cpu().zip(before).map(|(now, before)| now - before);
+            let took = used.unwrap_or(since.elapsed());
             let mut told = told.lock().expect("nobody panics with it");
             let (tallies, last) = &mut *told;
-            let line = tell(name, *seed, &played, asked.trace);
+            let said = tell(name, *seed, &played, asked.trace);
             let none_failed = tallies.values().all(|tally| tally.failed.is_empty());
-            let tally = tallies.entry(name).or_default();
-            tally.took += took;
-            if played.report.is_ok() {
-                tally.ok += 1;
-            } else {
-                tally.failed.push(*seed);
+            let line = Line {
+                name: name.to_string(),
+                seed: *seed,
+                ok: played.report.is_ok(),
+                played: played.times,
+                took,
+            };
+            line.count(tallies.entry(name).or_default());
+            if let Some(mut file) = file.as_ref() {
+                let took = took.as_secs_f64();
+                let kept = writeln!(file, "{said} played {} cpu {took:.2}", played.times);
+                kept.expect("the file of results is written");
             }
             if none_failed || played.report.is_err() {
-                *last = line;
+                *last = said;
             }
         }
     };
@@ -257,7 +376,7 @@ fn main() -> ExitCode {
         }
     });
     let (tallies, last) = told.into_inner().expect("nobody panics with it");
-    if runs.len() > 1 {
+    if runs.len() + done.len() > 1 {
         table(&tallies, &last);
     }
     if tallies.values().all(|tally| tally.failed.is_empty()) {
