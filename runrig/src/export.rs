@@ -188,6 +188,7 @@ pub fn refound(
         validators: addresses.collect(),
         gateway: places.gateway.clone(),
     };
+    network::check(&file.genesis)?;
     let after =
         State::restarted(&file.genesis, &export.state).map_err(|e| refused(e.to_string()))?;
     let wrote = || -> anyhow::Result<()> {

@@ -243,9 +243,24 @@ pub fn gateway_key(number: usize) -> String {
     format!("keys/gateway-{number}")
 }
 
+/// Errors: no network may start from it.
+pub fn check(genesis: &Genesis) -> Result {
+    genesis.check().map_err(|why| {
+        Failure::usage(
+            "make the network",
+            why.to_string(),
+            "Choose otherwise: see `runrig network init --help`.",
+        )
+    })
+}
+
 impl Founded {
     /// `network.json` last: where it lies, the network is complete.
+    ///
+    /// Errors: no network may start from this genesis, and nothing is written; or what cannot be
+    /// written.
     pub fn write(&self, out: &Path) -> Result {
+        check(&self.file.genesis)?;
         let wrote = || -> anyhow::Result<()> {
             for (index, seat) in self.seats.iter().enumerate() {
                 let folder = out.join(format!("validator-{}", index + 1));
@@ -287,7 +302,7 @@ pub fn read_file(path: &Path) -> Result<NetworkFile> {
         )
     };
     let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-    serde_json::from_str(&text).map_err(|e| {
+    let file: NetworkFile = serde_json::from_str(&text).map_err(|e| {
         let said = serde_json::from_str::<serde_json::Value>(&text);
         if said.is_ok_and(|file| file.get("committee").is_some()) {
             return Failure::new(
@@ -298,7 +313,9 @@ pub fn read_file(path: &Path) -> Result<NetworkFile> {
             );
         }
         wrong(e.to_string())
-    })
+    })?;
+    file.genesis.check().map_err(|e| wrong(e.to_string()))?;
+    Ok(file)
 }
 
 pub fn show(file: &Path) -> Result {
@@ -403,6 +420,16 @@ mod tests {
         })
         .expect("founded");
         founded.write(folder.path()).expect("written");
+        let mut short = founded.file.clone();
+        short.genesis.params.epoch_blocks = 11;
+        let other = folder.path().join("short.json");
+        std::fs::write(&other, serde_json::to_vec(&short).expect("JSON")).expect("written");
+        let refused = read_file(&other).expect_err("no network may start from it");
+        assert!(
+            refused.why.contains("epoch_blocks must be"),
+            "{}",
+            refused.why
+        );
         let file = read_file(&folder.path().join("network.json")).expect("read");
         assert_eq!(file, founded.file);
         for (number, gateway) in (1..).zip(&file.genesis.params.gateways) {

@@ -42,6 +42,14 @@ pub enum GenesisError {
     Twice(AccountId),
     #[error("{0} watchers are named; there may be 128, each once")]
     Watchers(usize),
+    #[error(
+        "an epoch of {blocks} blocks is too short for {founders} validators to hand the network's key on: it takes {least}, or fewer validators"
+    )]
+    Epoch {
+        blocks: u64,
+        founders: usize,
+        least: u64,
+    },
     #[error("the rate of {0} is above 18 million credits a unit: lower it")]
     Rate(&'static str),
     #[error("{0} must be from {1} to {2}")]
@@ -67,7 +75,17 @@ impl Genesis {
         if distinct.len() != self.watchers.len() || distinct.len() > WATCHERS_MAX {
             return Err(GenesisError::Watchers(self.watchers.len()));
         }
-        check_params(&self.params)
+        check_params(&self.params)?;
+        let (blocks, founders) = (self.params.epoch_blocks, self.validators.len());
+        let least = Params::epoch_blocks_for(founders as u32);
+        if blocks < least {
+            return Err(GenesisError::Epoch {
+                blocks,
+                founders,
+                least,
+            });
+        }
+        Ok(())
     }
 }
 

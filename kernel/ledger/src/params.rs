@@ -105,6 +105,21 @@ pub struct Params {
 }
 
 impl Params {
+    /// How many are drawn to sit: [`Self::seats_max`], or as many as an epoch is long enough for. Each
+    /// who sits makes known how it hands the key on in a block that it leads, in the second half of
+    /// the epoch and before its last block; they lead in turn, and a turn or two may go by without one.
+    pub fn seats(&self) -> u32 {
+        let turns = self.epoch_blocks.saturating_sub(4) / 2;
+        self.seats_max
+            .min(turns.try_into().unwrap_or(u32::MAX))
+            .max(1)
+    }
+
+    /// Blocks of the shortest epoch in which `seats` can hand the key on.
+    pub fn epoch_blocks_for(seats: u32) -> u64 {
+        2 * u64::from(seats) + 4
+    }
+
     /// `runrig dev`.
     pub fn dev() -> Self {
         Self {

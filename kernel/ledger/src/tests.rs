@@ -1,8 +1,8 @@
 //! The rules together, as stories.
 
 use types::{
-    AllocationId, Amount, DeploymentId, MountSource, MountSpec, PortSpec, Protocol, Usage,
-    VolumeSpec,
+    AllocationId, Amount, DeploymentId, MountSource, MountSpec, PortSpec, Protocol, SecretKey,
+    Usage, VolumeSpec,
 };
 
 use crate::deployment::{Call as Deploy, Funding};
@@ -588,6 +588,19 @@ fn a_genesis_is_checked_by_its_founder() {
         origin: None,
     };
     assert_eq!(good.check(), Ok(()));
+    let many = |n: u8| {
+        let founder = |n| crate::lots::Founder {
+            key: SecretKey::from_seed([n; 32]).public(),
+            address: "10.0.0.1:9000".into(),
+        };
+        let mut genesis = good.clone();
+        genesis.params.epoch_blocks = 16;
+        genesis.validators = (0..n).map(founder).collect();
+        genesis.check().map_err(|e| e.to_string())
+    };
+    assert_eq!(many(6), Ok(()));
+    let why = many(7).expect_err("an epoch too short for them");
+    assert!(why.contains("it takes 18"), "{why}");
     let changes: [fn(&mut Genesis); 4] = [
         |g| g.balances.push((id(3), Amount(1))),
         |g| g.balances.push((id(1), Amount::ZERO)),

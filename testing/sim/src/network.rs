@@ -57,6 +57,7 @@ impl Site {
         let newcomers: Vec<AccountId> = seats[bare..].iter().map(purse).collect();
         let first = founders.len();
         let genesis = genesis(founders, &newcomers, scenario.epoch_blocks, scenario.seats);
+        genesis.check()?;
         let disks = || seats.iter().map(|_| Disk::default()).collect();
         Ok(Self {
             joined: Mutex::default(),

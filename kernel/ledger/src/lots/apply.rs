@@ -21,7 +21,7 @@ pub(crate) fn founding(state: &mut State, founders: &[Founder]) {
     validator::founders(state, founders);
     let all = state.validators.iter();
     let candidates: Vec<Candidate> = all.map(|(key, v)| v.candidate(*key)).collect();
-    let seats = state.params().seats_max;
+    let seats = state.params().seats();
     // Chance has no say: all founders sit.
     let all = lots::Rules {
         seats: candidates.len(),
@@ -55,7 +55,7 @@ fn listed(state: &State, epoch: u64) -> Vec<Candidate> {
 }
 
 fn freeze(state: &mut State, epoch: u64) -> Event {
-    let drawing = Drawing::frozen(listed(state, epoch), state.params().seats_max);
+    let drawing = Drawing::frozen(listed(state, epoch), state.params().seats());
     let event = Event::CandidatesFrozen {
         epoch,
         count: drawing.candidates.len() as u32,

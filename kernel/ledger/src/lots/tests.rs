@@ -80,7 +80,8 @@ fn frozen_then_chance_then_the_lot() {
     assert_eq!(lineup.committee.len(), 4);
     assert!(!state.wants_beacon(), "it was told");
     let drawing = state.drawings.get(&3).expect("kept");
-    assert_eq!(drawing.seats, state.params().seats_max);
+    let seats = (drawing.seats, state.params().seats_max);
+    assert_eq!(seats, (6, 100), "as many as have a turn in half an epoch");
 
     // Nobody tells the next one: the committee stays.
     let second = run(&mut state, BLOCKS + BLOCKS / 2, None);

@@ -49,6 +49,17 @@ fn check_change(context: &Context, change: &Change) -> Result<(), Rejection> {
             context.state.globals.version
         ));
     }
+    if let Change::Seats(seats) = change
+        && *seats > params.seats()
+    {
+        why = why.or_else(|| {
+            Some(format!(
+                "an epoch of {} blocks is long enough for {} seats to hand the key on, not for {seats}",
+                params.epoch_blocks,
+                params.seats()
+            ))
+        });
+    }
     if let Some(why) = why {
         return Err(refused(
             RejectKind::Invalid,

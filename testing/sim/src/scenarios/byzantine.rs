@@ -4,7 +4,7 @@ use consensus::simulation::Channel;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::{SHORT, after, at, short};
+use super::{EIGHT, SHORT, after, at, of_eight, short};
 use crate::{Fault, Scenario};
 
 const ALL: [Channel; 8] = [
@@ -18,10 +18,6 @@ const ALL: [Channel; 8] = [
     Channel::Clocks,
 ];
 
-/// Blocks of an epoch in which each of seven leads one of those that carry dealings: half of it
-/// but two. With fewer, the key would not go on when two of them deal badly.
-const EPOCH: u64 = 20;
-
 /// Seven, of whom the two that the seed names are bad.
 fn seven(seed: u64, epochs: u64) -> (Scenario, StdRng) {
     let mut rng = StdRng::seed_from_u64(seed);
@@ -31,8 +27,7 @@ fn seven(seed: u64, epochs: u64) -> (Scenario, StdRng) {
         validators: 7,
         bad: vec![first, second],
         live: true,
-        epoch_blocks: EPOCH,
-        ..short(seed, epochs)
+        ..of_eight(seed, epochs)
     };
     (scenario, rng)
 }
@@ -107,7 +102,7 @@ pub fn grinders(seed: u64) -> Scenario {
     for epoch in 1..7 {
         for (who, turn) in bad.iter().zip(&mut turns) {
             *turn += 1;
-            let height = epoch * EPOCH + rng.random_range(1..EPOCH - 1);
+            let height = epoch * EIGHT + rng.random_range(1..EIGHT - 1);
             scenario.faults.push(at(height, Fault::Grind(*who, *turn)));
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::{SHORT, after, at, scenario, short};
+use super::{SHORT, after, at, of_eight, scenario, short};
 use crate::{Fault, Links, Scenario};
 
 /// Fifty, so that it takes minutes: not more than some twenty blocks.
@@ -42,7 +42,7 @@ pub fn regions(seed: u64) -> Scenario {
     Scenario {
         validators: 7,
         links: Links::World { percent: 99 },
-        ..short(seed, 3)
+        ..of_eight(seed, 3)
     }
 }
 
@@ -120,6 +120,6 @@ pub fn late(seed: u64) -> Scenario {
         newcomers: 3,
         links: super::lossy(97),
         faults,
-        ..short(seed, 11)
+        ..of_eight(seed, 11)
     }
 }
