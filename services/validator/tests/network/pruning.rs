@@ -98,3 +98,55 @@ async fn what_is_forgotten_is_answered_with_410_and_whom_to_ask() {
     assert!(!last.good && last.what.contains("began later"), "{last:?}");
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_away_for_longer_than_all_keep_is_told_so() {
+    let mut network = Network::with(4, quick());
+    let mut running = Vec::new();
+    for n in 0..4 {
+        let one = network.start_keeping(n, Some(KEEP)).await;
+        network.file.validators[n].api = one.url();
+        running.push(one);
+    }
+    let late = running.pop().expect("the fourth");
+    until("they make blocks", async || {
+        late.client()
+            .status()
+            .await
+            .is_ok_and(|status| status.height > 2)
+    })
+    .await;
+    let status = late.client().status().await.expect("a status");
+    late.stop().await;
+    // The others serve a block for as long as the fourth might still be told of it by their engines.
+    let next = status.height + 1 + 256;
+    let http = reqwest::Client::builder().no_proxy().build();
+    let http = http.expect("a client");
+    let payer = running[0].client();
+    for one in &running {
+        let url = format!("{}/v1/blocks/{next}", one.url());
+        loop {
+            let answer = http.get(&url).send().await.expect("an answer");
+            if answer.status() == StatusCode::GONE {
+                break;
+            }
+            // Blocks come quickly where something waits.
+            let paid = payer.submit_and_wait(&key(200), transfer(id(3), 1)).await;
+            assert_eq!(paid.expect("applied").rejection, None);
+        }
+    }
+
+    let late = network.start_keeping(3, Some(KEEP)).await;
+    let why = async || late.client().status().await.ok()?.own?.stuck;
+    until("it finds out", async || why().await.is_some()).await;
+    let why = why().await.expect("said");
+    let next = format!("keep block {} no more", status.height + 1);
+    assert!(why.contains("the 3 others") && why.contains(&next), "{why}");
+    assert!(why.contains("runrig validator join"), "{why}");
+    let still = late.client().status().await.expect("a status").height;
+    assert_eq!(still, status.height, "it serves what it has");
+    late.stop().await;
+    for one in running {
+        one.stop().await;
+    }
+}
