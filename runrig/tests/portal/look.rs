@@ -35,7 +35,7 @@ const MEMBERS: [(&str, &str); 25] = [
     ("no-page", "/nowhere"),
 ];
 
-const STRANGERS: [(&str, &str); 16] = [
+const STRANGERS: [(&str, &str); 19] = [
     ("stranger", "/"),
     ("signup", "/signup"),
     ("login", "/login"),
@@ -45,6 +45,9 @@ const STRANGERS: [(&str, &str); 16] = [
     ("transactions", "/explorer/transactions"),
     ("network-hosts", "/explorer/hosts"),
     ("network", "/explorer/network"),
+    ("lots", "/explorer/lots"),
+    ("votes", "/explorer/votes"),
+    ("lotteries", "/explorer/lotteries"),
     ("receipt", "/explorer/receipts/r-1"),
     ("operate", "/operate"),
     ("operate-queue", "/operate/queue"),

@@ -254,6 +254,37 @@ fn status() -> api::ChainStatus {
     }
 }
 
+fn lottery() -> api::LotteryView {
+    use ledger::lottery::{Phase, Round, Terms};
+    api::LotteryView {
+        lottery: types::LotteryId(1),
+        pot: Amount::ZERO,
+        draw_epoch: 1,
+        draw_from: 256,
+        round: Round {
+            terms: Terms {
+                owner: AccountId([7; 20]),
+                name: evil(),
+                price: Amount::ZERO,
+                stake: Amount::ZERO,
+                prizes: vec![1],
+                entries_min: 1,
+                entries_max: 1,
+                per_account_max: 1,
+                close_height: 9,
+                draw_height: 9,
+            },
+            phase: Phase::Open,
+            opened_at: 1,
+            entries: 0,
+            closed_at: None,
+            root: None,
+            draw: None,
+            over_at: None,
+        },
+    }
+}
+
 /// A line that would be a stream's own, and one for a terminal.
 fn log() -> String {
     let line = LogLine {
@@ -318,6 +349,8 @@ async fn network(owner: Owner) -> String {
             "/v1/bill",
             get(|Query(of): Query<Of>| async move { Json(bill(of.owner)) }),
         )
+        .route("/v1/lotteries", get(|| async { Json([lottery()]) }))
+        .route("/v1/lotteries/{id}", get(|| async { Json(lottery()) }))
         .route("/v1/params", get(|| async { Json(ledger::Params::dev()) }))
         .fallback(refused);
     served(router).await

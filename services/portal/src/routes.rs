@@ -8,8 +8,8 @@ use axum::routing::{MethodRouter, get, post};
 use crate::app::App;
 use crate::live;
 use crate::pages::{
-    account, analytics, auth, deploy, device, earn, explorer, hosts, invitations, job, jobs, keys,
-    lend, measured, members, money, operate, overview, passkeys, shell, space,
+    account, analytics, auth, deploy, device, drawn, earn, explorer, hosts, invitations, job, jobs,
+    keys, lend, measured, members, money, operate, overview, passkeys, shell, space,
 };
 use crate::web::{self, Right, Who};
 
@@ -135,6 +135,12 @@ pub fn table() -> Vec<Route> {
         open("/explorer/hosts/{id}", get(hosts::one)),
         open("/explorer/receipts/{id}", get(explorer::receipt)),
         open("/explorer/network", get(explorer::network)),
+        open("/explorer/lots", get(drawn::lots)),
+        open("/explorer/lots/{epoch}", get(drawn::epoch)),
+        open("/explorer/votes", get(drawn::votes)),
+        open("/explorer/votes/{id}", get(drawn::proposal)),
+        open("/explorer/lotteries", get(drawn::lotteries)),
+        open("/explorer/lotteries/{id}", get(drawn::round)),
         open("/operate", get(operate::network::network)),
         open("/operate/queue", get(operate::queue::queue)),
         open("/operate/queue/now", get(operate::queue::now)),

@@ -151,7 +151,10 @@ impl Site {
 pub(crate) fn filled(path: &str) -> String {
     path.replace("{name}", "shop")
         .replace("{height}", "1")
+        .replace("{epoch}", "1")
         .replace("{token}", &"ab".repeat(32))
+        .replace("lotteries/{id}", "lotteries/l-1")
+        .replace("votes/{id}", "votes/p-1")
         .replace("{id}", "dev-1")
         .replace("{handle}", "acme")
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,27 @@ impl Change {
                 (params.vote_blocks, params.vote_delay_blocks) = (open, delay);
             }
             Self::Version(_) | Self::Pay { .. } => {}
+        }
+    }
+}
+
+/// As `runrig vote propose` takes it.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fee(fee) => write!(f, "fee={fee}"),
+            Self::Rate { resource, rate } => write!(f, "rate.{}={rate}", resource.name()),
+            Self::Faucet(gift) => write!(f, "faucet={gift}"),
+            Self::ValidatorBond(bond) => write!(f, "validator_bond={bond}"),
+            Self::HostBond(bond) => write!(f, "host_bond={bond}"),
+            Self::BlockMs { idle, busy } => write!(f, "block_ms={idle}/{busy}"),
+            Self::Version(version) => write!(f, "version={version}"),
+            Self::Seats(seats) => write!(f, "seats={seats}"),
+            Self::WitnessMs(every) => write!(f, "witness_ms={every}"),
+            Self::TicketEpochs(epochs) => write!(f, "ticket_epochs={epochs}"),
+            Self::BondEpochs(epochs) => write!(f, "bond_epochs={epochs}"),
+            Self::VoteBlocks { open, delay } => write!(f, "vote_blocks={open}/{delay}"),
+            Self::Pay { to, amount } => write!(f, "pay={amount}/{to}"),
         }
     }
 }

@@ -289,6 +289,14 @@ pub async fn search(
     if let Some(number) = text.strip_prefix("r-").and_then(|n| n.parse::<u64>().ok()) {
         return to(format!("/explorer/receipts/r-{number}"));
     }
+    for (letter, pages) in [("l-", "lotteries"), ("p-", "votes")] {
+        if let Some(number) = text
+            .strip_prefix(letter)
+            .and_then(|n| n.parse::<u64>().ok())
+        {
+            return to(format!("/explorer/{pages}/{letter}{number}"));
+        }
+    }
     let hex: &str = text.strip_prefix("sha256:").unwrap_or(&text);
     if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
         let digest = hex.to_lowercase();
@@ -740,6 +748,7 @@ pub async fn network(State(app): State<App>, visitor: Visitor) -> Page {
     let good = supply.sum == supply.expected;
     let content = html! {
         div.pagehead { div { h1 { "Network and prices" } p.sub { (status.name) } } }
+        (super::drawn::tabs("/explorer/network"))
         @if let Some(said) = behind(&app) { (said) }
         div.grid {
             section.card.flush.s7 {

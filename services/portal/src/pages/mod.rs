@@ -5,6 +5,7 @@ pub mod analytics;
 pub mod auth;
 pub mod deploy;
 pub mod device;
+pub mod drawn;
 pub mod earn;
 pub mod explorer;
 pub mod hosts;
