@@ -88,7 +88,7 @@ fn allocation(owner: AccountId) -> AllocationView {
     }
 }
 
-fn deployment(owner: AccountId) -> DeploymentView {
+pub(crate) fn deployment(owner: AccountId) -> DeploymentView {
     DeploymentView {
         deployment: DeploymentId(1),
         owner,
@@ -614,6 +614,8 @@ async fn what_strangers_write_is_text_on_every_route() {
                 "invitation",
                 "password",
                 "passkey_id",
+                "passkey_point",
+                "passkey",
                 "approve_body",
                 "max",
                 "release",

@@ -69,7 +69,8 @@ impl JobState {
             () if view.funding == Funding::Frozen => Self::Frozen,
             () if !view.unplaced.is_empty() => Self::Waiting,
             () if live.is_empty() && view.wanted_all() == 0 => Self::Stopped,
-            () if live.iter().any(|a| failed(a)) => Self::Failing,
+            // What was asked to stop and had to be killed has an exit code, and did no wrong.
+            () if live.iter().any(|a| a.desired == Desired::Run && failed(a)) => Self::Failing,
             () if !live.is_empty() && live.iter().all(|a| a.desired == Desired::Stop) => {
                 Self::Stopped
             }
@@ -251,4 +252,31 @@ pub async fn list(State(app): State<App>, visitor: Visitor, Query(filter): Query
         (cli("runrig ls"))
     };
     shown(&app, &visitor, Place::Jobs, "Jobs", content).await
+}
+
+#[cfg(test)]
+mod tests {
+    use types::AccountId;
+
+    use super::*;
+    use crate::hostile_tests::deployment;
+
+    #[test]
+    fn what_was_stopped_is_stopped_however_it_ended() {
+        for (desired, exit_code, expected) in [
+            (Desired::Stop, 0, JobState::Stopped),
+            (Desired::Stop, 137, JobState::Stopped),
+            (Desired::Run, 137, JobState::Failing),
+            (Desired::Run, 0, JobState::Completed),
+        ] {
+            let mut view = deployment(AccountId::default());
+            view.unplaced.clear();
+            for one in &mut view.allocations {
+                one.desired = desired;
+                one.status.state = RunState::Exited;
+                one.status.exit_code = Some(exit_code);
+            }
+            assert_eq!(JobState::of(&view), expected, "{desired:?} {exit_code}");
+        }
+    }
 }
