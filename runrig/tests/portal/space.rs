@@ -12,6 +12,8 @@ pub fn of_an_organisation(stage: &Stage, company: &Page, member: &Page) {
     assert!(stranger.text("main").contains("There is no such space"));
     member.go("/settings/space");
     assert!(member.text("main").contains("Your role does not do this"));
+    // To be refused is what was asked for.
+    member.faults(&["status of 403"]);
 
     company.go("/settings/space");
     look::here(stage, company, "space-settings-new");
