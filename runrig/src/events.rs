@@ -119,6 +119,48 @@ fn host_of(event: &Event) -> Option<HostId> {
     }
 }
 
+fn limit(event: &ledger::limit::Event) -> String {
+    use ledger::limit::{Event, Notice};
+    let or_none = |amount: &Option<types::Amount>| match amount {
+        Some(amount) => amount.to_string(),
+        None => "none".into(),
+    };
+    match event {
+        Event::Set {
+            account,
+            alert,
+            limit,
+            order,
+        } => {
+            let first = match order.is_empty() {
+                true => String::new(),
+                false => format!(", first to stop: {}", order.join(", ")),
+            };
+            format!(
+                "{} set alert {} and limit {} a month{first}",
+                account.short(),
+                or_none(alert),
+                or_none(limit)
+            )
+        }
+        Event::Told {
+            account,
+            notice,
+            spent,
+            of,
+        } => {
+            let what = match notice {
+                Notice::Alert => format!("the alert of {of} is reached"),
+                Notice::Percent(percent) => format!("{percent} % of the limit of {of} are reached"),
+            };
+            format!(
+                "{} spent {spent} credits this month: {what}",
+                account.short()
+            )
+        }
+    }
+}
+
 fn flagged(host: &HostId, flag: &ledger::witness::Flag, hosts: &HostNames) -> String {
     format!(
         "host {} lost reputation: {} of {} witnesses got no answer from what it said was running ({} of {})",
@@ -195,6 +237,7 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
         Event::Account(A::Revoked { account, from }) => {
             format!("{} acts no more for {}", from.short(), account.short())
         }
+        Event::Limit(event) => limit(event),
         Event::Duty(ledger::duty::Event::Paid { epoch, fees }) => {
             format!("{fees} credits of fees went to those who did the duties of epoch {epoch}")
         }
@@ -350,6 +393,9 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
             } => format!("{deployment} funds last until {}", units::time(*until_ms)),
             D::Frozen { deployment } => {
                 format!("{deployment} frozen for lack of funds; all is kept")
+            }
+            D::Limited { deployment } => {
+                format!("{deployment} stopped by its owner's limit; all is kept")
             }
             D::Thawed { deployment } => format!("{deployment} runs again"),
         },

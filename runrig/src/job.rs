@@ -326,6 +326,7 @@ pub mod tests {
             removed: false,
             volumes_removed: false,
             funding: ledger::deployment::Funding::Good,
+            limited: false,
             escrow: types::Amount::ZERO,
             charged: types::Amount::ZERO,
             dry_ms: 0,

@@ -36,6 +36,7 @@ mod host_set;
 mod host_together;
 mod image;
 mod job;
+mod limit;
 mod login;
 mod logs;
 mod lottery;
@@ -229,6 +230,9 @@ enum Command {
     /// Who may act for your account: keys, members
     #[command(subcommand)]
     Account(account::Account),
+    /// What may be spent in a month, and what stops first: show, set
+    #[command(subcommand)]
+    Limit(limit::Limit),
     /// Credits: balance, send, topup, history
     #[command(subcommand)]
     Wallet(money::Wallet),
@@ -525,6 +529,7 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Bill(args) => done(ask(globals, async |s| money::bill(s, args, json).await)),
         Command::Receipt(args) => done(ask(globals, async |s| money::receipt(s, args, json).await)),
         Command::Account(args) => done(ask(globals, async |s| account::run(s, args, json).await)),
+        Command::Limit(args) => done(ask(globals, async |s| limit::run(s, args, json).await)),
         Command::Wallet(args) => done(ask(globals, async |s| money::wallet(s, args, json).await)),
         Command::Chain(args) => done(ask(globals, async |s| chain::chain(s, args, json).await)),
         Command::Image(args) => done(ask(globals, async |s| image::run(s, args, json).await)),

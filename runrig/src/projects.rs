@@ -48,6 +48,8 @@ impl Row {
         let stopped = d.allocations.iter().all(|a| a.desired != Desired::Run);
         let state = if d.removed {
             "removed"
+        } else if d.limited {
+            "limited"
         } else if ps::word(&d.funding) == "frozen" {
             "frozen"
         } else if let Some(rollout) = &d.rollout {

@@ -56,7 +56,7 @@ fn standing(a: &AllocationView, goal: Goal) -> Standing {
     };
     match status.state {
         RunState::Failed => failed("it could not be started".into()),
-        RunState::Frozen => failed("it is frozen for lack of funds".into()),
+        RunState::Frozen => failed("it is frozen, for lack of funds or by the limit".into()),
         RunState::Exited if code == 0 && !status.oom_killed => Standing::Reached,
         RunState::Exited => failed(ended()),
         RunState::Restarting if status.restarts >= RESTARTS_MAX => failed(format!(
@@ -199,6 +199,9 @@ async fn watch(
             }
             Err(error) => return Err(error.into()),
         };
+        if view.limited {
+            return Err(crate::limit::stopped(&view.project));
+        }
         if view.funding == Funding::Frozen {
             return Err(Failure::new(
                 failure::FUNDS,

@@ -120,21 +120,10 @@ fn rfc3339_ms(text: &str) -> Option<u64> {
         && hour < 24
         && minute < 60
         && (0.0..61.0).contains(&second);
-    let days = u64::try_from(days_from_civil(year, month, day)).ok()?;
+    let days = u64::try_from(types::days_from_civil(year, month, day)).ok()?;
     good.then(|| (days * 86_400 + hour * 3600 + minute * 60) * 1000 + (second * 1e3) as u64)
 }
 
-/// Days since 1970-01-01 in the proleptic Gregorian calendar.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
-/// `2026-11-21T06:26:36.123Z`.
 /// The time that an option names, if it is given.
 pub fn moment(option: &str, text: Option<&str>) -> crate::failure::Result<Option<u64>> {
     text.map(|t| since_ms(t, now_ms()))
@@ -145,21 +134,9 @@ pub fn moment(option: &str, text: Option<&str>) -> crate::failure::Result<Option
         })
 }
 
+/// `2026-11-21T06:26:36.123Z`.
 pub fn time(ms: u64) -> String {
-    let days = (ms / 86_400_000) as i64 + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (year, month, day) = types::civil((ms / 86_400_000) as i64);
     let rest = ms % 86_400_000;
     format!(
         "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",

@@ -167,6 +167,7 @@ fn a_day_with_what_runs() {
     });
     one_command_runs(&cloud);
     a_stop_is_kind_after_an_agent(&cloud);
+    a_limit_stops_and_lets_go_on(&cloud);
     cloud.good(&["down", "everyday"]);
 }
 
@@ -487,6 +488,67 @@ fn a_host_is_lent_and_priced(cloud: &Cloud) {
             &owner_key(cloud, name),
         ]);
     }
+}
+
+/// What is spent is known, a limit that it is above stops all, and everything is kept.
+fn a_limit_stops_and_lets_go_on(cloud: &Cloud) {
+    let shown = cloud.json(&["limit", "show"]);
+    let spent: f64 = shown["spent"]
+        .as_str()
+        .and_then(|t| t.parse().ok())
+        .expect("an amount");
+    assert!(spent > 0.0, "{shown}");
+    assert_eq!(
+        (&shown["limit"], &shown["alert"]),
+        (&Value::Null, &Value::Null)
+    );
+    for (args, exit, next) in [
+        (vec!["--alert", "3", "--limit", "2"], 2, "at most the limit"),
+        (vec!["--order", "every-day"], 3, "runrig ls"),
+        (vec!["--limit", "much"], 2, "none"),
+        (vec![], 2, "--limit"),
+    ] {
+        let args = [&["limit", "set"], args.as_slice()].concat();
+        let (code, _, err) = cloud.run(&args);
+        assert!(code == exit && err.contains(next), "{code} {err}");
+    }
+    assert_eq!(cloud.json(&["limit", "show"])["order"], json!([]));
+
+    let kept = ["exec", "web", "--", "touch", "/filled/kept"];
+    cloud.good(&kept);
+    let set = [
+        "limit", "set", "--alert", "0", "--limit", "0", "--order", "everyday",
+    ];
+    let shown = cloud.json(&set);
+    assert_eq!(shown["stops"][0]["project"], "everyday", "{shown}");
+    assert_eq!(shown["stops"][0]["limited"], true, "{shown}");
+    until("it is stopped", || row(cloud, "web")["state"] == "frozen");
+    let table = cloud.good(&["limit", "show"]);
+    assert!(table.contains("stopped by the limit"), "{table}");
+    let all = cloud.json(&["ls"]);
+    let named = |p: &&Value| p["project"] == "everyday";
+    let project = all.as_array().and_then(|all| all.iter().find(named));
+    assert_eq!(
+        project.map(|p| &p["state"]),
+        Some(&json!("limited")),
+        "{all}"
+    );
+    let text = "services: { web: { image: tools, cpus: 0.1, mem_limit: 32m } }";
+    let file = cloud.file("more.yaml", text);
+    let (code, _, err) = cloud.run(&["up", "-f", &file, "-p", "more", "--yes"]);
+    assert!(
+        code == 6 && err.contains("runrig limit set"),
+        "{code} {err}"
+    );
+
+    // What is not said stays.
+    let shown = cloud.json(&["limit", "set", "--alert", "none", "--limit", "none"]);
+    assert_eq!(shown["order"], json!(["everyday"]));
+    until("it runs again", || row(cloud, "web")["state"] == "running");
+    let there = ["exec", "web", "--", "ls", "/filled"];
+    assert!(cloud.good(&there).contains("kept"));
+    let shown = cloud.json(&["limit", "set", "--order", ""]);
+    assert_eq!(shown["order"], json!([]));
 }
 
 /// The agent that stops it is not the one that started it.

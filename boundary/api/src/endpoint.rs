@@ -8,10 +8,10 @@ use utoipa::openapi::{Ref, RefOr};
 use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus, CopySpan,
     DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, Keeper,
-    LogLine, LotsView, LotteryExport, LotteryView, MembersView, NetworkFile, ProposalView,
-    PublishedPort, QueueView, Quote, QuoteRequest, RecordsProof, ReleaseView, RequestFigures,
-    Routes, SecretShares, Stats, StatsSample, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
-    TransactionView, UsageProof, ValidatorQueue, WhenView, WhyView,
+    LimitView, LogLine, LotsView, LotteryExport, LotteryView, MembersView, NetworkFile,
+    ProposalView, PublishedPort, QueueView, Quote, QuoteRequest, RecordsProof, ReleaseView,
+    RequestFigures, Routes, SecretShares, Stats, StatsSample, Submit, SubmitMany, Submitted,
+    SubmittedOne, Supply, TransactionView, UsageProof, ValidatorQueue, WhenView, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -339,6 +339,11 @@ fn of_validators() -> Vec<Endpoint> {
             "/v1/accounts/{id}",
             "An account.",
             json(named::<AccountView>),
+        ),
+        get(
+            "/v1/accounts/{id}/limit",
+            "What an account may spend in a month, has spent, and what stops first.",
+            json(named::<LimitView>),
         ),
         get("/v1/hosts", "Registered hosts.", json(listed::<HostView>)).query(&[FROM]),
         get(

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, DutiesView,
-    EventProof, EventView, Head, HostPlan, HostView, LotsView, LotteryExport, LotteryView,
-    NetworkFile, Problem, ProposalView, Quote, QuoteRequest, RecordsProof, ReleaseView,
-    RequestAuth, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
+    EventProof, EventView, Head, HostPlan, HostView, LimitView, LotsView, LotteryExport,
+    LotteryView, NetworkFile, Problem, ProposalView, Quote, QuoteRequest, RecordsProof,
+    ReleaseView, RequestAuth, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
     TransactionStatus, TransactionView, UsageProof, WhenView, WhyView,
 };
 use base64::Engine as _;
@@ -299,6 +299,11 @@ impl Client {
 
     pub async fn account(&self, id: AccountId) -> Result<AccountView, SdkError> {
         self.get(&format!("/v1/accounts/{id}")).await
+    }
+
+    /// What it may spend in a month, has spent, and what stops first.
+    pub async fn limit(&self, id: AccountId) -> Result<LimitView, SdkError> {
+        self.get(&format!("/v1/accounts/{id}/limit")).await
     }
 
     /// Records of `table`, or that there are none, proved under a certified block; for

@@ -24,7 +24,7 @@ const STATE_PIECE_BYTES: usize = 4 << 20;
 /// States kept for newcomers: one who fetches the older one may end though an epoch does.
 const STATES_KEPT: usize = 2;
 /// How blocks are written; another number when that changes.
-const FORM: &[u8] = &[5];
+const FORM: &[u8] = &[6];
 
 /// A finalised block and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

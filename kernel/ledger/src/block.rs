@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use types::{Amount, Digest};
 
 use crate::{
-    Rejection, account, deployment, duty, host, lease, lots, lottery, validator, vote, witness,
+    Rejection, account, deployment, duty, host, lease, limit, lots, lottery, validator, vote,
+    witness,
 };
 
 /// Circumstances of a block, agreed by consensus.
@@ -60,4 +61,5 @@ pub enum Event {
     Vote(vote::Event),
     Validator(validator::Event),
     Witness(witness::Event),
+    Limit(limit::Event),
 }

@@ -15,7 +15,7 @@ use crate::state::State;
 use crate::tree::Change;
 use crate::{
     BlockEnv, Call, Event, Outcome, RejectKind, Rejection, Transaction, TransactionBody, account,
-    deployment, duty, host, lease, lots, lottery, validator, vote, witness,
+    deployment, duty, host, lease, limit, lots, lottery, validator, vote, witness,
 };
 
 /// The state after a block and what came of it.
@@ -375,6 +375,7 @@ impl Context {
             Call::Vote(call) => vote::apply(self, sender, call),
             Call::Validator(call) => validator::apply(self, sender, call),
             Call::Witness(call) => witness::apply(self, sender, call),
+            Call::Limit(call) => limit::apply(self, sender, call),
         }
     }
 
@@ -385,6 +386,7 @@ impl Context {
         lottery::pass_time(self);
         host::pass_time(self, before_ms);
         self.turn_wheel();
+        limit::pass_time(self);
     }
 
     fn finish(
@@ -394,6 +396,7 @@ impl Context {
     ) -> Result<Executed, BrokenInvariant> {
         host::judge(&mut self);
         self.tend_seats();
+        limit::review_changed(&mut self);
         self.number_plans();
         let Self {
             mut state,
@@ -420,6 +423,7 @@ impl Context {
         state.proposals.changes(&mut changes);
         state.members.changes(&mut changes);
         state.watched.changes(&mut changes);
+        state.limits.changes(&mut changes);
         changes.sort_unstable();
         state.tree = state.tree.changed(&changes);
         state.forget_changed();

@@ -21,7 +21,9 @@
 //!    frozen: real usage is less, so that comes late rather than early, but before a host
 //!    works for nothing. It keeps its places and data, and thaws when dues and
 //!    five minutes at the worst case are covered. Nothing is deleted for lack of funds.
-//! 7. **The end.** When the last lease of a removed deployment closes, what is left of the
+//! 7. **Limits** ([`crate::limit`]): an owner may bound what is taken in a month. Charges stop at the
+//!    bound as they do at an empty purse: what is not paid stays due.
+//! 8. **The end.** When the last lease of a removed deployment closes, what is left of the
 //!    escrow goes back; what could not be paid by then is the host's loss. Leases to be
 //!    removed on a host that is offline close without a last report.
 
@@ -36,12 +38,12 @@ use crate::{Event, Tariff};
 /// Deployments looked at when money comes to their owner; the wheel gets to the others.
 const SHORT_MAX: usize = 64;
 /// A deployment is looked at this often at least: its owner may have spent elsewhere.
-const LOOK_MS: u64 = 60_000;
+pub(crate) const LOOK_MS: u64 = 60_000;
 /// Funds for so long at least, to begin or to thaw.
 pub(crate) const START_MS: u64 = 300_000;
-const HOUR_MS: u64 = 3_600_000;
+pub(crate) const HOUR_MS: u64 = 3_600_000;
 /// Far beyond any date, and far from overflow.
-const FOREVER_MS: u64 = u64::MAX / 4;
+pub(crate) const FOREVER_MS: u64 = u64::MAX / 4;
 
 /// Counted units of `resource` that a reservation can use up in `ms` at most.
 pub(crate) fn counted_max(reserved: &Resources, resource: Resource, ms: u64) -> u128 {
@@ -90,7 +92,9 @@ pub(crate) fn dues(usage: &Usage, rates: &Tariff, charged: &[Amount; 5]) -> [Amo
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Burn {
     /// In an hour, as they are, but as if frozen ones ran.
-    hour: Amount,
+    pub hour: Amount,
+    /// Of it what goes on while they are frozen: storage.
+    pub idle: Amount,
     /// While escrow is to last, as if all of them ran; and how long that is.
     most: Amount,
     target_ms: u64,
@@ -108,7 +112,7 @@ impl State {
     }
 
     /// Worst case of a deployment's leases, counted once after each change of one of them.
-    fn burn(&mut self, id: &DeploymentId) -> Burn {
+    pub(crate) fn burn(&mut self, id: &DeploymentId) -> Burn {
         let target_ms = self.globals.params.escrow_target_ms;
         let known = self.index.burns.get(id).copied();
         if let Some(known) = known.filter(|burn| burn.target_ms == target_ms) {
@@ -134,6 +138,8 @@ impl State {
             let idle = matches!(a.desired, Desired::Stop | Desired::Remove);
             let hour = worst(&a.reserved, &a.rates, HOUR_MS, idle);
             burn.hour.0 = burn.hour.0.saturating_add(hour.0);
+            let idle = worst(&a.reserved, &a.rates, HOUR_MS, true);
+            burn.idle.0 = burn.idle.0.saturating_add(idle.0);
             // Prices are rounded down.
             let most = worst(&a.reserved, &a.rates, target_ms, false);
             burn.most.0 = burn.most.0.saturating_add(most.0).saturating_add(1);
@@ -144,6 +150,7 @@ impl State {
     /// A lease of the deployment has begun or ended.
     pub(crate) fn forget_burn(&mut self, id: &DeploymentId) {
         self.index.burns.remove(id);
+        self.index.burn_changed.insert(*id);
     }
 
     /// Decides what shall become of an allocation, which changes what its deployment burns;
@@ -156,6 +163,7 @@ impl State {
         let allocation = self.allocations.get_mut(id)?;
         allocation.desired = desired;
         self.index.burns.remove(&allocation.deployment);
+        self.index.burn_changed.insert(allocation.deployment);
         Some(allocation)
     }
 }
@@ -245,6 +253,8 @@ impl Context {
             self.state.index.note_funding(*id, deployment);
         }
         match (before, after) {
+            // What its owner's limit stopped goes on being stopped.
+            (Funding::Frozen, Funding::Good | Funding::Low) if self.is_limited(id) => {}
             (Funding::Frozen, Funding::Good | Funding::Low) => {
                 self.freeze(id, false);
                 self.emit(Event::Deployment(deployment::Event::Thawed {
@@ -296,6 +306,27 @@ impl Context {
             let back = self.draw(id, over);
             self.credit(owner, back);
         }
+    }
+
+    fn is_limited(&self, id: &DeploymentId) -> bool {
+        let deployment = self.state.deployments.get(id);
+        deployment.is_some_and(|d| d.limited)
+    }
+
+    /// Stops a deployment, or lets it go on, by its owner's limit.
+    pub(crate) fn set_limited(&mut self, id: &DeploymentId, limited: bool) {
+        let Some(deployment) = self.state.deployments.get_mut(id) else {
+            return;
+        };
+        deployment.limited = limited;
+        let event = match (limited, deployment.is_frozen()) {
+            (true, _) => deployment::Event::Limited { deployment: *id },
+            (false, false) => deployment::Event::Thawed { deployment: *id },
+            // Funds are out, too.
+            (false, true) => return,
+        };
+        self.freeze(id, limited);
+        self.emit(Event::Deployment(event));
     }
 
     fn freeze(&mut self, id: &DeploymentId, frozen: bool) {

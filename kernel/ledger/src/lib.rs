@@ -11,6 +11,7 @@ pub mod deployment;
 pub mod duty;
 pub mod host;
 pub mod lease;
+pub mod limit;
 pub mod lots;
 pub mod lottery;
 pub mod validator;

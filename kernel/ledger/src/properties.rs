@@ -2,14 +2,14 @@
 
 use proptest::prelude::*;
 use types::{
-    AllocationId, AllocationStatus, Amount, AutoscaleSpec, DeploymentId, HostId, MountSource,
-    MountSpec, Resource, RunState, ScaleTarget, Usage, VolumeSpec,
+    AllocationId, AllocationStatus, Amount, AutoscaleSpec, CREDIT, DeploymentId, HostId,
+    MountSource, MountSpec, Resource, RunState, ScaleTarget, Usage, VolumeSpec,
 };
 
-use crate::deployment::{Call as Deploy, DemandLine, Funding, fold};
+use crate::deployment::{Call as Deploy, DemandLine, fold};
 use crate::lease::{Call as Lease, Desired};
 use crate::world::{GATEWAY, World, deploy, id, line, project, registration, report, service};
-use crate::{BlockEnv, Call, Params, State, Tariff, account, host};
+use crate::{BlockEnv, Call, Params, State, Tariff, account, host, limit};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -31,6 +31,8 @@ enum Step {
     /// A gateway says how much is asked of a deployment's services.
     Demand(u64, u32, u32),
     Wait(u64),
+    /// An account bounds what it spends, in hundredths of a credit.
+    Limit(u8, Option<u64>),
     /// So many seconds with all hosts heard but one.
     Silence(u8, u64),
 }
@@ -51,6 +53,7 @@ fn step() -> impl Strategy<Value = Step> {
         (1u64..20, prop::bool::weighted(0.8)).prop_map(|(a, good)| Step::Status(a, good)),
         (machine.clone(), any::<bool>()).prop_map(|(h, d)| Step::Drain(h, d)),
         (machine, 1u64..8).prop_map(|(h, s)| Step::Silence(h, s)),
+        (1u8..5, prop::option::of(0u64..10_000)).prop_map(|(u, n)| Step::Limit(u, n)),
         (1u8..5, 1u64..8).prop_map(|(u, d)| Step::Rollback(u, d)),
         (1u64..20, 0u64..4000, any::<bool>()).prop_map(|(a, u, l)| Step::Usage(a, u, l)),
         (1u8..5, 1u64..8).prop_map(|(u, d)| Step::Restart(u, d)),
@@ -178,6 +181,15 @@ fn call(state: &State, step: &Step) -> Option<(u8, Call)> {
             let lines = lines.to_vec();
             (GATEWAY, Call::Deployment(Deploy::ReportDemand { lines }))
         }
+        Step::Limit(u, n) => {
+            let limit = n.map(|n| Amount(u128::from(n) * CREDIT / 100));
+            let call = limit::Call::Set {
+                alert: None,
+                limit,
+                order: Vec::new(),
+            };
+            (*u, Call::Limit(call))
+        }
         Step::Wait(_) | Step::Silence(..) => return None,
     })
 }
@@ -240,7 +252,7 @@ fn check_seats(state: &State) {
     for (id, deployment) in state.live() {
         let release = state.releases.get(&(id, deployment.release));
         assert_eq!(release.map(|r| &r.spec), Some(&deployment.spec), "{id}");
-        if deployment.funding == Funding::Frozen {
+        if deployment.is_frozen() {
             continue;
         }
         for (name, service) in &deployment.spec.services {
@@ -367,7 +379,7 @@ proptest! {
     /// Calls that decode but that no client would make.
     #[test]
     fn calls_of_strangers_never_panic(
-        which in 0usize..16,
+        which in 0usize..17,
         who in 1u8..14,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         after_ms in 1u64..100_000,
@@ -522,5 +534,10 @@ fn calls(state: &State) -> Vec<Call> {
             statuses: vec![(AllocationId(1), AllocationStatus::default())],
         }),
         report(1, vec![line(1, 1, state.time_ms(), total)]),
+        Call::Limit(limit::Call::Set {
+            alert: Some(Amount(1)),
+            limit: Some(Amount(2)),
+            order: vec!["p".into()],
+        }),
     ]
 }

@@ -49,6 +49,7 @@ impl State {
             "lotteries" => at(table, &self.lotteries, key),
             "entries" => at(table, &self.entries, key),
             "proposals" => at(table, &self.proposals, key),
+            "limits" => at(table, &self.limits, key),
             "members" => at(table, &self.members, key),
             _ => None,
         }

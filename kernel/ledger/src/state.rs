@@ -17,6 +17,7 @@ use crate::duty::Duties;
 use crate::funds::Burn;
 use crate::host::{Host, Verdict};
 use crate::lease::Allocation;
+use crate::limit::Limit;
 use crate::lots::{self, Drawing};
 use crate::lottery::{self, Entry, Phase, Round};
 use crate::table::Table;
@@ -82,6 +83,8 @@ pub struct State {
     pub members: Table<AccountId, Member>,
     /// What witnesses last saw of hosts.
     pub watched: Table<HostId, Watched>,
+    /// Of accounts that have set one.
+    pub limits: Table<AccountId, Limit>,
     pub(crate) index: Index,
     /// All records, as what has a root.
     pub(crate) tree: Tree,
@@ -111,6 +114,10 @@ pub(crate) struct Index {
     /// Worst case of a deployment's leases; absent until it is asked for, and after each change
     /// of one of them.
     pub burns: OrdMap<DeploymentId, Burn>,
+    /// Deployments whose burn may have changed in this block; empty between blocks.
+    pub burn_changed: OrdSet<DeploymentId>,
+    /// When an account's limit is looked at again.
+    pub limit_looks: OrdSet<(u64, AccountId)>,
     /// When a deployment's replicas are looked at again, whatever happens.
     pub looks: OrdSet<(u64, DeploymentId)>,
     /// Online hosts that a quorum of watchers does not hear.
@@ -220,6 +227,7 @@ impl State {
             proposals: Table::new("proposals"),
             members: Table::new("members"),
             watched: Table::new("watched"),
+            limits: Table::new("limits"),
             index: Index::empty(0),
             tree: Tree::default(),
         };
@@ -246,6 +254,7 @@ impl State {
         self.proposals.forget_changed();
         self.members.forget_changed();
         self.watched.forget_changed();
+        self.limits.forget_changed();
     }
 
     /// Canonical bytes of everything that is not an index.
@@ -265,6 +274,7 @@ impl State {
         self.proposals.save(&mut out);
         self.members.save(&mut out);
         self.watched.save(&mut out);
+        self.limits.save(&mut out);
         out
     }
 
@@ -287,6 +297,7 @@ impl State {
             proposals: Table::load("proposals", input)?,
             members: Table::load("members", input)?,
             watched: Table::load("watched", input)?,
+            limits: Table::load("limits", input)?,
             index: Index::empty(0),
             tree: Tree::default(),
         };
@@ -333,6 +344,9 @@ impl State {
             if deployment.look_ms > 0 {
                 index.looks.insert((deployment.look_ms, *id));
             }
+        }
+        for (id, limit) in self.limits.iter() {
+            index.limit_looks.insert((limit.look_ms, *id));
         }
         for (id, allocation) in self.allocations.iter() {
             if !allocation.closed {
@@ -420,6 +434,7 @@ impl State {
         self.proposals.records(&mut all);
         self.members.records(&mut all);
         self.watched.records(&mut all);
+        self.limits.records(&mut all);
         all.sort_unstable();
         all
     }
@@ -504,6 +519,15 @@ impl State {
             .filter_map(|(_, id)| Some((*id, self.hosts.get(id)?)))
     }
 
+    /// Live deployments of an account, by project name.
+    pub fn live_of(&self, owner: &AccountId) -> impl Iterator<Item = (DeploymentId, &Deployment)> {
+        self.index
+            .projects
+            .range((*owner, String::new())..)
+            .take_while(move |((of, _), _)| of == owner)
+            .filter_map(|(_, id)| Some((*id, self.deployments.get(id)?)))
+    }
+
     /// The live deployment of that project name.
     pub fn project(&self, owner: &AccountId, name: &str) -> Option<DeploymentId> {
         self.index
@@ -576,6 +600,8 @@ impl Index {
             wheel: OrdSet::new(),
             due: OrdMap::new(),
             burns: OrdMap::new(),
+            burn_changed: OrdSet::new(),
+            limit_looks: OrdSet::new(),
             looks: OrdSet::new(),
             silent: OrdSet::new(),
             probation: OrdSet::new(),

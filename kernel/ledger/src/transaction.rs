@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, AccountKey, Digest, Proof, SecretKey};
 
-use crate::{account, deployment, host, lease, lottery, validator, vote, witness};
+use crate::{account, deployment, host, lease, limit, lottery, validator, vote, witness};
 
 /// One thing asked of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
@@ -18,6 +18,7 @@ pub enum Call {
     Vote(vote::Call),
     Validator(validator::Call),
     Witness(witness::Call),
+    Limit(limit::Call),
 }
 
 impl Call {
@@ -32,7 +33,7 @@ impl Call {
             | Self::Witness(_) => true,
             Self::Account(call) => matches!(call, account::Call::Faucet { .. }),
             Self::Deployment(call) => matches!(call, deployment::Call::ReportDemand { .. }),
-            Self::Lottery(_) => false,
+            Self::Limit(_) | Self::Lottery(_) => false,
         }
     }
 
@@ -52,6 +53,7 @@ impl Call {
             | Self::Deployment(_)
             | Self::Lease(_)
             | Self::Validator(_)
+            | Self::Limit(_)
             | Self::Lottery(_)
             | Self::Vote(_) => true,
         }

@@ -12,6 +12,7 @@ mod digest;
 mod id;
 mod key;
 mod logs;
+mod month;
 mod passkey;
 mod resources;
 mod seal;
@@ -29,6 +30,7 @@ pub use id::{
 };
 pub use key::{PublicKey, SecretKey, Signature, SignatureError, verify_batch};
 pub use logs::{ExportKind, LogExport, LogPolicy};
+pub use month::{Month, civil, days_from_civil};
 pub use passkey::{AccountKey, Assertion, PasskeyKey, Proof};
 pub use resources::{Offer, Resources};
 pub use seal::{DoubleProposal, NoDouble, Seal};

@@ -125,7 +125,7 @@ pub fn page(headers: &HeaderMap, status: StatusCode, what: &str, why: &str) -> R
 pub fn absent(headers: &HeaderMap, service: &Service) -> Response<Reply> {
     let why = match service.absent() {
         Absent::Frozen => {
-            "it is frozen for lack of funds; its data is kept. Its owner thaws it with a top-up"
+            "it is stopped for lack of funds, or by its owner's limit; its data is kept"
         }
         Absent::Unplaced => "none of its replicas runs yet",
         Absent::NoneReady => "it is starting, or unhealthy: no replica is ready",

@@ -100,6 +100,7 @@ pub(crate) fn deployment(owner: AccountId) -> DeploymentView {
         removed: false,
         volumes_removed: false,
         funding: Funding::Good,
+        limited: false,
         escrow: Amount::ZERO,
         charged: Amount::ZERO,
         dry_ms: 0,
@@ -216,6 +217,28 @@ fn account(account: AccountId) -> api::AccountView {
     }
 }
 
+fn limit(account: AccountId) -> api::LimitView {
+    let stop = |project: &str| api::StopView {
+        deployment: DeploymentId(1),
+        project: project.into(),
+        at: Some(Amount::ZERO),
+        limited: true,
+    };
+    api::LimitView {
+        account,
+        height: 1,
+        from_ms: 0,
+        until_ms: 1,
+        spent: Amount::ZERO,
+        alert: Some(Amount::ZERO),
+        limit: Some(Amount::ZERO),
+        most: Some(Amount::ZERO),
+        order: vec![evil()],
+        stops: vec![stop(EVIL), stop(FORMULA)],
+        projects: 3,
+    }
+}
+
 fn why() -> api::WhyView {
     api::WhyView {
         allocation: AllocationId(1),
@@ -327,6 +350,10 @@ async fn network(owner: Owner) -> String {
         .route(
             "/v1/accounts/{id}",
             get(|Path(id): Path<AccountId>| async move { Json(account(id)) }),
+        )
+        .route(
+            "/v1/accounts/{id}/limit",
+            get(|Path(id): Path<AccountId>| async move { Json(limit(id)) }),
         )
         .route("/v1/status", get(|| async { Json(status()) }))
         .route(

@@ -5,7 +5,7 @@ mod network;
 use std::collections::BTreeMap;
 
 use ledger::{Call, Event, account, deployment, host, lease, validator};
-use types::{AccountId, Amount, CREDIT, HostId, Resources, RunState};
+use types::{AccountId, Amount, CREDIT, HostId, Month, Resources, RunState, civil};
 
 /// Digits in groups of three.
 pub fn grouped(number: u128) -> String {
@@ -78,27 +78,14 @@ pub fn span(ms: u64) -> String {
     }
 }
 
-/// Days since 1970 as year, month, day.
-fn civil(days: i64) -> (i64, u32, u32) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = (doy - (153 * mp + 2) / 5 + 1) as u32;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 } as u32;
-    (yoe + era * 400 + i64::from(month <= 2), month, day)
-}
-
 pub const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
 /// Year and month (0 to 11) of a time.
 pub fn month_of(ms: u64) -> (i64, usize) {
-    let (year, month, _) = civil((ms / 86_400_000) as i64);
-    (year, month as usize - 1)
+    let month = Month::of(ms);
+    (month.year(), month.number() as usize - 1)
 }
 
 /// `2026-11-21 11:20:24` UTC.
@@ -227,6 +214,7 @@ pub fn kind(call: &Call) -> &'static str {
         Call::Lottery(_) => "lottery",
         Call::Vote(_) => "vote",
         Call::Witness(_) => "witness report",
+        Call::Limit(_) => "limit",
         #[allow(
             unreachable_patterns,
             reason = "calls are added by domains of their own"
@@ -264,6 +252,11 @@ pub fn call(call: &Call, sender: &AccountId, names: &Names) -> String {
             "{} let {} act for it no more",
             who(sender),
             who(from)
+        )),
+        Call::Limit(ledger::limit::Call::Set { alert, limit, .. }) => sentence(format!(
+            "{} set its limits: {}",
+            who(sender),
+            network::bounds(*alert, *limit)
         )),
         Call::Host(call) => match call {
             host::Call::Register { name, offer, .. } => format!(
@@ -502,6 +495,7 @@ pub fn event(event: &Event, names: &Names) -> String {
         Event::Duty(event) => sentence(network::paid(event)),
         Event::Lots(event) => sentence(network::drawn(event)),
         Event::Witness(event) => sentence(network::flagged(event, names)),
+        Event::Limit(event) => sentence(network::limited(event, &who)),
     }
 }
 
@@ -589,6 +583,10 @@ fn deployed(event: &deployment::Event, names: &Names) -> String {
         }
         E::Frozen { deployment } => format!(
             "{} is frozen for lack of funds; its data is kept",
+            names.project(deployment)
+        ),
+        E::Limited { deployment } => format!(
+            "{} is stopped by its owner's limit; its data is kept",
             names.project(deployment)
         ),
         E::Thawed { deployment } => format!("{} runs again", names.project(deployment)),

@@ -382,6 +382,10 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
                 } => *of == owner || *finder == owner,
             }
         }
+        Event::Limit(event) => match event {
+            ledger::limit::Event::Set { account, .. }
+            | ledger::limit::Event::Told { account, .. } => *account == owner,
+        },
         // Its payments concern their accounts.
         Event::Lots(_) | Event::Lottery(_) | Event::Duty(_) | Event::Vote(_) => false,
     }
@@ -421,6 +425,7 @@ fn deployment_of(event: &Event) -> Option<DeploymentId> {
             | D::RolledBack { deployment, .. }
             | D::FundsLow { deployment, .. }
             | D::Frozen { deployment }
+            | D::Limited { deployment }
             | D::Thawed { deployment } => *deployment,
         }),
         Event::Lease(event) => Some(match event {
@@ -434,7 +439,8 @@ fn deployment_of(event: &Event) -> Option<DeploymentId> {
         | Event::Duty(_)
         | Event::Vote(_)
         | Event::Validator(_)
-        | Event::Witness(_) => None,
+        | Event::Witness(_)
+        | Event::Limit(_) => None,
     }
 }
 

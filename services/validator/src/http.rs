@@ -461,6 +461,14 @@ pub async fn account(State(app): State<App>, Named(id): Named<String>) -> Answer
     }))
 }
 
+pub async fn limit(State(app): State<App>, Named(id): Named<String>) -> Answer<api::LimitView> {
+    let id: AccountId = id
+        .parse()
+        .map_err(|e: types::IdError| Refused::invalid("account", e.to_string()))?;
+    let view = app.compute(move |state| views::limit(&state, id)).await?;
+    Ok(Json(view))
+}
+
 #[derive(Deserialize)]
 pub struct Page {
     pub from: Option<usize>,

@@ -291,9 +291,10 @@ fn deployment_part(deployment: &Deployment) -> impl PartialEq + use<'_> {
         allocations,
         removed,
         funding,
+        limited,
         ..
     } = deployment;
-    let frozen = *funding == Funding::Frozen;
+    let frozen = *funding == Funding::Frozen || *limited;
     (
         release,
         removed,
@@ -349,7 +350,7 @@ fn routes_of(state: &State, id: DeploymentId) -> Vec<Route> {
             ),
             ports: service.ports.clone(),
             http_port: tcp.map(|p| p.target).or(service.expose.first().copied()),
-            frozen: deployment.funding == Funding::Frozen,
+            frozen: deployment.is_frozen(),
             scale: route_scale(state, id, deployment, name, service),
             replicas: replicas.remove(name.as_str()).unwrap_or_default(),
         }

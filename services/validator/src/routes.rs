@@ -41,6 +41,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/sync/{height}/{number}", get(member_api::piece)),
         ("/v1/records/{table}", get(record_api::records)),
         ("/v1/accounts/{id}", get(http::account)),
+        ("/v1/accounts/{id}/limit", get(http::limit)),
         ("/v1/hosts", get(http::hosts)),
         ("/v1/hosts/{id}", get(http::host)),
         ("/v1/hosts/{id}/plan", get(http::plan)),

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::{
-    AllocationView, DeploymentView, EarlierView, HostPlan, HostView, Keeper, LogCopy, Peer,
-    PlannedAllocation, ReleaseView, Reputation, ScaleView, WhyView,
+    AllocationView, DeploymentView, EarlierView, HostPlan, HostView, Keeper, LimitView, LogCopy,
+    Peer, PlannedAllocation, ReleaseView, Reputation, ScaleView, StopView, WhyView,
 };
 use ledger::deployment::{Deployment, Earlier, Scale};
 use ledger::host::Record;
 use ledger::lease::{Allocation, Desired};
 use ledger::{Params, State};
-use types::{AllocationId, Amount, DeploymentId, Digest, HostId, ServiceSpec};
+use types::{AccountId, AllocationId, Amount, DeploymentId, Digest, HostId, Month, ServiceSpec};
 
 pub fn host(state: &State, id: HostId) -> Option<HostView> {
     let host = state.hosts.get(&id)?;
@@ -110,6 +110,34 @@ pub fn allocation(state: &State, id: AllocationId) -> Option<AllocationView> {
     })
 }
 
+pub fn limit(state: &State, account: AccountId) -> LimitView {
+    let month = Month::of(state.time_ms());
+    let limit = state.limits.get(&account).cloned().unwrap_or_default();
+    let stops = state.stops(&account);
+    LimitView {
+        account,
+        height: state.height(),
+        from_ms: month.from_ms(),
+        until_ms: month.until_ms(),
+        spent: state.account(&account).spent_in(month),
+        alert: limit.alert,
+        limit: limit.limit,
+        most: limit.most(month),
+        order: limit.order,
+        projects: stops.len() as u64,
+        stops: stops
+            .into_iter()
+            .take(LimitView::LISTED_MAX)
+            .map(|stop| StopView {
+                deployment: stop.deployment,
+                project: stop.project,
+                at: stop.at,
+                limited: stop.limited,
+            })
+            .collect(),
+    }
+}
+
 pub fn deployment(state: &State, id: DeploymentId) -> Option<DeploymentView> {
     let deployment = state.deployments.get(&id)?;
     Some(DeploymentView {
@@ -123,6 +151,7 @@ pub fn deployment(state: &State, id: DeploymentId) -> Option<DeploymentView> {
         removed: deployment.removed,
         volumes_removed: deployment.removed && deployment.remove_volumes,
         funding: deployment.funding,
+        limited: deployment.limited,
         escrow: deployment.escrow,
         charged: deployment.charged,
         dry_ms: deployment.dry_ms,

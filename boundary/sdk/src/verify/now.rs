@@ -192,8 +192,8 @@ impl OfRecord for DeploymentView {
             return vec![ABSENT];
         };
         let mut all = differing!(
-            self, record, owner, label, release, spec, created_ms, removed, funding, escrow,
-            charged, dry_ms, good, rollout, setback, unplaced,
+            self, record, owner, label, release, spec, created_ms, removed, funding, limited,
+            escrow, charged, dry_ms, good, rollout, setback, unplaced,
         );
         if self.project != record.spec.project {
             all.push("project");

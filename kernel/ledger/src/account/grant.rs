@@ -40,7 +40,7 @@ pub enum Role {
     Admin,
     /// Deploys, changes and removes what runs.
     Developer,
-    /// Pays and is paid.
+    /// Pays and is paid; says how much may be spent.
     Billing,
     /// Sees logs and figures; signs nothing.
     Viewer,
@@ -76,6 +76,7 @@ impl Role {
         match self {
             Self::Owner | Self::Admin => match call {
                 crate::Call::Account(_)
+                | crate::Call::Limit(_)
                 | crate::Call::Lottery(_)
                 | crate::Call::Validator(_)
                 | crate::Call::Vote(_) => true,
@@ -93,7 +94,8 @@ impl Role {
             Self::Developer => deploys,
             Self::Billing => matches!(
                 call,
-                crate::Call::Account(Call::Transfer { .. } | Call::Faucet { .. })
+                crate::Call::Limit(_)
+                    | crate::Call::Account(Call::Transfer { .. } | Call::Faucet { .. })
             ),
             Self::Viewer => false,
         }
@@ -226,6 +228,11 @@ impl Context {
             if !role.may(call) {
                 let why = format!("{from} is {} of {to}, which does not do this", role.name());
                 return Err(forbidden(why, "Ask its owner for another role."));
+            }
+            if matches!(call, crate::Call::Limit(_)) && grant.limit.is_some() {
+                let why =
+                    format!("what {from} may spend is limited itself, so it sets none of {to}");
+                return Err(forbidden(why, "A key without a limit may."));
             }
             if let Some(over) = over
                 && !(grant.is_whole(now) && role.rules(over))

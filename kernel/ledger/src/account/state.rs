@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, Amount};
+use types::{AccountId, Amount, Month};
 
 use super::Grant;
 
@@ -19,6 +19,9 @@ pub struct Account {
     /// Bit i: nonce - 1 - i was used.
     pub nonces: u64,
     pub faucet_used: bool,
+    /// The month in which something that runs was last charged, and what was charged in it.
+    pub month: Month,
+    pub spent: Amount,
     /// Who else may act for it, at most 64.
     pub grants: BTreeMap<AccountId, Grant>,
     /// Its first key signs no more; others do.
@@ -29,5 +32,14 @@ impl Account {
     /// What the owner calls his balance: it changes only by payments and charges.
     pub fn balance(&self) -> Amount {
         Amount(self.spendable.0 + self.held.0)
+    }
+
+    /// What was charged in `month`, the present one, for what runs.
+    pub fn spent_in(&self, month: Month) -> Amount {
+        if self.month == month {
+            self.spent
+        } else {
+            Amount::ZERO
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::execute::Context;
 use crate::funds::{START_MS, worst};
 use crate::lease::{self, Desired};
 use crate::state::published;
-use crate::{RejectKind, Rejection, Tariff};
+use crate::{RejectKind, Rejection, Tariff, limit};
 
 pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Result<(), Rejection> {
     match call {
@@ -92,11 +92,15 @@ fn deploy(
             escrow: Amount::ZERO,
             charged: Amount::ZERO,
             funding: Funding::Good,
+            limited: false,
             dry_ms: now,
             due_ms: now,
             look_ms: 0,
         },
     };
+    if deployment.limited {
+        return Err(limit::refused(&context.state, &owner, what));
+    }
     if deployment.funding == Funding::Frozen {
         return Err(Rejection::new(
             RejectKind::Funds,
@@ -123,7 +127,11 @@ fn deploy(
         release,
         changed: changed.into_iter().collect(),
     }));
-    set_out(context, id)
+    set_out(context, id)?;
+    match limit::bears(context, &owner, &id) {
+        true => Ok(()),
+        false => Err(limit::refused(&context.state, &owner, what)),
+    }
 }
 
 /// Begins to bring the latest release about.
@@ -355,8 +363,9 @@ fn wake(context: &mut Context, id: &DeploymentId) {
         })
         .copied()
         .collect();
+    let wanted = desired(context, id, true);
     for id in stopped {
-        context.state.set_desired(&id, Desired::Run);
+        context.state.set_desired(&id, wanted);
     }
 }
 
@@ -506,7 +515,7 @@ fn desired(context: &Context, id: &DeploymentId, running: bool) -> Desired {
         .state
         .deployments
         .get(id)
-        .is_some_and(|d| d.funding == Funding::Frozen);
+        .is_some_and(Deployment::is_frozen);
     match (running, frozen) {
         (false, _) => Desired::Stop,
         (true, true) => Desired::Freeze,

@@ -10,7 +10,7 @@ use types::{
 use super::apply::same_service;
 use super::call::DemandLine;
 use super::scale::{Demand, Load, Scale, decide};
-use super::{Deployment, Event, Funding};
+use super::{Deployment, Event};
 use crate::execute::Context;
 use crate::funds::{START_MS, worst};
 use crate::lease::{Allocation, Desired};
@@ -86,7 +86,7 @@ fn weigh_service(context: &mut Context, id: &DeploymentId, name: &String) {
     let Some((service, spec)) = service.and_then(|s| Some((s, s.autoscale?))) else {
         return;
     };
-    if deployment.removed || scale.stopped || deployment.funding == Funding::Frozen {
+    if deployment.removed || scale.stopped || deployment.is_frozen() {
         return;
     }
     let now = context.env.time_ms;

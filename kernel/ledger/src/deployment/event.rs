@@ -94,7 +94,12 @@ pub enum Event {
     Frozen {
         deployment: DeploymentId,
     },
+    /// It runs again: funds came, or its owner's limit allows it.
     Thawed {
+        deployment: DeploymentId,
+    },
+    /// Its owner's limit was reached: stopped, everything kept.
+    Limited {
         deployment: DeploymentId,
     },
 }

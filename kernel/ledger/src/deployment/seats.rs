@@ -31,7 +31,7 @@ use super::apply::{
 };
 use super::place::{Homes, Spread, place, volumes};
 use super::why::away_from_home;
-use super::{Cause, Deployment, Event, Funding, Setback, Unplaced, demand, release};
+use super::{Cause, Deployment, Event, Setback, Unplaced, demand, release};
 use crate::Rejection;
 use crate::execute::Context;
 use crate::lease::{Allocation, Desired};
@@ -153,7 +153,7 @@ impl Tending {
     /// `None` where there is nothing to look after.
     fn begin(context: &mut Context, id: &DeploymentId) -> Option<Self> {
         let mut deployment = context.state.deployments.get(id)?.clone();
-        if deployment.removed || deployment.funding == Funding::Frozen {
+        if deployment.removed || deployment.is_frozen() {
             return None;
         }
         for (name, service) in &mut deployment.spec.services {

@@ -35,12 +35,21 @@ pub struct Deployment {
     /// Paid out of it so far.
     pub charged: Amount,
     pub funding: Funding,
+    /// Stopped by its owner's limit, everything kept.
+    pub limited: bool,
     /// Ledger time at which funds end at the worst-case burn, as far as known.
     pub dry_ms: u64,
     /// When the ledger looks at the funds again.
     pub due_ms: u64,
     /// When the ledger looks at the replicas again, whatever happens; 0: not by itself.
     pub look_ms: u64,
+}
+
+impl Deployment {
+    /// Stopped, everything kept: for lack of funds, or by its owner's limit.
+    pub fn is_frozen(&self) -> bool {
+        self.funding == Funding::Frozen || self.limited
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]

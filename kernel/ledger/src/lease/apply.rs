@@ -12,7 +12,7 @@ use super::{Allocation, Call, Charge, Desired, Event, Receipt, UsageLine};
 use crate::deployment::{ENDED_MAX, close_if_ended, fold, weigh};
 use crate::execute::Context;
 use crate::funds::{counted_max, dues};
-use crate::{RejectKind, Rejection};
+use crate::{RejectKind, Rejection, limit};
 
 const MESSAGE_BYTES_MAX: usize = 400;
 const ADDRESSES_MAX: usize = 32;
@@ -312,8 +312,8 @@ fn check_line(context: &Context, known: &Allocation, line: &UsageLine) -> Result
 /// Charges what the counters have grown by, to the last unit.
 ///
 /// The charge is a function of the cumulative counters less what was charged before, so any
-/// partition of the same usage charges the same. What the escrow cannot cover stays uncharged
-/// and is due at the next settlement.
+/// partition of the same usage charges the same. What escrow and purse cannot cover, or the owner's
+/// limit does not allow, stays uncharged and is due at the next settlement.
 fn settle(
     context: &mut Context,
     host: HostId,
@@ -329,6 +329,7 @@ fn settle(
     let sum = Amount(due.iter().map(|a| a.0).fold(0u128, u128::saturating_add));
     let deployment = context.state.deployments.get(&id)?;
     let (owner, escrow) = (deployment.owner, deployment.escrow);
+    let sum = sum.min(limit::room(&context.state, &owner, context.env.time_ms));
     let release = known.release.min(deployment.release);
     let payee = context.state.hosts.get(&host)?.owner;
     if sum > escrow {
@@ -338,6 +339,7 @@ fn settle(
     }
     let paid = context.draw(&id, sum);
     context.credit(payee, paid);
+    limit::count(context, &owner, &id, paid);
     if let Some(host) = context.state.hosts.get_mut(&host) {
         host.earned = Amount(host.earned.0 + paid.0);
     }

@@ -49,7 +49,7 @@ pub enum Desired {
     Drain,
     /// Stopped on request; keeps its place and its data.
     Stop,
-    /// No funds; keeps its place and its data.
+    /// No funds, or its owner's limit; keeps its place and its data.
     Freeze,
     Remove,
 }

@@ -225,6 +225,20 @@ fn about(event: &Event) -> About {
             accounts: vec![account.to_string(), other.to_string()],
             ..About::default()
         },
+        Event::Limit(event) => {
+            let (account, full) = match event {
+                ledger::limit::Event::Set { account, .. } => (account, false),
+                ledger::limit::Event::Told {
+                    account, notice, ..
+                } => (account, *notice == ledger::limit::Notice::Percent(100)),
+            };
+            About {
+                kind: "limit",
+                accounts: vec![account.to_string()],
+                failed: full,
+                ..About::default()
+            }
+        }
         Event::Host(event) => {
             let host = match event {
                 host::Event::HostRegistered { host, .. }
@@ -283,7 +297,7 @@ fn about(event: &Event) -> About {
             },
             D::ReleaseGood { deployment, .. } => of("release", deployment),
             D::FundsLow { deployment, .. } | D::Thawed { deployment } => of("funds", deployment),
-            D::Frozen { deployment } => About {
+            D::Frozen { deployment } | D::Limited { deployment } => About {
                 failed: true,
                 ..of("funds", deployment)
             },

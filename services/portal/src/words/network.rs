@@ -150,6 +150,49 @@ pub fn played(event: &lottery::Event) -> String {
     }
 }
 
+/// What was set or reached of an account's limits.
+pub fn limited(event: &ledger::limit::Event, who: &dyn Fn(&types::AccountId) -> String) -> String {
+    use ledger::limit::{Event, Notice};
+    match event {
+        Event::Set {
+            account,
+            alert,
+            limit,
+            ..
+        } => format!(
+            "{} set its limits: {}",
+            who(account),
+            bounds(*alert, *limit)
+        ),
+        Event::Told {
+            account,
+            notice: Notice::Alert,
+            of,
+            ..
+        } => format!(
+            "{} reached its alert of {of} credits this month",
+            who(account)
+        ),
+        Event::Told {
+            account,
+            notice: Notice::Percent(percent),
+            of,
+            ..
+        } => format!(
+            "{} reached {percent} % of its limit of {of} credits this month",
+            who(account)
+        ),
+    }
+}
+
+pub fn bounds(alert: Option<types::Amount>, limit: Option<types::Amount>) -> String {
+    let of = |amount: Option<types::Amount>| match amount {
+        Some(amount) => format!("{amount} credits"),
+        None => "none".to_string(),
+    };
+    format!("alert {}, limit {} a month", of(alert), of(limit))
+}
+
 #[cfg(test)]
 mod tests {
     use ledger::Event;
