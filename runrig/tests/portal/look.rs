@@ -7,7 +7,7 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 25] = [
+const MEMBERS: [(&str, &str); 26] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
@@ -28,6 +28,7 @@ const MEMBERS: [(&str, &str); 25] = [
     ("earnings", "/earnings"),
     ("wallet", "/wallet"),
     ("bills", "/bills"),
+    ("limits", "/bills/limits"),
     ("settings", "/settings"),
     ("members", "/members"),
     ("api-keys", "/settings/keys"),

@@ -174,11 +174,11 @@ pub async fn renew(app: &App, account: AccountId, keys: &Keys) -> Result<(), Sdk
     Ok(())
 }
 
-/// Nobody who is bounded says who else may act.
+/// Nobody who is bounded says who else may act, or how much may be spent.
 fn needs_own_key(call: &Call) -> bool {
     matches!(
         call,
-        Call::Account(Account::Grant { .. } | Account::Revoke { .. })
+        Call::Account(Account::Grant { .. } | Account::Revoke { .. }) | Call::Limit(_)
     )
 }
 

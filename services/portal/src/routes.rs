@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, drawn, earn, explorer, hosts, invitations, job, jobs,
-    keys, lend, measured, members, money, operate, overview, passkeys, shell, space,
+    keys, lend, limit, measured, members, money, operate, overview, passkeys, shell, space,
 };
 use crate::web::{self, Right, Who};
 
@@ -77,6 +77,8 @@ pub fn table() -> Vec<Route> {
         act("/wallet/topup", Right::Pay, post(money::topup)),
         see("/bills", get(money::bills)),
         see("/bills.csv", get(money::csv)),
+        see("/bills/limits", get(limit::page)),
+        act("/bills/limits", Right::Pay, post(limit::set)),
         fill("/settings", Right::Own, get(account::settings)),
         act("/settings/factor", Right::Own, post(account::factor)),
         act("/settings/password", Right::Own, post(account::password)),

@@ -49,6 +49,9 @@ pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Marku
     ];
     html! {
         (crumbs(&[("/jobs", "Jobs")]))
+        @if view.limited && !view.removed {
+            (alert(Tone::Warn, html! { p.strong { "Stopped by the limit" } p { "This month's limit is reached for this job; its data is kept. " a href="/bills/limits" { "See the limits" } } }))
+        }
         div.pagehead {
             div { h1 { (name) } p.sub { (view.deployment) " · release " (view.release) @if view.good == view.release { ", good" } } }
             div.acts {

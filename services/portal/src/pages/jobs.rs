@@ -41,18 +41,20 @@ pub enum JobState {
     Waiting,
     Failing,
     Frozen,
+    Limited,
     Stopped,
     Completed,
     Removed,
 }
 
 impl JobState {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Running,
         Self::Starting,
         Self::Waiting,
         Self::Failing,
         Self::Frozen,
+        Self::Limited,
         Self::Stopped,
         Self::Completed,
         Self::Removed,
@@ -66,6 +68,7 @@ impl JobState {
         };
         match () {
             () if view.removed => Self::Removed,
+            () if view.limited => Self::Limited,
             () if view.funding == Funding::Frozen => Self::Frozen,
             () if !view.unplaced.is_empty() => Self::Waiting,
             () if live.is_empty() && view.wanted_all() == 0 => Self::Stopped,
@@ -95,6 +98,7 @@ impl JobState {
             Self::Waiting => "Waiting for a place",
             Self::Failing => "Failing",
             Self::Frozen => "Frozen",
+            Self::Limited => "Stopped by the limit",
             Self::Stopped => "Stopped",
             Self::Completed => "Completed",
             Self::Removed => "Removed",
@@ -108,6 +112,7 @@ impl JobState {
             Self::Starting => "starting",
             Self::Failing => "failing",
             Self::Frozen => "frozen",
+            Self::Limited => "limited",
             Self::Stopped => "stopped",
             Self::Completed => "completed",
             Self::Removed => "removed",
@@ -118,7 +123,7 @@ impl JobState {
         match self {
             Self::Running => Tone::Ok,
             Self::Starting => Tone::Info,
-            Self::Waiting | Self::Frozen => Tone::Warn,
+            Self::Waiting | Self::Frozen | Self::Limited => Tone::Warn,
             Self::Failing => Tone::Bad,
             Self::Stopped | Self::Completed | Self::Removed => Tone::Plain,
         }
@@ -130,7 +135,7 @@ impl JobState {
             Self::Running => 1,
             Self::Starting | Self::Waiting => 3,
             Self::Failing => 4,
-            Self::Frozen | Self::Stopped => 2,
+            Self::Frozen | Self::Limited | Self::Stopped => 2,
             Self::Completed | Self::Removed => 5,
         }
     }

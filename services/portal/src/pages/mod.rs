@@ -14,6 +14,7 @@ pub mod job;
 pub mod jobs;
 pub mod keys;
 pub mod lend;
+pub mod limit;
 pub mod measured;
 pub mod members;
 pub mod money;

@@ -7,6 +7,7 @@ use maud::html;
 use types::{AccountId, Amount};
 
 use super::explorer::{happenings, now_of};
+use super::limit::{month, notices, plan, runs_out};
 use super::overview::{RESOURCES, by_month, sum};
 use super::{file, shown, slowly};
 use crate::app::App;
@@ -147,6 +148,8 @@ pub async fn topup(State(app): State<App>, visitor: Visitor) -> Page {
 pub async fn bills(State(app): State<App>, visitor: Visitor) -> Page {
     let me = visitor.login()?.account();
     let bill = app.client.bill(me, None).await?;
+    let limit = app.client.limit(me).await?;
+    let account = app.client.account(me).await?;
     let now = now_of(&app);
     let charges = app
         .index
@@ -185,8 +188,9 @@ pub async fn bills(State(app): State<App>, visitor: Visitor) -> Page {
     let content = html! {
         div.pagehead {
             div { h1 { "Bills" } p.sub { "By the ledger, at block " (words::grouped(bill.height.into())) "; every amount is the sum of receipts" } }
-            div.acts { a.btn href="/bills.csv" { (icon("download")) "CSV" } }
+            div.acts { a.btn href="/bills/limits" { (icon("gauge")) "Limits" } a.btn href="/bills.csv" { (icon("download")) "CSV" } }
         }
+        (notices(&limit, runs_out(&charges, account.balance, now)))
         div.grid {
             (kpi(Figure { label: "Charged in all", value: Some(words::credits(bill.total)), unit: "credits", note: html! { "exactly " (bill.total) }, spark: None }))
             (kpi(Figure { label: "Last 24 hours", value: Some(words::credits(sum(&today))), unit: "credits", note: html! { "by the index" }, spark: None }))
@@ -194,6 +198,10 @@ pub async fn bills(State(app): State<App>, visitor: Visitor) -> Page {
             (kpi(Figure { label: "A month like this hour", value: (!last_hour.is_empty()).then(|| words::credits(Amount(sum(&last_hour).0.saturating_mul(720)))), unit: "credits", note: html! { "a projection, not a promise" }, spark: None }))
         }
         div.grid {
+            section.card.s12 {
+                header { div { h2 { "This month" } p.sub { "Since " (words::day(limit.from_ms)) ", UTC; dashed: if it goes on so" } } div.more { a href="/bills/limits" { "Set limits" } (icon("chevron-right")) } }
+                (month(&limit, plan(&limit, &charges, now)))
+            }
             section.card.s12 {
                 header { div { h2 { "By month" } p.sub { "Credits, by what was used" } } div.more { (legend(&RESOURCES)) } }
                 (ui::bars(&by_month(&charges, now, 12), &RESOURCES.map(|r| r.1), "Cost by month and resource", true))

@@ -10,6 +10,7 @@ use types::Amount;
 
 use super::explorer::{happenings, now_of};
 use super::jobs::{JobState, table};
+use super::limit::{notices, runs_out};
 use super::shown;
 use crate::app::App;
 use crate::index::query::{self, Side};
@@ -41,7 +42,7 @@ pub struct Welcome {
 }
 
 /// The hour a month began, and the share of it that has passed.
-fn month_so_far(now_ms: u64) -> (u64, f64) {
+pub(super) fn month_so_far(now_ms: u64) -> (u64, f64) {
     let month = month_of(now_ms);
     let mut day = now_ms / 86_400_000;
     while day > 0 && month_of((day - 1) * 86_400_000) == month {
@@ -124,6 +125,7 @@ pub async fn overview(
     let me = login.account();
     let all = app.client.deployments(me, true).await?;
     let account = app.client.account(me).await?;
+    let limit = app.client.limit(me).await?;
     let now = now_of(&app);
     let hour = now / HOUR_MS;
     let (month, _) = month_so_far(now);
@@ -185,6 +187,7 @@ pub async fn overview(
                 p { @if account.balance.is_zero() { "Your account is made. The network gave no starter credits yet." } @else { (words::credits(account.balance)) " test credits are on your account, from this network's faucet." } @if !login.person.has_passkey() { " " a href="/settings" { "Save your recovery file" } " before you forget your password." } }
             }))
         }
+        (notices(&limit, runs_out(&charges, account.balance, now)))
         @for view in all.iter().filter(|d| !d.removed && JobState::of(d) == JobState::Frozen) {
             (alert(Tone::Warn, html! { p.strong { (view.project) " is frozen for lack of funds" } p { "Its data is kept. It runs again as soon as your account has credits." } }))
         }

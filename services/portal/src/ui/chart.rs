@@ -221,6 +221,26 @@ pub fn meter(part: u128, whole: u128, class: &str) -> Markup {
     }
 }
 
+/// A sum on its way to where it will end, if it goes on so, and to marks that it should not pass.
+pub fn bound(spent: f64, plan: Option<f64>, marks: &[(&str, f64)]) -> Markup {
+    let most = marks.iter().map(|m| m.1).fold(spent, f64::max);
+    let scale = 1_000.0 / (most.max(plan.unwrap_or(0.0)) * 1.02).max(f64::EPSILON);
+    let at = |value: f64| format!("{:.1}", value * scale);
+    let words: Vec<String> = marks
+        .iter()
+        .map(|(label, value)| format!(", {label} {value:.6}"))
+        .collect();
+    html! {
+        svg.bound viewBox="0 0 1000 20" preserveAspectRatio="none" role="img"
+            aria-label=(format!("Spent {spent:.6}{}", words.concat())) {
+            rect.t width="1000" height="20" {}
+            @if let Some(plan) = plan { rect.plan y="1" width=(at(plan)) height="18" { title { "If it goes on so: " (format!("{plan:.6}")) } } }
+            rect class={ "f" (if marks.iter().any(|m| spent >= m.1) { 2 } else { 1 }) } width=(at(spent)) height="20" { title { "Spent: " (format!("{spent:.6}")) } }
+            @for (label, value) in marks { line.mark x1=(at(*value)) x2=(at(*value)) y1="0" y2="20" { title { (label) ": " (format!("{value:.6}")) } } }
+        }
+    }
+}
+
 /// Bars side by side: label, length, number.
 pub fn hbars(rows: &[(String, f64, String)], colour: u8) -> Markup {
     let most = rows

@@ -13,7 +13,7 @@ mod shell;
 mod tests;
 
 pub use approval::{approval, passkey_fields, passkey_script};
-pub use chart::{Bar, Slice, bars, counts, donut, hbars, legend, meter, spark};
+pub use chart::{Bar, Slice, bars, bound, counts, donut, hbars, legend, meter, spark};
 pub use part::{
     Figure, Tone, alert, badge, cli, copy, credits, crumbs, empty, feed, field, icon, image, kpi,
     pager, replica_dots, status, submit, trouble, when,
