@@ -13,7 +13,6 @@ use anyhow::{Context as _, Result, ensure};
 use commonware_actor::Feedback;
 use commonware_codec::Encode as _;
 use commonware_consensus::simplex::Plan;
-use commonware_consensus::simplex::scheme::bls12381_threshold::vrf::{Seed, Seedable};
 use commonware_consensus::simplex::types::{Activity, Context};
 use commonware_consensus::types::Epoch;
 use commonware_consensus::{
@@ -21,7 +20,7 @@ use commonware_consensus::{
 };
 use commonware_cryptography::bls12381::primitives::group::Share;
 use commonware_cryptography::bls12381::primitives::variant::MinSig;
-use commonware_cryptography::certificate::{Provider, Scoped};
+use commonware_cryptography::certificate::{Provider, Scheme as Signing, Scoped, Verifier};
 use commonware_cryptography::{ed25519, sha256};
 use commonware_glue::dkg::network::{AddressableManager, Manager, MissingAddress};
 use commonware_glue::dkg::types::{EpochOutcome, SchemeInfo};
@@ -47,13 +46,17 @@ const KEPT: u64 = 2;
 const GREETING: Duration = Duration::from_millis(300);
 
 /// Schemes by epoch; whoever needs one that is not there can still check certificates, since
-/// the key is the same in all.
+/// the key is the same in all. `S`: [`Scheme`], or what a simulation makes of it.
 #[derive(Clone)]
-pub(crate) struct Schemes {
-    by_epoch: Arc<Mutex<BTreeMap<u64, Arc<Scheme>>>>,
-    any: Arc<Scheme>,
+pub(crate) struct Schemes<S> {
+    by_epoch: Arc<Mutex<BTreeMap<u64, Arc<S>>>>,
+    any: Arc<S>,
     seated: Arc<Seated>,
+    make: Make<S>,
 }
+
+/// Makes a scheme of one that checks certificates, and votes too if so said.
+type Make<S> = Arc<dyn Fn(Scheme, bool) -> S + Send + Sync>;
 
 /// Who votes in which epoch, in voting order.
 #[derive(Default)]
@@ -89,33 +92,34 @@ impl Seated {
     }
 }
 
-impl Schemes {
-    pub fn new(committee: &Committee, seated: Arc<Seated>) -> Self {
+impl<S> Schemes<S> {
+    pub fn new(committee: &Committee, seated: Arc<Seated>, make: Make<S>) -> Self {
         let key = *committee.output.public().public();
         Self {
             by_epoch: Arc::default(),
-            any: Arc::new(Scheme::certificate_verifier(NAMESPACE, key)),
+            any: Arc::new(make(Scheme::certificate_verifier(NAMESPACE, key), false)),
             seated,
+            make,
         }
     }
 }
 
-impl Provider for Schemes {
+impl<S: Signing> Provider for Schemes<S> {
     type Scope = Epoch;
-    type Scheme = Scheme;
+    type Scheme = S;
 
-    fn scoped(&self, epoch: Epoch) -> Option<Scoped<Scheme>> {
+    fn scoped(&self, epoch: Epoch) -> Option<Scoped<S>> {
         let scheme = self.scheme(epoch).map(Scoped::scheme);
         scheme.or_else(|| Some(Scoped::verifier(self.any.clone())))
     }
 
-    fn scheme(&self, epoch: Epoch) -> Option<Arc<Scheme>> {
+    fn scheme(&self, epoch: Epoch) -> Option<Arc<S>> {
         let schemes = self.by_epoch.lock().expect("not poisoned");
         schemes.get(&epoch.get()).cloned()
     }
 }
 
-impl Registrar for Schemes {
+impl<S: Signing> Registrar for Schemes<S> {
     type Variant = MinSig;
     type PublicKey = ed25519::PublicKey;
 
@@ -167,7 +171,7 @@ impl Registrar for Schemes {
         seated.insert(epoch.get(), members.iter().cloned().collect());
         seated.retain(|e, _| *e >= first);
         let mut schemes = self.by_epoch.lock().expect("not poisoned");
-        schemes.insert(epoch.get(), Arc::new(scheme));
+        schemes.insert(epoch.get(), Arc::new((self.make)(scheme, true)));
         schemes.retain(|e, _| *e >= first);
     }
 }
@@ -446,11 +450,12 @@ where
     }
 }
 
-impl<A, M: Machine, E: Send + Sync + 'static> Reporter for Ears<A, M, E>
+impl<A, M: Machine, E: Send + Sync + 'static, S> Reporter for Ears<A, M, E>
 where
-    A: Reporter<Activity = Activity<Scheme, sha256::Digest>>,
+    A: Reporter<Activity = Activity<S, sha256::Digest>>,
+    S: Signing<Certificate = <Scheme as Verifier>::Certificate>,
 {
-    type Activity = Activity<Scheme, sha256::Digest>;
+    type Activity = Activity<S, sha256::Digest>;
 
     fn report(&mut self, activity: Self::Activity) -> Feedback {
         let certified = matches!(
@@ -465,17 +470,15 @@ where
             self.core.term_over(term);
         }
         if activity.view().get() == BEACON_VIEW {
-            let seed = match &activity {
-                Activity::Notarization(n) | Activity::Certification(n) => Some(n.seed()),
-                Activity::Nullification(n) => n
-                    .certificate
-                    .get()
-                    .map(|c| Seed::new(n.round, c.seed_signature)),
-                Activity::Finalization(f) => Some(f.seed()),
+            let certificate = match &activity {
+                Activity::Notarization(n) | Activity::Certification(n) => Some(&n.certificate),
+                Activity::Nullification(n) => Some(&n.certificate),
+                Activity::Finalization(f) => Some(&f.certificate),
                 _ => None,
             };
-            if let Some(seed) = seed
-                && let Ok(bytes) = <[u8; BEACON_BYTES]>::try_from(&seed.signature.encode()[..])
+            if let Some(signed) = certificate.and_then(|certificate| certificate.get())
+                && let Ok(bytes) =
+                    <[u8; BEACON_BYTES]>::try_from(&signed.seed_signature.encode()[..])
             {
                 let mut heard = self.core.beacon.lock().expect("not poisoned");
                 *heard = Some((activity.epoch().get(), bytes));

@@ -25,6 +25,8 @@ mod medium;
 mod mempool;
 mod node;
 mod once;
+#[cfg(feature = "simulation")]
+mod remembered;
 mod sightings;
 #[cfg(feature = "simulation")]
 pub mod simulation;

@@ -17,6 +17,7 @@ use commonware_consensus::marshal::{self, Start};
 use commonware_consensus::simplex::SkipBudget;
 use commonware_consensus::simplex::config::{ForwardPolicy, SkipPolicy};
 use commonware_consensus::simplex::elector::RoundRobin;
+use commonware_consensus::simplex::types::Finalization;
 use commonware_consensus::types::{FixedEpocher, Height, ViewDelta};
 use commonware_cryptography::bls12381::dkg::feldman_desmedt::Reveal;
 use commonware_cryptography::bls12381::primitives::variant::MinSig;
@@ -51,6 +52,8 @@ use crate::kept::Kept;
 use crate::lineup::{BATCH_BYTES_MAX, receive, send_on};
 use crate::machine::Machine;
 use crate::node::{Config, Ends};
+#[cfg(feature = "simulation")]
+use crate::remembered::Remembered;
 use crate::vault::Vault;
 
 const VOTES: u64 = 0;
@@ -128,13 +131,14 @@ pub fn message_bytes_max() -> u32 {
 }
 
 /// Starts all that is above the network; evaluates to the handles of its tasks.
-/// `$prefix` keeps nodes apart that share one storage; `$table`: slots of a new archive's index.
+/// `$prefix` keeps nodes apart that share one storage; `$table`: slots of a new archive's index;
+/// `$make` makes the engine's schemes ([`Schemes`]).
 macro_rules! start_parts {
     ($context:ident, $config:ident, $core:ident, $vault:ident, $forwarded:expr,
-     $blocker:ident, $provider:ident, $prefix:expr, $table:expr, $channels:expr) => {{
+     $blocker:ident, $provider:ident, $prefix:expr, $table:expr, $make:expr, $channels:expr) => {{
         let (context, config, core) = (&$context, &$config, $core);
         let blocks_per_epoch = config.epoch_blocks;
-        let schemes = Schemes::new(&config.committee, core.seated.clone());
+        let schemes = Schemes::new(&config.committee, core.seated.clone(), $make);
         let [
             votes,
             certificates,
@@ -255,7 +259,10 @@ macro_rules! start_parts {
                 } else {
                     blocks
                 };
-                let floor = anchor.certificate;
+                let floor = Finalization {
+                    proposal: anchor.certificate.proposal,
+                    certificate: anchor.certificate.certificate,
+                };
                 let entered = StateSync {
                     info: anchor.info,
                     floor: floor.clone(),
@@ -327,7 +334,7 @@ macro_rules! start_parts {
         let app = Inline::new(
             context.child("app"),
             reshare::Application::new(
-                App { core: core.clone() },
+                App::new(core.clone()),
                 reshare_mailbox.clone(),
                 blocks_per_epoch,
             ),
@@ -389,7 +396,11 @@ macro_rules! start_parts {
                     let marshal = marshal.clone();
                     async move {
                         let found = marshal.get_finalization(Height::new(height)).await?;
-                        Some(light::certificate_bytes(&found))
+                        let certificate = light::Certificate {
+                            proposal: found.proposal,
+                            certificate: found.certificate,
+                        };
+                        Some(light::certificate_bytes(&certificate))
                     }
                 };
                 let prune = |below| forgetful.prune(Height::new(below));
@@ -532,6 +543,7 @@ pub async fn on_tokio<M: Machine>(
         manager,
         "",
         TABLE,
+        Arc::new(|scheme: Scheme, _| scheme),
         channels
     );
     tokio::select! {
@@ -559,6 +571,7 @@ pub async fn on_simulated<M: Machine>(
     lives: Vec<Life<M>>,
     oracle: crate::simulation::Network,
     malice: crate::simulation::Malice,
+    memory: crate::remembered::Memory,
 ) {
     let Some(me) = lives.first().map(|life| &life.config.seat.identity) else {
         return;
@@ -597,6 +610,8 @@ pub async fn on_simulated<M: Machine>(
         let context = context
             .child("life")
             .with_attribute("of", config.listen.port());
+        let memory = memory.clone();
+        let make = Arc::new(move |scheme, seated| Remembered::new(scheme, seated, memory.clone()));
         let control = control.clone();
         parts.extend(start_parts!(
             context,
@@ -608,6 +623,7 @@ pub async fn on_simulated<M: Machine>(
             provider,
             &prefix,
             TABLE_SIMULATED,
+            make,
             channels
         ));
         stops.push(ends.stopped);
