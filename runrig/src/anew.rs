@@ -1,4 +1,4 @@
-//! Begin anew when the machine's clock is set.
+//! Begin anew when the machine's clock is set, or a validator's part changes.
 //!
 //! The consensus engine keeps its deadlines, and when peers may speak again, by the time of day.
 //! Set the clock back by an hour, and a running validator hears nobody for that hour. Nothing
@@ -71,14 +71,23 @@ async fn clock_set() -> i64 {
     }
 }
 
-/// As [`roles::foreground`]; ends `role` and begins this process anew when the clock is set.
+/// What a role wants when it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    End,
+    /// To begin anew.
+    Again,
+}
+
+/// As [`roles::foreground`]; begins this process anew when `role` wants it, and ends `role` and does so
+/// when the clock is set.
 pub fn foreground<F, R>(role: F) -> Result
 where
     F: FnOnce(roles::Asked) -> R,
-    R: Future<Output = anyhow::Result<()>>,
+    R: Future<Output = anyhow::Result<Then>>,
 {
     let set = std::sync::Arc::new(AtomicBool::new(false));
-    let told = set.clone();
+    let (told, wanted) = (set.clone(), set.clone());
     roles::foreground(|asked| {
         let either: roles::Asked = Box::pin(async move {
             tokio::select! {
@@ -89,7 +98,13 @@ where
                 }
             }
         });
-        role(either)
+        let ended = role(either);
+        async move {
+            if ended.await? == Then::Again {
+                wanted.store(true, Ordering::Relaxed);
+            }
+            Ok(())
+        }
     })?;
     match set.load(Ordering::Relaxed) {
         true => Err(again().into()),
@@ -107,7 +122,7 @@ fn again() -> anyhow::Error {
         }
         Err(command.args(words).exec().into())
     };
-    let Err(error) = begin().context("begin anew after the clock was set");
+    let Err(error) = begin().context("begin anew");
     error
 }
 

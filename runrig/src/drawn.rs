@@ -93,15 +93,24 @@ async fn show(session: &Session, epoch: Option<u64>, json: bool) -> Result {
         &[0],
     ));
     let witnesses = lots::witnesses(lineup, &view.beacon.unwrap_or_default());
-    let names = witnesses
-        .iter()
-        .map(|key| key.to_string().chars().take(12).collect());
-    let names: Vec<String> = names.collect();
+    let short = |keys: Vec<types::PublicKey>| -> Vec<String> {
+        let names = keys.iter().map(|key| key.to_string());
+        names.map(|name| name.chars().take(12).collect()).collect()
+    };
+    let names = short(witnesses);
     output::data(format!(
         "witnesses of hosts, in the order drawn ({} flag one): {}",
         lots::quorum(names.len()),
         names.join(" ")
     ));
+    let screeners = short(lots::screeners(lineup, &view.beacon.unwrap_or_default()));
+    output::data(match screeners.is_empty() {
+        true => "no screeners: all candidates sit".into(),
+        false => format!(
+            "screeners of transactions, in the order drawn: {}",
+            screeners.join(" ")
+        ),
+    });
     Ok(())
 }
 

@@ -236,7 +236,17 @@ pub fn validator(args: &ValidatorRun) -> Result {
         whereabouts,
         keep_blocks: args.keep_blocks,
     };
-    anew::foreground(|asked| validator::run(config, asked))
+    let data = config.data.clone();
+    anew::foreground(|asked| async move {
+        Ok(match validator::run(config, asked).await? {
+            validator::Ended::Asked => anew::Then::End,
+            validator::Ended::Turned => anew::Then::Again,
+            validator::Ended::LeftBehind => anyhow::bail!(
+                "this validator was away for too long: the others keep the blocks no more that come next. Move all in {} but `seat` and `vault` away, and start it by `runrig validator join` with that folder: it fetches the newest state and keeps its seat and bond",
+                data.display()
+            ),
+        })
+    })
 }
 
 /// URLs of validators, from a network file or as given.

@@ -1,5 +1,6 @@
 //! `validator join`, `leave` and `status`: take part in voting, without anybody's leave.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -8,17 +9,23 @@ use std::time::Duration;
 use anyhow::Context as _;
 use api::{MemberView, MembersView, NetworkFile};
 use clap::Args;
+use futures::future::join_all;
 use sdk::Client;
 use types::{AccountId, PublicKey, SecretKey};
 use validator::Whereabouts;
 
+use crate::anew::{self, Then};
 use crate::context::{self, Session};
 use crate::failure::{self, Failure, Result};
-use crate::{anew, network, output, roles};
+use crate::{network, output, roles};
 
 const LOOK: Duration = Duration::from_secs(1);
 /// Validators asked for what all know.
 const ASKED_MAX: usize = 32;
+/// For a validator to say that it follows.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Who is so many blocks behind does not keep up.
+const BEHIND_MAX: u64 = 32;
 
 #[derive(Args, Debug)]
 #[command(
@@ -218,10 +225,19 @@ pub fn join(
     let identity = identity(&seat)?;
     anew::foreground(|mut asked| async move {
         tokio::select! {
-            () = &mut asked => return Ok(()),
-            seated = until_linked(&config, &urls, identity) => seated?,
+            () = &mut asked => return Ok(Then::End),
+            begun = until_begun(&config, &urls, identity) => begun?,
         }
-        validator::run(config, asked).await
+        let data = config.data.clone();
+        Ok(match validator::run(config, asked).await? {
+            validator::Ended::Asked => Then::End,
+            validator::Ended::Turned => Then::Again,
+            validator::Ended::LeftBehind => {
+                tracing::warn!("this validator is too far behind: it fetches the state anew");
+                validator::forget(&data)?;
+                Then::Again
+            }
+        })
     })
 }
 
@@ -276,31 +292,24 @@ impl Entering<'_> {
     }
 }
 
-/// Returns when the validator can start: the others link to it, and it has a state from which it
-/// catches up. Meanwhile its ticket is kept fresh.
-async fn until_linked(
+/// Returns when the validator has a state from which it goes on. Meanwhile its ticket is kept fresh.
+async fn until_begun(
     config: &validator::Config,
     urls: &[String],
     identity: SecretKey,
 ) -> anyhow::Result<()> {
-    let key = identity.public().0;
     let at = config.whereabouts.clone().context("it says where it is")?;
     let wait = async {
-        let client = Client::new(urls.iter().cloned())?;
-        let blocks = config.network.genesis.params.epoch_blocks.max(1);
-        // The epoch in which what is offered was asked for last.
-        let mut looked = None;
+        let mut told = String::new();
         loop {
-            let height = client.status().await.map(|s| s.height);
-            let epoch = height.as_ref().ok().map(|h| (h + 1) / blocks);
-            if epoch.is_none() || epoch != looked {
-                match step(config, urls, &key).await {
-                    Ok(true) => return Ok(()),
-                    Ok(false) => {
-                        looked = epoch;
-                        tracing::info!(epoch, "waiting to be drawn: see `runrig validator status`");
+            match begin(config, urls).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    if why != told {
+                        tracing::warn!("{why}; it is tried again");
+                        told = why;
                     }
-                    Err(error) => tracing::warn!("{error:#}; it is tried again"),
                 }
             }
             tokio::time::sleep(LOOK).await;
@@ -312,25 +321,22 @@ async fn until_linked(
     }
 }
 
-/// Whether it can start now.
-async fn step(config: &validator::Config, urls: &[String], key: &[u8; 32]) -> anyhow::Result<bool> {
+/// Fetches the newest state, unless what is there is not far behind it.
+async fn begin(config: &validator::Config, urls: &[String]) -> anyhow::Result<()> {
     let reached = validator::reached(&config.data)?;
     let newest = match validator::newest(config, urls).await {
         Ok(newest) => newest,
         // What it has is all there is.
         Err(error) if reached.is_some() => {
             tracing::warn!("{error:#}");
-            return Ok(true);
+            return Ok(());
         }
         Err(error) => return Err(error),
     };
     let epoch = config.network.genesis.params.epoch_blocks;
     // The others keep those linked whom they left behind not long ago.
     if reached.is_some_and(|height| height + 2 * epoch > newest.height()) {
-        return Ok(true);
-    }
-    if !newest.links(key) {
-        return Ok(false);
+        return Ok(());
     }
     if reached.is_some() {
         tracing::warn!("this validator is too far behind: it fetches the state anew");
@@ -345,7 +351,7 @@ async fn step(config: &validator::Config, urls: &[String], key: &[u8; 32]) -> an
         bytes = fetched.bytes,
         "the state is fetched and holds under the network key"
     );
-    Ok(true)
+    Ok(())
 }
 
 /// Those to ask about the validator in `data`.
@@ -448,7 +454,7 @@ pub async fn status(
         output::json(&view);
         return Ok(());
     }
-    output::data(table(&view));
+    output::data(table(&view, &following(&view).await));
     output::say(format!(
         "epoch {} at height {}; a bond is {} credits",
         view.epoch, view.height, view.bond
@@ -456,8 +462,33 @@ pub async fn status(
     Ok(())
 }
 
-fn table(view: &MembersView) -> String {
-    let rows: Vec<Vec<String>> = view.members.iter().map(|m| row(view, m)).collect();
+/// Those without a seat that keep up with the chain, as they say themselves.
+async fn following(view: &MembersView) -> BTreeSet<PublicKey> {
+    let unseated = view.members.iter();
+    let unseated = unseated.filter(|m| m.place.is_none() && !m.api.is_empty());
+    let asked = unseated.take(ASKED_MAX).map(|member| {
+        let client = Client::new([member.api.clone()]);
+        async move {
+            let asked = client.ok()?;
+            let status = tokio::time::timeout(ANSWER, asked.status())
+                .await
+                .ok()?
+                .ok()?;
+            let own = status
+                .own
+                .filter(|own| own.follows && own.key == member.key);
+            let near = status.height + BEHIND_MAX >= view.height;
+            own.filter(|_| near).map(|_| member.key)
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+fn table(view: &MembersView, following: &BTreeSet<PublicKey>) -> String {
+    let rows = view.members.iter();
+    let rows: Vec<Vec<String>> = rows
+        .map(|m| row(view, m, following.contains(&m.key)))
+        .collect();
     output::table(
         &[
             "VALIDATOR",
@@ -477,7 +508,7 @@ fn table(view: &MembersView) -> String {
     )
 }
 
-fn row(view: &MembersView, member: &MemberView) -> Vec<String> {
+fn row(view: &MembersView, member: &MemberView, follows: bool) -> Vec<String> {
     let next = member.seats.first();
     let convicted = member.convicted.as_ref();
     let seat = match (&member.leaving, member.place, next) {
@@ -485,8 +516,10 @@ fn row(view: &MembersView, member: &MemberView) -> Vec<String> {
         (Some(leaving), Some(_), _) => format!("sits until epoch {}", leaving.from - 1),
         (Some(leaving), None, _) => format!("left; bond with epoch {}", leaving.returns),
         (None, Some(_), _) => "sits".into(),
+        (None, None, Some(next)) if follows => format!("follows; drawn for epoch {next}"),
         (None, None, Some(next)) => format!("drawn for epoch {next}"),
         (None, None, None) if member.until <= view.epoch + 3 => "ticket is worn out".into(),
+        (None, None, None) if follows => "follows, not seated".into(),
         (None, None, None) if member.other_duties => "other duties".into(),
         (None, None, None) => "may be drawn".into(),
     };

@@ -209,6 +209,7 @@ mod tests {
                 sits,
                 holds_share,
                 led,
+                follows: false,
                 stuck: None,
             }),
         }

@@ -317,6 +317,12 @@ fn of_validators() -> Vec<Endpoint> {
             json(objects),
         ),
         get(
+            "/v1/follow/{height}",
+            "Final blocks from a height on with what certifies them, for validators without a seat.",
+            BYTES,
+        )
+        .query(&[WAIT]),
+        get(
             "/v1/sync",
             "The end of an epoch that a newcomer may start from, certified.",
             BYTES,

@@ -58,6 +58,9 @@ pub struct OwnView {
     pub holds_share: bool,
     /// Of the last hundred final blocks the newest that it made.
     pub led: Option<u64>,
+    /// It is linked to nobody, and takes final blocks over the API of the others.
+    #[serde(default)]
+    pub follows: bool,
     /// Why it cannot go on by itself, and what to do.
     #[serde(default)]
     pub stuck: Option<String>,

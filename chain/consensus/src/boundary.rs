@@ -169,13 +169,18 @@ impl Boundary {
     /// Whether those who sit next, or are given shares for the epoch after, or are to be linked as
     /// next after those, are told of `key` by this block: it will be spoken to.
     pub fn links(&self, key: &[u8; 32]) -> bool {
-        let named = Duty::try_from_slice(&self.record.duty).ok();
-        let info = named.and_then(|duty| read_info(&duty.ceremony?).ok());
-        info.is_some_and(|info| {
-            let sets = [info.output.players(), &info.players, &info.next_players];
-            sets.into_iter().flatten().any(|k| k.as_ref() == key)
-        })
+        named_in(&self.record.duty, key)
     }
+}
+
+/// As [`Boundary::links`], by the block with this duty.
+pub(crate) fn named_in(duty: &[u8], key: &[u8; 32]) -> bool {
+    let named = Duty::try_from_slice(duty).ok();
+    let info = named.and_then(|duty| read_info(&duty.ceremony?).ok());
+    info.is_some_and(|info| {
+        let sets = [info.output.players(), &info.players, &info.next_players];
+        sets.into_iter().flatten().any(|k| k.as_ref() == key)
+    })
 }
 
 fn read_info(bytes: &[u8]) -> Result<EpochInfo> {
@@ -211,7 +216,7 @@ fn named(
 pub(crate) struct Floor {
     pub height: u64,
     /// Canonical bytes of who sits in its epoch.
-    info: Vec<u8>,
+    pub info: Vec<u8>,
 }
 
 /// What the engine asks for to begin there.

@@ -15,6 +15,7 @@ mod clock;
 mod committee;
 mod epochs;
 mod finalizer;
+mod follower;
 mod kept;
 mod lineup;
 mod machine;
@@ -41,6 +42,7 @@ pub use boundary::{
 };
 pub use committee::{Committee, MEMBERS_MAX, Member, Seat, deal};
 pub use epochs::KeyShare;
+pub use follower::{Checked, Follower, Outbox, PASSED_BYTES_MAX, PASSED_MAX, follow, may_vote};
 pub use machine::{Admitted, Env, Executed, Machine, Pace, Stated};
 pub use mempool::{Queue, SubmitError};
 pub use node::{Config, Handle, damaged, spend_seat, start};

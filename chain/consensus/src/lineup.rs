@@ -114,9 +114,48 @@ fn packed(transactions: impl Iterator<Item = Bytes>) -> Vec<Vec<u8>> {
     messages
 }
 
-/// Sends on what is submitted here: what is new to the leaders of the next terms; and what still
-/// waits when all whom it was sent to have had their terms, to those who come after them. Ends
-/// when nobody can submit any more.
+/// Waits for what is to be sent on next, and to whom: what is new to the leaders of the next terms; and
+/// what still waits when all whom it was sent to have had their terms, to those who come after them.
+/// `seen`: the newest term that was over the last time. `None`: nobody can submit any more.
+pub(crate) async fn gather<M: Machine>(
+    core: &Core<M>,
+    forwarded: &mut mpsc::Receiver<(Digest, Bytes)>,
+    seen: &mut Term,
+) -> Option<(Vec<ed25519::PublicKey>, Vec<Bytes>)> {
+    let mut batch = Vec::new();
+    let over = loop {
+        let moved = core.moved.notified();
+        let over = core.newest_over();
+        if over > *seen {
+            let height = core.height();
+            batch = core
+                .mempool
+                .lock()
+                .expect("not poisoned")
+                .left(height, over);
+            *seen = over;
+            break over;
+        }
+        tokio::select! {
+            biased;
+            count = forwarded.recv_many(&mut batch, BATCH_MAX) => match count {
+                0 => return None,
+                _ => break over,
+            },
+            () = moved => {}
+        }
+    };
+    let leaders = core.leaders_after(over);
+    if let Some((last, _)) = leaders.last() {
+        let mut mempool = core.mempool.lock().expect("not poisoned");
+        // Some of what is new may be in a block by now, or have been told of as left over.
+        batch.retain(|(id, _)| mempool.tell(id, over, *last));
+    }
+    let leaders = leaders.into_iter().map(|(_, leader)| leader).collect();
+    Some((leaders, batch.into_iter().map(|(_, bytes)| bytes).collect()))
+}
+
+/// Sends on what is submitted here, as [`gather`] says. Ends when nobody can submit any more.
 pub(crate) async fn send_on<M: Machine>(
     core: &Core<M>,
     clock: &impl Clock,
@@ -125,36 +164,9 @@ pub(crate) async fn send_on<M: Machine>(
     me: &ed25519::PublicKey,
 ) {
     let mut seen = core.newest_over();
-    let mut batch = Vec::new();
-    loop {
-        let moved = core.moved.notified();
-        let over = core.newest_over();
-        if over > seen {
-            let height = core.height();
-            batch = core
-                .mempool
-                .lock()
-                .expect("not poisoned")
-                .left(height, over);
-            seen = over;
-        } else {
-            tokio::select! {
-                biased;
-                count = forwarded.recv_many(&mut batch, BATCH_MAX) => if count == 0 {
-                    return;
-                },
-                () = moved => continue,
-            }
-        }
-        let leaders = core.leaders_after(over);
-        if let Some((last, _)) = leaders.last() {
-            let mut mempool = core.mempool.lock().expect("not poisoned");
-            // Some of what is new may be in a block by now, or have been told of as left over.
-            batch.retain(|(id, _)| mempool.tell(id, over, *last));
-        }
-        let to = leaders.into_iter().map(|(_, leader)| leader);
-        let to: Vec<_> = to.filter(|leader| leader != me).collect();
-        for message in packed(batch.drain(..).map(|(_, bytes)| bytes)) {
+    while let Some((leaders, batch)) = gather(core, &mut forwarded, &mut seen).await {
+        let to: Vec<_> = leaders.into_iter().filter(|leader| leader != me).collect();
+        for message in packed(batch.into_iter()) {
             // Whoever is not reached is one term less: those after are told.
             let told = sender.send(Recipients::Some(to.clone()), message, false);
             let messages = &core.lineup.messages;

@@ -58,7 +58,7 @@ pub fn keep_least(epoch_blocks: u64) -> u64 {
 /// A running validator. Cheap to clone; the node ends when [`Handle::stop`] is called or the
 /// process does.
 pub struct Handle<M: Machine> {
-    core: Arc<Core<M>>,
+    pub(crate) core: Arc<Core<M>>,
     forward: mpsc::Sender<(Digest, Bytes)>,
     stop: Arc<Mutex<Option<oneshot::Sender<()>>>>,
     ended: watch::Receiver<()>,
@@ -116,8 +116,10 @@ impl<M: Machine> Handle<M> {
     /// From this height on all blocks are kept here: 0 unless it began with a later state, or
     /// keeps only the last. Of those before, it has what says who sat and what was drawn.
     pub fn begins(&self) -> u64 {
-        let floor = self.core.floor.as_ref().map_or(0, |floor| floor.height);
-        floor.max(self.core.store.pruned())
+        match self.core.floor {
+            Some(_) => self.core.store.begun(),
+            None => self.core.store.pruned(),
+        }
     }
 
     /// What newcomers may start from: the newest epoch's end that has all that they need.

@@ -59,6 +59,8 @@ pub struct Store {
     pruned: AtomicU64,
     /// Of the state saved last: blocks after it are needed to start.
     saved: AtomicU64,
+    /// Height of the first block that was here when it was opened.
+    first: u64,
 }
 
 /// Blocks forgotten with each that comes: more than one, so that a smaller number is reached.
@@ -125,12 +127,48 @@ impl Store {
                 .transpose()?;
             (pruned.unwrap_or_default(), state_height(&table)?)
         };
+        let first = {
+            let blocks = write.open_table(BLOCKS)?;
+            blocks.first()?.map_or(0, |(height, _)| height.value())
+        };
         write.commit()?;
         Ok(Self {
             database,
             pruned: AtomicU64::new(pruned),
             saved: AtomicU64::new(saved.unwrap_or_default()),
+            first,
         })
+    }
+
+    /// From this height on all blocks are kept; 0 if the genesis, which is not, comes before them.
+    pub fn begun(&self) -> u64 {
+        let first = Some(self.first).filter(|first| *first > 1);
+        first.unwrap_or_default().max(self.pruned())
+    }
+
+    /// Whether it holds what was followed, and no engine has voted on it since.
+    pub fn is_following(&self) -> Result<bool> {
+        let read = self.database.begin_read()?;
+        Ok(read.open_table(SAVED)?.get("follows")?.is_some())
+    }
+
+    pub fn set_following(&self) -> Result<()> {
+        let write = self.database.begin_write()?;
+        write.open_table(SAVED)?.insert("follows", &[1][..])?;
+        write.commit()?;
+        Ok(())
+    }
+
+    /// From now on an engine votes on it that begins at `floor`, whose block is kept.
+    pub fn set_voting(&self, floor: &Floor) -> Result<()> {
+        let write = self.database.begin_write()?;
+        {
+            let mut saved = write.open_table(SAVED)?;
+            saved.insert("floor", borsh::to_vec(floor)?.as_slice())?;
+            saved.remove("follows")?;
+        }
+        write.commit()?;
+        Ok(())
     }
 
     /// Height of the state saved last; 0 if none is.

@@ -20,7 +20,7 @@ use crate::once::{Kept, Sealer};
 use crate::store::Store;
 use crate::{
     Admitted, Block, Boundary, Committee, Config, Env, Executed, Handle, Machine, Member, Offer,
-    Piece, Record, Seat, SubmitError, adopt, deal, start,
+    Piece, Record, Seat, SubmitError, adopt, deal, follow, may_vote, start,
 };
 
 /// What a wrongly signed transaction begins with: never counted.
@@ -493,6 +493,115 @@ fn a_newcomer_starts_from_a_certified_state_and_votes() {
         let block = |n: &Handle<Counter>| n.block(height).expect("reads").expect("kept").header;
         assert_eq!(block(own), block(others));
     }
+    nodes.iter().flatten().for_each(stop);
+}
+
+/// Passes on to `follower` what `giver` has, until it is at `height`.
+fn follow_to(
+    follower: &crate::Follower<Counter>,
+    own: &Handle<Counter>,
+    giver: &Handle<Counter>,
+    height: u64,
+) {
+    while own.head().header.height < height {
+        let from = own.head().header.height + 1;
+        let passed = giver.passed(from).expect("reads");
+        let checked = follower.check(&passed).expect("holds");
+        futures::executor::block_on(follower.take(checked)).expect("taken");
+    }
+}
+
+#[test]
+fn who_has_no_seat_follows_believes_nobody_and_goes_on_to_vote() {
+    const BLOCKS: u64 = 16;
+    let mut net = Net::with(1, BLOCKS);
+    // Five sit in the seventh epoch and after it.
+    let (four, five) = (net.members[..4].to_vec(), net.members.clone());
+    net.machine = Counter([vec![four; 7], vec![five; 20]].concat());
+    let machine = Arc::new(net.machine.clone());
+    let mut nodes: Vec<_> = (0..4).map(|n| Some(net.start(n))).collect();
+    let mut turn = 0;
+    feed(&nodes, BLOCKS + 1, &mut turn);
+    let config = net.config(4);
+    assert!(may_vote(&config, machine.as_ref()).expect("fresh"));
+    let giver = nodes[0].clone().expect("runs");
+    let (offer, pieces) = fetched(&giver);
+    let boundary = Boundary::check(&config, machine.as_ref(), offer).expect("holds");
+    let state = pieces.into_iter().flat_map(|p| p.bytes).collect();
+    adopt(&config.data, machine.as_ref(), &boundary, state).expect("adopted");
+
+    assert!(!may_vote(&config, machine.as_ref()).expect("reads"));
+    let (own, follower, mut outbox) = follow(&config, machine.clone()).expect("follows");
+    let from = own.head().header.height + 1;
+    assert_eq!(from, BLOCKS);
+    feed(&nodes, BLOCKS + 9, &mut turn);
+    let passed = giver.passed(from).expect("reads");
+    for at in (0..passed.len()).step_by(101) {
+        let mut lie = passed.clone();
+        lie[at] ^= 1;
+        let taken = follower.check(&lie);
+        assert!(taken.is_err() || at < 4, "byte {at}");
+    }
+    let later = giver.passed(from + 1).expect("reads");
+    let why = follower.check(&later).err().expect("a gap").to_string();
+    assert!(why.contains("does not follow"), "{why}");
+    let mut bare: Vec<(Vec<u8>, Option<Vec<u8>>)> = borsh::from_slice(&passed).expect("blocks");
+    bare.iter_mut()
+        .for_each(|(_, certificate)| *certificate = None);
+    let bare = borsh::to_vec(&bare).expect("bytes");
+    let why = follower.check(&bare).err().expect("bare").to_string();
+    assert!(why.contains("nothing certifies"), "{why}");
+    assert_eq!(own.head().header.height, from - 1, "nothing was taken");
+    let nothing = giver.passed(10_000).expect("reads");
+    assert!(follower.check(&nothing).expect("holds").is_empty());
+    follow_to(&follower, &own, &giver, BLOCKS + 9);
+    assert_eq!(
+        own.linked(&net.members[4].key).expect("reads"),
+        Some((BLOCKS - 1, false))
+    );
+
+    // What is submitted to it goes to those who lead next.
+    own.submit(Bytes::from_static(b"by the follower"))
+        .expect("queued");
+    let (leaders, batch) = futures::executor::block_on(outbox.next()).expect("something");
+    assert_eq!(batch, [Bytes::from_static(b"by the follower")]);
+    assert!(!leaders.is_empty());
+    assert!(
+        leaders
+            .iter()
+            .all(|leader| net.members[..4].iter().any(|m| m.key == leader.0))
+    );
+    giver.submit(batch[0].clone()).expect("queued");
+
+    // It stops and goes on following; then it is drawn, and votes from the end of an epoch on.
+    stop(&own);
+    drop((own, follower, outbox));
+    let (own, follower, _outbox) = follow(&config, machine.clone()).expect("follows again");
+    assert!(own.head().header.height >= BLOCKS + 9);
+    assert_eq!(own.begins(), BLOCKS - 1);
+    let key = net.members[4].key;
+    let drawn = |own: &Handle<Counter>| own.linked(&key).expect("reads").expect("an epoch").1;
+    while !drawn(&own) {
+        let height = own.head().header.height + 4;
+        feed(&nodes, height, &mut turn);
+        follow_to(&follower, &own, &giver, height);
+    }
+    let reached = own.head().header.height;
+    assert_eq!(own.head().state.get(&b"by the follower"[..]), Some(&1));
+    stop(&own);
+    drop((own, follower, _outbox));
+    assert!(may_vote(&config, machine.as_ref()).expect("drawn"));
+    nodes.push(Some(net.start(4)));
+    let voter = nodes[4].clone().expect("runs");
+    assert!(voter.head().header.height >= reached);
+    assert_eq!(voter.begins(), BLOCKS - 1, "what it followed is kept");
+    feed(&nodes, 9 * BLOCKS, &mut turn);
+    let led = |height| {
+        let record = giver.block(height).expect("reads").expect("kept");
+        let header = Header::from_bytes(&record.header).expect("reads");
+        header.proposer == key
+    };
+    assert!((7 * BLOCKS..9 * BLOCKS).any(led), "it leads");
     nodes.iter().flatten().for_each(stop);
 }
 

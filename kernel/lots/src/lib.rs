@@ -1,4 +1,4 @@
-//! Draw by lot: candidates, committees, lineups, witnesses.
+//! Draw by lot: candidates, committees, lineups, witnesses, screeners.
 //!
 //! Invariants: a drawing is a function of the candidates, who sat before, and the beacon;
 //! integers and digests only. The order in which candidates are listed does not matter, nobody
@@ -20,7 +20,9 @@ use types::{Digest, PublicKey, merkle_root};
 
 pub use shuffle::shuffled;
 pub use ticket::{NONCE_MAX, find_ticket, is_ticket, ticket};
-pub use witness::{WITNESSES_MAX, is_drawn, look_message, quorum, witnesses};
+pub use witness::{
+    SCREENERS_MAX, WITNESSES_MAX, is_drawn, look_message, quorum, screeners, witnesses,
+};
 
 /// One who may be drawn.
 #[derive(

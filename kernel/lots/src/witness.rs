@@ -1,4 +1,5 @@
-//! Who looks after hosts in an epoch, and which hosts each of them looks at in a round.
+//! Who looks after hosts in an epoch, which hosts each of them looks at in a round; and who screens
+//! what clients submit.
 
 use types::{Digest, HostId, PublicKey, Signature};
 
@@ -26,6 +27,20 @@ pub fn witnesses(lineup: &Lineup, beacon: &Digest) -> Vec<PublicKey> {
     pool.dedup();
     pool.truncate(WITNESSES_MAX);
     pool
+}
+
+/// Drawn for an epoch at most.
+pub const SCREENERS_MAX: usize = 31;
+
+/// The screeners of an epoch, in the order drawn: of those whose tickets lost, by a tag of their own. None
+/// while all candidates sit: who sits takes transactions and answers questions anyway.
+pub fn screeners(lineup: &Lineup, beacon: &Digest) -> Vec<PublicKey> {
+    let mut drawn = lineup.payroll.clone();
+    let rank = |key: &PublicKey| (Digest::of_value("runrig-screener", &(beacon, key)), *key);
+    drawn.sort_by_cached_key(rank);
+    drawn.dedup();
+    drawn.truncate(SCREENERS_MAX);
+    drawn
 }
 
 /// So many of `drawn` must say the same: all but those who may lie, a third less one.
@@ -100,6 +115,20 @@ mod tests {
         assert!(lost.iter().all(|k| k.0[5] == 2));
         assert_ne!(lost, witnesses(&lineup(100, 50), &Digest::of(b"other")));
         assert!(witnesses(&Lineup::default(), &beacon).is_empty());
+    }
+
+    #[test]
+    fn screeners_have_lost_and_are_drawn_apart_from_witnesses() {
+        let beacon = Digest::of(b"beacon");
+        assert!(screeners(&lineup(99, 0), &beacon).is_empty());
+        assert_eq!(screeners(&lineup(4, 2), &beacon).len(), 2);
+        let many = lineup(100, 200);
+        let drawn = screeners(&many, &beacon);
+        assert_eq!(drawn.len(), SCREENERS_MAX);
+        assert!(drawn.iter().all(|k| k.0[5] == 2));
+        assert_ne!(drawn, screeners(&many, &Digest::of(b"other")));
+        let both = witnesses(&many, &beacon);
+        assert!(drawn.iter().filter(|k| both.contains(k)).count() < SCREENERS_MAX / 2);
     }
 
     #[test]

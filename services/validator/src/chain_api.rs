@@ -11,6 +11,7 @@ use api::{
 };
 use axum::Json;
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -211,6 +212,32 @@ pub async fn block(State(app): State<App>, Named(height): Named<u64>) -> Answer<
 pub struct WaitFor {
     #[serde(default)]
     wait_ms: u64,
+}
+
+/// Final blocks from `height` on, as validators send them to each other, for who follows; none if
+/// there are none within the wait.
+pub async fn passed(
+    State(app): State<App>,
+    Named(height): Named<u64>,
+    Asked(wait): Asked<WaitFor>,
+) -> Result<Response, Refused> {
+    if height < app.handle.begins().max(1) {
+        return Err(app.gone(
+            &format!("block {height}"),
+            Some(height),
+            "Blocks that are made begin with 1.",
+        ));
+    }
+    let _place = app.wait_place()?;
+    let mut heads = app.handle.subscribe();
+    let limit = Duration::from_millis(wait.wait_ms.min(WAIT_MS_MAX));
+    let made = heads.wait_for(|head| head.header.height >= height);
+    let _ = tokio::time::timeout(limit, made)
+        .await
+        .map(|made| made.is_ok());
+    let read = app.compute_with(move |handle| handle.passed(height));
+    let passed = read.await?.map_err(|e| Refused::internal(&e))?;
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], passed).into_response())
 }
 
 pub async fn submit(

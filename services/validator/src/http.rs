@@ -26,7 +26,7 @@ use crate::route_book::RouteBook;
 use crate::routes::router;
 use crate::serve::serve;
 use crate::views;
-use crate::{accuse, left_behind, renewal, witness};
+use crate::{accuse, follow, left_behind, renewal, witness};
 
 /// Requests that wait for something (plans, routes, events) at once.
 const WAITING_MAX: usize = 4_096;
@@ -56,6 +56,8 @@ pub struct Validator {
     pub recent: Recent,
     /// This validator's identity.
     pub own: [u8; 32],
+    /// Else it follows.
+    pub votes: bool,
     /// Why this validator cannot go on by itself, and what to do.
     pub stuck: Mutex<Option<String>>,
     /// For what validators ask of one another.
@@ -75,8 +77,20 @@ struct Routed {
 
 pub type App = Arc<Validator>;
 
-/// Runs until `shutdown`, or fails if the node ends before.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
+/// Why a validator has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Asked,
+    /// It followed and is to vote from now on, or the other way round: run it again.
+    Turned,
+    /// It follows, and nobody keeps the blocks any more that come next: fetch the state anew.
+    LeftBehind,
+}
+
+/// Runs until `shutdown`, as one that votes or follows, or until that changes; fails if the node ends
+/// before.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<Ended> {
     let listener = TcpListener::bind(config.http)
         .await
         .with_context(|| format!("listen on {}; choose another with --http", config.http))?;
@@ -88,7 +102,7 @@ pub async fn run_on(
     listener: TcpListener,
     config: Config,
     shutdown: impl Future<Output = ()>,
-) -> Result<()> {
+) -> Result<Ended> {
     let index_path = config.data.join("index.redb");
     let node = node_config(&config)?;
     let identity = SecretKey::from_seed(node.seat.secret());
@@ -110,7 +124,18 @@ pub async fn run_on(
         &config.data,
     ));
     let damaged = consensus::damaged(&config.data);
-    let handle = tokio::task::spawn_blocking(move || consensus::start(node, machine)).await??;
+    let started = move || -> Result<_> {
+        if consensus::may_vote(&node, machine.as_ref())? {
+            return Ok((consensus::start(node, machine)?, None));
+        }
+        let (handle, follower, outbox) = consensus::follow(&node, machine)?;
+        Ok((handle, Some((follower, outbox))))
+    };
+    let (handle, followed) = tokio::task::spawn_blocking(started).await??;
+    let votes = followed.is_none();
+    if !votes {
+        tracing::info!("this validator follows, and does not sit: see `runrig validator status`");
+    }
     let (stop_sender, stop) = watch::channel(false);
     let result = async {
         let head = handle.head();
@@ -131,6 +156,7 @@ pub async fn run_on(
             network: config.network,
             recent: Recent::default(),
             own,
+            votes,
             stuck: Mutex::default(),
             peers,
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
@@ -151,7 +177,18 @@ pub async fn run_on(
             own: own_url.clone(),
         };
         let looking = left_behind::keep(app.clone(), stop.clone());
-        let _looking = AbortOnDrop(tokio::spawn(looking));
+        let _looking = votes.then(|| AbortOnDrop(tokio::spawn(looking)));
+        let (follower, outbox) = followed.unzip();
+        let _passing =
+            outbox.map(|outbox| AbortOnDrop(tokio::spawn(follow::pass_on(app.clone(), outbox))));
+        let follows = app.clone();
+        let following = async move {
+            match follower {
+                Some(follower) => follow::keep(&follows, follower).await,
+                None => std::future::pending().await,
+            }
+        };
+        let turned = follow::turned(handle.clone(), own, votes);
         let _witnessing = AbortOnDrop(tokio::spawn(witness.keep(stop.clone())));
         let accusing = accuse::keep(handle.clone(), accuser, stop.clone());
         let _accusing = AbortOnDrop(tokio::spawn(accusing));
@@ -167,8 +204,13 @@ pub async fn run_on(
             () = shutdown => {
                 // What it leads is not left to the others' patience.
                 let _ = tokio::time::timeout(LAST_TURN, handle.rest()).await;
-                Ok(())
+                Ok(Ended::Asked)
             }
+            () = turned => {
+                tracing::info!(votes, "the part that this validator takes changes: it begins anew");
+                Ok(Ended::Turned)
+            }
+            () = following => Ok(Ended::LeftBehind),
             () = handle.ended() => Err(anyhow::anyhow!("consensus has ended: see the log above")
                 .context(damaged)),
             _ = &mut serving => Err(anyhow::anyhow!("the API has stopped")),
@@ -342,6 +384,7 @@ impl Validator {
             sits: seats.is_some_and(|seats| seats.iter().any(|s| s.key == key)),
             holds_share: self.handle.key_share().is_some(),
             led: self.index.led_last(&self.own),
+            follows: !self.votes,
             stuck: self.stuck.lock().expect("not poisoned").clone(),
         }
     }

@@ -20,6 +20,8 @@ use types::{AllocationId, Digest, ReceiptId};
 use crate::ledger_machine::LedgerMachine;
 
 pub type Handle = consensus::Handle<LedgerMachine>;
+pub type Follower = consensus::Follower<LedgerMachine>;
+pub type Outbox = consensus::Outbox<LedgerMachine>;
 
 /// Transaction → height and place.
 const TRANSACTIONS: TableDefinition<[u8; 32], (u64, u32)> = TableDefinition::new("transactions");

@@ -11,6 +11,7 @@ mod begins;
 mod chain_api;
 mod clock_api;
 mod config;
+mod follow;
 mod http;
 mod index;
 mod ledger_machine;
@@ -37,7 +38,7 @@ mod witness_api;
 
 pub use accuse::accusation;
 pub use config::Config;
-pub use http::{run, run_on};
+pub use http::{Ended, run, run_on};
 pub use ledger_machine::{LedgerMachine, ORIGIN_FILE};
 pub use renewal::{Whereabouts, keep as keep_ticket};
 pub use state_sync::{Fetched, Newest, forget, newest, newest_of, reached};

@@ -1,7 +1,6 @@
 //! Keep this validator's entry on the ledger fresh: its ticket, and where it is.
 //!
-//! Asked of the other validators rather than of this one's own head, which stands still while
-//! nobody links to it.
+//! Asked of the other validators rather than of this one's own head, which may be behind.
 
 use std::time::Duration;
 

@@ -24,6 +24,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/params", get(http::params)),
         ("/v1/supply", get(money_api::supply)),
         ("/v1/blocks/{height}", get(chain_api::block)),
+        ("/v1/follow/{height}", get(chain_api::passed)),
         ("/v1/lots/{epoch}", get(lots_api::drawing)),
         ("/v1/proposals", get(vote_api::proposals)),
         ("/v1/proposals/{id}", get(vote_api::proposal)),

@@ -1,7 +1,7 @@
 //! Look at hosts when drawn to, and say what was seen: RFD 21.
 //!
-//! By this validator's own head as long as that follows the chain; else, as one that has no seat
-//! is linked to nobody, by what the others say over their API.
+//! By this validator's own head as long as that follows the chain; else by what the others say over
+//! their API.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -50,7 +50,7 @@ struct Network {
 struct Running {
     api: SocketAddr,
     stop: oneshot::Sender<()>,
-    ended: JoinHandle<anyhow::Result<()>>,
+    ended: JoinHandle<anyhow::Result<validator::Ended>>,
 }
 
 impl Running {

@@ -1,0 +1,183 @@
+//! Follow the chain without a seat: blocks come over the API of those who sit, and what clients
+//! submit goes there. RFD 21.
+//!
+//! One is asked at a time, for as long as it gives what is new and holds; who gives nothing, too late,
+//! or what is wrong is followed by the next in turn.
+
+use std::time::Duration;
+
+use api::{SubmitMany, SubmittedOne};
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use consensus::PASSED_BYTES_MAX;
+use futures::future::join_all;
+use types::PublicKey;
+
+use crate::http::{App, others_of};
+use crate::index::{Follower, Handle, Outbox};
+
+/// For the block after the newest to be made.
+const WAIT_MS: u64 = 5_000;
+const ANSWER: Duration = Duration::from_secs(25);
+/// Between those asked, when one had nothing.
+const PAUSE: Duration = Duration::from_millis(200);
+/// A head that is older is not yet the network's.
+const FRESH_MS: u64 = 15_000;
+const PASS_ON: Duration = Duration::from_secs(5);
+
+/// What one of the others gave.
+enum Given {
+    /// So many new blocks, or none yet.
+    Taken(bool),
+    /// It keeps them no more.
+    Forgotten,
+    Failed(String),
+}
+
+/// Keeps up until the node ends; returns when the others keep no more what comes next.
+pub(crate) async fn keep(app: &App, follower: Follower) {
+    let mut turn: usize = rand::random_range(0..1_024);
+    let (mut forgotten, mut silent) = (0, 0);
+    loop {
+        let others = others_of(app);
+        let asked = others.len();
+        let Some(url) = others.get(turn % asked.max(1)) else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        match ask(app, &follower, url).await {
+            Given::Taken(true) => {
+                (forgotten, silent) = (0, 0);
+                continue;
+            }
+            Given::Taken(false) => (forgotten, silent) = (0, 0),
+            Given::Forgotten => forgotten += 1,
+            Given::Failed(why) => {
+                tracing::debug!(%url, %why, "another is asked for blocks");
+                silent += 1;
+            }
+        }
+        // As many as there are, one after the other, and all who answered say so.
+        if forgotten > 0 && forgotten + silent >= asked {
+            return;
+        }
+        if silent >= asked {
+            tracing::warn!(
+                "none of the {asked} others gives blocks that hold; they are asked again"
+            );
+            (forgotten, silent) = (0, 0);
+        }
+        turn += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn ask(app: &App, follower: &Follower, url: &str) -> Given {
+    let from = app.handle.head().header.height + 1;
+    let answer = tokio::time::timeout(ANSWER, read(app, url, from)).await;
+    let bytes = match answer {
+        Ok(Ok(Some(bytes))) => bytes,
+        Ok(Ok(None)) => return Given::Forgotten,
+        Ok(Err(why)) => return Given::Failed(why),
+        Err(_) => return Given::Failed("it does not answer in time".into()),
+    };
+    let checking = follower.clone();
+    let checked = tokio::task::spawn_blocking(move || checking.check(&bytes)).await;
+    let checked = match checked {
+        Ok(Ok(checked)) => checked,
+        Ok(Err(why)) => return Given::Failed(format!("{why:#}")),
+        Err(error) => return Given::Failed(error.to_string()),
+    };
+    let some = !checked.is_empty();
+    match follower.take(checked).await {
+        Ok(()) => Given::Taken(some),
+        Err(error) => Given::Failed(format!("{error:#}")),
+    }
+}
+
+/// `None`: it is asked for what it does not keep any more.
+async fn read(app: &App, url: &str, from: u64) -> Result<Option<Vec<u8>>, String> {
+    let url = format!("{url}/v1/follow/{from}?wait_ms={WAIT_MS}");
+    let mut response = app.peers.get(url).send().await.map_err(|e| e.to_string())?;
+    match response.status() {
+        code if code.is_success() => {}
+        StatusCode::GONE => return Ok(None),
+        code => return Err(format!("HTTP {code}")),
+    }
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await.map_err(|e| e.to_string())? {
+        if body.len() + part.len() > PASSED_BYTES_MAX {
+            return Err("its answer is too long".into());
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(Some(body))
+}
+
+/// Returns when this validator, which `votes` or not, has its part changed by the end of an epoch.
+pub(crate) async fn turned(handle: Handle, own: [u8; 32], votes: bool) {
+    let mut heads = handle.subscribe();
+    let mut known = None;
+    loop {
+        let fresh = {
+            let head = heads.borrow_and_update();
+            api::now_ms().saturating_sub(head.header.time_ms) < FRESH_MS
+        };
+        let reading = handle.clone();
+        let linked = tokio::task::spawn_blocking(move || reading.linked(&own)).await;
+        match linked {
+            // Who is behind may be linked no more by now.
+            Ok(Ok(Some((_, linked)))) if linked != votes && (votes || fresh) => return,
+            Ok(Ok(Some((height, _)))) if !votes && known != Some(height) => {
+                known = Some(height);
+                tracing::debug!(
+                    height,
+                    "an epoch is over: this validator follows, and does not sit"
+                );
+            }
+            Ok(Err(error)) => tracing::warn!("{error:#}"),
+            _ => {}
+        }
+        if heads.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Brings what clients submitted here to those who make the next blocks.
+pub(crate) async fn pass_on(app: App, mut outbox: Outbox) {
+    while let Some((leaders, transactions)) = outbox.next().await {
+        let urls: Vec<String> = leaders.iter().filter_map(|key| url_of(&app, key)).collect();
+        for batch in transactions.chunks(SubmitMany::MAX) {
+            join_all(urls.iter().map(|url| bring(&app, url, batch))).await;
+        }
+    }
+}
+
+async fn bring(app: &App, url: &str, batch: &[Bytes]) {
+    let body = SubmitMany {
+        transactions: batch.iter().map(|bytes| BASE64.encode(bytes)).collect(),
+    };
+    let url = format!("{url}/v1/transactions/batch");
+    let sent = app.peers.post(&url).json(&body).timeout(PASS_ON).send();
+    let told = async { sent.await?.json::<Vec<SubmittedOne>>().await };
+    // Whoever is not reached is one term less: what is in no block goes to those after.
+    if let Err(error) = told.await {
+        tracing::debug!(%error, %url, "a leader is not told of transactions");
+    }
+}
+
+/// Where the API of the validator with `key` is, as the ledger or the network file says.
+fn url_of(app: &App, key: &PublicKey) -> Option<String> {
+    let state = app.state();
+    let entered = state.validators.get(key).map(|v| v.api.clone());
+    let founder = || {
+        let founder = app.network.validators.iter();
+        let mut founder = founder.filter(|v| v.key == hex::encode(key.0));
+        founder.next().map(|v| v.api.clone())
+    };
+    let known = entered.filter(|url| !url.is_empty()).or_else(founder)?;
+    Some(known).filter(|url| !url.is_empty())
+}
