@@ -27,7 +27,7 @@ pub enum Chain {
         #[arg(long, value_name = "HEX")]
         network_key: Option<String>,
     },
-    /// What validators did in an epoch: led, stated the time, dealt, witnessed; this epoch if not said
+    /// What validators did in an epoch: led, stated the time, dealt, witnessed, screened; this epoch if not said
     Duties { epoch: Option<u64> },
     /// All money there is, by genesis and added up now
     Supply,

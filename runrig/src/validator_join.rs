@@ -496,6 +496,7 @@ fn table(view: &MembersView, following: &BTreeSet<PublicKey>) -> String {
             "PLACE",
             "LED",
             "WITNESSED",
+            "SCREENED",
             "EARNED",
             "BOND",
             "LOST",
@@ -504,7 +505,7 @@ fn table(view: &MembersView, following: &BTreeSet<PublicKey>) -> String {
             "OWNER",
         ],
         &rows,
-        &[2, 3, 4, 5, 6, 7],
+        &[2, 3, 4, 5, 6, 7, 8],
     )
 }
 
@@ -532,6 +533,11 @@ fn row(view: &MembersView, member: &MemberView, follows: bool) -> Vec<String> {
             (false, 0) => String::new(),
             (true, rounds) => format!("{rounds} rounds"),
             (false, rounds) => format!("{rounds} rounds, not now"),
+        },
+        match (member.screener, member.screened) {
+            (false, 0) => String::new(),
+            (true, blocks) => format!("{blocks} blocks"),
+            (false, blocks) => format!("{blocks} blocks, not now"),
         },
         member.earned.to_string(),
         member.bond.to_string(),

@@ -62,6 +62,7 @@ pub async fn duties(session: &Session, epoch: Option<u64>, json: bool) -> Result
                 v.off.to_string(),
                 if v.dealt { "yes" } else { "" }.into(),
                 v.witnessed.to_string(),
+                v.screened.to_string(),
                 v.earned.to_string(),
             ]
         })
@@ -73,8 +74,9 @@ pub async fn duties(session: &Session, epoch: Option<u64>, json: bool) -> Result
         "CLOCK OFF",
         "DEALT",
         "WITNESSED",
+        "SCREENED",
         "EARNED",
     ];
-    output::data(output::table(&headers, &rows, &[1, 2, 3, 5, 6]));
+    output::data(output::table(&headers, &rows, &[1, 2, 3, 5, 6, 7]));
     Ok(())
 }

@@ -27,20 +27,29 @@ fn key_file(path: &str) -> SecretKey {
     SecretKey::from_hex(text.trim()).expect("a key")
 }
 
-/// So many sit, which no option of `network init` says.
+/// So many sit, and transactions pay a fee, which no option of `network init` says.
 fn seats(file: &str, many: u32) {
     let text = std::fs::read_to_string(file).expect("a network file");
     let mut network: Value = serde_json::from_str(&text).expect("JSON");
     network["genesis"]["params"]["seats_max"] = many.into();
+    network["genesis"]["params"]["fee"] = serde_json::json!(Amount(10_000));
     std::fs::write(file, network.to_string()).expect("writes");
 }
 
-async fn until(what: &str, logs: &dyn Fn() -> String, mut good: impl AsyncFnMut() -> bool) {
-    let from = Instant::now();
-    while !good().await {
-        assert!(from.elapsed() < PATIENCE, "{what}: not in time\n{}", logs());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+/// Goes on once `$good` holds, which may be awaited.
+macro_rules! until {
+    ($what:literal, $logs:ident, $good:expr) => {
+        let from = Instant::now();
+        while !$good {
+            assert!(
+                from.elapsed() < PATIENCE,
+                "{}: not in time\n{}",
+                $what,
+                $logs()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
 }
 
 /// Payments one after the other, so that blocks come fast.
@@ -62,7 +71,7 @@ async fn follows(url: &str) -> bool {
 async fn who_has_no_seat_follows_and_serves_and_who_is_drawn_votes() {
     let folder = tempfile::tempdir().expect("a folder");
     let program = Program::new(env!("CARGO_BIN_EXE_runrig"), folder.path());
-    let more = ["--epoch-blocks", "16", "--bond", "300"];
+    let more = ["--epoch-blocks", "24", "--bond", "300"];
     let mut net = Founded::init(&program, "net", 3, &more);
     let file = net.file(&program);
     seats(&file, 3);
@@ -81,12 +90,17 @@ async fn who_has_no_seat_follows_and_serves_and_who_is_drawn_votes() {
     let seated = Client::new(net.urls.iter().cloned()).expect("a client");
     let payer = SecretKey::from_seed([7; 32]);
     let gift = Call::Account(account::Call::Faucet { to: id(7) });
-    until("a gift", &logs, async || {
+    until!("a gift", logs, {
         seated.submit_and_wait(&payer, gift.clone()).await.is_ok()
-    })
-    .await;
+    });
     let on = Arc::new(AtomicBool::new(true));
     let fed = tokio::spawn(feed(seated.clone(), on.clone()));
+    until!("an epoch is over", logs, {
+        seated.status().await.is_ok_and(|head| head.height > 24)
+    });
+    // An idle network's epochs are long: it is not drawn at once.
+    on.store(false, Ordering::Relaxed);
+    let _ = fed.await;
 
     let (data, at) = (program.file("fourth"), free_addresses(2));
     let owner = program.file("net/keys/founder");
@@ -106,13 +120,12 @@ async fn who_has_no_seat_follows_and_serves_and_who_is_drawn_votes() {
     ];
     let _fourth: Running = program.start("fourth", &join);
     let url = format!("http://{}", at[1]);
-    until("the fourth follows", &logs, async || follows(&url).await).await;
+    until!("the fourth follows", logs, follows(&url).await);
     let own = Client::new([url.clone()]).expect("a client");
-    until("it keeps up", &logs, async || {
+    until!("it keeps up", logs, {
         let (own, head) = (own.status().await, seated.status().await);
         own.is_ok_and(|own| head.is_ok_and(|head| own.height + 3 >= head.height))
-    })
-    .await;
+    });
     let status = program.good(&["validator", "status", "--data", &data]);
     assert!(status.contains("follows"), "{status}");
 
@@ -122,11 +135,10 @@ async fn who_has_no_seat_follows_and_serves_and_who_is_drawn_votes() {
     assert!(paid.is_ok(), "{paid:?}\n{}", logs());
     let balance = own.account(id(9)).await.expect("answers");
     assert_eq!(balance.balance, Amount(5_000));
-    until("all say so", &logs, async || {
+    until!("all say so", logs, {
         let said = seated.account(id(9)).await;
         said.is_ok_and(|said| said.balance == Amount(5_000))
-    })
-    .await;
+    });
     let height = own.status().await.expect("answers").height - 2;
     let (here, there) = (own.block(height).await, seated.block(height).await);
     let (here, there) = (here.expect("kept"), there.expect("kept"));
@@ -136,6 +148,8 @@ async fn who_has_no_seat_follows_and_serves_and_who_is_drawn_votes() {
     );
 
     // It is drawn, and makes blocks.
+    on.store(true, Ordering::Relaxed);
+    let fed = tokio::spawn(feed(seated.clone(), on.clone()));
     let key = own
         .status()
         .await
@@ -143,26 +157,37 @@ async fn who_has_no_seat_follows_and_serves_and_who_is_drawn_votes() {
         .own
         .expect("it is one")
         .key;
-    until("the fourth sits and leads", &logs, async || {
+    until!("the fourth sits and leads", logs, {
         let view = seated.members().await;
         let member = view
             .ok()
             .and_then(|v| v.members.into_iter().find(|m| m.key == key));
         member.is_some_and(|m| m.place.is_some() && m.led > 0)
-    })
-    .await;
+    });
     assert!(!follows(&url).await);
 
-    // Of four candidates for three seats one is out, if for long enough it follows, founder or not.
+    // Of four candidates for three seats one is out. If for long enough it follows, founder or not, and as
+    // its ticket lost, it is a screener: what it brings counts for it.
     let all: Vec<String> = net.urls.iter().cloned().chain([url]).collect();
-    until("one lost its seat and follows", &logs, async || {
-        let mut any = false;
+    let mut any = false;
+    until!("one lost its seat, follows and screens", logs, {
         for url in &all {
-            any |= follows(url).await;
+            if follows(url).await {
+                any = true;
+                let screener = Client::new([url.clone()]).expect("a client");
+                let _ = screener.submit_and_wait(&payer, transfer(id(9), 1)).await;
+            }
         }
-        any
-    })
-    .await;
+        let view = seated.members().await;
+        any && view.is_ok_and(|v| v.members.iter().any(|m| m.screened > 0))
+    });
+    let status = program.good(&["validator", "status", "--network", &file]);
+    assert!(
+        status.contains("SCREENED") && status.contains(" blocks"),
+        "{status}"
+    );
+    let duties = program.good(&["--url", &net.urls[0], "chain", "duties"]);
+    assert!(duties.contains("SCREENED"), "{duties}");
     let shown = program.good(&["--url", &net.urls[0], "lots", "show"]);
     assert!(shown.contains("screeners"), "{shown}");
     on.store(false, Ordering::Relaxed);

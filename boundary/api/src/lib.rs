@@ -57,7 +57,8 @@ pub use openapi::openapi;
 pub use queue::{FeeView, QueueView, ValidatorQueue};
 pub use route::{Gone, KnownRoutes, NotNext, Route, RouteScale, Routes, ServiceKey, Upstream};
 pub use rules::{
-    DutiesView, DutyLine, LotteryExport, LotteryView, ProposalView, TransactionProof, WhenView,
+    DutiesView, DutyLine, LotteryExport, LotteryView, ProposalView, ScreenedBy, TransactionProof,
+    WhenView,
 };
 pub use view::*;
 

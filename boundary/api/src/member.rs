@@ -57,6 +57,12 @@ pub struct MemberView {
     /// Rounds of the last 64 epochs in which it said what it saw of hosts.
     #[serde(default)]
     pub witnessed: u64,
+    /// Drawn as a screener in the present epoch.
+    #[serde(default)]
+    pub screener: bool,
+    /// Blocks of the last 64 epochs with a transaction that it brought as a screener, and that paid its fee.
+    #[serde(default)]
+    pub screened: u64,
     /// For the duties of the last 64 epochs.
     #[schema(value_type = String)]
     pub earned: Amount,

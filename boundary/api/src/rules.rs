@@ -81,6 +81,16 @@ pub struct TransactionProof {
     pub path: Vec<Digest>,
 }
 
+/// That a screener has checked transactions: RFD 21.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScreenedBy {
+    #[schema(value_type = String)]
+    pub key: PublicKey,
+    pub epoch: u64,
+    /// On each in their order: 64 bytes, base64.
+    pub words: Vec<String>,
+}
+
 /// What validators did in an epoch, as far as blocks show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DutiesView {
@@ -108,6 +118,9 @@ pub struct DutyLine {
     /// Rounds in which it said, as a witness, what it saw of hosts.
     #[serde(default)]
     pub witnessed: u64,
+    /// Blocks with a transaction that it brought as a screener, and that paid its fee.
+    #[serde(default)]
+    pub screened: u64,
     /// Its part of the epoch's fees, once that has ended.
     #[schema(value_type = String)]
     pub earned: Amount,

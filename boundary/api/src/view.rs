@@ -153,6 +153,9 @@ pub struct SubmitMany {
     /// Canonical bytes of each [`ledger::Transaction`], base64; at most
     /// [`SubmitMany::MAX`].
     pub transactions: Vec<String>,
+    /// A screener's word on them, when one brings them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screened: Option<crate::ScreenedBy>,
 }
 
 impl SubmitMany {

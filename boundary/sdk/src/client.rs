@@ -461,9 +461,11 @@ impl Client {
         transactions: &[Vec<u8>],
     ) -> Result<Vec<SubmittedOne>, SdkError> {
         let transactions = transactions.iter().map(|t| BASE64.encode(t)).collect();
-        let answers: Vec<SubmittedOne> = self
-            .post("/v1/transactions/batch", &SubmitMany { transactions })
-            .await?;
+        let body = SubmitMany {
+            transactions,
+            screened: None,
+        };
+        let answers: Vec<SubmittedOne> = self.post("/v1/transactions/batch", &body).await?;
         Ok(answers)
     }
 

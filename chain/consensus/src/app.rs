@@ -18,11 +18,11 @@ use commonware_glue::dkg::types::Payload as PayloadOf;
 use commonware_parallel::Sequential;
 use commonware_runtime::Clock;
 use futures::StreamExt;
-use light::{BEACON_BYTES, Duty, Header};
+use light::{BEACON_BYTES, Duty, Header, Screened};
 use tokio::sync::{Notify, watch};
 use types::{Digest, PublicKey, Seal, merkle_root};
 
-use crate::block::{Block, Directory, Payload, payload_bytes, payload_root};
+use crate::block::{Block, Directory, Payload, SCREENERS_MAX, payload_bytes, payload_root};
 use crate::boundary::Floor;
 use crate::clock::{Clocks, agreed, made_ms};
 use crate::committee::{Committee, key_bytes};
@@ -202,11 +202,12 @@ pub(crate) fn completed<M: Machine>(
         beacon: told.beacon,
         candidates: executed.candidates,
         snapshot: ends.then(|| light::snapshot_root(&machine.save(&executed.state))),
+        screened: told.screened.clone(),
     }
 }
 
 /// What surrounds the transactions of a block after one of `before_ms`, as its duty tells it.
-/// `seats`: who votes on it.
+/// `seats`: who votes on it; `screeners`: those of its epoch.
 pub(crate) fn surroundings(
     height: u64,
     before_ms: u64,
@@ -214,7 +215,12 @@ pub(crate) fn surroundings(
     dealt: bool,
     leader: [u8; 32],
     seats: &[[u8; 32]],
+    screeners: &[[u8; 32]],
 ) -> Env {
+    let by = |screened: &Screened| {
+        let key = screeners.get(usize::from(screened.screener))?;
+        Some((*key, screened.transaction))
+    };
     let (time_ms, stated) = agreed(before_ms, told.clock.as_ref(), seats);
     Env {
         height,
@@ -223,7 +229,26 @@ pub(crate) fn surroundings(
         leader,
         dealt,
         stated: stated.into(),
+        screened: told.screened.iter().filter_map(by).collect(),
     }
+}
+
+/// Whether a block of `epoch` may say of its transactions, which have these `ids`, who brought them: each
+/// of the `screeners` at most once, in order, and each by its own word.
+pub(crate) fn is_screened(
+    network: &Digest,
+    epoch: u64,
+    screened: &[Screened],
+    screeners: &[[u8; 32]],
+    ids: &[Digest],
+) -> bool {
+    let good = |s: &Screened| {
+        let key = screeners.get(usize::from(s.screener));
+        let id = ids.get(s.transaction as usize);
+        key.zip(id)
+            .is_some_and(|(key, id)| light::is_screened(key, network, epoch, id, &s.signature))
+    };
+    screened.is_sorted_by(|a, b| a.screener < b.screener) && screened.iter().all(good)
 }
 
 /// What a beacon's signature comes to.
@@ -353,6 +378,7 @@ impl<M: Machine> Core<M> {
             );
             return None;
         }
+        let screeners = self.screeners(parent, header.epoch);
         let env = surroundings(
             header.height,
             before.time_ms,
@@ -360,11 +386,14 @@ impl<M: Machine> Core<M> {
             block.dealt(),
             header.proposer,
             &parent.seats,
+            &screeners,
         );
         let time_ms = env.time_ms;
         let executed = self.execute(parent, env, &block.transactions);
         let duty = self.completed(header.height, &block.duty, &executed);
+        let (screened, ids) = (&block.duty.screened, &executed.ids);
         let truth = header.duty == duty.digest()
+            && is_screened(&self.network, header.epoch, screened, &screeners, ids)
             && header.time_ms == time_ms
             && header.outcomes_root == merkle_root(&executed.outcomes)
             && header.events_root == merkle_root(&executed.events)
@@ -377,6 +406,32 @@ impl<M: Machine> Core<M> {
             return None;
         }
         Some(self.keep(parent, block, executed))
+    }
+
+    fn screeners(&self, parent: &Node<M::State>, epoch: u64) -> Vec<[u8; 32]> {
+        let mut drawn = self.machine.screeners(&parent.executed.state, epoch);
+        drawn.truncate(SCREENERS_MAX);
+        drawn
+    }
+
+    /// Of each of the `screeners` of `epoch` the first of `ids` that it brought here.
+    fn brought(&self, epoch: u64, screeners: &[[u8; 32]], ids: &[Digest]) -> Vec<Screened> {
+        let mempool = self.mempool.lock().expect("not poisoned");
+        let mut first: BTreeMap<u8, Screened> = BTreeMap::new();
+        for (transaction, id) in (0..).zip(ids) {
+            let Some(word) = mempool.word(id).filter(|word| word.epoch == epoch) else {
+                continue;
+            };
+            if let Some(screener) = screeners.iter().position(|key| *key == word.key) {
+                let screener = screener as u8;
+                first.entry(screener).or_insert(Screened {
+                    screener,
+                    transaction,
+                    signature: word.signature,
+                });
+            }
+        }
+        first.into_values().collect()
     }
 
     fn completed(&self, height: u64, told: &Duty, executed: &Executed<M::State>) -> Duty {
@@ -548,23 +603,33 @@ impl<M: Machine, E: Clock, S: Scheme> Application<E> for App<M, S> {
             return None;
         }
         let selected = core.mempool.lock().expect("not poisoned").select(&pending);
-        let transactions: Vec<Bytes> = selected.into_iter().map(|(_, bytes)| bytes).collect();
+        let (ids, transactions): (Vec<Digest>, Vec<Bytes>) = selected.into_iter().unzip();
         let before = &parent.header;
         let height = before.height + 1;
         let epoch = context.round.epoch().get();
         let heard = *core.beacon.lock().expect("not poisoned");
         core.clocks.state(core.height(), core.now_ms(&clock));
+        let screeners = core.screeners(&parent, epoch);
         let told = Duty {
             clock: core.clocks.of(height, &parent.seats),
             ceremony: input.payload.as_ref().map(|p: &Payload| payload_bytes(p)),
             beacon: heard
                 .filter(|(of, _)| *of == epoch && core.machine.wants_beacon(&parent.executed.state))
                 .map(|(_, signature)| signature),
+            screened: core.brought(epoch, &screeners, &ids),
             ..Duty::default()
         };
         let dealt = matches!(input.payload, Some(Payload::DealerLog(_)));
         let leader = key_bytes(&context.leader);
-        let env = surroundings(height, before.time_ms, &told, dealt, leader, &parent.seats);
+        let env = surroundings(
+            height,
+            before.time_ms,
+            &told,
+            dealt,
+            leader,
+            &parent.seats,
+            &screeners,
+        );
         let time_ms = env.time_ms;
         let executed = core.execute(&parent, env, &transactions);
         let duty = core.completed(height, &told, &executed);

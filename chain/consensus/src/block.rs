@@ -27,6 +27,9 @@ pub const TRANSACTIONS_MAX: usize = 10_000;
 /// Of all transactions together.
 pub const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
+/// Screeners of an epoch at most.
+pub(crate) const SCREENERS_MAX: usize = 31;
+
 pub type Directory = Addresses<ed25519::PublicKey>;
 /// What a block may carry of the handing over of the key.
 pub type Payload = types::Payload<MinSig, ed25519::PublicKey, Directory>;
@@ -36,7 +39,11 @@ pub type EpochInfo = types::EpochInfo<MinSig, ed25519::PublicKey, Directory>;
 fn duty_bytes_max() -> usize {
     // Five options, lengths, a beacon and two digests; of each who sits, a statement.
     let statement = 2 + 8 + 8 + 64;
-    Payload::max_encode_size(NZU32!(MEMBERS_MAX)) + 256 + statement * MEMBERS_MAX as usize
+    let screened = SCREENERS_MAX * (1 + 4 + 64);
+    Payload::max_encode_size(NZU32!(MEMBERS_MAX))
+        + 256
+        + statement * MEMBERS_MAX as usize
+        + screened
 }
 
 /// The digest is the header's; the header commits to duty and transactions, which is checked

@@ -215,8 +215,13 @@ pub struct Outbox<M: Machine> {
 impl<M: Machine> Outbox<M> {
     /// Waits for what is to be brought next, and to whom: the leaders of the next terms. What is in no
     /// block when those are over comes again. `None`: nobody can submit any more.
-    pub async fn next(&mut self) -> Option<(Vec<PublicKey>, Vec<Bytes>)> {
-        let (leaders, batch) = gather(&self.core, &mut self.forwarded, &mut self.seen).await?;
+    pub async fn next(&mut self) -> Option<(Vec<PublicKey>, Vec<(Digest, Bytes)>)> {
+        let (leaders, batch) = loop {
+            let (leaders, batch) = gather(&self.core, &mut self.forwarded, &mut self.seen).await?;
+            if !batch.is_empty() {
+                break (leaders, batch);
+            }
+        };
         let leaders = leaders.iter().map(|leader| PublicKey(key_bytes(leader)));
         Some((leaders.collect(), batch))
     }

@@ -121,7 +121,7 @@ pub(crate) async fn gather<M: Machine>(
     core: &Core<M>,
     forwarded: &mut mpsc::Receiver<(Digest, Bytes)>,
     seen: &mut Term,
-) -> Option<(Vec<ed25519::PublicKey>, Vec<Bytes>)> {
+) -> Option<(Vec<ed25519::PublicKey>, Vec<(Digest, Bytes)>)> {
     let mut batch = Vec::new();
     let over = loop {
         let moved = core.moved.notified();
@@ -152,7 +152,7 @@ pub(crate) async fn gather<M: Machine>(
         batch.retain(|(id, _)| mempool.tell(id, over, *last));
     }
     let leaders = leaders.into_iter().map(|(_, leader)| leader).collect();
-    Some((leaders, batch.into_iter().map(|(_, bytes)| bytes).collect()))
+    Some((leaders, batch))
 }
 
 /// Sends on what is submitted here, as [`gather`] says. Ends when nobody can submit any more.
@@ -166,7 +166,7 @@ pub(crate) async fn send_on<M: Machine>(
     let mut seen = core.newest_over();
     while let Some((leaders, batch)) = gather(core, &mut forwarded, &mut seen).await {
         let to: Vec<_> = leaders.into_iter().filter(|leader| leader != me).collect();
-        for message in packed(batch.into_iter()) {
+        for message in packed(batch.into_iter().map(|(_, bytes)| bytes)) {
             // Whoever is not reached is one term less: those after are told.
             let told = sender.send(Recipients::Some(to.clone()), message, false);
             let messages = &core.lineup.messages;

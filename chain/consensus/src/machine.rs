@@ -48,6 +48,11 @@ pub trait Machine: Send + Sync + 'static {
     /// Whether the next block after `state` may tell the beacon of its epoch.
     fn wants_beacon(&self, state: &Self::State) -> bool;
 
+    /// Whose word counts in `epoch` that they brought a transaction, in the order drawn; at most 31.
+    fn screeners(&self, _state: &Self::State, _epoch: u64) -> Vec<[u8; 32]> {
+        Vec::new()
+    }
+
     /// Was `key` convicted of two blocks for one view? It leads no more, as long as anyone else
     /// who sits may.
     fn is_barred(&self, _state: &Self::State, _key: &[u8; 32]) -> bool {
@@ -112,6 +117,8 @@ pub struct Env {
     pub dealt: bool,
     /// Whose clocks it was told of.
     pub stated: Arc<[Stated]>,
+    /// Which screener brought which transaction, by place in the block.
+    pub screened: Arc<[([u8; 32], u32)]>,
 }
 
 /// Whose clock a block was told of, and whether it was near the median.

@@ -36,6 +36,14 @@ pub enum SubmitError {
 /// Dearest first; of one fee by turns; of one turn as they came.
 type Order = (Reverse<u128>, u64, u64);
 
+/// A screener's on a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    pub key: [u8; 32],
+    pub epoch: u64,
+    pub signature: [u8; 64],
+}
+
 struct Waiting {
     bytes: Bytes,
     sender: [u8; 20],
@@ -44,6 +52,8 @@ struct Waiting {
     urgent: bool,
     /// The last term whose leader was told; before all terms if none was.
     told: Term,
+    /// Of who brought it first.
+    word: Option<Word>,
 }
 
 #[derive(Default)]
@@ -161,9 +171,23 @@ impl Mempool {
             since: height,
             urgent: admitted.urgent,
             told: (0, 0),
+            word: None,
         };
         self.waiting.insert(admitted.id, waiting);
         Ok(true)
+    }
+
+    /// Keeps a checked word on what waits, unless there is one of that epoch.
+    pub fn note(&mut self, id: &Digest, word: Word) {
+        if let Some(waiting) = self.waiting.get_mut(id)
+            && waiting.word.is_none_or(|known| known.epoch < word.epoch)
+        {
+            waiting.word = Some(word);
+        }
+    }
+
+    pub fn word(&self, id: &Digest) -> Option<Word> {
+        self.waiting.get(id)?.word
     }
 
     /// It is in a final block.

@@ -21,7 +21,7 @@ use crate::committee::{Committee, Member, Seat};
 use crate::epochs::KeyShare;
 use crate::lineup::Lineup;
 use crate::machine::{Executed, Machine};
-use crate::mempool::{Mempool, Queue, SubmitError};
+use crate::mempool::{Mempool, Queue, SubmitError, Word};
 use crate::once::Sealer;
 use crate::sightings::Sightings;
 use crate::store::{Record, Store};
@@ -96,6 +96,36 @@ impl<M: Machine> Handle<M> {
             Ok(queued.id)
         };
         transactions.into_iter().zip(queued).map(answer).collect()
+    }
+
+    /// As [`Self::submit_many`], with the word of the validator with `key`, screener of `epoch`, on each:
+    /// what [`light::screen`] made. Words that do not hold count for nothing; the transactions are judged alike.
+    pub fn submit_screened(
+        &self,
+        transactions: Vec<Bytes>,
+        key: [u8; 32],
+        epoch: u64,
+        words: &[[u8; 64]],
+    ) -> Vec<Result<Digest, SubmitError>> {
+        let answers = self.submit_many(transactions);
+        let core = &self.core;
+        let head = self.head();
+        let now = light::epoch_of(head.header.height + 1, core.epoch_blocks);
+        if epoch != now || !core.machine.screeners(&head.state, epoch).contains(&key) {
+            return answers;
+        }
+        for (id, signature) in answers.iter().zip(words) {
+            let Ok(id) = id else { continue };
+            if light::is_screened(&key, &core.network, epoch, id, signature) {
+                let word = Word {
+                    key,
+                    epoch,
+                    signature: *signature,
+                };
+                core.mempool.lock().expect("not poisoned").note(id, word);
+            }
+        }
+        answers
     }
 
     /// The latest finalised block.
@@ -486,6 +516,7 @@ pub(crate) fn open<M: Machine>(
         let told = Duty::from_bytes(&header, &record.duty)?;
         let payload = told.ceremony.as_deref().and_then(read_payload);
         let dealt = matches!(payload, Some(Payload::DealerLog(_)));
+        let screeners = machine.screeners(&node.executed.state, header.epoch);
         let env = surroundings(
             height,
             node.header.time_ms,
@@ -493,6 +524,7 @@ pub(crate) fn open<M: Machine>(
             dealt,
             header.proposer,
             &node.seats,
+            &screeners,
         );
         let time_ms = env.time_ms;
         let executed = machine.execute(

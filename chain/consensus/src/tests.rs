@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use bytes::Bytes;
 use commonware_codec::{Copying, DecodeExt as _, Encode as _};
-use light::{Duty, Header};
+use light::{Duty, Header, Screened};
 use types::{Digest, Seal, SecretKey, merkle_root};
 
 use crate::app::{Core, Node};
@@ -536,7 +536,7 @@ fn who_has_no_seat_follows_believes_nobody_and_goes_on_to_vote() {
     assert_eq!(from, BLOCKS);
     feed(&nodes, BLOCKS + 9, &mut turn);
     let passed = giver.passed(from).expect("reads");
-    for at in (0..passed.len()).step_by(101) {
+    for at in (0..passed.len()).step_by(257) {
         let mut lie = passed.clone();
         lie[at] ^= 1;
         let taken = follower.check(&lie);
@@ -564,6 +564,7 @@ fn who_has_no_seat_follows_believes_nobody_and_goes_on_to_vote() {
     own.submit(Bytes::from_static(b"by the follower"))
         .expect("queued");
     let (leaders, batch) = futures::executor::block_on(outbox.next()).expect("something");
+    let batch: Vec<Bytes> = batch.into_iter().map(|(_, bytes)| bytes).collect();
     assert_eq!(batch, [Bytes::from_static(b"by the follower")]);
     assert!(!leaders.is_empty());
     assert!(
@@ -576,7 +577,7 @@ fn who_has_no_seat_follows_believes_nobody_and_goes_on_to_vote() {
     // It stops and goes on following; then it is drawn, and votes from the end of an epoch on.
     stop(&own);
     drop((own, follower, outbox));
-    let (own, follower, _outbox) = follow(&config, machine.clone()).expect("follows again");
+    let (own, follower, outbox) = follow(&config, machine.clone()).expect("follows again");
     assert!(own.head().header.height >= BLOCKS + 9);
     assert_eq!(own.begins(), BLOCKS - 1);
     let key = net.members[4].key;
@@ -589,7 +590,7 @@ fn who_has_no_seat_follows_believes_nobody_and_goes_on_to_vote() {
     let reached = own.head().header.height;
     assert_eq!(own.head().state.get(&b"by the follower"[..]), Some(&1));
     stop(&own);
-    drop((own, follower, _outbox));
+    drop((own, follower, outbox));
     assert!(may_vote(&config, machine.as_ref()).expect("drawn"));
     nodes.push(Some(net.start(4)));
     let voter = nodes[4].clone().expect("runs");
@@ -710,6 +711,43 @@ fn blocks_that_lie_are_refused() {
         assert!(core.check(&parent, &block).is_none(), "lie {at}");
     }
     assert!(core.check(&parent, &good).is_some());
+}
+
+#[test]
+fn a_block_names_each_screener_once_by_its_own_word() {
+    let network = Digest::of(b"test");
+    let keys: Vec<SecretKey> = (1..=3).map(|n| SecretKey::from_seed([n; 32])).collect();
+    let screeners: Vec<[u8; 32]> = keys.iter().map(|key| key.public().0).collect();
+    let ids = [Digest::of(b"0"), Digest::of(b"1")];
+    let word = |screener: u8, transaction: u32| Screened {
+        screener,
+        transaction,
+        signature: light::screen(
+            &keys[usize::from(screener)],
+            &network,
+            7,
+            &ids[transaction as usize % 2],
+        ),
+    };
+    let good = |epoch, screened: &[Screened]| {
+        crate::app::is_screened(&network, epoch, screened, &screeners, &ids)
+    };
+    let both = [word(0, 1), word(2, 1)];
+    assert!(good(7, &[]) && good(7, &both));
+    assert!(!good(8, &both), "another epoch's");
+    assert!(!good(7, &[word(0, 0), word(0, 1)]), "twice");
+    assert!(!good(7, &[word(2, 1), word(0, 1)]), "out of order");
+    assert!(!good(7, &[word(0, 2)]), "not in the block");
+    let other = Screened {
+        screener: 1,
+        ..word(0, 1)
+    };
+    assert!(!good(7, &[other]), "another's");
+    let nobody = Screened {
+        screener: 3,
+        ..word(0, 1)
+    };
+    assert!(!good(7, &[nobody]), "not drawn");
 }
 
 #[test]

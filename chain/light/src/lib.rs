@@ -7,11 +7,13 @@
 
 mod clock;
 mod export;
+mod screened;
 
 pub use clock::{
     Agreed, CLOCK_BOUND_MS, Clock, STATED_WITHIN, Statement, clock_quorum, is_stated, state_time,
 };
 pub use export::Export;
+pub use screened::{Screened, is_screened, screen};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use commonware_codec::{Copying, DecodeExt, Encode};
@@ -92,6 +94,8 @@ pub struct Duty {
     pub candidates: Option<Digest>,
     /// [`snapshot_root`] of the whole state after this block; in an epoch's last block.
     pub snapshot: Option<Digest>,
+    /// Of screeners, in the order drawn, each once: a transaction that it brought.
+    pub screened: Vec<Screened>,
 }
 
 impl Duty {

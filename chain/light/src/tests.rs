@@ -274,6 +274,11 @@ fn a_duty_is_the_one_that_the_header_names() {
         beacon: Some([4; BEACON_BYTES]),
         candidates: None,
         snapshot: Some(snapshot_root(b"state")),
+        screened: vec![crate::Screened {
+            screener: 3,
+            transaction: 1,
+            signature: [5; 64],
+        }],
     };
     let bytes = duty.to_bytes();
     assert_eq!(Duty::from_bytes(&header, &bytes), Err(LightError::Duty));

@@ -171,14 +171,17 @@ impl State {
             .collect();
         let signed = check_signatures(&decoded, verified);
         let mut outcomes = Vec::with_capacity(decoded.len());
+        let mut payers = Vec::with_capacity(decoded.len());
         for ((bytes, decoded), signed) in transactions.iter().zip(decoded).zip(signed) {
             let before = context.events.len();
             let mut fee = Amount::ZERO;
+            let sender = decoded.as_ref().ok().map(|(_, t)| t.sender());
             let (transaction, result) = match decoded {
                 Ok((id, _)) if !signed => (id, Err(bad_signature())),
                 Ok((id, transaction)) => (id, context.apply(transaction, &mut fee)),
                 Err(rejection) => (Digest::of(bytes.as_ref()), Err(rejection)),
             };
+            payers.push(sender.filter(|_| result.is_ok() && !fee.is_zero()));
             outcomes.push(Outcome {
                 transaction,
                 rejection: result.err(),
@@ -187,6 +190,7 @@ impl State {
                 events: (context.events.len() - before) as u32,
             });
         }
+        duty::note_screened(&mut context, &payers);
         context.finish(self, outcomes)
     }
 }

@@ -255,6 +255,8 @@ mod tests {
             led: 0,
             witness: false,
             witnessed: 0,
+            screener: false,
+            screened: 0,
             earned: types::Amount::ZERO,
             convicted: None,
             leaving: None,

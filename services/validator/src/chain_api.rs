@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::{
-    BlockView, EventView, HandingView, Submit, SubmitMany, Submitted, SubmittedOne,
+    BlockView, EventView, HandingView, ScreenedBy, Submit, SubmitMany, Submitted, SubmittedOne,
     TransactionStatus, TransactionView,
 };
 use axum::Json;
@@ -279,23 +279,41 @@ pub async fn submit_many(
     State(app): State<App>,
     Sent(submit): Sent<SubmitMany>,
 ) -> Answer<Vec<SubmittedOne>> {
-    let transactions = submit.transactions;
+    let (transactions, screened) = (submit.transactions, submit.screened);
     if transactions.len() > SubmitMany::MAX {
         let why = format!("at most {} are taken in one request", SubmitMany::MAX);
         return Err(Refused::invalid("transactions", why));
     }
-    let answers = app.compute_with(move |handle| queue_many(handle, &transactions));
+    let answers =
+        app.compute_with(move |handle| queue_many(handle, &transactions, screened.as_ref()));
     Ok(Json(answers.await?))
 }
 
-fn queue_many(handle: &Handle, transactions: &[String]) -> Vec<SubmittedOne> {
+fn queue_many(
+    handle: &Handle,
+    transactions: &[String],
+    screened: Option<&ScreenedBy>,
+) -> Vec<SubmittedOne> {
     let read: Vec<Option<Bytes>> = transactions
         .iter()
         .map(|text| BASE64.decode(text).ok().map(Bytes::from))
         .collect();
-    let mut queued = handle
-        .submit_many(read.iter().flatten().cloned().collect())
-        .into_iter();
+    let readable: Vec<Bytes> = read.iter().flatten().cloned().collect();
+    let queued = match screened.filter(|s| s.words.len() == readable.len()) {
+        Some(screened) => {
+            let word =
+                |text: &String| -> Option<[u8; 64]> { BASE64.decode(text).ok()?.try_into().ok() };
+            // One that cannot be read counts for nothing, as one that does not hold.
+            let words: Vec<[u8; 64]> = screened
+                .words
+                .iter()
+                .map(|text| word(text).unwrap_or([0; 64]))
+                .collect();
+            handle.submit_screened(readable, screened.key.0, screened.epoch, &words)
+        }
+        None => handle.submit_many(readable),
+    };
+    let mut queued = queued.into_iter();
     let answer = |bytes: &Option<Bytes>| {
         let submitted = match bytes {
             Some(_) => queued.next().expect("one answer for each").map_err(refusal),

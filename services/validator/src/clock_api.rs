@@ -102,6 +102,7 @@ pub async fn duties(From(app): From<App>, Named(epoch): Named<u64>) -> Answer<Du
         off: done.off,
         dealt: done.dealt,
         witnessed: done.witnessed,
+        screened: done.screened,
         earned: done.earned,
     });
     Ok(Json(DutiesView {

@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
-use api::{SubmitMany, SubmittedOne};
+use api::{ScreenedBy, SubmitMany, SubmittedOne};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use consensus::PASSED_BYTES_MAX;
 use futures::future::join_all;
-use types::PublicKey;
+use types::{Digest, PublicKey, SecretKey};
 
 use crate::http::{App, others_of};
 use crate::index::{Follower, Handle, Outbox};
@@ -25,6 +25,8 @@ const ANSWER: Duration = Duration::from_secs(25);
 const PAUSE: Duration = Duration::from_millis(200);
 /// A head that is older is not yet the network's.
 const FRESH_MS: u64 = 15_000;
+/// Of transactions in one request, with room for the rest of it.
+const BATCH_BYTES: usize = api::BODY_BYTES_MAX - 1_024;
 const PASS_ON: Duration = Duration::from_secs(5);
 
 /// What one of the others gave.
@@ -146,22 +148,55 @@ pub(crate) async fn turned(handle: Handle, own: [u8; 32], votes: bool) {
     }
 }
 
-/// Brings what clients submitted here to those who make the next blocks.
-pub(crate) async fn pass_on(app: App, mut outbox: Outbox) {
+/// Brings what clients submitted here to those who make the next blocks; as a screener with its word, by
+/// `key`, on each.
+pub(crate) async fn pass_on(app: App, mut outbox: Outbox, key: SecretKey) {
+    let blocks = app.network.genesis.params.epoch_blocks;
     while let Some((leaders, transactions)) = outbox.next().await {
         let urls: Vec<String> = leaders.iter().filter_map(|key| url_of(&app, key)).collect();
-        for batch in transactions.chunks(SubmitMany::MAX) {
-            join_all(urls.iter().map(|url| bring(&app, url, batch))).await;
+        let head = app.handle.head();
+        let epoch = light::epoch_of(head.header.height + 1, blocks);
+        let screens = head.state.screeners(epoch).contains(&key.public());
+        let network = &head.header.network;
+        for batch in batches(&transactions) {
+            let word = |(id, _): &(Digest, Bytes)| light::screen(&key, network, epoch, id);
+            let body = SubmitMany {
+                transactions: batch
+                    .iter()
+                    .map(|(_, bytes)| BASE64.encode(bytes))
+                    .collect(),
+                screened: screens.then(|| ScreenedBy {
+                    key: key.public(),
+                    epoch,
+                    words: batch.iter().map(|one| BASE64.encode(word(one))).collect(),
+                }),
+            };
+            join_all(urls.iter().map(|url| bring(&app, url, &body))).await;
         }
     }
 }
 
-async fn bring(app: &App, url: &str, batch: &[Bytes]) {
-    let body = SubmitMany {
-        transactions: batch.iter().map(|bytes| BASE64.encode(bytes)).collect(),
-    };
+/// As many as one request may have, each.
+fn batches(transactions: &[(Digest, Bytes)]) -> Vec<&[(Digest, Bytes)]> {
+    let (mut batches, mut from, mut bytes) = (Vec::new(), 0, 0);
+    for (at, (_, transaction)) in transactions.iter().enumerate() {
+        // In base64, quoted, with a word.
+        let more = transaction.len().div_ceil(3) * 4 + 100;
+        if at > from && (bytes + more > BATCH_BYTES || at - from == SubmitMany::MAX) {
+            batches.push(&transactions[from..at]);
+            (from, bytes) = (at, 0);
+        }
+        bytes += more;
+    }
+    if from < transactions.len() {
+        batches.push(&transactions[from..]);
+    }
+    batches
+}
+
+async fn bring(app: &App, url: &str, body: &SubmitMany) {
     let url = format!("{url}/v1/transactions/batch");
-    let sent = app.peers.post(&url).json(&body).timeout(PASS_ON).send();
+    let sent = app.peers.post(&url).json(body).timeout(PASS_ON).send();
     let told = async { sent.await?.json::<Vec<SubmittedOne>>().await };
     // Whoever is not reached is one term less: what is in no block goes to those after.
     if let Err(error) = told.await {
@@ -180,4 +215,24 @@ fn url_of(app: &App, key: &PublicKey) -> Option<String> {
     };
     let known = entered.filter(|url| !url.is_empty()).or_else(founder)?;
     Some(known).filter(|url| !url.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_fits_into_a_request_and_none_is_lost() {
+        let sizes = [1, 200_000, 200_000, 256 << 10, 256 << 10, 10, 10];
+        let all: Vec<(Digest, Bytes)> = sizes
+            .iter()
+            .map(|bytes| (Digest::default(), Bytes::from(vec![0; *bytes])))
+            .collect();
+        let cut: Vec<usize> = batches(&all).iter().map(|b| b.len()).collect();
+        assert_eq!(cut, [2, 1, 1, 3]);
+        let many = vec![(Digest::default(), Bytes::from_static(b"t")); 2 * SubmitMany::MAX + 1];
+        let cut: Vec<usize> = batches(&many).iter().map(|b| b.len()).collect();
+        assert_eq!(cut, [SubmitMany::MAX, SubmitMany::MAX, 1]);
+        assert!(batches(&[]).is_empty());
+    }
 }

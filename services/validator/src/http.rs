@@ -112,6 +112,7 @@ pub async fn run_on(
     let renewer = SecretKey::from_seed(node.seat.secret());
     let accuser = SecretKey::from_seed(node.seat.secret());
     let witness_key = SecretKey::from_seed(node.seat.secret());
+    let screener = SecretKey::from_seed(node.seat.secret());
     let own_url = format!("http://{}", listener.local_addr()?);
     let renewing = config.whereabouts.clone();
     let renewing = renewing.map(|at| (own_url.clone(), renewer, at));
@@ -179,8 +180,9 @@ pub async fn run_on(
         let looking = left_behind::keep(app.clone(), stop.clone());
         let _looking = votes.then(|| AbortOnDrop(tokio::spawn(looking)));
         let (follower, outbox) = followed.unzip();
-        let _passing =
-            outbox.map(|outbox| AbortOnDrop(tokio::spawn(follow::pass_on(app.clone(), outbox))));
+        let _passing = outbox.map(|outbox| {
+            AbortOnDrop(tokio::spawn(follow::pass_on(app.clone(), outbox, screener)))
+        });
         let follows = app.clone();
         let following = async move {
             match follower {

@@ -98,6 +98,10 @@ impl Machine for LedgerMachine {
         answers.collect()
     }
 
+    fn screeners(&self, state: &State, epoch: u64) -> Vec<[u8; 32]> {
+        state.screeners(epoch).iter().map(|key| key.0).collect()
+    }
+
     fn execute(
         &self,
         parent: &State,
@@ -121,6 +125,11 @@ impl Machine for LedgerMachine {
                     .stated
                     .iter()
                     .map(|s| (PublicKey(s.key), s.within))
+                    .collect(),
+                screened: env
+                    .screened
+                    .iter()
+                    .map(|(key, at)| (PublicKey(*key), *at))
                     .collect(),
             },
         };

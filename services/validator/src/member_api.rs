@@ -24,7 +24,7 @@ pub async fn doubles(From(app): From<App>) -> Answer<Vec<types::DoubleProposal>>
 
 fn view(state: &State, led: &dyn Fn(&[u8; 32]) -> u64) -> MembersView {
     let (epoch, params) = (state.epoch(), state.params());
-    let witnesses = state.witnesses(epoch);
+    let (witnesses, screeners) = (state.witnesses(epoch), state.screeners(epoch));
     let member = |(key, validator): (&types::PublicKey, &ledger::validator::Validator)| {
         let place = |epoch| {
             let seats = state.committee(epoch)?;
@@ -50,6 +50,12 @@ fn view(state: &State, led: &dyn Fn(&[u8; 32]) -> u64) -> MembersView {
                 .duties
                 .iter()
                 .filter_map(|(_, duties)| Some(duties.by.get(key)?.witnessed))
+                .sum(),
+            screener: screeners.contains(key),
+            screened: state
+                .duties
+                .iter()
+                .filter_map(|(_, duties)| Some(duties.by.get(key)?.screened))
                 .sum(),
             earned: types::Amount(
                 state

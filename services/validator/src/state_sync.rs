@@ -170,11 +170,6 @@ impl Newest {
         self.boundary.header.height
     }
 
-    /// Whether the validators link to `key` from the epoch that follows.
-    pub fn links(&self, key: &[u8; 32]) -> bool {
-        self.boundary.links(key)
-    }
-
     /// Fetches it, and makes it the beginning of the validator in `config.data`.
     pub async fn adopt(self, config: &Config) -> Result<Fetched> {
         let state = self.fetch().await?;

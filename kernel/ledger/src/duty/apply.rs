@@ -1,6 +1,6 @@
 //! Count what a block shows; pay when an epoch is over.
 
-use types::PublicKey;
+use types::{AccountId, PublicKey};
 
 use super::Done;
 use super::pay::{pay, payee};
@@ -21,6 +21,22 @@ fn note_members(context: &mut Context, epoch: u64) {
     for key in served {
         let account = payee(&context.state, &key);
         vote::note_member(context, account, epoch);
+    }
+}
+
+/// After the block's transactions: of each, who paid its fee, if it was applied and paid one. Nobody is
+/// paid for what is free, is refused, or is his own.
+pub(crate) fn note_screened(context: &mut Context, payers: &[Option<AccountId>]) {
+    let epoch = context.env.height / context.state.params().epoch_blocks.max(1);
+    let screened = context.env.seen.screened.clone();
+    for (key, at) in screened.iter() {
+        let payer = payers.get(*at as usize).copied().flatten();
+        if payer.is_none_or(|payer| payer == payee(&context.state, key)) {
+            continue;
+        }
+        let duties = context.state.duties.or_default(epoch);
+        let done = duties.by.entry(*key).or_default();
+        done.screened = done.screened.saturating_add(1);
     }
 }
 

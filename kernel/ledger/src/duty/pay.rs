@@ -14,11 +14,19 @@ const LED: u128 = 8;
 const STATED: u128 = 1;
 const DEALT: u128 = 64;
 const WITNESSED: u128 = 4;
+/// A block with a transaction that the screener brought: as little as a clock, or whoever screens what he
+/// pays himself would be paid for it.
+const SCREENED: u128 = 1;
 
 fn points(done: &Done) -> u128 {
     let (led, stated) = (u128::from(done.led), u128::from(done.stated));
     let witnessed = u128::from(done.witnessed);
-    led * LED + stated * STATED + u128::from(done.dealt) * DEALT + witnessed * WITNESSED
+    let screened = u128::from(done.screened);
+    led * LED
+        + stated * STATED
+        + u128::from(done.dealt) * DEALT
+        + witnessed * WITNESSED
+        + screened * SCREENED
 }
 
 /// Where fees lie until the epoch is over. No key makes this id.

@@ -14,6 +14,8 @@ pub struct Seen {
     pub dealt: bool,
     /// Whose clock it was told of, and whether that was near the median.
     pub stated: Arc<[(PublicKey, bool)]>,
+    /// Which screener brought which transaction, by place in the block; each screener once.
+    pub screened: Arc<[(PublicKey, u32)]>,
 }
 
 /// Of one validator in one epoch.
@@ -41,6 +43,8 @@ pub struct Done {
     /// Rounds in which it said what it saw of hosts, and the last of them.
     pub witnessed: u64,
     pub round: u64,
+    /// Blocks with a transaction that it brought as a screener, which paid its fee and was applied.
+    pub screened: u64,
     /// Its part of the epoch's fees, once that is over.
     pub earned: Amount,
 }

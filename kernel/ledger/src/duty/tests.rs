@@ -20,6 +20,7 @@ fn what_blocks_show_is_counted_by_epoch() {
                 leader: Some(if height % 4 == 0 { b } else { a }),
                 dealt: height == 9,
                 stated: [(a, true), (b, height != 3)].into(),
+                ..Seen::default()
             },
             ..BlockEnv::default()
         };
@@ -104,6 +105,39 @@ fn each_pays_its_fee_and_what_serves_the_network_is_free() {
     assert_eq!(executed.outcomes[0].fee, Amount::ZERO);
 }
 
+#[test]
+fn who_brings_what_pays_its_fee_is_paid_once_a_block() {
+    let mut world = paying(1_000);
+    let (a, b) = (key(50).public(), key(51).public());
+    let owner = key(1).public();
+    let good = pay(&mut world, 1, 2);
+    // Refused, for it moves nothing.
+    let refused = pay(&mut world, 1, 1);
+    let free = world.sign(9, Call::Account(account::Call::Faucet { to: id(9) }));
+    let seen = Seen {
+        screened: [
+            (a, 0),
+            (b, 1),
+            (key(52).public(), 2),
+            (key(53).public(), 9),
+            (owner, 0),
+        ]
+        .into(),
+        ..Seen::default()
+    };
+    block(&mut world, seen, &[good, refused, free]);
+    let by = &world.state.duties.get(&0).expect("begun").by;
+    assert_eq!(by.get(&a).map(|done| done.screened), Some(1));
+    // Refused, free, not there, its own.
+    for other in [b, key(52).public(), key(53).public(), owner] {
+        assert_eq!(by.get(&other), None);
+    }
+    while world.state.height() < 16 {
+        block(&mut world, Seen::default(), &[]);
+    }
+    assert_eq!(world.state.account(&id(50)).balance(), Amount(2_000));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -123,6 +157,7 @@ proptest! {
                 leader: (working > 0).then(|| workers[leader]),
                 dealt: transfers == 3,
                 stated: workers[..working.min(4)].iter().map(|k| (*k, leader != 1)).collect(),
+                screened: (0..u32::from(transfers)).map(|at| (workers[at as usize % 4], at)).take(working).collect(),
             };
             let payments: Vec<_> = (0..transfers).map(|_| pay(&mut world, 1, 2)).collect();
             let executed = block(&mut world, seen, &payments);

@@ -56,6 +56,15 @@ impl State {
         Some(&drawing.lineup.as_ref()?.committee)
     }
 
+    /// The screeners of `epoch`, in the order drawn; nobody while that is not decided, or all sit.
+    pub fn screeners(&self, epoch: u64) -> Vec<PublicKey> {
+        let drawing = self.drawings.get(&epoch);
+        let drawn = drawing.and_then(|d| Some((d.lineup.as_ref()?, d.beacon.unwrap_or_default())));
+        drawn.map_or_else(Vec::new, |(lineup, beacon)| {
+            lots::screeners(lineup, &beacon)
+        })
+    }
+
     /// May the next block tell its epoch's beacon?
     pub fn wants_beacon(&self) -> bool {
         let blocks = self.params().epoch_blocks.max(1);

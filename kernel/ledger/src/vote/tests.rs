@@ -41,6 +41,7 @@ fn run(world: &mut World, height: u64) {
                 leader: Some(key(1).public()),
                 dealt: false,
                 stated: [(key(2).public(), true), (key(3).public(), true)].into(),
+                ..Seen::default()
             },
         };
         let none: &[Vec<u8>] = &[];
