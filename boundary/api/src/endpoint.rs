@@ -7,11 +7,11 @@ use utoipa::openapi::{Ref, RefOr};
 
 use crate::{
     AccessLog, AccountView, AgentStatus, AllocationView, Bill, BlockView, ChainStatus, CopySpan,
-    DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, Keeper,
-    LimitView, LogLine, LotsView, LotteryExport, LotteryView, MembersView, NetworkFile,
+    DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, JobsView,
+    Keeper, LimitView, LogLine, LotsView, LotteryExport, LotteryView, MembersView, NetworkFile,
     ProposalView, PublishedPort, QueueView, Quote, QuoteRequest, RecordsProof, ReleaseView,
     RequestFigures, Routes, SecretShares, Stats, StatsSample, Submit, SubmitMany, Submitted,
-    SubmittedOne, Supply, TransactionView, UsageProof, ValidatorQueue, WhenView, WhyView,
+    SubmittedOne, Supply, TransactionView, UsageProof, UseView, ValidatorQueue, WhenView, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -372,6 +372,37 @@ fn of_validators() -> Vec<Endpoint> {
             json(listed::<DeploymentView>),
         )
         .query(&[OWNER, ("all", "Removed ones too."), FROM]),
+        get(
+            "/v1/jobs",
+            "An account's deployments: how many are in which state, and a page of those that fit, \
+             the latest first.",
+            json(named::<JobsView>),
+        )
+        .query(&[
+            ("owner", "Whose; must be said."),
+            (
+                "state",
+                "Only those in it; active (the default): neither removed nor completed; all.",
+            ),
+            ("name", "Only of this name."),
+            (
+                "text",
+                "Only those whose name, an image or a host has it in its name; case is no matter.",
+            ),
+            ("from", "Number of the row to begin with; the first is 0."),
+            ("count", "Rows at most; up to 100, which is the default."),
+        ]),
+        get(
+            "/v1/jobs/use",
+            "What an account's replicas used of what was held for them, by name.",
+            json(named::<UseView>),
+        )
+        .query(&[
+            ("owner", "Whose; must be said."),
+            ("since_ms", "Only those that were there since then."),
+            ("from", "Number of the row to begin with; the first is 0."),
+            ("count", "Rows at most; up to 1000, which is the default."),
+        ]),
         get(
             "/v1/deployments/{id}",
             "A deployment.",

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, DutiesView,
-    EventProof, EventView, Head, HostPlan, HostView, LimitView, LotsView, LotteryExport,
+    EventProof, EventView, Head, HostPlan, HostView, JobsView, LimitView, LotsView, LotteryExport,
     LotteryView, NetworkFile, Problem, ProposalView, Quote, QuoteRequest, RecordsProof,
     ReleaseView, RequestAuth, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
-    TransactionStatus, TransactionView, UsageProof, WhenView, WhyView,
+    TransactionStatus, TransactionView, UsageProof, UseView, WhenView, WhyView,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -28,6 +28,7 @@ use types::{
 };
 
 use crate::error::SdkError;
+use crate::jobs::JobQuery;
 use crate::newest::Newest;
 
 /// Longest wait of one request for a transaction.
@@ -48,7 +49,9 @@ pub(crate) const FAILURES_MAX: u32 = 60;
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A peer that is gone without a word is found out so.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Header of events: the number that the next page, or this stream, starts from.
+/// Pages of a list that are read at the most.
+const PAGES_MAX: usize = 1_000;
+/// Header of lists and events: the number that the next page, or this stream, starts from.
 const EVENTS_NEXT: &str = "runrig-next";
 
 #[derive(Clone, Debug)]
@@ -169,6 +172,24 @@ impl Client {
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, SdkError> {
         self.get_within(path, Duration::from_secs(15)).await
+    }
+
+    /// All pages of a list; `path` has a query. Of what changes meanwhile a row may be missing.
+    async fn listed<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, SdkError> {
+        let mut all: Vec<T> = Vec::new();
+        let mut from = 0;
+        for _ in 0..PAGES_MAX {
+            let limit = Some(Duration::from_secs(15));
+            let path = format!("{path}&from={from}");
+            let response = self.send(Method::GET, &path, None, None, limit).await?;
+            let next = next_of(&response);
+            all.append(&mut self.read(response).await?);
+            match next {
+                Some(next) if next > from => from = next,
+                _ => return Ok(all),
+            }
+        }
+        Err(self.unreadable(&"a list without an end"))
     }
 
     async fn get_within<T: DeserializeOwned>(
@@ -483,7 +504,7 @@ impl Client {
     // --- what runs
 
     pub async fn hosts(&self) -> Result<Vec<HostView>, SdkError> {
-        self.get("/v1/hosts").await
+        self.listed("/v1/hosts?").await
     }
 
     /// By id or name.
@@ -524,8 +545,25 @@ impl Client {
         owner: AccountId,
         all: bool,
     ) -> Result<Vec<DeploymentView>, SdkError> {
-        self.get(&format!("/v1/deployments?owner={owner}&all={all}"))
+        self.listed(&format!("/v1/deployments?owner={owner}&all={all}"))
             .await
+    }
+
+    /// How many deployments of an account are in which state, and a page of those that fit.
+    pub async fn jobs(&self, owner: AccountId, query: &JobQuery) -> Result<JobsView, SdkError> {
+        self.get(&query.path(owner)).await
+    }
+
+    /// What replicas of an account used that were there since then: `count` rows from number `from`.
+    pub async fn jobs_use(
+        &self,
+        owner: AccountId,
+        since_ms: u64,
+        (from, count): (usize, usize),
+    ) -> Result<UseView, SdkError> {
+        let path =
+            format!("/v1/jobs/use?owner={owner}&since_ms={since_ms}&from={from}&count={count}");
+        self.get(&path).await
     }
 
     /// Which ports from `first` to `last` are published.
@@ -548,13 +586,13 @@ impl Client {
         owner: AccountId,
         all: bool,
     ) -> Result<Vec<AllocationView>, SdkError> {
-        self.get(&format!("/v1/allocations?owner={owner}&all={all}"))
+        self.listed(&format!("/v1/allocations?owner={owner}&all={all}"))
             .await
     }
 
     /// All that a deployment ever had, in order of their numbers.
     pub async fn allocations_of(&self, id: DeploymentId) -> Result<Vec<AllocationView>, SdkError> {
-        self.get(&format!("/v1/allocations?deployment={id}&all=true"))
+        self.listed(&format!("/v1/allocations?deployment={id}&all=true"))
             .await
     }
 

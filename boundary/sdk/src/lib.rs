@@ -8,6 +8,7 @@ mod error;
 mod exec;
 mod grants;
 mod incidents;
+mod jobs;
 mod logs;
 mod newest;
 mod splice;
@@ -20,6 +21,7 @@ pub use error::SdkError;
 pub use exec::{ExecInput, ExecOutput, ExecStream};
 pub use grants::Grants;
 pub use incidents::{IncidentChange, IncidentKind, IncidentNote, incidents};
+pub use jobs::JobQuery;
 pub use logs::LogQuery;
 pub use splice::splice;
 pub use verify::{

@@ -26,7 +26,7 @@ pub struct LogQuery {
 }
 
 /// As a value of a query.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -14,6 +14,7 @@ mod config;
 mod follow;
 mod http;
 mod index;
+mod jobs;
 mod ledger_machine;
 mod left_behind;
 pub mod lists;

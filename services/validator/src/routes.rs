@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use crate::answer::Refused;
 use crate::http::{self, App};
 use crate::{
-    chain_api, clock_api, lots_api, lottery_api, member_api, metrics, money_api, record_api,
+    chain_api, clock_api, jobs, lots_api, lottery_api, member_api, metrics, money_api, record_api,
     secret_api, vote_api, witness_api,
 };
 
@@ -46,6 +46,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/hosts", get(http::hosts)),
         ("/v1/hosts/{id}", get(http::host)),
         ("/v1/hosts/{id}/plan", get(http::plan)),
+        ("/v1/jobs", get(jobs::jobs)),
+        ("/v1/jobs/use", get(jobs::use_of)),
         ("/v1/deployments", get(http::deployments)),
         ("/v1/deployments/{id}", get(http::deployment)),
         ("/v1/deployments/{id}/releases", get(http::releases)),

@@ -1,0 +1,439 @@
+//! An account's deployments as a list that is looked through here, so that who asks gets a page.
+//!
+//! Costs a look at each deployment that the account ever made, and the rows of one page.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::{Facts, JobRow, JobState, JobsView, UseRow, UseView, is_live};
+use axum::Json;
+use axum::extract::State as From;
+use ledger::State;
+use ledger::deployment::Deployment;
+use ledger::lease::Allocation;
+use serde::Deserialize;
+use types::{AccountId, AllocationId, DeploymentId};
+
+use crate::answer::{Answer, Asked, Refused};
+use crate::http::App;
+use crate::views;
+
+/// Which of them, and which page.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Filter {
+    pub owner: Option<AccountId>,
+    pub state: Option<String>,
+    pub name: Option<String>,
+    pub text: Option<String>,
+    pub from: Option<usize>,
+    pub count: Option<usize>,
+}
+
+/// What a filter's `state` means.
+#[derive(Clone, Copy)]
+enum Wanted {
+    All,
+    Active,
+    Only(JobState),
+}
+
+impl Wanted {
+    fn read(name: Option<&str>) -> Result<Self, Refused> {
+        match name {
+            None | Some("active") => Ok(Self::Active),
+            Some("all") => Ok(Self::All),
+            Some(name) => JobState::named(name).map(Self::Only).ok_or_else(|| {
+                let names = JobState::ALL.map(JobState::name).join(", ");
+                Refused::invalid("state", format!("it is one of active, all, {names}"))
+            }),
+        }
+    }
+
+    fn takes(self, state: JobState) -> bool {
+        match self {
+            Self::All => true,
+            Self::Active => !matches!(state, JobState::Removed | JobState::Completed),
+            Self::Only(only) => state == only,
+        }
+    }
+}
+
+/// `GET /v1/jobs`
+pub async fn jobs(From(app): From<App>, Asked(filter): Asked<Filter>) -> Answer<JobsView> {
+    let Some(owner) = filter.owner else {
+        return Err(Refused::invalid("jobs", "say whose: owner="));
+    };
+    let wanted = Wanted::read(filter.state.as_deref())?;
+    let long = |text: &Option<String>| text.as_ref().is_some_and(|t| t.len() > JobsView::TEXT_MAX);
+    if long(&filter.text) || long(&filter.name) {
+        let why = format!("it has more than {} bytes", JobsView::TEXT_MAX);
+        return Err(Refused::invalid("text", why));
+    }
+    app.compute(move |state| Json(list(&state, owner, wanted, &filter)))
+        .await
+}
+
+/// Whose use, and which page.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct UseFilter {
+    owner: Option<AccountId>,
+    #[serde(default)]
+    since_ms: u64,
+    from: Option<usize>,
+    count: Option<usize>,
+}
+
+/// `GET /v1/jobs/use`
+pub async fn use_of(From(app): From<App>, Asked(filter): Asked<UseFilter>) -> Answer<UseView> {
+    let Some(owner) = filter.owner else {
+        return Err(Refused::invalid("jobs", "say whose: owner="));
+    };
+    app.compute(move |state| Json(used(&state, owner, &filter)))
+        .await
+}
+
+fn used(state: &State, owner: AccountId, filter: &UseFilter) -> UseView {
+    let now_ms = state.time_ms();
+    let mut sums: BTreeMap<&str, Share> = BTreeMap::new();
+    let mut sum = Share::default();
+    for (_, one) in state.deployments_of(&owner) {
+        let all = one.allocations.iter().chain(&one.ended);
+        for a in all.filter_map(|id| state.allocations.get(id)) {
+            if !a.closed || a.status_ms >= filter.since_ms {
+                sums.entry(&one.spec.project).or_default().add(a, now_ms);
+                sum.add(a, now_ms);
+            }
+        }
+    }
+    let count = filter.count.unwrap_or(UseView::ROWS_MAX);
+    UseView {
+        sum: sum.row(""),
+        found: sums.len() as u64,
+        rows: sums
+            .into_iter()
+            .skip(filter.from.unwrap_or(0))
+            .take(count.min(UseView::ROWS_MAX))
+            .map(|(name, share)| share.row(name))
+            .collect(),
+    }
+}
+
+/// What was used and held: thousandths of a core × milliseconds, bytes × milliseconds.
+#[derive(Default)]
+struct Share {
+    replicas: u64,
+    cpu: (u128, u128),
+    memory: (u128, u128),
+}
+
+impl Share {
+    fn add(&mut self, one: &Allocation, now_ms: u64) {
+        // The reserved rate is counted by time alone, so it says how long use was counted.
+        let by_rate = one
+            .usage
+            .bandwidth_bits
+            .checked_div(one.reserved.bandwidth_kbps.into());
+        let ms = by_rate.unwrap_or_else(|| now_ms.saturating_sub(one.placed_ms).into());
+        let add = |to: &mut u128, more: u128| *to = to.saturating_add(more);
+        let held = |rate: u128| rate.saturating_mul(ms);
+        self.replicas += 1;
+        // Nanoseconds of a core are millionths of a thousandth × millisecond.
+        add(&mut self.cpu.0, u128::from(one.usage.cpu_ns) / 1_000);
+        add(&mut self.cpu.1, held(one.reserved.cpu_millis.into()));
+        add(&mut self.memory.0, one.usage.memory_byte_ms);
+        add(&mut self.memory.1, held(one.reserved.memory_bytes.into()));
+    }
+
+    fn row(&self, project: &str) -> UseRow {
+        let small = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
+        UseRow {
+            project: project.into(),
+            replicas: self.replicas,
+            cpu_used: small(self.cpu.0),
+            cpu_held: small(self.cpu.1),
+            memory_used: small(self.memory.0 / 1_024_000),
+            memory_held: small(self.memory.1 / 1_024_000),
+        }
+    }
+}
+
+/// Its replicas that are not over, with their numbers.
+fn live<'a>(
+    state: &'a State,
+    deployment: &'a Deployment,
+) -> impl Iterator<Item = (AllocationId, &'a Allocation)> + Clone {
+    deployment
+        .allocations
+        .iter()
+        .take(api::DeploymentView::LISTED_MAX)
+        .filter_map(|id| Some((*id, state.allocations.get(id)?)))
+        .filter(|(_, a)| is_live(a.closed, a.desired))
+}
+
+fn wanted_all(state: &State, id: DeploymentId, deployment: &Deployment) -> u32 {
+    let services = deployment.spec.services.iter();
+    services
+        .map(|(name, service)| state.wanted(id, name, service))
+        .sum()
+}
+
+fn list(state: &State, owner: AccountId, wanted: Wanted, filter: &Filter) -> JobsView {
+    let text = filter.text.as_deref().unwrap_or("").trim().to_lowercase();
+    let mut counts: BTreeMap<JobState, u64> = BTreeMap::new();
+    let mut ready = 0;
+    let (mut alive, mut removed) = (Vec::new(), Vec::new());
+    for (id, one) in state.deployments_of(&owner) {
+        let live = live(state, one);
+        let now = JobState::of(Facts {
+            removed: one.removed,
+            funding: &one.funding,
+            unplaced: !one.unplaced.is_empty(),
+            wanted: wanted_all(state, id, one),
+            live: live.clone().map(|(_, a)| (a.desired, &a.status)),
+        });
+        *counts.entry(now).or_default() += 1;
+        ready += live.clone().filter(|(_, a)| a.status.is_ready()).count() as u64;
+        let named = filter.name.as_ref().is_none_or(|n| *n == one.spec.project);
+        if named && wanted.takes(now) && has(state, one, &text) {
+            match one.removed {
+                true => removed.push((id, one, now)),
+                false => alive.push((id, one, now)),
+            }
+        }
+    }
+    let found = alive.len() + removed.len();
+    let latest = alive.into_iter().rev().chain(removed.into_iter().rev());
+    let count = filter.count.unwrap_or(JobsView::ROWS_MAX);
+    let rows = latest
+        .skip(filter.from.unwrap_or(0))
+        .take(count.min(JobsView::ROWS_MAX))
+        .map(|(id, one, now)| row(state, id, one, now));
+    JobsView {
+        counts,
+        ready,
+        found: found as u64,
+        rows: rows.collect(),
+    }
+}
+
+/// Whether its name, an image or a host of it has `text`, which is in small letters.
+fn has(state: &State, one: &Deployment, text: &str) -> bool {
+    let has = |name: &str| name.to_lowercase().contains(text);
+    text.is_empty()
+        || has(&one.spec.project)
+        || one.spec.services.values().any(|s| has(&s.image.reference))
+        || live(state, one).any(|(_, a)| state.hosts.get(&a.host).is_some_and(|h| has(&h.name)))
+}
+
+fn row(state: &State, id: DeploymentId, one: &Deployment, now: JobState) -> JobRow {
+    let live = live(state, one);
+    let hosts: BTreeSet<_> = live.clone().map(|(_, a)| a.host).collect();
+    let mut names: Vec<String> = hosts
+        .iter()
+        .map(|id| {
+            state
+                .hosts
+                .get(id)
+                .map_or_else(|| id.to_string(), |h| h.name.clone())
+        })
+        .collect();
+    names.sort();
+    names.truncate(JobRow::HOSTS_MAX);
+    let sum = |of: fn(&Allocation) -> u64| {
+        let all = live.clone().map(|(_, a)| of(a));
+        all.fold(0u64, u64::saturating_add)
+    };
+    JobRow {
+        deployment: id,
+        project: one.spec.project.clone(),
+        state: now,
+        services: one.spec.services.len() as u64,
+        image: one
+            .spec
+            .services
+            .values()
+            .next()
+            .map(|s| s.image.reference.clone())
+            .unwrap_or_default(),
+        wanted: wanted_all(state, id, one),
+        live: live.clone().count() as u64,
+        ready: live.clone().filter(|(_, a)| a.status.is_ready()).count() as u64,
+        replicas: live
+            .clone()
+            .take(JobRow::REPLICAS_MAX)
+            .filter_map(|(id, _)| views::allocation(state, id))
+            .collect(),
+        hosts: names,
+        hosts_all: hosts.len() as u64,
+        cpu_millis: sum(|a| a.reserved.cpu_millis.into()),
+        memory_bytes: sum(|a| a.reserved.memory_bytes),
+        charged: one.charged,
+        created_ms: one.created_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::{BlockEnv, Call, Genesis, Params, Transaction, TransactionBody, deployment, host};
+    use types::{
+        Amount, DeploymentSpec, Digest, ImageRef, Offer, Resources, SecretKey, ServiceSpec,
+    };
+
+    use super::*;
+
+    fn key(n: u8) -> SecretKey {
+        SecretKey::from_seed([n; 32])
+    }
+
+    fn id(n: u8) -> AccountId {
+        AccountId::of(&key(n).public())
+    }
+
+    /// The state after blocks of one call each.
+    fn after(calls: Vec<(u8, Call)>) -> State {
+        let mut state = State::genesis(&Genesis {
+            name: "test".into(),
+            time_ms: 1_700_000_000_000,
+            params: Params::dev(),
+            balances: vec![(id(1), Amount::credits(1_000_000))],
+            faucet: id(1),
+            watchers: Vec::new(),
+            origin: None,
+            validators: Vec::new(),
+        });
+        let mut nonces = std::collections::BTreeMap::<u8, u64>::new();
+        for (who, call) in calls {
+            let nonce = nonces.entry(who).or_default();
+            *nonce += 1;
+            let body = TransactionBody {
+                network: state.globals.network,
+                key: key(who).public().into(),
+                on_behalf: Vec::new(),
+                nonce: *nonce,
+                expires: state.height() + 100,
+                call,
+            };
+            let env = BlockEnv {
+                height: state.height() + 1,
+                time_ms: state.time_ms() + 10,
+                ..BlockEnv::default()
+            };
+            let bytes = borsh::to_vec(&Transaction::sign(body, &key(who))).expect("bytes");
+            let done = state.execute(env, &[bytes], &|_| false).expect("a block");
+            let refused = done.outcomes.iter().find_map(|o| o.rejection.as_ref());
+            assert!(refused.is_none(), "{refused:?}");
+            state = done.state;
+        }
+        state
+    }
+
+    fn deploy(name: &str, replicas: u32) -> (u8, Call) {
+        let service = ServiceSpec {
+            image: ImageRef {
+                reference: format!("docker.io/library/{name}-Image:1"),
+                digest: Digest::of(b"image"),
+            },
+            replicas,
+            ..ServiceSpec::default()
+        };
+        let spec = DeploymentSpec {
+            project: name.into(),
+            services: [("web".to_string(), service)].into(),
+            networks: Default::default(),
+            volumes: Default::default(),
+            logs: Default::default(),
+        };
+        let call = deployment::Call::Deploy {
+            spec,
+            price_max_hour: None,
+        };
+        (1, Call::Deployment(call))
+    }
+
+    fn stage() -> State {
+        let offer = Offer {
+            capacity: Resources {
+                cpu_millis: 64_000,
+                memory_bytes: 64 << 30,
+                disk_bytes: 1 << 40,
+                bandwidth_kbps: 10_000_000,
+            },
+            architecture: "amd64".into(),
+            region: "eu".into(),
+            price_multiplier_milli: 1_000,
+            builds: false,
+        };
+        let host = host::Call::Register {
+            name: "helsinki".into(),
+            address: "http://127.0.0.1:1".into(),
+            offer,
+            owner: id(3),
+            machine: Digest::default(),
+        };
+        let remove = deployment::Call::Remove {
+            deployment: DeploymentId(1),
+            volumes: false,
+        };
+        after(vec![
+            (2, Call::Host(host)),
+            deploy("old", 1),
+            (1, Call::Deployment(remove)),
+            deploy("shop", 2),
+            deploy("blog", 1),
+        ])
+    }
+
+    #[test]
+    fn a_page_has_what_was_asked_for_the_latest_first_the_removed_last() {
+        let state = stage();
+        let of = |wanted, filter: Filter| {
+            let view = list(&state, id(1), wanted, &filter);
+            assert_eq!(view.all(), 3);
+            assert_eq!((view.alive(), view.count(JobState::Removed)), (2, 1));
+            let names = view.rows.iter().map(|r| r.project.clone());
+            (view.found, names.collect::<Vec<_>>())
+        };
+        let text = |text: &str| Filter {
+            text: Some(text.into()),
+            ..Filter::default()
+        };
+        let names = |all: &[&str]| all.iter().map(|n| n.to_string()).collect::<Vec<_>>();
+        let any = Filter::default;
+        assert_eq!(of(Wanted::All, any()), (3, names(&["blog", "shop", "old"])));
+        assert_eq!(of(Wanted::Active, any()), (2, names(&["blog", "shop"])));
+        let removed = Wanted::Only(JobState::Removed);
+        assert_eq!(of(removed, any()), (1, names(&["old"])));
+        assert_eq!(of(Wanted::All, text("SHOP-im")), (1, names(&["shop"])));
+        assert_eq!(
+            of(Wanted::Active, text("hel")),
+            (2, names(&["blog", "shop"]))
+        );
+        let page = Filter {
+            from: Some(1),
+            count: Some(1),
+            ..Filter::default()
+        };
+        assert_eq!(of(Wanted::All, page), (3, names(&["shop"])));
+        let far = Filter {
+            from: Some(usize::MAX),
+            ..Filter::default()
+        };
+        assert_eq!(of(Wanted::All, far), (3, Vec::new()));
+        let named = Filter {
+            name: Some("sho".into()),
+            ..Filter::default()
+        };
+        assert_eq!(of(Wanted::All, named), (0, Vec::new()), "a name is whole");
+        assert_eq!(list(&state, id(9), Wanted::All, &any()).all(), 0);
+    }
+
+    #[test]
+    fn a_row_says_what_the_whole_record_says() {
+        let state = stage();
+        for row in list(&state, id(1), Wanted::All, &Filter::default()).rows {
+            let whole = views::deployment(&state, row.deployment).expect("a record");
+            assert_eq!(row.state, whole.state());
+            assert_eq!(row.wanted, whole.wanted_all());
+            assert_eq!((&row.project, row.charged), (&whole.project, whole.charged));
+        }
+    }
+}
