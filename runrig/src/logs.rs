@@ -13,8 +13,7 @@ use clap::Args;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use journal::Merge;
-use sdk::{Client, LogQuery, SdkError};
-use tokio::sync::mpsc;
+use sdk::{LogQuery, SdkError, Watch, Watched};
 use types::{AllocationId, RunState, SecretKey};
 
 use crate::context::Session;
@@ -24,7 +23,6 @@ use crate::{access_log, job, units};
 
 /// How often new replicas are looked for while following.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-const QUEUED_MAX: usize = 1_000;
 /// So often in a row nothing runs before following ends.
 const ENDED_LOOKS: u32 = 3;
 /// Replicas that are read, the newest ones.
@@ -232,33 +230,26 @@ pub async fn logs(session: &Session, args: &Logs, json: bool) -> Result {
             _ => Ok(()),
         };
     }
-    let (sender, mut lines) = mpsc::channel(QUEUED_MAX);
-    let mut known = BTreeSet::new();
-    for a in &chosen {
-        known.insert(a.allocation);
-        let silent = silent.contains(&a.allocation);
-        // What is gone for good and was read has nothing more to say.
-        if a.closed {
-            continue;
-        }
-        let mut query = LogQuery {
-            tail: None,
-            ..of(a.allocation, &cursor)
-        };
-        // Of a host that did not answer only what is new is shown, if not all was asked for.
-        if silent && args.tail.is_some() {
-            query.since_ms = query.since_ms.or(Some(units::now_ms()));
-        }
-        follow(&session.client, &key, a.allocation, query, sender.clone());
-    }
+    let now_ms = units::now_ms();
+    let mut watch = Watch::new(session.client.clone(), key, SOURCES_MAX);
+    // What is gone for good and was read has nothing more to say.
+    chosen
+        .iter()
+        .filter(|a| a.closed)
+        .for_each(|a| watch.pass(a.allocation));
     let mut look = tokio::time::interval(LOOK_AGAIN);
     let mut ended = 0;
     loop {
         tokio::select! {
-            Some(line) = lines.recv() => {
-                printer.print(&line);
-                cursor.passed(&line);
-                if lines.is_empty() {
+            news = watch.next() => {
+                match news {
+                    Watched::Line(line) => {
+                        printer.print(&line);
+                        cursor.passed(&line);
+                    }
+                    Watched::Note(note) => output::say(copies::note(&note)),
+                }
+                if watch.is_empty() {
                     cursor.keep()?;
                 }
             }
@@ -275,15 +266,19 @@ pub async fn logs(session: &Session, args: &Logs, json: bool) -> Result {
                     true => ended + 1,
                     false => 0,
                 };
-                if ended >= ENDED_LOOKS && lines.is_empty() {
+                if ended >= ENDED_LOOKS && watch.is_empty() {
                     return cursor.keep();
                 }
-                for fresh in chosen {
-                    if known.insert(fresh.allocation) {
-                        let query = LogQuery { tail: None, ..of(fresh.allocation, &cursor) };
-                        follow(&session.client, &key, fresh.allocation, query, sender.clone());
+                watch.look(&chosen, |id, later| {
+                    let query = LogQuery { tail: None, ..of(id, &cursor) };
+                    // Of a host that did not answer only what is new is shown, if not all was
+                    // asked for.
+                    let new_only = !later && silent.contains(&id) && args.tail.is_some();
+                    LogQuery {
+                        since_ms: query.since_ms.or(new_only.then_some(now_ms)),
+                        ..query
                     }
-                }
+                });
             }
         }
     }
@@ -334,10 +329,10 @@ async fn past(
             continue;
         }
         let query = of(a.allocation, cursor);
-        let Some(copy) = copies::of(session, key, a, &query).await else {
+        let Some(copy) = session.client.copied_log(key, a, &query).await else {
             continue;
         };
-        output::say(copy.told(a));
+        output::say(copies::told(&copy, a));
         failures.retain(|(id, _)| *id != a.allocation);
         let lines = futures::stream::iter(copy.lines.into_iter().map(Ok));
         open.insert(a.allocation, lines.boxed());
@@ -369,30 +364,6 @@ async fn past(
 /// For good: it is not started again unless somebody says so.
 fn has_ended(a: &AllocationView) -> bool {
     a.closed || matches!(a.status.state, RunState::Exited | RunState::Failed)
-}
-
-/// Sends the lines of `query` on, until nobody listens or the replica is gone.
-fn follow(
-    client: &Client,
-    key: &SecretKey,
-    id: AllocationId,
-    query: LogQuery,
-    sender: mpsc::Sender<LogLine>,
-) {
-    let mut lines = Box::pin(client.follow_logs(key, id, query));
-    tokio::spawn(async move {
-        while let Some(line) = lines.next().await {
-            match line {
-                Ok(line) => {
-                    if sender.send(line).await.is_err() {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == "not_found" => return,
-                Err(error) => return output::say(format!("{id} is followed no more: {error}")),
-            }
-        }
-    });
 }
 
 /// Prints what one replica wrote and writes, without names, until it is gone; `next` is the

@@ -3,6 +3,7 @@
 //! Start at [`Client`].
 
 mod client;
+mod copied;
 mod copies;
 mod error;
 mod exec;
@@ -15,8 +16,10 @@ mod splice;
 mod tunnel;
 mod validators;
 mod verify;
+mod watch;
 
 pub use client::Client;
+pub use copied::CopiedLog;
 pub use error::SdkError;
 pub use exec::{ExecInput, ExecOutput, ExecStream};
 pub use grants::Grants;
@@ -28,6 +31,7 @@ pub use verify::{
     Checkpoint, OfRecord, Sight, Step, Trust, verify_lots, verify_lottery, verify_receipt,
     verify_records, verify_when,
 };
+pub use watch::{News, Note, Watch, Watched};
 
 #[cfg(test)]
 mod tests;

@@ -353,3 +353,124 @@ async fn following_the_log_of_what_is_gone_ends() {
         .await;
     assert!(matches!(&all[..], [Err(error)] if error.kind() == "not_found"));
 }
+
+/// A replica of a deployment whose host is heard, or not.
+fn replica(number: u64, heard: bool) -> api::AllocationView {
+    api::AllocationView {
+        allocation: AllocationId(number),
+        deployment: types::DeploymentId(1),
+        project: "shop".into(),
+        owner: AccountId::default(),
+        release: 1,
+        service: "web".into(),
+        replica: 1,
+        host: AccountId::default(),
+        host_name: format!("host-{number}"),
+        heard,
+        desired: ledger::lease::Desired::Run,
+        generation: 1,
+        reserved: Default::default(),
+        placed_ms: 1,
+        status: types::AllocationStatus {
+            state: types::RunState::Running,
+            ..Default::default()
+        },
+        status_ms: 1,
+        usage: Default::default(),
+        charged: Amount(0),
+        closed: false,
+        image: String::new(),
+    }
+}
+
+/// Five lines of each replica, from the one that is asked for on; then nothing, for ever.
+async fn printed(
+    Path(id): Path<AllocationId>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let from: u64 = query
+        .get("from")
+        .map_or(0, |s| s.parse().expect("a number"));
+    let until = if from == 0 { 3 } else { 5 };
+    let lines = (from..until).map(move |sequence| {
+        let line = LogLine {
+            allocation: id,
+            service: "web".into(),
+            replica: 1,
+            release: 1,
+            sequence,
+            at_ms: 1,
+            stream: "stdout".into(),
+            text: format!("{id} {sequence}"),
+        };
+        Ok::<_, std::io::Error>(serde_json::to_string(&line).expect("json") + "\n")
+    });
+    let lines: Vec<_> = lines.collect();
+    let open = futures::stream::iter(lines).chain(futures::stream::pending());
+    axum::body::Body::from_stream(open).into_response()
+}
+
+/// What a watcher sees next.
+async fn sees(watch: &mut crate::Watch, count: usize) -> Vec<String> {
+    let mut seen = Vec::new();
+    for _ in 0..count {
+        seen.push(match watch.next().await {
+            crate::Watched::Line(line) => line.text,
+            crate::Watched::Note(note) => match note.news {
+                crate::News::Lost => format!("{} lost", note.of.host_name),
+                crate::News::Back => format!("{} back", note.of.host_name),
+                crate::News::Follows(before, from) => {
+                    format!("{} after {before} on {from}", note.of.allocation)
+                }
+                news => panic!("{news:?}"),
+            },
+        });
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_watched_log_goes_on_with_the_successor_and_with_a_host_that_is_back() {
+    let router = Router::new()
+        .route("/v1/allocations/{id}/logs", get(printed))
+        .route(
+            "/v1/allocations/{id}/keepers",
+            get(|| async { Json(Vec::<api::Keeper>::new()) }),
+        );
+    let client = Client::new([serve(router).await]).expect("a client");
+    let mut watch = crate::Watch::new(client, key(), 8);
+    let all = |_, _| crate::LogQuery::default();
+    watch.look(&[replica(1, true)], all);
+    assert_eq!(sees(&mut watch, 3).await, ["a-1 0", "a-1 1", "a-1 2"]);
+    watch.look(&[replica(1, false)], all);
+    assert_eq!(sees(&mut watch, 1).await, ["host-1 lost"]);
+    watch.look(&[replica(1, false), replica(2, true)], all);
+    let then = ["a-2 after a-1 on host-1", "a-2 0", "a-2 1", "a-2 2"];
+    assert_eq!(sees(&mut watch, 4).await, then);
+    // What it wrote that nobody had, behind what was seen.
+    watch.look(&[replica(1, true), replica(2, true)], all);
+    assert_eq!(sees(&mut watch, 3).await, ["host-1 back", "a-1 3", "a-1 4"]);
+    assert!(watch.is_empty() && !watch.is_idle());
+}
+
+#[tokio::test]
+async fn a_list_is_read_page_after_page() {
+    async fn page(Query(query): Query<BTreeMap<String, String>>) -> Response {
+        let from: u64 = query["from"].parse().expect("a number");
+        let rows: Vec<_> = (from..5).take(2).map(|n| replica(n, true)).collect();
+        let next = [("runrig-next", (from + 2).to_string())];
+        match from + 2 < 5 {
+            true => (next, Json(rows)).into_response(),
+            false => Json(rows).into_response(),
+        }
+    }
+    let url = serve(Router::new().route("/v1/allocations", get(page))).await;
+    let client = Client::new([url]).expect("a client");
+    let all = client.allocations(AccountId::default(), true).await;
+    let numbers: Vec<u64> = all
+        .expect("listed")
+        .iter()
+        .map(|a| a.allocation.0)
+        .collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+}
