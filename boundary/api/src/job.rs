@@ -21,6 +21,8 @@ pub enum JobState {
     Failing,
     /// For lack of funds.
     Frozen,
+    /// By its owner's limit of the month.
+    Limited,
     Stopped,
     /// All replicas ended well.
     Completed,
@@ -31,6 +33,7 @@ pub enum JobState {
 pub struct Facts<'a, R> {
     pub removed: bool,
     pub funding: &'a Funding,
+    pub limited: bool,
     /// A replica that is wanted has no place.
     pub unplaced: bool,
     /// Replicas that all services shall have.
@@ -45,12 +48,13 @@ pub fn is_live(closed: bool, desired: Desired) -> bool {
 }
 
 impl JobState {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Running,
         Self::Starting,
         Self::Waiting,
         Self::Failing,
         Self::Frozen,
+        Self::Limited,
         Self::Stopped,
         Self::Completed,
         Self::Removed,
@@ -73,10 +77,14 @@ impl JobState {
         let running = every(|_, s| s.is_ready() || s.state == RunState::Exited);
         match () {
             () if facts.removed => Self::Removed,
+            () if facts.limited => Self::Limited,
             () if *facts.funding == Funding::Frozen => Self::Frozen,
             () if facts.unplaced => Self::Waiting,
             () if none && facts.wanted == 0 => Self::Stopped,
-            () if live.any(|(_, status)| failed(status)) => Self::Failing,
+            // What was asked to stop and had to be killed has an exit code, and did no wrong.
+            () if live.any(|(desired, status)| desired == Desired::Run && failed(status)) => {
+                Self::Failing
+            }
             () if stopped => Self::Stopped,
             () if completed => Self::Completed,
             () if running => Self::Running,
@@ -91,6 +99,7 @@ impl JobState {
             Self::Starting => "starting",
             Self::Failing => "failing",
             Self::Frozen => "frozen",
+            Self::Limited => "limited",
             Self::Stopped => "stopped",
             Self::Completed => "completed",
             Self::Removed => "removed",
@@ -108,6 +117,7 @@ impl DeploymentView {
         JobState::of(Facts {
             removed: self.removed,
             funding: &self.funding,
+            limited: self.limited,
             unplaced: !self.unplaced.is_empty(),
             wanted: self.wanted_all(),
             live: live

@@ -204,11 +204,11 @@ impl One {
                 if std::mem::take(&mut lost) {
                     self.note(News::Back).await?;
                 }
-                if self.from_host().await? {
+                if self.read_host().await? {
                     return Ok(());
                 }
             } else if !std::mem::replace(&mut lost, true) {
-                self.from_copy(std::mem::replace(&mut begun, true)).await?;
+                self.read_copy(std::mem::replace(&mut begun, true)).await?;
             }
             let changed = tokio::time::timeout(AGAIN, self.view.changed()).await;
             if matches!(changed, Ok(Err(_))) {
@@ -218,7 +218,7 @@ impl One {
     }
 
     /// `true`: there is no more. Else its host is not heard now, or has nothing yet.
-    async fn from_host(&mut self) -> Result<bool, Gone> {
+    async fn read_host(&mut self) -> Result<bool, Gone> {
         let id = self.seen().allocation;
         let query = self.query.clone();
         let mut lines = Box::pin(self.client.follow_logs(&self.key, id, query));
@@ -248,7 +248,7 @@ impl One {
     }
 
     /// `begun`: it was followed before.
-    async fn from_copy(&mut self, begun: bool) -> Result<(), Gone> {
+    async fn read_copy(&mut self, begun: bool) -> Result<(), Gone> {
         let of = self.seen();
         let copied = self.client.copied_log(&self.key, &of, &self.query).await;
         let Some(mut copied) = copied else {

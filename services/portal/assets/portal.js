@@ -122,8 +122,19 @@
     const say = (text, stale) => { state.textContent = text; state.className = 'badge ' + (stale ? 'warn' : 'ok'); };
     // What colours a terminal, and what else no page shows.
     const plain = text => text.replace(/\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x08\x0a-\x1f\x7f\u202a-\u202e\u2066-\u2069]/g, '');
-    const line = l => {
+    const add = p => {
       const end = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+      log.append(p);
+      while (log.childElementCount > 5000) log.firstElementChild.remove();
+      if (end) log.scrollTop = log.scrollHeight;
+    };
+    const note = words => {
+      const p = document.createElement('p');
+      p.className = 'note';
+      p.textContent = plain(words);
+      add(p);
+    };
+    const line = l => {
       const p = document.createElement('p');
       if (l.stream === 'stderr') p.className = 'stderr';
       const time = document.createElement('time');
@@ -134,16 +145,15 @@
       from.className = 'from k' + kinds.get(name);
       from.textContent = name;
       p.append(time, from, document.createTextNode(plain(l.text)));
-      log.append(p);
-      while (log.childElementCount > 5000) log.firstElementChild.remove();
-      if (end) log.scrollTop = log.scrollHeight;
+      add(p);
     };
     const open = () => {
       const at = new URL(log.dataset.stream, location.href);
       if (last) at.searchParams.set('after', last);
       source = new EventSource(at);
       source.onopen = () => { log.querySelector('.waiting')?.remove(); say('Live'); };
-      source.onmessage = e => { last = e.lastEventId; line(JSON.parse(e.data)); };
+      source.onmessage = e => { last = e.lastEventId; if (state.textContent !== 'Live') say('Live'); line(JSON.parse(e.data)); };
+      source.addEventListener('note', e => note(JSON.parse(e.data)));
       source.addEventListener('over', e => say(JSON.parse(e.data), true));
       source.onerror = () => {
         // Opened anew with the last place seen: no gap, no repeat.

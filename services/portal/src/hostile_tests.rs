@@ -308,6 +308,45 @@ fn lottery() -> api::LotteryView {
     }
 }
 
+fn jobs(owner: AccountId) -> api::JobsView {
+    let view = deployment(owner);
+    let row = api::JobRow {
+        deployment: view.deployment,
+        project: evil(),
+        state: view.state(),
+        services: 2,
+        image: evil(),
+        wanted: 2,
+        live: 1,
+        ready: 1,
+        replicas: vec![allocation(owner)],
+        hosts: vec![evil()],
+        hosts_all: 2,
+        cpu_millis: 1,
+        memory_bytes: 1,
+        charged: view.charged,
+        created_ms: view.created_ms,
+    };
+    api::JobsView {
+        counts: [(view.state(), 1)].into(),
+        ready: 1,
+        found: 1,
+        rows: vec![row],
+    }
+}
+
+fn used() -> api::UseView {
+    let row = api::UseRow {
+        project: evil(),
+        ..api::UseRow::default()
+    };
+    api::UseView {
+        sum: row.clone(),
+        found: 1,
+        rows: vec![row],
+    }
+}
+
 /// A line that would be a stream's own, and one for a terminal.
 fn log() -> String {
     let line = LogLine {
@@ -345,7 +384,8 @@ async fn refused() -> (Status, Json<api::Problem>) {
 /// A ledger and a host in one, all of whose words are evil; what is not here fails with such words.
 async fn network(owner: Owner) -> String {
     let own = move || owner.get().copied().unwrap_or_default();
-    let (listed, shown) = (own.clone(), own);
+    let (listed, shown) = (own.clone(), own.clone());
+    let (listed_of, deployed) = (own.clone(), own);
     let router = Router::new()
         .route(
             "/v1/accounts/{id}",
@@ -357,8 +397,13 @@ async fn network(owner: Owner) -> String {
         )
         .route("/v1/status", get(|| async { Json(status()) }))
         .route(
-            "/v1/deployments",
-            get(|Query(of): Query<Of>| async move { Json([deployment(of.owner)]) }),
+            "/v1/jobs",
+            get(|Query(of): Query<Of>| async move { Json(jobs(of.owner)) }),
+        )
+        .route("/v1/jobs/use", get(|| async { Json(used()) }))
+        .route(
+            "/v1/deployments/{id}",
+            get(move || async move { Json(deployment(deployed())) }),
         )
         .route(
             "/v1/deployments/{id}/releases",
@@ -366,7 +411,7 @@ async fn network(owner: Owner) -> String {
         )
         .route(
             "/v1/allocations",
-            get(|Query(of): Query<Of>| async move { Json([allocation(of.owner)]) }),
+            get(move || async move { Json([allocation(listed_of())]) }),
         )
         .route("/v1/allocations/{id}/why", get(|| async { Json(why()) }))
         .route("/v1/allocations/{id}/logs", get(|| async { log() }))

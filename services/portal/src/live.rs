@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use api::AllocationView;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, BoxStream, StreamExt};
+use sdk::{News, Note, Watched};
 use serde::{Deserialize, Serialize};
 use types::{AllocationId, RunState};
 
@@ -21,6 +23,8 @@ use crate::words;
 /// Replicas of one deployment whose logs are followed at once, and of one account whose use
 /// is asked for.
 const FOLLOWED_MAX: usize = 32;
+/// New replicas of a log are looked for so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A log begins with so many lines of each replica.
 const TAIL: usize = 200;
 const USE_EVERY: Duration = Duration::from_secs(2);
@@ -91,48 +95,113 @@ pub async fn logs(
     let deployment = own_deployment(&app, login, &name).await?;
     let said = headers.get("last-event-id").and_then(|v| v.to_str().ok());
     let cursors = read_cursors(said.or(query.after.as_deref()).unwrap_or(""));
-    let mut lines = Vec::new();
-    let live = deployment
-        .allocations
-        .iter()
-        .filter(|a| !a.closed && !matches!(a.status.state, RunState::Placed | RunState::Removed));
-    for allocation in live.take(FOLLOWED_MAX) {
-        let id = allocation.allocation;
-        let from = cursors.get(&id).copied();
-        let query = sdk::LogQuery {
-            // Only the end of what is there: an old log is long.
-            tail: from.is_none().then_some(TAIL),
-            from,
-            ..sdk::LogQuery::default()
-        };
-        lines.push(
-            login
-                .client(&app)
-                .follow_logs(&login.key, id, query)
-                .boxed(),
-        );
-    }
-    if lines.is_empty() {
+    let watch = sdk::Watch::new(login.client(&app), login.key.clone(), FOLLOWED_MAX);
+    let client = app.client.clone();
+    let id = deployment.deployment;
+    let begun = client.allocations_of(id).await?;
+    let mut seen = Seen {
+        watch,
+        cursors,
+        said: None,
+    };
+    seen.look(&begun);
+    if seen.watch.is_idle() {
         let nothing = Event::default()
             .event("over")
             .data("\"Nothing has started yet\"");
-        let wait = stream::once(async { Ok(nothing) }).chain(stream::pending());
-        return Ok(answer(wait.boxed()));
+        seen.said = Some(nothing);
     }
-    let events = stream::select_all(lines).scan(cursors, |cursors, line| {
-        let event = match line {
-            Ok(line) => {
-                cursors.insert(line.allocation, line.sequence + 1);
-                Event::default().id(write_cursors(cursors)).json_data(&line)
-            }
-            Err(error) => Event::default()
-                .event("over")
-                .json_data(format!("A replica's log is not to be had: {error}")),
-        };
-        futures::future::ready(Some(event.map_err(|_| ()).ok()))
-    });
-    let events = events.filter_map(|e| futures::future::ready(e.map(Ok)));
+    let looks = tokio::time::interval(LOOK_AGAIN);
+    let events = stream::unfold(
+        (seen, client, looks),
+        move |(mut seen, client, mut looks)| async move {
+            let event = loop {
+                if let Some(said) = seen.said.take() {
+                    break said;
+                }
+                tokio::select! {
+                    news = seen.watch.next() => match seen.told(news) {
+                        Some(event) => break event,
+                        None => continue,
+                    },
+                    _ = looks.tick() => {
+                        if let Ok(all) = client.allocations_of(id).await {
+                            seen.look(&all);
+                        }
+                    }
+                }
+            };
+            Some((Ok(event), (seen, client, looks)))
+        },
+    );
     Ok(answer(events.boxed()))
+}
+
+/// What a reader of a log has seen.
+struct Seen {
+    watch: sdk::Watch,
+    cursors: Cursors,
+    /// To be said before anything else.
+    said: Option<Event>,
+}
+
+impl Seen {
+    fn look(&mut self, all: &[AllocationView]) {
+        let cursors = &self.cursors;
+        self.watch.look(all, |id, later| sdk::LogQuery {
+            // Only the end of what is there: an old log is long. Who goes on misses nothing.
+            tail: (!later && cursors.is_empty()).then_some(TAIL),
+            from: cursors.get(&id).copied(),
+            ..sdk::LogQuery::default()
+        });
+    }
+
+    fn told(&mut self, news: Watched) -> Option<Event> {
+        match news {
+            Watched::Line(line) => {
+                self.cursors.insert(line.allocation, line.sequence + 1);
+                let event = Event::default().id(write_cursors(&self.cursors));
+                event.json_data(&line).ok()
+            }
+            Watched::Note(note) => {
+                let event = Event::default().event("note");
+                event.json_data(note_words(&note)).ok()
+            }
+        }
+    }
+}
+
+fn note_words(note: &Note) -> String {
+    let of = &note.of;
+    let name = format!("{}.{} ({})", of.service, of.replica, of.allocation);
+    let host = &of.host_name;
+    match &note.news {
+        News::Copied(copy) => {
+            let mut text = format!(
+                "{name}: its host {host} is lost. Lines from the copy on {} follow, up to {} UTC; what came after that is missing until the host is back",
+                copy.keepers.join(", "),
+                words::utc(copy.newest_ms),
+            );
+            if copy.missing > 0 {
+                text += &format!(
+                    "; {} before that are in no copy",
+                    words::plural(copy.missing, "line", "lines")
+                );
+            }
+            if copy.closed.is_some() {
+                text += "; a part is sealed to other keys";
+            }
+            text
+        }
+        News::Lost => {
+            format!("{name}: its host {host} is lost, and no copy of its log can be opened here")
+        }
+        News::Back => format!("{name}: its host {host} is back"),
+        News::Follows(before, from) => {
+            format!("{name} takes the place of {before}, which ran on {from}; it is on {host}")
+        }
+        News::Ended(why) => format!("{name}: its log is not to be had: {why}"),
+    }
 }
 
 /// What an account's replicas use now, of what they reserved.
@@ -173,9 +242,16 @@ async fn measure(
     key: &types::SecretKey,
     owner: types::AccountId,
 ) -> Option<Use> {
-    let all = client.allocations(owner, false).await.ok()?;
-    let running: Vec<AllocationId> = all
+    let query = sdk::JobQuery {
+        state: Some(api::JobState::Running.name().into()),
+        count: Some(FOLLOWED_MAX),
+        ..sdk::JobQuery::default()
+    };
+    let jobs = client.jobs(owner, &query).await.ok()?;
+    let running: Vec<AllocationId> = jobs
+        .rows
         .iter()
+        .flat_map(|job| &job.replicas)
         .filter(|a| a.status.state == RunState::Running)
         .take(FOLLOWED_MAX)
         .map(|a| a.allocation)
@@ -209,7 +285,14 @@ async fn measure(
             words::cores(cpu_limit),
             words::bytes(memory.into()),
             words::bytes(memory_limit.into()),
-            words::plural(samples.len() as u64, "replica", "replicas"),
+            match samples.len() as u64 {
+                some if some < jobs.ready => format!(
+                    "{} of {} replicas",
+                    words::grouped(some.into()),
+                    words::grouped(jobs.ready.into())
+                ),
+                all => words::plural(all, "replica", "replicas"),
+            },
         ),
     })
 }

@@ -186,6 +186,7 @@ fn list(state: &State, owner: AccountId, wanted: Wanted, filter: &Filter) -> Job
         let now = JobState::of(Facts {
             removed: one.removed,
             funding: &one.funding,
+            limited: one.limited,
             unplaced: !one.unplaced.is_empty(),
             wanted: wanted_all(state, id, one),
             live: live.clone().map(|(_, a)| (a.desired, &a.status)),

@@ -1,5 +1,6 @@
 //! The index in a file of its own: SQLite.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,12 +8,12 @@ use anyhow::{Context as _, Result, bail};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ToSql, params_from_iter};
 
-use super::store::{Row, Value};
+use super::store::{Known, Row, Value};
 
 /// Statements kept prepared.
 const STATEMENTS: usize = 64;
 
-pub struct Embedded(Connection);
+pub struct Embedded(Connection, pub(super) RefCell<Known>);
 
 impl ToSql for Value {
     fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
@@ -39,7 +40,7 @@ impl Embedded {
             Ok(connection)
         };
         let connection = open().with_context(|| format!("open {}", path.display()))?;
-        Ok(Self(connection))
+        Ok(Self(connection, RefCell::default()))
     }
 
     pub fn rows(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>> {

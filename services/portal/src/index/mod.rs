@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use anyhow::{Result, bail};
 
 pub use follow::follow;
-pub use query::{BlockRow, ChargeRow, EventFilter, EventRow, TransactionRow};
+pub use query::{BlockRow, EventFilter, EventRow, HourRow, TransactionRow};
 pub use server::Address;
 pub use store::Store;
 

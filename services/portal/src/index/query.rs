@@ -1,11 +1,13 @@
 //! What pages ask the index.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Result;
 use types::{AccountId, Amount, DeploymentId};
 
 use super::store::{Row, Store, Value, values};
+use super::tables;
 use crate::words::Names;
 
 /// Rows of one page of a list.
@@ -54,6 +56,23 @@ pub struct ChargeRow {
 }
 
 impl ChargeRow {
+    pub fn amount(&self) -> Amount {
+        Amount(self.amounts.iter().map(|a| a.0).sum())
+    }
+}
+
+/// Charges of one hour, all of an account.
+#[derive(Clone, Debug)]
+pub struct HourRow {
+    pub hour: u64,
+    /// In the order of [`types::Resource::ALL`].
+    pub amounts: [Amount; 5],
+    /// Bytes in and out.
+    pub moved: u64,
+    pub receipts: u64,
+}
+
+impl HourRow {
     pub fn amount(&self) -> Amount {
         Amount(self.amounts.iter().map(|a| a.0).sum())
     }
@@ -112,18 +131,36 @@ fn amount(text: Option<String>) -> Option<Amount> {
     text.and_then(|t| t.parse().ok()).map(Amount)
 }
 
-pub fn names(store: &Store) -> Result<Names> {
-    let mut names = Names::default();
+/// Names of all hosts and deployments. Those of deployments never change: a session reads only what
+/// has come since it last did.
+pub fn names(store: &Store) -> Result<Arc<Names>> {
+    let network = tables::network(store)?;
+    let known = &mut *store.known().borrow_mut();
+    if known.network != network {
+        known.names = Arc::default();
+        known.network = network;
+    }
+    let last = known.names.projects.last_key_value();
+    let rows = store.rows(
+        "SELECT deployment, project FROM deployments WHERE deployment > $1",
+        values![last.map_or(0, |(id, _)| id.0)],
+    )?;
+    let mut hosts = BTreeMap::new();
     for row in store.rows("SELECT host, name FROM hosts", &[])? {
         if let Ok(host) = row.get::<String>(0)?.parse() {
-            names.hosts.insert(host, row.get(1)?);
+            hosts.insert(host, row.get(1)?);
         }
     }
-    for row in store.rows("SELECT deployment, project FROM deployments", &[])? {
-        let deployment = DeploymentId(row.get(0)?);
-        names.projects.insert(deployment, row.get(1)?);
+    if !rows.is_empty() || known.names.hosts != hosts {
+        let names = Arc::make_mut(&mut known.names);
+        names.hosts = hosts;
+        for row in rows {
+            names
+                .projects
+                .insert(DeploymentId(row.get(0)?), row.get(1)?);
+        }
     }
-    Ok(names)
+    Ok(known.names.clone())
 }
 
 pub fn blocks(store: &Store, before: Option<u64>, count: usize) -> Result<Vec<BlockRow>> {
@@ -201,10 +238,15 @@ pub fn events(store: &Store, filter: &EventFilter, count: usize) -> Result<Vec<E
         values.push(value);
         rules.push(format!("{sql} ${}", values.len()));
     };
-    if let Some(account) = &filter.account {
-        sql.push_str(" JOIN accounts a ON a.sequence = e.sequence");
-        rule("a.account =", account.to_string().into());
-    }
+    // The key of the table that names fewest: the order of its rows is that of the answer.
+    let order = match &filter.account {
+        Some(account) => {
+            sql.push_str(" JOIN accounts a ON a.sequence = e.sequence");
+            rule("a.account =", account.to_string().into());
+            "a"
+        }
+        None => "e",
+    };
     if let Some(deployment) = filter.deployment {
         rule("e.deployment =", deployment.0.into());
     }
@@ -212,19 +254,19 @@ pub fn events(store: &Store, filter: &EventFilter, count: usize) -> Result<Vec<E
         rule("e.host =", host.as_str().into());
     }
     if let Some(kind) = &filter.kind {
-        rule("e.kind =", kind.as_str().into());
+        rule(&format!("{order}.kind ="), kind.as_str().into());
     }
     if let Some(height) = filter.height {
         rule("e.height =", height.into());
     }
     if let Some(before) = filter.before {
-        rule("e.sequence <", before.into());
+        rule(&format!("{order}.sequence <"), before.into());
     }
     if !rules.is_empty() {
         sql.push_str(" WHERE ");
         sql.push_str(&rules.join(" AND "));
     }
-    sql.push_str(&format!(" ORDER BY e.sequence DESC LIMIT {count}"));
+    sql.push_str(&format!(" ORDER BY {order}.sequence DESC LIMIT {count}"));
     let event = |row: &Row| {
         Ok(EventRow {
             sequence: row.get(0)?,
@@ -246,6 +288,36 @@ pub enum Side {
     Payee,
 }
 
+impl Side {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Payer => "payer",
+            Self::Payee => "payee",
+        }
+    }
+}
+
+/// What sums by day are of.
+#[derive(Clone, Copy, Debug)]
+pub enum Spent {
+    /// Paid for a deployment.
+    Job,
+    /// Paid to a host's owner, for use of the host.
+    Host,
+    /// What a host of its own brought in.
+    Paid,
+}
+
+impl Spent {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Job => "job",
+            Self::Host => "host",
+            Self::Paid => "paid",
+        }
+    }
+}
+
 /// Charges from hour `since` on, in order of time.
 pub fn charges(
     store: &Store,
@@ -253,10 +325,7 @@ pub fn charges(
     account: &AccountId,
     since: u64,
 ) -> Result<Vec<ChargeRow>> {
-    let column = match side {
-        Side::Payer => "payer",
-        Side::Payee => "payee",
-    };
+    let column = side.name();
     let rows = store.rows(
         &format!(
             "SELECT hour, deployment, host, cpu, memory, storage, bandwidth, transfer, moved
@@ -297,13 +366,61 @@ pub fn names_of(store: &Store, owner: &AccountId) -> Result<Names> {
     Ok(names)
 }
 
+/// What an account paid, or was paid, in each hour from `since` on, in order of time.
+pub fn by_hour(store: &Store, side: Side, account: &AccountId, since: u64) -> Result<Vec<HourRow>> {
+    let rows = store.rows(
+        "SELECT hour, cpu, memory, storage, bandwidth, transfer, moved, receipts
+         FROM hours WHERE account = $1 AND side = $2 AND hour >= $3 ORDER BY hour",
+        values![account.to_string(), side.name(), since],
+    )?;
+    let hour = |row: &Row| {
+        let mut amounts = [Amount::ZERO; 5];
+        for (at, sum) in amounts.iter_mut().enumerate() {
+            *sum = amount(row.get(1 + at)?).unwrap_or_default();
+        }
+        Ok(HourRow {
+            hour: row.get(0)?,
+            amounts,
+            moved: row.get(6)?,
+            receipts: row.get(7)?,
+        })
+    };
+    rows.iter().map(hour).collect()
+}
+
+/// What an account paid, or was paid, from day `since` (of 1970) on: the `count` jobs or hosts
+/// with the most, by their ids.
+pub fn top(
+    store: &Store,
+    account: &AccountId,
+    of: Spent,
+    since: u64,
+    count: usize,
+) -> Result<Vec<(String, Amount)>> {
+    let rows = store.rows(
+        "SELECT subject, amount FROM days WHERE account = $1 AND spent = $2 AND day >= $3",
+        values![account.to_string(), of.name(), since],
+    )?;
+    // No integer of SQL holds the sums.
+    let mut sums: BTreeMap<String, Amount> = BTreeMap::new();
+    for row in rows {
+        let sum = sums.entry(row.get(0)?).or_default();
+        sum.0 = sum
+            .0
+            .saturating_add(amount(row.get(1)?).unwrap_or_default().0);
+    }
+    let mut ranked: Vec<_> = sums.into_iter().collect();
+    ranked.sort_by_key(|(_, amount)| std::cmp::Reverse(*amount));
+    ranked.truncate(count);
+    Ok(ranked)
+}
+
 /// Status changes of an account's replicas from hour `since` on.
 pub fn activity(store: &Store, owner: &AccountId, since: u64) -> Result<Activity> {
     let row = store.row(
-        "SELECT count(*), CAST(coalesce(sum(e.failed), 0) AS BIGINT) FROM events e
-         JOIN deployments d ON d.deployment = e.deployment
-         WHERE d.owner = $1 AND e.kind = 'status' AND e.time_ms >= $2",
-        values![owner.to_string(), since.saturating_mul(3_600_000)],
+        "SELECT CAST(coalesce(sum(changes), 0) AS BIGINT), CAST(coalesce(sum(failures), 0) AS BIGINT)
+         FROM activity WHERE owner = $1 AND hour >= $2",
+        values![owner.to_string(), since],
     )?;
     row.map_or(Ok(Activity::default()), |row| {
         Ok(Activity {
@@ -320,7 +437,7 @@ pub fn totals(store: &Store) -> Result<Totals> {
     };
     Ok(Totals {
         events: one("SELECT max(sequence) + 1 FROM events")?,
-        receipts: one("SELECT CAST(sum(receipts) AS BIGINT) FROM charges")?,
+        receipts: one("SELECT count FROM counters WHERE name = 'receipts'")?,
     })
 }
 

@@ -20,7 +20,7 @@ use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
-use super::store::{Row, Value};
+use super::store::{Known, Row, Value};
 
 /// Of the versions that PostgreSQL's authors still mend, the oldest.
 const OLDEST: u32 = 14;
@@ -91,6 +91,7 @@ pub struct Server {
     address: Address,
     runtime: Handle,
     session: RefCell<Option<Session>>,
+    pub(super) known: RefCell<Known>,
     /// When a connection failed, and why.
     failed: RefCell<Option<(Instant, String)>>,
 }
@@ -115,6 +116,7 @@ impl Server {
             address: address.clone(),
             runtime: Handle::current(),
             session: RefCell::default(),
+            known: RefCell::default(),
             failed: RefCell::default(),
         }
     }

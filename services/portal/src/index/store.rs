@@ -4,12 +4,15 @@
 //! the same meaning in SQLite and in PostgreSQL. Sums are cast (`CAST(sum(x) AS BIGINT)`), upserts
 //! name their key, texts are compared by `lower(…)` where case does not matter.
 
+use std::cell::RefCell;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
 use super::embedded::Embedded;
 use super::server::{Address, Server};
+use crate::words::Names;
 
 /// What a column holds, or a statement is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +110,13 @@ impl Row {
     }
 }
 
+/// Names that a session has read, and of which network: none is read twice.
+#[derive(Default)]
+pub struct Known {
+    pub network: Option<String>,
+    pub names: Arc<Names>,
+}
+
 /// A session with a database: one statement at a time.
 pub enum Store {
     Embedded(Embedded),
@@ -120,6 +130,13 @@ impl Store {
 
     pub fn server(address: &Address) -> Self {
         Self::Server(Server::new(address))
+    }
+
+    pub fn known(&self) -> &RefCell<Known> {
+        match self {
+            Self::Embedded(file) => &file.1,
+            Self::Server(server) => &server.known,
+        }
     }
 
     /// Others use it too: what is in it is not ours alone to throw away.

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::store::{Store, values};
 
 /// Changes with the tables: an index of an older number is made anew from the chain.
-const VERSION: u64 = 4;
+const VERSION: u64 = 5;
 
 const TABLES: &str = "
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -33,7 +33,9 @@ CREATE INDEX events_deployment ON events (deployment, sequence);
 CREATE INDEX events_host ON events (host, sequence);
 CREATE INDEX events_kind ON events (kind, sequence);
 CREATE TABLE accounts (
-    account TEXT NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (account, sequence)) WITHOUT ROWID;
+    account TEXT NOT NULL, sequence INTEGER NOT NULL, kind TEXT NOT NULL,
+    PRIMARY KEY (account, sequence)) WITHOUT ROWID;
+CREATE INDEX accounts_kind ON accounts (account, kind, sequence);
 CREATE TABLE charges (
     hour INTEGER NOT NULL, deployment INTEGER NOT NULL, service TEXT NOT NULL, host TEXT NOT NULL,
     payer TEXT NOT NULL, payee TEXT NOT NULL, cpu TEXT NOT NULL, memory TEXT NOT NULL,
@@ -42,6 +44,18 @@ CREATE TABLE charges (
     PRIMARY KEY (hour, deployment, service, host)) WITHOUT ROWID;
 CREATE INDEX charges_payer ON charges (payer, hour);
 CREATE INDEX charges_payee ON charges (payee, hour);
+CREATE TABLE hours (
+    account TEXT NOT NULL, side TEXT NOT NULL, hour INTEGER NOT NULL, cpu TEXT NOT NULL,
+    memory TEXT NOT NULL, storage TEXT NOT NULL, bandwidth TEXT NOT NULL, transfer TEXT NOT NULL,
+    moved INTEGER NOT NULL, receipts INTEGER NOT NULL,
+    PRIMARY KEY (account, side, hour)) WITHOUT ROWID;
+CREATE TABLE days (
+    account TEXT NOT NULL, spent TEXT NOT NULL, day INTEGER NOT NULL, subject TEXT NOT NULL,
+    amount TEXT NOT NULL, PRIMARY KEY (account, spent, day, subject)) WITHOUT ROWID;
+CREATE TABLE activity (
+    owner TEXT NOT NULL, hour INTEGER NOT NULL, changes INTEGER NOT NULL, failures INTEGER NOT NULL,
+    PRIMARY KEY (owner, hour)) WITHOUT ROWID;
+CREATE TABLE counters (name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE hosts (host TEXT PRIMARY KEY, name TEXT NOT NULL, owner TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE deployments (
     deployment INTEGER PRIMARY KEY, owner TEXT NOT NULL, project TEXT NOT NULL, time_ms INTEGER NOT NULL);
@@ -104,6 +118,11 @@ pub fn belong(store: &Store, network: &str) -> Result<()> {
         store.execute("INSERT INTO facts VALUES ('network', $1)", values![network])?;
         Ok(())
     })
+}
+
+/// Of which network the index is.
+pub fn network(store: &Store) -> Result<Option<String>> {
+    fact(store, "network")
 }
 
 fn fact(store: &Store, name: &str) -> Result<Option<String>> {

@@ -5,7 +5,8 @@ use api::{BlockView, EventView, TransactionStatus, TransactionView};
 use ledger::{Call, Event, account, deployment, host, lease};
 use types::{AccountId, Amount, DeploymentId, Resource};
 
-use super::store::{Store, values};
+use super::query::{Side, Spent};
+use super::store::{Row, Store, values};
 use super::{incidents, tables};
 use crate::words::{self, Names};
 
@@ -59,7 +60,7 @@ pub fn take(store: &Store, after: &Done, blocks: Vec<Certified>) -> Result<bool>
         if done(store)? != *after {
             return Ok(false);
         }
-        let mut names = super::query::names(store)?;
+        let mut names = Names::clone(&*super::query::names(store)?);
         for block in &blocks {
             take_one(store, &mut names, block)?;
         }
@@ -369,46 +370,71 @@ fn write_event(store: &Store, names: &Names, view: &EventView) -> Result<()> {
     )?;
     for account in about.accounts {
         store.execute(
-            "INSERT INTO accounts VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            values![account, view.sequence],
+            "INSERT INTO accounts VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            values![account, view.sequence, about.kind],
         )?;
     }
-    if let Event::Lease(lease::Event::Settled(receipt)) = &view.event {
-        charge(store, receipt)?;
+    match &view.event {
+        Event::Lease(lease::Event::Settled(receipt)) => charge(store, receipt)?,
+        Event::Lease(lease::Event::StatusChanged { deployment, .. }) => {
+            changed(store, *deployment, view.time_ms, about.failed)?;
+        }
+        _ => {}
     }
     Ok(())
 }
 
-/// Adds a receipt to its hour. Amounts are texts, added up here: no integer of SQL holds them.
+/// What a receipt adds to a row: amounts are texts, added up here, as no integer of SQL holds them.
+struct Sums {
+    amounts: [u128; 5],
+    moved: u64,
+}
+
+impl Sums {
+    fn of(receipt: &lease::Receipt) -> Self {
+        let (mut amounts, mut moved) = ([0u128; 5], 0u64);
+        for charge in &receipt.charges {
+            if let Some(at) = Resource::ALL.iter().position(|r| *r == charge.resource) {
+                amounts[at] = amounts[at].saturating_add(charge.amount.0);
+            }
+            if charge.resource == Resource::Transfer {
+                moved = moved.saturating_add(u64::try_from(charge.counted).unwrap_or(u64::MAX));
+            }
+        }
+        Self { amounts, moved }
+    }
+
+    /// With what a row of `cpu, memory, storage, bandwidth, transfer, moved` had.
+    fn and(&self, before: Option<&Row>) -> Result<([String; 5], u64)> {
+        let (mut amounts, mut moved) = (self.amounts, self.moved);
+        if let Some(row) = before {
+            for (at, sum) in amounts.iter_mut().enumerate() {
+                let had: u128 = row.get::<String>(at)?.parse().unwrap_or(0);
+                *sum = sum.saturating_add(had);
+            }
+            moved = moved.saturating_add(row.get(5)?);
+        }
+        Ok((amounts.map(|sum| sum.to_string()), moved))
+    }
+}
+
+/// Adds a receipt to its hour and its day.
 fn charge(store: &Store, receipt: &lease::Receipt) -> Result<()> {
     let hour = receipt.until_ms / HOUR_MS;
     let host = receipt.host.to_string();
+    let sums = Sums::of(receipt);
+    let key = values![
+        hour,
+        receipt.deployment.0,
+        receipt.service.as_str(),
+        host.as_str()
+    ];
     let before = store.row(
         "SELECT cpu, memory, storage, bandwidth, transfer, moved FROM charges
          WHERE hour = $1 AND deployment = $2 AND service = $3 AND host = $4",
-        values![
-            hour,
-            receipt.deployment.0,
-            receipt.service.as_str(),
-            host.as_str()
-        ],
+        key,
     )?;
-    let (mut sums, mut moved) = ([0u128; 5], 0u64);
-    if let Some(row) = before {
-        for (at, sum) in sums.iter_mut().enumerate() {
-            *sum = row.get::<String>(at)?.parse().unwrap_or(0);
-        }
-        moved = row.get(5)?;
-    }
-    for charge in &receipt.charges {
-        if let Some(at) = Resource::ALL.iter().position(|r| *r == charge.resource) {
-            sums[at] = sums[at].saturating_add(charge.amount.0);
-        }
-        if charge.resource == Resource::Transfer {
-            moved = moved.saturating_add(u64::try_from(charge.counted).unwrap_or(u64::MAX));
-        }
-    }
-    let [cpu, memory, storage, bandwidth, transfer] = sums.map(|s| s.to_string());
+    let ([cpu, memory, storage, bandwidth, transfer], moved) = sums.and(before.as_ref())?;
     store.execute(
         "INSERT INTO charges VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1)
          ON CONFLICT (hour, deployment, service, host) DO UPDATE SET cpu = excluded.cpu,
@@ -419,7 +445,7 @@ fn charge(store: &Store, receipt: &lease::Receipt) -> Result<()> {
             hour,
             receipt.deployment.0,
             receipt.service.as_str(),
-            host,
+            host.as_str(),
             receipt.payer.to_string(),
             receipt.payee.to_string(),
             cpu,
@@ -429,6 +455,101 @@ fn charge(store: &Store, receipt: &lease::Receipt) -> Result<()> {
             transfer,
             moved,
         ],
+    )?;
+    for (account, side) in [(receipt.payer, Side::Payer), (receipt.payee, Side::Payee)] {
+        add_to_hour(store, &account, side, hour, &sums)?;
+    }
+    let job = receipt.deployment.0.to_string();
+    let amount = sums.amounts.into_iter().fold(0, u128::saturating_add);
+    for (account, of, subject) in [
+        (receipt.payer, Spent::Job, &job),
+        (receipt.payer, Spent::Host, &host),
+        (receipt.payee, Spent::Paid, &host),
+    ] {
+        add_to_day(store, &account, of, hour / 24, subject, amount)?;
+    }
+    store.execute(
+        "INSERT INTO counters VALUES ('receipts', 1)
+         ON CONFLICT (name) DO UPDATE SET count = counters.count + 1",
+        &[],
+    )?;
+    Ok(())
+}
+
+fn add_to_hour(
+    store: &Store,
+    account: &AccountId,
+    side: Side,
+    hour: u64,
+    sums: &Sums,
+) -> Result<()> {
+    let before = store.row(
+        "SELECT cpu, memory, storage, bandwidth, transfer, moved FROM hours
+         WHERE account = $1 AND side = $2 AND hour = $3",
+        values![account.to_string(), side.name(), hour],
+    )?;
+    let ([cpu, memory, storage, bandwidth, transfer], moved) = sums.and(before.as_ref())?;
+    store.execute(
+        "INSERT INTO hours VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)
+         ON CONFLICT (account, side, hour) DO UPDATE SET cpu = excluded.cpu,
+         memory = excluded.memory, storage = excluded.storage, bandwidth = excluded.bandwidth,
+         transfer = excluded.transfer, moved = excluded.moved, receipts = hours.receipts + 1",
+        values![
+            account.to_string(),
+            side.name(),
+            hour,
+            cpu,
+            memory,
+            storage,
+            bandwidth,
+            transfer,
+            moved
+        ],
+    )?;
+    Ok(())
+}
+
+fn add_to_day(
+    store: &Store,
+    account: &AccountId,
+    of: Spent,
+    day: u64,
+    subject: &str,
+    amount: u128,
+) -> Result<()> {
+    let key = values![account.to_string(), of.name(), day, subject];
+    let before = store.row(
+        "SELECT amount FROM days WHERE account = $1 AND spent = $2 AND day = $3 AND subject = $4",
+        key,
+    )?;
+    let before = before.map_or(Ok(String::new()), |row| row.get::<String>(0))?;
+    let sum = amount.saturating_add(before.parse().unwrap_or(0));
+    store.execute(
+        "INSERT INTO days VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (account, spent, day, subject) DO UPDATE SET amount = excluded.amount",
+        values![
+            account.to_string(),
+            of.name(),
+            day,
+            subject,
+            sum.to_string()
+        ],
+    )?;
+    Ok(())
+}
+
+/// Adds a change of state of a replica to its hour.
+fn changed(store: &Store, deployment: DeploymentId, time_ms: u64, failed: bool) -> Result<()> {
+    let row = store.row(
+        "SELECT owner FROM deployments WHERE deployment = $1",
+        values![deployment.0],
+    )?;
+    let Some(row) = row else { return Ok(()) };
+    store.execute(
+        "INSERT INTO activity VALUES ($1, $2, 1, $3)
+         ON CONFLICT (owner, hour) DO UPDATE SET changes = activity.changes + 1,
+         failures = activity.failures + excluded.failures",
+        values![row.get::<String>(0)?, time_ms / HOUR_MS, failed],
     )?;
     Ok(())
 }

@@ -2,20 +2,24 @@
 
 use axum::extract::{Query, State};
 use maud::html;
+use sdk::JobQuery;
 use serde::Deserialize;
-use types::Amount;
+use types::{Amount, DeploymentId};
 
 use super::explorer::now_of;
-use super::jobs::JobState;
+use super::jobs::slices;
 use super::money::csv_field;
 use super::overview::{RESOURCES, by_month, length, sum};
 use super::{file, shown};
 use crate::app::App;
-use crate::index::ChargeRow;
-use crate::index::query::{self, Side};
-use crate::ui::{self, Bar, Figure, Place, Slice, cli, donut, empty, hbars, icon, kpi, legend};
+use crate::index::HourRow;
+use crate::index::query::{self, Side, Spent};
+use crate::ui::{self, Bar, Figure, Place, cli, donut, empty, hbars, icon, kpi, legend};
 use crate::web::{Page, Visitor};
 use crate::words::{self, bytes, plural};
+
+/// Jobs and hosts of which the cost is shown.
+const RANKED: usize = 8;
 
 #[derive(Deserialize)]
 pub struct Range {
@@ -31,7 +35,7 @@ pub(super) const RANGES: [(&str, &str, u64, u64); 4] = [
 ];
 
 /// Charges in bars of `step` hours.
-fn in_steps(rows: &[ChargeRow], hour: u64, back: u64, step: u64) -> Vec<Bar> {
+fn in_steps(rows: &[HourRow], hour: u64, back: u64, step: u64) -> Vec<Bar> {
     let first = (hour + 1).saturating_sub(back);
     let count = back.div_ceil(step);
     (0..count)
@@ -74,54 +78,50 @@ pub async fn analytics(
     let now = now_of(&app);
     let hour = now / 3_600_000;
     let since = (hour + 1).saturating_sub(back);
-    let (charges, activity, names) = app
+    let (charges, activity, jobs_cost, hosts_cost) = app
         .index
         .ask(move |c| {
+            let names = query::names(c)?;
+            let top = |of| query::top(c, &me, of, since / 24, RANKED);
+            let job = |(id, amount): (String, Amount)| {
+                let name = id.parse().map_or(id, |id| names.project(&DeploymentId(id)));
+                (name, amount)
+            };
+            let host = |(id, amount): (String, Amount)| {
+                let name = id.parse().map_or(id, |id| names.host(&id));
+                (name, amount)
+            };
             Ok((
-                query::charges(c, Side::Payer, &me, since)?,
+                query::by_hour(c, Side::Payer, &me, since)?,
                 query::activity(c, &me, since)?,
-                query::names(c)?,
+                top(Spent::Job)?.into_iter().map(job).collect::<Vec<_>>(),
+                top(Spent::Host)?.into_iter().map(host).collect::<Vec<_>>(),
             ))
         })
         .await?;
-    let deployments = app.client.deployments(me, true).await?;
+    let none = JobQuery {
+        count: Some(0),
+        ..JobQuery::default()
+    };
+    let all = app.client.jobs(me, &none).await?;
     let bars = if name == "12m" {
         by_month(&charges, now, 12)
     } else {
         in_steps(&charges, hour, back, step)
     };
     let (changes, failures) = (activity.changes, activity.failures);
-    let mut by_job: std::collections::BTreeMap<String, Amount> = Default::default();
-    let mut by_host: std::collections::BTreeMap<String, Amount> = Default::default();
-    for row in &charges {
-        let job = by_job.entry(names.project(&row.deployment)).or_default();
-        job.0 = job.0.saturating_add(row.amount().0);
-        let host = row
-            .host
-            .parse()
-            .map_or_else(|_| row.host.clone(), |h| names.host(&h));
-        let host = by_host.entry(host).or_default();
-        host.0 = host.0.saturating_add(row.amount().0);
-    }
-    let ranked = |all: std::collections::BTreeMap<String, Amount>| {
-        let mut rows: Vec<(String, Amount)> = all.into_iter().collect();
-        rows.sort_by_key(|r| std::cmp::Reverse(r.1));
+    let ranked = |rows: Vec<(String, Amount)>| {
         rows.into_iter()
-            .take(8)
             .map(|(n, a)| (n, length(a), words::credits(a)))
             .collect::<Vec<_>>()
     };
-    let slices: Vec<Slice> = JobState::ALL
-        .iter()
-        .map(|s| Slice {
-            label: s.word().into(),
-            count: deployments.iter().filter(|d| JobState::of(d) == *s).count() as u64,
-            colour: s.colour(),
-        })
-        .filter(|s| s.count > 0)
-        .collect();
+    let receipts: u64 = charges.iter().map(|r| r.receipts).sum();
     let moved: u128 = charges.iter().map(|r| u128::from(r.moved)).sum();
-    let (jobs, hosts) = (ranked(by_job), ranked(by_host));
+    let (jobs, hosts) = (ranked(jobs_cost), ranked(hosts_cost));
+    let whole_days = format!(
+        "The most, since {} 00:00 UTC",
+        words::day(since / 24 * 86_400_000)
+    );
     let content = html! {
         div.pagehead {
             div { h1 { "Analytics" } p.sub { "From settled receipts and events, the last " (title) } }
@@ -135,7 +135,7 @@ pub async fn analytics(
             (kpi(Figure { label: "Cost", value: Some(words::credits(sum(&charges))), unit: "credits", note: html! { "settled" }, spark: None }))
             (kpi(Figure { label: "Traffic", value: Some(bytes(moved)), unit: "", note: html! { "in and out, settled" }, spark: None }))
             (kpi(Figure { label: "Failures", value: Some(failures.to_string()), unit: "", note: html! { "of " (plural(changes, "change of state", "changes of state")) }, spark: None }))
-            (kpi(Figure { label: "Lines", value: Some(charges.len().to_string()), unit: "", note: html! { "an hour of a service on a host" }, spark: None }))
+            (kpi(Figure { label: "Receipts", value: Some(words::grouped(receipts.into())), unit: "", note: html! { "each with its proof" }, spark: None }))
         }
         div.grid {
             section.card.s8 {
@@ -143,9 +143,9 @@ pub async fn analytics(
                 @if charges.is_empty() { (empty("chart-area", "No charge in this time", "Lines come with the first settled receipt.", None)) }
                 @else { (ui::bars(&bars, &RESOURCES.map(|r| r.1), "Cost over time by resource", false)) }
             }
-            section.card.s4 { header { div { h2 { "Jobs by status" } p.sub { "All that you have deployed, now" } } } (donut(&slices, "job", "jobs")) }
-            section.card.s6 { header { div { h2 { "Cost by job" } } } @if jobs.is_empty() { (empty("rocket", "None", "No job was charged in this time.", None)) } @else { (hbars(&jobs, 1)) } }
-            section.card.s6 { header { div { h2 { "Cost by host" } } } @if hosts.is_empty() { (empty("server", "None", "No host was paid in this time.", None)) } @else { (hbars(&hosts, 3)) } }
+            section.card.s4 { header { div { h2 { "Jobs by status" } p.sub { "All that you have deployed, now" } } } (donut(&slices(&all), "job", "jobs")) }
+            section.card.s6 { header { div { h2 { "Cost by job" } p.sub { (whole_days) } } } @if jobs.is_empty() { (empty("rocket", "None", "No job was charged in this time.", None)) } @else { (hbars(&jobs, 1)) } }
+            section.card.s6 { header { div { h2 { "Cost by host" } p.sub { (whole_days) } } } @if hosts.is_empty() { (empty("server", "None", "No host was paid in this time.", None)) } @else { (hbars(&hosts, 3)) } }
         }
         (cli("runrig bill --json"))
     };

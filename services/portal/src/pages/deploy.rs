@@ -170,9 +170,13 @@ async fn read(
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    let spec = project
+    let mut spec = project
         .pin(&pinned, &BTreeMap::new(), &BTreeMap::new())
         .map_err(said)?;
+    // Copies of its logs are sealed to the key that reads them here.
+    if !spec.logs.alone {
+        spec.logs.copy_to = vec![login.key.public()];
+    }
     Ok((spec, warnings))
 }
 

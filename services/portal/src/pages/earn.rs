@@ -9,10 +9,13 @@ use super::hosts::host_table;
 use super::overview::{RESOURCES, length, sum};
 use super::shown;
 use crate::app::App;
-use crate::index::query::{self, Side};
+use crate::index::query::{self, Side, Spent};
 use crate::ui::{self, Bar, Figure, Place, cli, credits, empty, icon, kpi, legend};
 use crate::web::{Page, Visitor};
 use crate::words;
+
+/// Hosts of which it is shown what each earned.
+const HOSTS_SHOWN: usize = 50;
 
 /// `GET /hosts`
 pub async fn hosts(State(app): State<App>, visitor: Visitor) -> Page {
@@ -93,12 +96,19 @@ pub async fn earnings(State(app): State<App>, visitor: Visitor) -> Page {
     let lifetime = Amount(own.iter().map(|h| h.earned.0).sum());
     let now = now_of(&app);
     let hour = now / 3_600_000;
-    let (rows, names) = app
+    let since = hour.saturating_sub(24 * 28);
+    let (rows, by_host) = app
         .index
         .ask(move |c| {
+            let names = query::names(c)?;
+            let paid = query::top(c, &me, Spent::Paid, since / 24, HOSTS_SHOWN)?;
+            let name = |(id, amount): (String, Amount)| {
+                let name = id.parse().map_or(id, |id| names.host(&id));
+                (name, amount)
+            };
             Ok((
-                query::charges(c, Side::Payee, &me, hour.saturating_sub(24 * 28))?,
-                query::names(c)?,
+                query::by_hour(c, Side::Payee, &me, since)?,
+                paid.into_iter().map(name).collect::<Vec<_>>(),
             ))
         })
         .await?;
@@ -128,15 +138,6 @@ pub async fn earnings(State(app): State<App>, visitor: Visitor) -> Page {
             }
         })
         .collect();
-    let mut by_host: std::collections::BTreeMap<String, Amount> = Default::default();
-    for row in &rows {
-        let host = row
-            .host
-            .parse()
-            .map_or_else(|_| row.host.clone(), |h| names.host(&h));
-        let sum = by_host.entry(host).or_default();
-        sum.0 = sum.0.saturating_add(row.amount().0);
-    }
     let ranked: Vec<_> = by_host
         .into_iter()
         .map(|(n, a)| (n, length(a), words::credits(a)))

@@ -1,6 +1,6 @@
 //! One deployment: replicas and why each is where it is, live log, releases, events, receipts.
 
-use api::{AllocationView, DeploymentView};
+use api::{AllocationView, DeploymentView, JobState};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect};
 use futures::StreamExt;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use similar::{ChangeTag, TextDiff};
 
 use super::explorer::{happenings, now_of};
-use super::jobs::{JobState, live, own_deployment};
+use super::jobs::{live, own_deployment, tone, word};
 use super::{shown, slowly};
 use crate::app::App;
 use crate::index::{EventFilter, query};
@@ -26,7 +26,7 @@ use crate::words::{self, bytes, cores, plural};
 const WHY_MAX: usize = 12;
 
 pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Markup {
-    let state = JobState::of(view);
+    let state = view.state();
     let name = &view.project;
     let base = format!("/jobs/{name}");
     let act = format!("{base}/act");
@@ -55,7 +55,7 @@ pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Marku
         div.pagehead {
             div { h1 { (name) } p.sub { (view.deployment) " · release " (view.release) @if view.good == view.release { ", good" } } }
             div.acts {
-                (badge(state.tone(), state.word()))
+                (badge(tone(state), word(state)))
                 @if !view.removed {
                     @if state == JobState::Stopped { (button("start", "", html! { (icon("play")) "Start" })) }
                     @else { (button("restart", "", html! { (icon("rotate-cw")) "Restart" })) (button("stop", "", html! { (icon("square")) "Stop" })) }

@@ -1,23 +1,25 @@
 //! Deployments of who is logged in, as a list.
 
-use api::{AllocationView, DeploymentView};
+use api::{AllocationView, DeploymentView, JobRow, JobState, JobsView, is_live};
 use axum::extract::{Query, State};
-use ledger::deployment::Funding;
-use ledger::lease::Desired;
 use maud::{Markup, html};
+use sdk::JobQuery;
 use serde::Deserialize;
-use types::RunState;
 
 use super::explorer::now_of;
 use super::shown;
 use crate::app::App;
 use crate::people::Login;
-use crate::ui::{self, Place, Tone, badge, cli, credits, empty, icon, image, replica_dots, when};
+use crate::ui::{
+    self, Place, Slice, Tone, badge, cli, credits, empty, icon, image, replica_dots, when,
+};
 use crate::web::{Page, Trouble, Visitor};
 use crate::words::{bytes, cores, plural};
 
 /// Rows of one page.
 const PAGE: usize = 50;
+/// What is typed into a filter.
+const TEXT_MAX: usize = 100;
 
 /// The deployment of this name that the person owns; anybody else's is not there.
 pub async fn own_deployment(
@@ -25,157 +27,96 @@ pub async fn own_deployment(
     login: &Login,
     name: &str,
 ) -> Result<DeploymentView, Trouble> {
-    let all = app.client.deployments(login.account(), true).await?;
+    let missing = || Trouble::missing("You have no job of this name");
+    if name.len() > JobsView::TEXT_MAX {
+        return Err(missing());
+    }
     // Of a name that was used before, the one that lives.
-    all.into_iter()
-        .filter(|d| d.project == name)
-        .max_by_key(|d| (!d.removed, d.deployment))
-        .ok_or_else(|| Trouble::missing("You have no job of this name"))
+    let query = JobQuery {
+        state: Some("all".into()),
+        name: Some(name.into()),
+        count: Some(1),
+        ..JobQuery::default()
+    };
+    let found = app.client.jobs(login.account(), &query).await?;
+    let one = found.rows.first().ok_or_else(missing)?;
+    Ok(app.client.deployment(one.deployment).await?)
 }
 
-/// What a deployment does as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobState {
-    Running,
-    Starting,
-    Waiting,
-    Failing,
-    Frozen,
-    Limited,
-    Stopped,
-    Completed,
-    Removed,
+pub fn word(state: JobState) -> &'static str {
+    match state {
+        JobState::Running => "Running",
+        JobState::Starting => "Starting",
+        JobState::Waiting => "Waiting for a place",
+        JobState::Failing => "Failing",
+        JobState::Frozen => "Frozen",
+        JobState::Limited => "Stopped by the limit",
+        JobState::Stopped => "Stopped",
+        JobState::Completed => "Completed",
+        JobState::Removed => "Removed",
+    }
 }
 
-impl JobState {
-    pub const ALL: [Self; 9] = [
-        Self::Running,
-        Self::Starting,
-        Self::Waiting,
-        Self::Failing,
-        Self::Frozen,
-        Self::Limited,
-        Self::Stopped,
-        Self::Completed,
-        Self::Removed,
-    ];
-
-    pub fn of(view: &DeploymentView) -> Self {
-        let live: Vec<&AllocationView> = live(view).collect();
-        let failed = |a: &AllocationView| {
-            a.status.state == RunState::Failed
-                || a.status.exit_code.is_some_and(|c| c != 0) && a.status.state != RunState::Running
-        };
-        match () {
-            () if view.removed => Self::Removed,
-            () if view.limited => Self::Limited,
-            () if view.funding == Funding::Frozen => Self::Frozen,
-            () if !view.unplaced.is_empty() => Self::Waiting,
-            () if live.is_empty() && view.wanted_all() == 0 => Self::Stopped,
-            // What was asked to stop and had to be killed has an exit code, and did no wrong.
-            () if live.iter().any(|a| a.desired == Desired::Run && failed(a)) => Self::Failing,
-            () if !live.is_empty() && live.iter().all(|a| a.desired == Desired::Stop) => {
-                Self::Stopped
-            }
-            () if !live.is_empty() && live.iter().all(|a| a.status.state == RunState::Exited) => {
-                Self::Completed
-            }
-            () if !live.is_empty()
-                && live
-                    .iter()
-                    .all(|a| a.status.is_ready() || a.status.state == RunState::Exited) =>
-            {
-                Self::Running
-            }
-            () => Self::Starting,
-        }
+pub fn tone(state: JobState) -> Tone {
+    match state {
+        JobState::Running => Tone::Ok,
+        JobState::Starting => Tone::Info,
+        JobState::Waiting | JobState::Frozen | JobState::Limited => Tone::Warn,
+        JobState::Failing => Tone::Bad,
+        JobState::Stopped | JobState::Completed | JobState::Removed => Tone::Plain,
     }
+}
 
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Running => "Running",
-            Self::Starting => "Starting",
-            Self::Waiting => "Waiting for a place",
-            Self::Failing => "Failing",
-            Self::Frozen => "Frozen",
-            Self::Limited => "Stopped by the limit",
-            Self::Stopped => "Stopped",
-            Self::Completed => "Completed",
-            Self::Removed => "Removed",
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Running => "running",
-            Self::Starting => "starting",
-            Self::Failing => "failing",
-            Self::Frozen => "frozen",
-            Self::Limited => "limited",
-            Self::Stopped => "stopped",
-            Self::Completed => "completed",
-            Self::Removed => "removed",
-        }
-    }
-
-    pub fn tone(self) -> Tone {
-        match self {
-            Self::Running => Tone::Ok,
-            Self::Starting => Tone::Info,
-            Self::Waiting | Self::Frozen | Self::Limited => Tone::Warn,
-            Self::Failing => Tone::Bad,
-            Self::Stopped | Self::Completed | Self::Removed => Tone::Plain,
-        }
-    }
-
-    /// Its colour in charts.
-    pub fn colour(self) -> u8 {
-        match self {
-            Self::Running => 1,
-            Self::Starting | Self::Waiting => 3,
-            Self::Failing => 4,
-            Self::Frozen | Self::Limited | Self::Stopped => 2,
-            Self::Completed | Self::Removed => 5,
-        }
-    }
+/// How many jobs are in which state, for a picture.
+pub fn slices(jobs: &JobsView) -> Vec<Slice> {
+    let colour = |state| match state {
+        JobState::Running => 1,
+        JobState::Starting | JobState::Waiting => 3,
+        JobState::Failing => 4,
+        JobState::Frozen | JobState::Limited | JobState::Stopped => 2,
+        JobState::Completed | JobState::Removed => 5,
+    };
+    JobState::ALL
+        .into_iter()
+        .map(|state| Slice {
+            label: word(state).into(),
+            count: jobs.count(state),
+            colour: colour(state),
+        })
+        .filter(|s| s.count > 0)
+        .collect()
 }
 
 /// Replicas that are not over.
 pub fn live(view: &DeploymentView) -> impl Iterator<Item = &AllocationView> {
     view.allocations
         .iter()
-        .filter(|a| !a.closed && a.desired != Desired::Remove)
+        .filter(|a| is_live(a.closed, a.desired))
 }
 
 /// A table of deployments: the same on the overview and in the list.
-pub fn table(all: &[&DeploymentView], now_ms: u64) -> Markup {
+pub fn table(all: &[JobRow], now_ms: u64) -> Markup {
     html! {
         div.tablewrap {
             table.cards {
                 thead { tr { th { "Job" } th { "Status" } th { "Replicas" } th { "CPU reserved" } th { "Memory reserved" } th { "Runs on" } th.num { "Charged" } th.num { "Age" } th { span.sr { "Logs" } } } }
                 tbody {
-                    @for view in all {
-                        @let state = JobState::of(view);
-                        @let replicas: Vec<&AllocationView> = live(view).collect();
-                        @let cpu: u64 = replicas.iter().map(|a| u64::from(a.reserved.cpu_millis)).sum();
-                        @let memory: u128 = replicas.iter().map(|a| u128::from(a.reserved.memory_bytes)).sum();
-                        @let hosts: std::collections::BTreeSet<&str> = replicas.iter().map(|a| a.host_name.as_str()).collect();
-                        @let first = view.spec.services.values().next();
+                    @for job in all {
+                        @let removed = job.state == JobState::Removed;
                         tr {
                             td {
-                                a.row href=(format!("/jobs/{}", view.project)) { (view.project) }
-                                @if let Some(service) = first { (image(&service.image.reference)) }
-                                @if view.spec.services.len() > 1 { span.second { "and " (plural(view.spec.services.len() as u64 - 1, "more service", "more services")) } }
+                                a.row href=(format!("/jobs/{}", job.project)) { (job.project) }
+                                (image(&job.image))
+                                @if job.services > 1 { span.second { "and " (plural(job.services - 1, "more service", "more services")) } }
                             }
-                            td data-l="Status" { (badge(state.tone(), state.word())) }
-                            td data-l="Replicas" { @if view.removed { "–" } @else { (replica_dots(&replicas, view.wanted_all())) } }
-                            td data-l="CPU reserved" { @if view.removed { "–" } @else { span.nowrap { b { (cores(cpu)) } " cores" } } }
-                            td data-l="Memory reserved" { @if view.removed { "–" } @else { b.nowrap { (bytes(memory)) } } }
-                            td data-l="Runs on" { @if hosts.is_empty() { "–" } @else { @for (at, host) in hosts.iter().take(3).enumerate() { @if at > 0 { " · " } (host) } @if hosts.len() > 3 { " and " (hosts.len() - 3) " more" } } }
-                            td.num.strong data-l="Charged" { (credits(view.charged)) }
-                            td.num data-l="Age" { (when(view.created_ms, now_ms)) }
-                            td { @if !view.removed { a.iconbtn href=(format!("/jobs/{}/logs", view.project)) aria-label=(format!("Live log of {}", view.project)) title="Live log" { (icon("terminal")) } } }
+                            td data-l="Status" { (badge(tone(job.state), word(job.state))) }
+                            td data-l="Replicas" { @if removed { "–" } @else { (replica_dots(job)) } }
+                            td data-l="CPU reserved" { @if removed { "–" } @else { span.nowrap { b { (cores(job.cpu_millis)) } " cores" } } }
+                            td data-l="Memory reserved" { @if removed { "–" } @else { b.nowrap { (bytes(job.memory_bytes.into())) } } }
+                            td data-l="Runs on" { @if job.hosts.is_empty() { "–" } @else { @for (at, host) in job.hosts.iter().enumerate() { @if at > 0 { " · " } (host) } @let more = job.hosts_all.saturating_sub(job.hosts.len() as u64); @if more > 0 { " and " (more) " more" } } }
+                            td.num.strong data-l="Charged" { (credits(job.charged)) }
+                            td.num data-l="Age" { (when(job.created_ms, now_ms)) }
+                            td { @if !removed { a.iconbtn href=(format!("/jobs/{}/logs", job.project)) aria-label=(format!("Live log of {}", job.project)) title="Live log" { (icon("terminal")) } } }
                         }
                     }
                 }
@@ -194,33 +135,33 @@ pub struct Filter {
 /// `GET /jobs`
 pub async fn list(State(app): State<App>, visitor: Visitor, Query(filter): Query<Filter>) -> Page {
     let login = visitor.login()?;
-    let mut all = app.client.deployments(login.account(), true).await?;
-    all.sort_by_key(|d| (d.removed, std::cmp::Reverse(d.deployment)));
-    let text = filter.q.as_deref().unwrap_or("").trim().to_lowercase();
-    let chosen = filter.status.as_deref().unwrap_or("active");
-    let matches = |view: &&DeploymentView| {
-        let state = JobState::of(view);
-        let by_state = match chosen {
-            "all" => true,
-            "active" => !matches!(state, JobState::Removed | JobState::Completed),
-            name => state.name() == name,
-        };
-        let has = |s: &str| s.to_lowercase().contains(&text);
-        by_state
-            && (text.is_empty()
-                || has(&view.project)
-                || view.spec.services.values().any(|s| has(&s.image.reference))
-                || live(view).any(|a| has(&a.host_name)))
-    };
-    let found: Vec<&DeploymentView> = all.iter().filter(matches).collect();
-    let pages = found.len().div_ceil(PAGE).max(1);
-    let page = filter.page.unwrap_or(1).clamp(1, pages);
-    let rows: Vec<&DeploymentView> = found
-        .iter()
-        .skip((page - 1) * PAGE)
-        .take(PAGE)
-        .copied()
+    let text: String = filter
+        .q
+        .as_deref()
+        .unwrap_or("")
+        .trim()
+        .chars()
+        .take(TEXT_MAX)
         .collect();
+    let named = filter.status.as_deref().unwrap_or("active");
+    let chosen = match named == "all" || JobState::named(named).is_some() {
+        true => named,
+        false => "active",
+    };
+    let asked = filter.page.unwrap_or(1).max(1);
+    let of = |page: usize| JobQuery {
+        state: Some(chosen.into()),
+        text: Some(text.clone()),
+        from: (page - 1).saturating_mul(PAGE),
+        count: Some(PAGE),
+        ..JobQuery::default()
+    };
+    let mut jobs = app.client.jobs(login.account(), &of(asked)).await?;
+    let pages = (jobs.found as usize).div_ceil(PAGE).max(1);
+    let page = asked.min(pages);
+    if page < asked {
+        jobs = app.client.jobs(login.account(), &of(page)).await?;
+    }
     let at = |page: usize| {
         format!(
             "/jobs?q={}&status={}&page={page}",
@@ -230,28 +171,28 @@ pub async fn list(State(app): State<App>, visitor: Visitor, Query(filter): Query
     };
     let content = html! {
         div.pagehead {
-            div { h1 { "Jobs" } p.sub { (plural(all.iter().filter(|d| !d.removed).count() as u64, "deployment", "deployments")) " of yours on the ledger" } }
+            div { h1 { "Jobs" } p.sub { (plural(jobs.alive(), "deployment", "deployments")) " of yours on the ledger" } }
             div.acts { a.btn.primary href="/jobs/new" { (icon("plus")) "Create job" } }
         }
         div.card.flush {
             header {
                 form.filters action="/jobs" {
-                    div.search { (icon("search")) label.sr for="filter" { "Filter" } input id="filter" name="q" type="search" value=(filter.q.as_deref().unwrap_or("")) placeholder="Filter by name, image or host" maxlength="100"; }
+                    div.search { (icon("search")) label.sr for="filter" { "Filter" } input id="filter" name="q" type="search" value=(text) placeholder="Filter by name, image or host" maxlength="100"; }
                     label.sr for="status" { "Status" }
                     select.short id="status" name="status" {
                         option value="active" selected[chosen == "active"] { "Active" }
                         option value="all" selected[chosen == "all"] { "All" }
-                        @for state in JobState::ALL { option value=(state.name()) selected[chosen == state.name()] { (state.word()) } }
+                        @for state in JobState::ALL { option value=(state.name()) selected[chosen == state.name()] { (word(state)) } }
                     }
                     button.btn { (icon("funnel")) "Filter" }
                 }
             }
-            @if rows.is_empty() {
-                @if all.is_empty() { (empty("rocket", "Nothing runs yet", "Paste a compose file or name an image: you see the price before anything starts.", Some(("/jobs/new", "Create your first job")))) }
+            @if jobs.rows.is_empty() {
+                @if jobs.all() == 0 { (empty("rocket", "Nothing runs yet", "Paste a compose file or name an image: you see the price before anything starts.", Some(("/jobs/new", "Create your first job")))) }
                 @else { (empty("funnel", "No job matches", "Take away the filter to see all of them.", Some(("/jobs?status=all", "Show all jobs")))) }
             } @else {
-                (table(&rows, now_of(&app)))
-                @if pages > 1 { (ui::pager(&format!("Page {page} of {pages}, {} jobs", found.len()), (page > 1).then(|| at(1)).as_deref(), (page < pages).then(|| at(page + 1)).as_deref())) }
+                (table(&jobs.rows, now_of(&app)))
+                @if pages > 1 { (ui::pager(&format!("Page {page} of {pages}, {} jobs", crate::words::grouped(jobs.found.into())), (page > 1).then(|| at(1)).as_deref(), (page < pages).then(|| at(page + 1)).as_deref())) }
             }
         }
         (cli("runrig ls"))
@@ -261,7 +202,8 @@ pub async fn list(State(app): State<App>, visitor: Visitor, Query(filter): Query
 
 #[cfg(test)]
 mod tests {
-    use types::AccountId;
+    use ledger::lease::Desired;
+    use types::{AccountId, RunState};
 
     use super::*;
     use crate::hostile_tests::deployment;
@@ -281,7 +223,7 @@ mod tests {
                 one.status.state = RunState::Exited;
                 one.status.exit_code = Some(exit_code);
             }
-            assert_eq!(JobState::of(&view), expected, "{desired:?} {exit_code}");
+            assert_eq!(view.state(), expected, "{desired:?} {exit_code}");
         }
     }
 }

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use ledger::account::{Call, Role};
 use maud::{Markup, html};
+use sdk::JobQuery;
 use types::{AccountId, DeploymentId, Digest, SecretKey};
 
 use super::explorer::now_of;
@@ -33,8 +34,13 @@ fn key_of(login: &Login, seed: &Token) -> SecretKey {
 
 /// Name and number of what is deployed.
 async fn jobs(app: &App, account: AccountId) -> Result<Vec<(DeploymentId, String)>, sdk::SdkError> {
-    let all = app.client.deployments(account, false).await?;
+    let query = JobQuery {
+        count: Some(api::JobsView::ROWS_MAX),
+        ..JobQuery::default()
+    };
+    let all = app.client.jobs(account, &query).await?;
     Ok(all
+        .rows
         .into_iter()
         .map(|one| (one.deployment, one.project))
         .collect())

@@ -13,7 +13,7 @@ use super::overview::{length, month_so_far};
 use super::slowly;
 use crate::app::App;
 use crate::approve::Unsubmitted;
-use crate::index::query::{self, ChargeRow, Side};
+use crate::index::query::{self, HourRow, Side};
 use crate::limits::Act;
 use crate::ui::{self, Place, Tone, alert, badge, bound, cli, credits, crumbs, empty, field, icon};
 use crate::web::{Form, Page, Visitor};
@@ -24,7 +24,7 @@ const HOUR_MS: u64 = 3_600_000;
 const SHORT_MS: u64 = 72 * HOUR_MS;
 
 /// What the month comes to if it goes on so; `None` in the first day of charges: too little is known.
-pub fn plan(view: &LimitView, charges: &[ChargeRow], now_ms: u64) -> Option<f64> {
+pub fn plan(view: &LimitView, charges: &[HourRow], now_ms: u64) -> Option<f64> {
     let since = charges.first()?.hour * HOUR_MS;
     let (_, share) = month_so_far(now_ms);
     let known = now_ms.saturating_sub(since) >= 24 * HOUR_MS && !view.spent.is_zero();
@@ -33,7 +33,7 @@ pub fn plan(view: &LimitView, charges: &[ChargeRow], now_ms: u64) -> Option<f64>
 
 /// When `balance` is used up at the mean rate of the last 24 full hours, if that is soon; `None` too
 /// where less than an hour of them is known.
-pub fn runs_out(charges: &[ChargeRow], balance: Amount, now_ms: u64) -> Option<u64> {
+pub fn runs_out(charges: &[HourRow], balance: Amount, now_ms: u64) -> Option<u64> {
     let hour = now_ms / HOUR_MS;
     let last = charges
         .iter()
@@ -110,7 +110,7 @@ async fn limits_page(
     let now = now_of(app);
     let charges = app
         .index
-        .ask(move |c| query::charges(c, Side::Payer, &me, 0))
+        .ask(move |c| query::by_hour(c, Side::Payer, &me, 0))
         .await?;
     let of = |name: &str| {
         wrong
@@ -223,15 +223,14 @@ pub async fn set(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
 mod tests {
     use super::*;
 
-    fn charged(hour: u64, credits: u64) -> ChargeRow {
+    fn charged(hour: u64, credits: u64) -> HourRow {
         let mut amounts = [Amount::ZERO; 5];
         amounts[0] = Amount::credits(credits);
-        ChargeRow {
+        HourRow {
             hour,
-            deployment: types::DeploymentId(1),
-            host: String::new(),
             amounts,
             moved: 0,
+            receipts: 1,
         }
     }
 

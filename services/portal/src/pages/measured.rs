@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use api::{AllocationView, RequestFigures, RequestSample};
+use api::{RequestFigures, RequestSample};
 use axum::extract::{Query, State};
 use futures::stream::{self, StreamExt};
 use maud::{Markup, html};
+use sdk::JobQuery;
 use serde::Deserialize;
 
 use super::analytics::RANGES;
@@ -137,11 +138,15 @@ fn sum_up(figures: Vec<(String, Option<RequestFigures>)>, left: usize) -> Told {
 }
 
 async fn ask(app: &App, login: &Login) -> Result<Told, Trouble> {
-    let deployments = app.client.deployments(login.account(), false).await?;
-    let left = deployments.len().saturating_sub(ASKED_MAX);
+    let query = JobQuery {
+        count: Some(ASKED_MAX),
+        ..JobQuery::default()
+    };
+    let jobs = app.client.jobs(login.account(), &query).await?;
+    let left = (jobs.found as usize).saturating_sub(jobs.rows.len());
     let client = login.client(app);
     let since_ms = api::now_ms().saturating_sub(MINUTES * MINUTE_MS);
-    let asked = deployments.into_iter().take(ASKED_MAX).map(|one| {
+    let asked = jobs.rows.into_iter().map(|one| {
         let (client, key) = (client.clone(), login.key.clone());
         async move {
             let asked = client.requests(&key, one.deployment, Some((since_ms, None)));
@@ -201,7 +206,7 @@ pub async fn requests(State(app): State<App>, visitor: Visitor) -> Page {
         @if told.silent > 0 || told.left > 0 {
             (ui::alert(ui::Tone::Warn, html! { p {
                 @if told.silent > 0 { "Of " (plural(told.silent as u64, "job", "jobs")) " nothing is known: the gateway does not tell, or not to your role. " }
-                @if told.left > 0 { (plural(told.left as u64, "more job is", "more jobs are")) " not in these figures: they are of the first " (ASKED_MAX) "." }
+                @if told.left > 0 { (plural(told.left as u64, "more job is", "more jobs are")) " not in these figures: they are of the latest " (ASKED_MAX) "." }
             } }))
         }
         div.grid {
@@ -263,79 +268,44 @@ pub async fn requests_csv(State(app): State<App>, visitor: Visitor) -> Page {
     Ok(file("requests.csv", "text/csv; charset=utf-8", out))
 }
 
+/// Rows of one page of what was used.
+const PAGE: usize = 50;
+/// Rows of a file at the most.
+const FILE_MAX: usize = 100_000;
+
 #[derive(Deserialize)]
 pub struct Range {
     range: Option<String>,
+    page: Option<usize>,
 }
 
-/// What replicas used, and what was held for them, in millisecond-thousandths of a core and
-/// byte-milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Share {
-    replicas: u64,
-    cpu_used: u128,
-    cpu_held: u128,
-    memory_used: u128,
-    memory_held: u128,
-}
-
-impl Share {
-    fn add(&mut self, one: &AllocationView, now_ms: u64) {
-        let ms = counted_ms(one, now_ms);
-        self.replicas += 1;
-        // Nanoseconds of a core are millionths of a thousandth × millisecond.
-        self.cpu_used += u128::from(one.usage.cpu_ns) / 1_000;
-        self.cpu_held += u128::from(one.reserved.cpu_millis) * ms;
-        self.memory_used += one.usage.memory_byte_ms;
-        self.memory_held += u128::from(one.reserved.memory_bytes) * ms;
-    }
-
-    fn percent(used: u128, held: u128) -> Option<u128> {
-        (used * 100).checked_div(held)
+impl Range {
+    /// Name, words, and the time that it begins.
+    fn since(&self, app: &App) -> (&'static str, &'static str, u64) {
+        let (name, title, hours, _) = RANGES
+            .into_iter()
+            .find(|r| Some(r.0) == self.range.as_deref())
+            .unwrap_or(RANGES[0]);
+        (name, title, now_of(app).saturating_sub(hours * 3_600_000))
     }
 }
 
-/// How long a replica's use was counted: the reserved rate is counted by time alone, so it says
-/// that exactly.
-fn counted_ms(one: &AllocationView, now_ms: u64) -> u128 {
-    let by_rate = one
-        .usage
-        .bandwidth_bits
-        .checked_div(one.reserved.bandwidth_kbps.into());
-    by_rate.unwrap_or_else(|| now_ms.saturating_sub(one.placed_ms).into())
+fn percent_of(used: u64, held: u64) -> Option<u64> {
+    let percent = (u128::from(used) * 100).checked_div(held.into())?;
+    u64::try_from(percent).ok()
 }
 
-fn core_hours(share: u128) -> String {
+fn core_hours(share: u64) -> String {
     // Of thousandths × milliseconds.
     format!("{:.3}", share as f64 / 3.6e9)
 }
 
-fn gib_hours(share: u128) -> String {
-    format!("{:.3}", share as f64 / 3.6e6 / f64::from(1 << 30))
+fn gib_hours(share: u64) -> String {
+    // Of KiB × seconds.
+    format!("{:.3}", share as f64 / 3.6e3 / f64::from(1 << 20))
 }
 
-struct Used {
-    range: (&'static str, &'static str),
-    jobs: BTreeMap<String, Share>,
-}
-
-async fn used(app: &App, login: &Login, range: &Range) -> Result<Used, Trouble> {
-    let (name, title, hours, _) = RANGES
-        .into_iter()
-        .find(|r| Some(r.0) == range.range.as_deref())
-        .unwrap_or(RANGES[0]);
-    let now = now_of(app);
-    let since = now.saturating_sub(hours * 3_600_000);
-    let all = app.client.allocations(login.account(), true).await?;
-    let mut jobs: BTreeMap<String, Share> = BTreeMap::new();
-    for one in all.iter().filter(|a| !a.closed || a.status_ms >= since) {
-        jobs.entry(one.project.clone()).or_default().add(one, now);
-    }
-    let range = (name, title);
-    Ok(Used { range, jobs })
-}
-
-fn cell(label: &str, used: u128, held: u128, words: fn(u128) -> String) -> Markup {
+fn cell(label: &str, used: u64, held: u64, words: fn(u64) -> String) -> Markup {
     html! {
         td.num data-l=(label) { span { (words(used)) " of " (words(held)) } }
     }
@@ -343,18 +313,23 @@ fn cell(label: &str, used: u128, held: u128, words: fn(u128) -> String) -> Marku
 
 /// `GET /analytics/use`
 pub async fn usage(State(app): State<App>, visitor: Visitor, Query(range): Query<Range>) -> Page {
-    let found = used(&app, visitor.login()?, &range).await?;
-    let mut sum = Share::default();
-    for one in found.jobs.values() {
-        sum.replicas += one.replicas;
-        sum.cpu_used += one.cpu_used;
-        sum.cpu_held += one.cpu_held;
-        sum.memory_used += one.memory_used;
-        sum.memory_held += one.memory_held;
+    let (name, title, since_ms) = range.since(&app);
+    let owner = visitor.login()?.account();
+    let asked = range.page.unwrap_or(1).max(1);
+    let of = |page: usize| {
+        app.client
+            .jobs_use(owner, since_ms, ((page - 1).saturating_mul(PAGE), PAGE))
+    };
+    let mut found = of(asked).await?;
+    let pages = (found.found as usize).div_ceil(PAGE).max(1);
+    let page = asked.min(pages);
+    if page < asked {
+        found = of(page).await?;
     }
-    let percent = |used, held| Share::percent(used, held).map(|p| p.to_string());
-    let idle = |used: u128, held: u128| held.saturating_sub(used);
-    let (name, title) = found.range;
+    let sum = &found.sum;
+    let percent = |used, held| percent_of(used, held).map(|p| p.to_string());
+    let idle = |used: u64, held: u64| held.saturating_sub(used);
+    let at = |page: usize| format!("/analytics/use?range={name}&page={page}");
     let content = html! {
         div.pagehead {
             div { h1 { "Analytics" } p.sub { "Use of what was reserved, by the ledger: whole lives of the replicas that ran in the last " (title) } }
@@ -372,18 +347,19 @@ pub async fn usage(State(app): State<App>, visitor: Visitor, Query(range): Query
         }
         section.card.flush {
             header { div { h2 { "By job" } p.sub { "Only what is used of CPU and memory is charged; what is idle is held back from others, and costs escrow" } } }
-            @if found.jobs.is_empty() { (empty("gauge", "Nothing ran in this time", "Use is on the ledger with the first report of a host.", None)) }
+            @if found.rows.is_empty() { (empty("gauge", "Nothing ran in this time", "Use is on the ledger with the first report of a host.", None)) }
             @else { div.tablewrap { table.cards {
                 thead { tr { th { "Job" } th.num { "Replicas" } th.num { "CPU, core hours" } th.num { "Memory, GiB hours" } th.num { "CPU idle" } th.num { "Memory idle" } } }
-                tbody { @for (job, one) in &found.jobs { tr {
-                    td.wrap { a.row href=(format!("/jobs/{job}")) { (job) } }
+                tbody { @for one in &found.rows { tr {
+                    td.wrap { a.row href=(format!("/jobs/{}", one.project)) { (one.project) } }
                     td.num data-l="Replicas" { (one.replicas) }
                     (cell("CPU, core hours", one.cpu_used, one.cpu_held, core_hours))
                     (cell("Memory, GiB hours", one.memory_used, one.memory_held, gib_hours))
                     td.num data-l="CPU idle" { (core_hours(idle(one.cpu_used, one.cpu_held))) }
                     td.num data-l="Memory idle" { (gib_hours(idle(one.memory_used, one.memory_held))) }
                 } } }
-            } } }
+            } }
+            @if pages > 1 { (ui::pager(&format!("Page {page} of {pages}, {} jobs", words::grouped(found.found.into())), (page > 1).then(|| at(page - 1)).as_deref(), (page < pages).then(|| at(page + 1)).as_deref())) } }
         }
         (cli("runrig stats"))
     };
@@ -396,10 +372,21 @@ pub async fn usage_csv(
     visitor: Visitor,
     Query(range): Query<Range>,
 ) -> Page {
-    let found = used(&app, visitor.login()?, &range).await?;
-    let rows = found.jobs.iter().map(|(job, one)| {
+    let (_, _, since_ms) = range.since(&app);
+    let owner = visitor.login()?.account();
+    let mut all = Vec::new();
+    loop {
+        let part = (all.len(), api::UseView::ROWS_MAX);
+        let found = app.client.jobs_use(owner, since_ms, part).await?;
+        let more = !found.rows.is_empty();
+        all.extend(found.rows);
+        if !more || all.len() as u64 >= found.found || all.len() >= FILE_MAX {
+            break;
+        }
+    }
+    let rows = all.into_iter().map(|one| {
         vec![
-            job.clone(),
+            one.project,
             one.replicas.to_string(),
             core_hours(one.cpu_used),
             core_hours(one.cpu_held),
@@ -463,10 +450,10 @@ mod tests {
 
     #[test]
     fn a_share_is_of_what_was_held_for_as_long_as_it_was_counted() {
-        assert_eq!(Share::percent(5, 0), None);
-        assert_eq!(Share::percent(1, 4), Some(25));
+        assert_eq!(percent_of(5, 0), None);
+        assert_eq!(percent_of(1, 4), Some(25));
         // Half a core for an hour.
         assert_eq!(core_hours(500 * 3_600_000), "0.500");
-        assert_eq!(gib_hours((1 << 30) * 3_600_000), "1.000");
+        assert_eq!(gib_hours((1 << 20) * 3_600), "1.000");
     }
 }

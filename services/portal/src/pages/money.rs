@@ -153,7 +153,7 @@ pub async fn bills(State(app): State<App>, visitor: Visitor) -> Page {
     let now = now_of(&app);
     let charges = app
         .index
-        .ask(move |c| query::charges(c, Side::Payer, &me, 0))
+        .ask(move |c| query::by_hour(c, Side::Payer, &me, 0))
         .await?;
     let today: Vec<_> = charges
         .iter()

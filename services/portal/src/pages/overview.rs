@@ -2,26 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use api::DeploymentView;
+use api::JobState;
 use axum::extract::{Query, State};
 use maud::{Markup, html};
+use sdk::JobQuery;
 use serde::Deserialize;
 use types::Amount;
 
 use super::explorer::{happenings, now_of};
-use super::jobs::{JobState, table};
+use super::jobs::{slices, table};
 use super::limit::{notices, runs_out};
 use super::shown;
 use crate::app::App;
 use crate::index::query::{self, Side};
-use crate::index::{ChargeRow, EventFilter};
+use crate::index::{EventFilter, HourRow};
 use crate::ui::{
-    self, Bar, Figure, Place, Slice, Tone, alert, cli, donut, empty, icon, kpi, legend, submit,
+    self, Bar, Figure, Place, Tone, alert, cli, donut, empty, icon, kpi, legend, submit,
 };
 use crate::web::{Page, Visitor, url};
 use crate::words::{self, MONTHS, bytes, month_of, plural};
 
 const HOUR_MS: u64 = 3_600_000;
+/// Jobs in the table, and of those that are frozen.
+const ROWS: usize = 8;
+const FROZEN_SHOWN: usize = 5;
 /// What the ledger charges for, as legends name it; the order of [`types::Resource::ALL`].
 pub const RESOURCES: [(&str, u8); 5] = [
     ("CPU", 1),
@@ -58,7 +62,7 @@ pub(super) fn month_so_far(now_ms: u64) -> (u64, f64) {
 }
 
 /// Charges by month, at most the last `count`, the last one with what it will come to.
-pub fn by_month(rows: &[ChargeRow], now_ms: u64, count: usize) -> Vec<Bar> {
+pub fn by_month(rows: &[HourRow], now_ms: u64, count: usize) -> Vec<Bar> {
     let mut sums: BTreeMap<(i64, usize), [f64; 5]> = BTreeMap::new();
     for row in rows {
         let sum = sums.entry(month_of(row.hour * HOUR_MS)).or_default();
@@ -89,7 +93,7 @@ pub fn by_month(rows: &[ChargeRow], now_ms: u64, count: usize) -> Vec<Bar> {
         .collect()
 }
 
-pub fn sum(rows: &[ChargeRow]) -> Amount {
+pub fn sum(rows: &[HourRow]) -> Amount {
     Amount(rows.iter().map(|r| r.amount().0).sum())
 }
 
@@ -123,7 +127,24 @@ pub async fn overview(
         return Ok(super::welcome::welcome(&app, &visitor).await);
     };
     let me = login.account();
-    let all = app.client.deployments(me, true).await?;
+    // What runs, with the latest rows; and what is frozen, if anything is.
+    let latest = JobQuery {
+        state: Some("all".into()),
+        count: Some(ROWS),
+        ..JobQuery::default()
+    };
+    let jobs = app.client.jobs(me, &latest).await?;
+    let frozen = match jobs.count(JobState::Frozen) {
+        0 => Vec::new(),
+        _ => {
+            let query = JobQuery {
+                state: Some(JobState::Frozen.name().into()),
+                count: Some(FROZEN_SHOWN),
+                ..JobQuery::default()
+            };
+            app.client.jobs(me, &query).await?.rows
+        }
+    };
     let account = app.client.account(me).await?;
     let limit = app.client.limit(me).await?;
     let now = now_of(&app);
@@ -137,25 +158,21 @@ pub async fn overview(
                 ..EventFilter::default()
             };
             Ok((
-                query::charges(c, Side::Payer, &me, hour.saturating_sub(24 * 366))?,
+                query::by_hour(c, Side::Payer, &me, hour.saturating_sub(24 * 366))?,
                 query::activity(c, &me, hour.saturating_sub(24))?,
                 query::events(c, &filter, 5)?,
             ))
         })
         .await?;
-    let running = all
-        .iter()
-        .filter(|d| JobState::of(d) == JobState::Running)
-        .count();
-    let alive = all.iter().filter(|d| !d.removed).count();
+    let (running, alive) = (jobs.count(JobState::Running), jobs.alive());
     let (changes, failures) = (activity.changes, activity.failures);
-    let this_month: Vec<ChargeRow> = charges
+    let this_month: Vec<HourRow> = charges
         .iter()
         .filter(|c| c.hour >= month)
         .cloned()
         .collect();
-    let today: Vec<&ChargeRow> = charges.iter().filter(|c| c.hour + 24 > hour).collect();
-    let hourly = |of: &dyn Fn(&ChargeRow) -> f64| -> Vec<f64> {
+    let today: Vec<&HourRow> = charges.iter().filter(|c| c.hour + 24 > hour).collect();
+    let hourly = |of: &dyn Fn(&HourRow) -> f64| -> Vec<f64> {
         let first = hour.saturating_sub(23);
         let mut out = vec![0.0; 24];
         for row in today.iter().filter(|r| r.hour >= first) {
@@ -164,18 +181,12 @@ pub async fn overview(
         out
     };
     let moved: u128 = today.iter().map(|r| u128::from(r.moved)).sum();
-    let slices: Vec<Slice> = JobState::ALL
+    let rows: Vec<_> = jobs
+        .rows
         .iter()
-        .map(|state| Slice {
-            label: state.word().into(),
-            count: all.iter().filter(|d| JobState::of(d) == *state).count() as u64,
-            colour: state.colour(),
-        })
-        .filter(|s| s.count > 0)
+        .filter(|j| j.state != JobState::Removed)
+        .cloned()
         .collect();
-    let mut rows: Vec<&DeploymentView> = all.iter().filter(|d| !d.removed).collect();
-    rows.sort_by_key(|d| std::cmp::Reverse(d.deployment));
-    rows.truncate(8);
     let apps = match login.look() {
         Some(look) => Some(super::space::on_overview(&app, look).await?),
         None => None,
@@ -188,8 +199,12 @@ pub async fn overview(
             }))
         }
         (notices(&limit, runs_out(&charges, account.balance, now)))
-        @for view in all.iter().filter(|d| !d.removed && JobState::of(d) == JobState::Frozen) {
-            (alert(Tone::Warn, html! { p.strong { (view.project) " is frozen for lack of funds" } p { "Its data is kept. It runs again as soon as your account has credits." } }))
+        @for job in &frozen {
+            (alert(Tone::Warn, html! { p.strong { (job.project) " is frozen for lack of funds" } p { "Its data is kept. It runs again as soon as your account has credits." } }))
+        }
+        @let unsaid = jobs.count(JobState::Frozen).saturating_sub(frozen.len() as u64);
+        @if unsaid > 0 {
+            (alert(Tone::Warn, html! { p { a href="/jobs?status=frozen" { (plural(unsaid, "more job is", "more jobs are")) " frozen" } "." } }))
         }
         div.pagehead {
             div { h1 { "Overview" } }
@@ -210,7 +225,7 @@ pub async fn overview(
             }
         } @else {
             div.grid {
-                (kpi(Figure { label: "Running jobs", value: Some(running.to_string()), unit: &format!("of {alive}"), note: html! { (plural(all.iter().flat_map(|d| &d.allocations).filter(|a| a.status.is_ready() && !a.closed).count() as u64, "replica", "replicas")) " ready" }, spark: None }))
+                (kpi(Figure { label: "Running jobs", value: Some(running.to_string()), unit: &format!("of {alive}"), note: html! { (plural(jobs.ready, "replica", "replicas")) " ready" }, spark: None }))
                 (kpi(Figure { label: "Failure rate, 24 h", value: (changes > 0).then(|| format!("{:.1}", 100.0 * failures as f64 / changes as f64)), unit: "%", note: html! { (plural(failures, "failure", "failures")) " in " (plural(changes, "change of state", "changes of state")) }, spark: None }))
                 (kpi(Figure { label: "Traffic, 24 h", value: Some(bytes(moved)), unit: "", note: html! { "in and out, as it was settled" }, spark: ui::spark(&hourly(&|r| r.moved as f64)) }))
                 (kpi(Figure { label: "Spent this month", value: Some(words::credits(sum(&this_month))), unit: "credits", note: html! { a href="/bills" { "Every line of it" } }, spark: ui::spark(&hourly(&|r| length(r.amount()))) }))
@@ -218,7 +233,7 @@ pub async fn overview(
             div.grid {
                 section.card.s8 {
                     header {
-                        div { h2 { "Resource use" } p.sub { "Share of what you reserved, all running replicas, since this page opened" } }
+                        div { h2 { "Resource use" } p.sub { "Share of what running replicas reserved, since this page opened" } }
                         div.more { (legend(&[("CPU", 1), ("Memory", 2)])) }
                     }
                     div.live data-stream="/live/use" data-text="use-words" {
@@ -228,7 +243,7 @@ pub async fn overview(
                 }
                 section.card.s4 {
                     header { div { h2 { "Jobs by status" } p.sub { "All that you have deployed" } } }
-                    (donut(&slices, "job", "jobs"))
+                    (donut(&slices(&jobs), "job", "jobs"))
                 }
             }
             div.grid {
@@ -265,10 +280,8 @@ mod tests {
         let (start, share) = month_so_far(now);
         assert_eq!(words::utc(start * HOUR_MS), "2026-11-01 00:00:00");
         assert!((share - 20.5 / 30.0).abs() < 0.001, "{share}");
-        let row = |hours_ago: u64| ChargeRow {
+        let row = |hours_ago: u64| HourRow {
             hour: now / HOUR_MS - hours_ago,
-            deployment: types::DeploymentId(1),
-            host: String::new(),
             amounts: [
                 Amount::credits(1),
                 Amount::ZERO,
@@ -277,6 +290,7 @@ mod tests {
                 Amount::ZERO,
             ],
             moved: 0,
+            receipts: 1,
         };
         let bars = by_month(&[row(1)], now, 3);
         assert_eq!(

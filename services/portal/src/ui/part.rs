@@ -1,6 +1,6 @@
 //! Small parts: icons, badges, figures, fields, empty states.
 
-use api::AllocationView;
+use api::{AllocationView, JobRow};
 use maud::{Markup, html};
 use types::{Amount, Health, RunState};
 
@@ -175,25 +175,20 @@ pub fn status(view: &AllocationView) -> (Tone, &'static str) {
 }
 
 /// Replicas as dots, and how many of how many are ready.
-pub fn replica_dots(all: &[&AllocationView], wanted: u32) -> Markup {
-    const DOTS_MAX: usize = 8;
-    let ready = all.iter().filter(|a| a.status.is_ready()).count();
-    let missing = (wanted as usize).saturating_sub(all.len());
+pub fn replica_dots(job: &JobRow) -> Markup {
+    let missing = u64::from(job.wanted).saturating_sub(job.live) as usize;
+    let room = JobRow::REPLICAS_MAX.saturating_sub(job.replicas.len());
     html! {
         span.nowrap {
             span.replicas aria-hidden="true" {
-                @for one in all.iter().take(DOTS_MAX) {
+                @for one in &job.replicas {
                     i class=(match status(one).0 { Tone::Ok => "ok", Tone::Bad => "bad", Tone::Info => "wait", _ => "" }) {}
                 }
-                @for _ in 0..missing.min(DOTS_MAX.saturating_sub(all.len())) { i.none {} }
+                @for _ in 0..missing.min(room) { i.none {} }
             }
-            (copies(ready, wanted))
+            span.ink2 { (job.ready) "/" (job.wanted) }
         }
     }
-}
-
-fn copies(ready: usize, wanted: u32) -> Markup {
-    html! { span.ink2 { (ready) "/" (wanted) } }
 }
 
 /// One line of a list of happenings.

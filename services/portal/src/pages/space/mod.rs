@@ -16,7 +16,7 @@ use types::AccountId;
 pub use books::Kept;
 
 use super::job::addresses;
-use super::jobs::JobState;
+use super::jobs::{tone, word};
 use crate::app::App;
 use crate::approve::now_ms;
 use crate::people::{Audience, Look, Space, SpaceApp};
@@ -63,7 +63,7 @@ async fn looker(app: &App, visitor: &Visitor, account: AccountId) -> Looker {
 /// An app as the space shows it: its title, and what of it is deployed now.
 fn tile(app: &App, one: &SpaceApp, view: Option<&DeploymentView>, tagged: bool) -> Markup {
     let urls = view.map_or_else(Vec::new, |view| addresses(app, view));
-    let state = view.map(JobState::of);
+    let state = view.map(DeploymentView::state);
     html! {
         li {
             span.disc aria-hidden="true" { (initials(one.title())) }
@@ -79,7 +79,7 @@ fn tile(app: &App, one: &SpaceApp, view: Option<&DeploymentView>, tagged: bool) 
                 @if view.is_some() && urls.is_empty() { span.second { "No address of its own" } }
                 p.tags {
                     @match state {
-                        Some(state) => { (badge(state.tone(), state.word())) }
+                        Some(state) => { (badge(tone(state), word(state))) }
                         None => { (badge(Tone::Plain, "Not deployed")) }
                     }
                     @if tagged && one.audience == Audience::Members { (badge(Tone::Info, "Members only")) }
