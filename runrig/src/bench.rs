@@ -42,9 +42,11 @@ enum Name {
     Idle,
     /// Requests a second and CPU a request, beside HAProxy and nginx
     Gateway,
+    /// Pages of the portal for who has ten thousand jobs
+    Portal,
 }
 
-const EACH: [Name; 9] = [
+const EACH: [Name; 10] = [
     Name::Ledger,
     Name::Finality,
     Name::Scheduler,
@@ -54,6 +56,7 @@ const EACH: [Name; 9] = [
     Name::Up,
     Name::Idle,
     Name::Gateway,
+    Name::Portal,
 ];
 
 /// Where it was measured: without it a figure says little.
@@ -126,6 +129,7 @@ pub async fn run(args: &Bench, json: bool) -> Result {
             Name::Up => bench::up_to_answer(&program, rounds).await?,
             Name::Idle => bench::idle(&program, rounds).await?,
             Name::Gateway => bench::gateway(&program, rounds).await?,
+            Name::Portal => bench::portal(&program, rounds).await?,
         };
         if !json {
             print(&found);

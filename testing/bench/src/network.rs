@@ -32,7 +32,7 @@ pub struct Network {
 }
 
 /// Held until the address is written down, so that no two are the same.
-fn free_ports(count: usize) -> Result<Vec<SocketAddr>> {
+pub fn free_ports(count: usize) -> Result<Vec<SocketAddr>> {
     let open = |_| TcpListener::bind("127.0.0.1:0").context("find a free port");
     let listeners: Vec<TcpListener> = (0..count).map(open).collect::<Result<_>>()?;
     let address = |l: &TcpListener| l.local_addr().context("find a free port");
@@ -42,6 +42,18 @@ fn free_ports(count: usize) -> Result<Vec<SocketAddr>> {
 impl Network {
     /// `program` is a `runrig`; `accounts` hold credits from the start.
     pub async fn start(program: &Path, accounts: usize) -> Result<Self> {
+        Self::of(program, accounts, Amount::credits(1_000), |_| {}).await
+    }
+
+    /// As [`Self::start`]; each account has `balance`, and parameters are changed.
+    pub async fn of(
+        program: &Path,
+        accounts: usize,
+        balance: Amount,
+        change: impl FnOnce(&mut Params),
+    ) -> Result<Self> {
+        let mut params = Params::dev();
+        change(&mut params);
         let folder = tempfile::tempdir().context("make a folder")?;
         let keys: Vec<SecretKey> = (0..accounts as u64).map(key).collect();
         let (committee, seats) = consensus::deal(VALIDATORS, [3; 32])?;
@@ -49,10 +61,10 @@ impl Network {
         let genesis = Genesis {
             name: "bench".into(),
             time_ms: 1_700_000_000_000,
-            params: Params::dev(),
+            params,
             balances: keys
                 .iter()
-                .map(|key| (AccountId::of(&key.public()), Amount::credits(1_000)))
+                .map(|key| (AccountId::of(&key.public()), balance))
                 .collect(),
             faucet: AccountId([0; 20]),
             validators: seats
