@@ -285,6 +285,12 @@ pub fn of_host(args: &HostImages, json: bool) -> Result {
         ));
     }
     let images = images::list(&store);
+    if output::ids_only() {
+        images
+            .iter()
+            .for_each(|image| output::data(&image.reference));
+        return Ok(());
+    }
     if json {
         output::json(&images);
         return Ok(());
@@ -413,7 +419,9 @@ async fn list(session: &Session, json: bool) -> Result {
             });
         }
     }
-    if json {
+    if output::ids_only() {
+        all.iter().for_each(|listed| output::data(&listed.image));
+    } else if json {
         output::json(&all);
     } else {
         let rows: Vec<Vec<String>> = all

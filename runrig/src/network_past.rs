@@ -143,7 +143,8 @@ fn fold(events: &[EventView]) -> Vec<Incident> {
 
 pub async fn incidents(session: &Session, since: &Since, json: bool) -> Result {
     let client = &session.client;
-    let mut all = fold(&events_since(client, since.ms()?).await?);
+    let since_ms = since.ms()?;
+    let mut all = fold(&events_since(client, since_ms).await?);
     let now = units::now_ms();
     // Those that began before, and go on.
     let hosts = client.hosts().await?;
@@ -166,6 +167,10 @@ pub async fn incidents(session: &Session, since: &Since, json: bool) -> Result {
     }
     if json {
         output::json(&all);
+        return Ok(());
+    }
+    if all.is_empty() {
+        output::say(format!("no incident since {}", units::time(since_ms)));
         return Ok(());
     }
     let names: BTreeMap<String, &str> = hosts
