@@ -1,7 +1,7 @@
 //! The portal's bars (axe, weight, Lighthouse), measured on a cloud of this build.
 //!
-//! Node is needed here only: `testing/portal-bars/bars.mjs` drives Chromium, and npm brings axe-core and
-//! Lighthouse into the target folder. Neither is part of the program or of its tests.
+//! `testing/portal-bars/bars.mjs`, run by Node, drives Chromium; npm brings axe-core and Lighthouse into
+//! the target folder. None is part of the program; its browser test uses axe-core too.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -13,33 +13,13 @@ use crate::command;
 
 /// What npm brings.
 const TOOLS: [&str; 2] = ["axe-core@4.14.1", "lighthouse@12.8.2"];
-const LISTEN: &str = "127.0.0.1:18740";
 
-/// With `lighthouse`, it as well: a quarter of an hour.
+/// `what`: `lighthouse` (a quarter of an hour) or `live`; else axe, weight and outside requests.
 ///
 /// Errors: a tool is missing, the cloud does not start, a bar is not met.
-pub fn run(lighthouse: bool) -> Result<()> {
+pub fn run(what: Option<&str>) -> Result<()> {
     let folder = command::root().join("target/portal-bars");
-    std::fs::create_dir_all(&folder)?;
-    let npm = [
-        "install",
-        "--no-audit",
-        "--no-fund",
-        "--silent",
-        "--prefix",
-        ".",
-    ];
-    let install = Command::new("npm")
-        .args(npm)
-        .args(TOOLS)
-        .current_dir(&folder)
-        .status();
-    if !install
-        .context("run npm: install Debian's nodejs and npm")?
-        .success()
-    {
-        bail!("npm does not bring {}", TOOLS.join(" and "));
-    }
+    bring(&folder, &TOOLS)?;
     let program = match std::env::var_os("RUNRIG") {
         Some(program) => program.into(),
         None => {
@@ -54,10 +34,46 @@ pub fn run(lighthouse: bool) -> Result<()> {
             .arg(command::root().join("testing/portal-bars/bars.mjs"))
             .arg(&cloud.portal)
             .args([&image, &program])
-            .args(lighthouse.then_some("lighthouse"))
+            .args(what)
             .env("XDG_CONFIG_HOME", folder.join("config"))
             .current_dir(&folder),
     )
+}
+
+/// What the browser's test looks at a few pages with: brought once into the target folder.
+///
+/// Errors: npm is missing, or does not bring it.
+pub fn axe() -> Result<()> {
+    let folder = command::root().join("target/axe");
+    let script = folder.join("node_modules/axe-core/axe.min.js");
+    match script.exists() {
+        true => Ok(()),
+        false => bring(&folder, &TOOLS[..1]),
+    }
+}
+
+fn bring(folder: &Path, tools: &[&str]) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let npm = [
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--silent",
+        "--prefix",
+        ".",
+    ];
+    let install = Command::new("npm")
+        .args(npm)
+        .args(tools)
+        .current_dir(folder)
+        .status();
+    if !install
+        .context("run npm: install Debian's nodejs and npm")?
+        .success()
+    {
+        bail!("npm does not bring {}", tools.join(" and "));
+    }
+    Ok(())
 }
 
 /// An OCI layout with a shell and `sleep`.
@@ -74,7 +90,7 @@ fn image(folder: &Path) -> Result<std::path::PathBuf> {
     };
     umoci(&["init", "--layout", "image"])?;
     umoci(&["new", "--image", "image:latest"])?;
-    for name in ["/bin/sh", "/bin/sleep"] {
+    for name in ["/bin/sh", "/bin/sleep", "/bin/mkdir", "/bin/httpd"] {
         umoci(&["insert", "--image", "image:latest", "/bin/busybox", name])?;
     }
     Ok(layout)
@@ -90,8 +106,10 @@ impl Cloud {
     fn start(program: &Path, folder: &Path) -> Result<Self> {
         let data = folder.join("cloud");
         let _ = std::fs::remove_dir_all(&data);
+        // Nobody else is told of it between here and there.
+        let listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut dev = Command::new(program)
-            .args(["dev", "--json", "--listen", LISTEN, "--data"])
+            .args(["dev", "--json", "--listen", &listen.to_string(), "--data"])
             .arg(&data)
             .env("XDG_CONFIG_HOME", folder.join("config"))
             .stdout(Stdio::piped())

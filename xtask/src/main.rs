@@ -22,8 +22,9 @@ usage: cargo xtask <task>
   test [CRATE..]  install what the tests need, run them, sum up
   drill NAME|all  one failure, or all, at full length on a real cloud; prints figures
   screenshots     pictures of all web pages, both themes, desk and phone, into screenshots/
-  portal-bars [lighthouse]
-                  axe, weight and outside requests of all web pages; Lighthouse too, if named
+  portal-bars [lighthouse | live]
+                  axe, weight and outside requests of all web pages; or Lighthouse; or what live
+                  tabs cost, how soon a log and a newcomer's job are there
   unified         the engine's suite under cgroup v2, in a virtual machine (eight minutes)
   tidy            the direction of dependencies, pure kernel crates, documented folders, sizes
   ci              fmt --check, tidy, clippy, test: what CI runs";
@@ -34,8 +35,12 @@ fn main() -> ExitCode {
         Some((task, crates)) if task == "test" => test(crates),
         Some((task, [name])) if task == "drill" => drill(name),
         Some((task, [])) if task == "screenshots" => screenshots(),
-        Some((task, [])) if task == "portal-bars" => bars(false),
-        Some((task, [more])) if task == "portal-bars" && more == "lighthouse" => bars(true),
+        Some((task, [])) if task == "portal-bars" => bars(None),
+        Some((task, [what]))
+            if task == "portal-bars" && ["lighthouse", "live"].contains(&what.as_str()) =>
+        {
+            bars(Some(what))
+        }
         Some((task, [])) if task == "unified" => unified::run(),
         Some((task, [])) if task == "tidy" => tidy::check(),
         Some((task, [])) if task == "ci" => ci(),
@@ -61,6 +66,7 @@ fn drill(name: &str) -> Result<()> {
 /// The browser's test goes through all pages; with a folder named, it takes pictures too.
 fn screenshots() -> Result<()> {
     packages::install()?;
+    bars::axe()?;
     let folder = command::root().join("screenshots");
     command::run(
         command::new_cargo()
@@ -71,13 +77,14 @@ fn screenshots() -> Result<()> {
     Ok(())
 }
 
-fn bars(lighthouse: bool) -> Result<()> {
+fn bars(what: Option<&str>) -> Result<()> {
     packages::install()?;
-    bars::run(lighthouse)
+    bars::run(what)
 }
 
 fn test(crates: &[String]) -> Result<()> {
     packages::install()?;
+    bars::axe()?;
     tests::run(crates)
 }
 

@@ -74,6 +74,11 @@ const PACKAGES: &[Package] = &[
         purpose: "go through the pages as people do",
     },
     Package {
+        name: "npm",
+        program: "npm",
+        purpose: "look for what shuts people out of pages, with axe-core",
+    },
+    Package {
         name: "docker-compose",
         program: "docker-compose",
         purpose: "compare how compose files are read",

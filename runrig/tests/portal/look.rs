@@ -99,7 +99,45 @@ pub fn around(stage: &Stage, member: &Page) {
     for (_, path) in STRANGERS {
         check(&stranger, path);
     }
+    let axe = axe();
+    for path in ["/", "/jobs", "/jobs/new", "/jobs/journey", "/settings"] {
+        shuts_nobody_out(member, path, &axe);
+    }
+    for path in ["/signup", "/explorer", "/operate"] {
+        shuts_nobody_out(&stranger, path, &axe);
+    }
     member.sized(1440, 900);
+}
+
+/// The script of axe-core, which looks for what shuts people out.
+fn axe() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/axe/node_modules/axe-core/axe.min.js");
+    std::fs::read_to_string(&path).unwrap_or_else(|e| {
+        let path = path.display();
+        panic!("{path}: {e}: `cargo xtask test` brings it, by npm")
+    })
+}
+
+/// axe finds nothing, in both themes, at a desk and on a phone. All pages are looked at by
+/// `cargo xtask portal-bars`.
+fn shuts_nobody_out(page: &Page, path: &str, axe: &str) {
+    const FOUND: &str = "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })
+        .then(r => r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html.slice(0, 120)).join(' | ')))";
+    for theme in THEMES {
+        in_theme(page, theme);
+        for width in [1440, 390] {
+            page.sized(width, 900);
+            page.go(path);
+            page.until("fonts", "document.fonts.status === 'loaded'");
+            // By the debugger: the pages' policy forbids scripts of others.
+            page.eval(&format!("{axe}; 0"));
+            let found = page.eval(FOUND);
+            let none = found.as_array().map(Vec::len);
+            assert_eq!(none, Some(0), "{path} {theme} {width}: {found}");
+        }
+    }
+    in_theme(page, "light");
 }
 
 /// `PAGE-THEME-WIDTH.png` of every page.

@@ -1,5 +1,5 @@
 //! A log that is looked at while the portal, and then the host's agent, are killed: no line is
-//! missing, none comes twice.
+//! missing, none comes twice. While the host is lost it goes on with the successor.
 
 use fixtures::{Page, until};
 
@@ -14,6 +14,10 @@ services:
       resources:
         limits: { cpus: "0.1", memory: 32m }
 "#;
+
+/// What is said between the lines, and the lines' numbers.
+const NOTES: &str = "[...document.querySelectorAll('.log .note')].map(p => p.textContent)";
+const TICKS: &str = "[...document.querySelectorAll('.log p:not(.note)')].map(p => Number(p.lastChild.textContent.slice(5)))";
 
 /// The last number that is shown; every number since the first is there once, in order.
 fn last(page: &Page) -> u64 {
@@ -52,6 +56,34 @@ pub fn misses_nothing(stage: &Stage, page: &Page) {
         std::thread::sleep(std::time::Duration::from_secs(2));
     });
     goes_on(page, "lines after its host's agent was killed");
+    stage.cloud.without(&host, || {
+        page.until(
+            "its successor is told",
+            &format!("{NOTES}.some(n => n.includes('takes the place of'))"),
+        );
+        page.until(
+            "ten of its lines",
+            &format!("{TICKS}.lastIndexOf(9) > {TICKS}.lastIndexOf(0)"),
+        );
+    });
+    let notes = page.eval(NOTES).to_string();
+    assert!(
+        notes.contains(&format!("its host {} is lost", host.replace("host", "dev"))),
+        "{notes}"
+    );
+    let ticks: Vec<u64> = serde_json::from_value(page.eval(TICKS)).expect("numbers");
+    let begins = ticks
+        .iter()
+        .rposition(|tick| *tick == 0)
+        .expect("a first line");
+    assert!(
+        ticks[..begins].is_sorted_by(|a, b| a + 1 == *b),
+        "{ticks:?}"
+    );
+    assert!(
+        ticks[begins..begins + 10].iter().copied().eq(0..10),
+        "{ticks:?}"
+    );
     journeys::remove(page, "watched");
     // While the portal was away, the browser said so.
     let faults = page.faults(&["ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY"]);
