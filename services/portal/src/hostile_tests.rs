@@ -402,6 +402,10 @@ async fn network(owner: Owner) -> String {
         )
         .route("/v1/jobs/use", get(|| async { Json(used()) }))
         .route(
+            "/v1/deployments",
+            get(|Query(of): Query<Of>| async move { Json([deployment(of.owner)]) }),
+        )
+        .route(
             "/v1/deployments/{id}",
             get(move || async move { Json(deployment(deployed())) }),
         )
