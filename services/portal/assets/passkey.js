@@ -22,10 +22,28 @@
     put(form, 'approve_signature', text(answer.response.signature));
   };
 
+  const make = async (name, known) => {
+    const excludeCredentials = (known || '').split(' ').filter(Boolean).map(id => ({ type: 'public-key', id: raw(id) }));
+    return navigator.credentials.create({ publicKey: {
+      rp: { name: 'Runrig' }, user: { id: crypto.getRandomValues(new Uint8Array(16)), name, displayName: name },
+      challenge: crypto.getRandomValues(new Uint8Array(32)), attestation: 'none', excludeCredentials,
+      pubKeyCredParams: [{ type: 'public-key', alg: -7 }],
+      authenticatorSelection: { residentKey: 'required', userVerification: 'preferred' },
+    } });
+  };
+  // The point stands at the end of what browsers wrap it in.
+  const pointOf = made => text(new Uint8Array(made.response.getPublicKey()).slice(-65));
+
   const ways = {
     async sign(form, button) {
       shown(form, await sign(button.dataset.challenge, button.dataset.allow));
-      form.elements.approve_body.disabled = false;
+      put(form, 'approve_body', button.dataset.body);
+    },
+    async add(form, button) {
+      if (!form.elements.name.reportValidity()) return false;
+      const made = await make(button.dataset.handle, button.dataset.known);
+      put(form, 'passkey_id', made.id);
+      put(form, 'passkey_point', pointOf(made));
     },
     async login(form, button) {
       const answer = await sign(button.dataset.challenge);
@@ -35,16 +53,8 @@
     async create(form, button) {
       const checked = ['handle', 'email'].map(name => form.elements[name]);
       if (!checked.every(field => field.reportValidity())) return false;
-      const name = form.elements.handle.value;
-      const made = await navigator.credentials.create({ publicKey: {
-        rp: { name: 'Runrig' }, user: { id: crypto.getRandomValues(new Uint8Array(16)), name, displayName: name },
-        challenge: crypto.getRandomValues(new Uint8Array(32)), attestation: 'none',
-        pubKeyCredParams: [{ type: 'public-key', alg: -7 }],
-        authenticatorSelection: { residentKey: 'required', userVerification: 'preferred' },
-      } });
-      // The point stands at the end of what browsers wrap it in.
-      const point = text(new Uint8Array(made.response.getPublicKey()).slice(-65));
-      const body = new URLSearchParams({ csrf: form.elements.csrf.value, passkey_point: point });
+      const made = await make(form.elements.handle.value);
+      const body = new URLSearchParams({ csrf: form.elements.csrf.value, passkey_point: pointOf(made) });
       const answer = await fetch(button.dataset.prepare, { method: 'POST', body });
       if (!answer.ok) throw new Error('The network did not answer; try again in a moment.');
       const asked = await answer.json();
@@ -61,7 +71,7 @@
     try {
       if (await ways[button.dataset.passkey](form, button) !== false) form.submit();
     } catch (error) {
-      const why = error.name === 'NotAllowedError' ? 'It was not used, or that took too long.' : error.message;
+      const why = { NotAllowedError: 'It was not used, or that took too long.', InvalidStateError: 'This device has one of yours already.' }[error.name] || error.message;
       said.textContent = 'No passkey: ' + why + ' Nothing was changed.';
     }
     button.disabled = false;

@@ -6,10 +6,10 @@
 //! gets a page that names it ([`Ask`]); that sends the same form again with the [`Approval`], so
 //! that pages need not know how something was signed.
 
-use api::TransactionView;
+use api::{AccountView, TransactionView};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use ledger::account::{Call as Account, Role, SpendingLimit};
+use ledger::account::{Call as Account, Grant, Role, SpendingLimit};
 use ledger::{Call, Transaction, TransactionBody};
 use sdk::SdkError;
 use types::{AccountId, AccountKey, Amount, Assertion, Proof};
@@ -46,10 +46,9 @@ pub struct Ask {
 #[derive(Clone, Debug)]
 pub enum Way {
     /// `coded`: he has a second factor.
-    Password {
-        coded: bool,
-    },
-    Passkey(Challenge),
+    Password { coded: bool },
+    /// One for each passkey that may sign it, the one that was used last first.
+    Passkey(Vec<Challenge>),
     /// The account's own key is in its owner's file only.
     File,
 }
@@ -57,15 +56,18 @@ pub enum Way {
 /// What a browser is to sign.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Challenge {
+    /// What its owner calls the passkey.
+    pub name: String,
     pub challenge: String,
     pub body: String,
-    /// Credentials that may sign it, apart by spaces.
+    /// The credential that may sign it.
     pub allow: String,
 }
 
 impl Challenge {
-    pub fn new(body: &TransactionBody, allow: String) -> Self {
+    fn new(body: &TransactionBody, name: String, allow: String) -> Self {
         Self {
+            name,
             challenge: BASE64URL.encode(body.signed_digest().0),
             body: BASE64URL.encode(borsh::to_vec(body).unwrap_or_default()),
             allow,
@@ -145,16 +147,40 @@ pub fn now_ms(app: &App) -> u64 {
     }
 }
 
-/// What a transaction by a passkey would be.
-pub async fn challenge(
-    app: &App,
-    key: AccountKey,
-    on_behalf: &[AccountId],
-    call: Call,
-    allow: String,
-) -> Result<Challenge, SdkError> {
-    let body = app.client.prepare(key, on_behalf, call, BLOCKS).await?;
-    Ok(Challenge::new(&body, allow))
+/// What the first transaction by a new passkey would be.
+pub async fn challenge(app: &App, key: AccountKey, call: Call) -> Result<Challenge, SdkError> {
+    let body = app.client.prepare(key, &[], call, BLOCKS).await?;
+    Ok(Challenge::new(&body, String::new(), String::new()))
+}
+
+/// Whether a passkey signs for an account all that its own key may, by the ledger.
+pub fn signs(view: &AccountView, passkey: AccountId, now_ms: u64) -> bool {
+    if passkey == view.account {
+        return !view.retired;
+    }
+    let whole = |g: &Grant| {
+        g.role == Role::Owner && g.limit.is_none() && g.expires_ms.is_none() && g.is_good(now_ms)
+    };
+    view.grants.get(&passkey).is_some_and(whole)
+}
+
+/// Whether a passkey may approve `call` here: one that is taken away does not say so itself, so
+/// that whoever has the other is there.
+fn approves(passkey: AccountId, call: &Call) -> bool {
+    !matches!(call, Call::Account(Account::Revoke { from }) if *from == passkey)
+}
+
+/// Whether what was signed is what the form asks for. An end counts from when it was asked.
+fn is_same(signed: &Call, asked: &Call) -> bool {
+    match asked {
+        Call::Account(
+            Account::Revoke { .. }
+            | Account::Grant {
+                expires_ms: None, ..
+            },
+        ) => signed == asked,
+        _ => words::kind(signed) == words::kind(asked),
+    }
 }
 
 /// Lets the key of a person's sessions act for a while longer, where the portal has his own.
@@ -180,6 +206,15 @@ fn needs_own_key(call: &Call) -> bool {
         call,
         Call::Account(Account::Grant { .. } | Account::Revoke { .. }) | Call::Limit(_)
     )
+}
+
+/// The portal's own records could not be read.
+fn unread(error: anyhow::Error) -> SdkError {
+    tracing::error!("{error:#}");
+    SdkError::Unreadable {
+        url: "people.sqlite".into(),
+        why: "the portal's own records".into(),
+    }
 }
 
 impl Login {
@@ -253,6 +288,12 @@ impl Login {
         }
     }
 
+    /// For whom a passkey of this person signs: the account's own key needs no grant of it.
+    fn path_of(&self, passkey: AccountId, acting: &[AccountId]) -> Vec<AccountId> {
+        let own = (passkey != self.person.account).then_some(self.person.account);
+        own.into_iter().chain(acting.iter().copied()).collect()
+    }
+
     async fn by_passkey(
         &self,
         app: &App,
@@ -260,9 +301,12 @@ impl Login {
         signed: &Transaction,
     ) -> Result<TransactionView, Unsubmitted> {
         let acting: Vec<AccountId> = self.acting.iter().map(|w| w.account).collect();
-        let fits = signed.signer() == self.person.account
-            && signed.sender() == self.account()
-            && words::kind(&signed.body.call) == words::kind(&call);
+        let kept = app.people.passkeys(self.person.id).await.map_err(unread)?;
+        let by = kept.iter().find(|k| k.passkey.account() == signed.signer());
+        let fits = by.is_some()
+            && signed.body.on_behalf == self.path_of(signed.signer(), &acting)
+            && approves(signed.signer(), &call)
+            && is_same(&signed.body.call, &call);
         let digest = signed.body.signed_digest();
         if !fits || signed.body.key.verify(&digest, &signed.signature).is_err() {
             let wrong = "The passkey signed something else, or it is not this account's.";
@@ -273,8 +317,39 @@ impl Login {
                 let wrong = "That took too long. Sign it once more.".to_string();
                 self.ask(app, &acting, call, "", Some(wrong)).await
             }
-            submitted => Ok(submitted?),
+            submitted => {
+                let submitted = submitted?;
+                if let Some(by) = by {
+                    app.people.note_use(&by.passkey).await.map_err(unread)?;
+                }
+                Ok(submitted)
+            }
         }
+    }
+
+    /// What each passkey of the person that the ledger knows would sign.
+    async fn challenges(
+        &self,
+        app: &App,
+        acting: &[AccountId],
+        call: &Call,
+    ) -> Result<Vec<Challenge>, Unsubmitted> {
+        let kept = app.people.passkeys(self.person.id).await.map_err(unread)?;
+        let view = app.client.account(self.person.account).await?;
+        let now = now_ms(app);
+        let mut all = Vec::new();
+        for one in &kept {
+            let account = one.passkey.account();
+            if !signs(&view, account, now) || !approves(account, call) {
+                continue;
+            }
+            let key = AccountKey::Passkey(one.passkey.key);
+            let path = self.path_of(account, acting);
+            let body = app.client.prepare(key, &path, call.clone(), BLOCKS).await?;
+            let allow = one.passkey.credential.clone();
+            all.push(Challenge::new(&body, one.name().to_string(), allow));
+        }
+        Ok(all)
     }
 
     async fn ask(
@@ -285,22 +360,9 @@ impl Login {
         why: &str,
         wrong: Option<String>,
     ) -> Result<TransactionView, Unsubmitted> {
-        let unread = |error: anyhow::Error| {
-            tracing::error!("{error:#}");
-            SdkError::Unreadable {
-                url: "people.sqlite".into(),
-                why: "the portal's own records".into(),
-            }
-        };
         let words = words::call(&call, &self.account(), &Names::default());
         let way = if self.person.has_passkey() {
-            let keys = app.people.passkeys(self.person.id).await.map_err(unread)?;
-            let Some(first) = keys.first() else {
-                return Err(unread(anyhow::anyhow!("a person without a passkey")).into());
-            };
-            let key = AccountKey::Passkey(first.key);
-            let allow = first.credential.clone();
-            Way::Passkey(challenge(app, key, acting, call, allow).await?)
+            Way::Passkey(self.challenges(app, acting, &call).await?)
         } else if wrong.as_deref() == Some("") {
             Way::File
         } else {
@@ -315,5 +377,82 @@ impl Login {
             wrong: wrong.filter(|wrong| !wrong.is_empty()),
             way,
         })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: AccountId = AccountId([1; 20]);
+    const SECOND: AccountId = AccountId([2; 20]);
+
+    fn grant(role: Role) -> Grant {
+        Grant {
+            role,
+            limit: None,
+            expires_ms: None,
+            label: String::new(),
+            since_ms: 0,
+            spent: Amount::ZERO,
+            counted_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_passkey_signs_while_the_ledger_lets_it_do_everything() {
+        let limited = Grant {
+            limit: Some(SpendingLimit {
+                amount: Amount::ZERO,
+                every_ms: 0,
+            }),
+            ..grant(Role::Owner)
+        };
+        let ending = Grant {
+            expires_ms: Some(99),
+            ..grant(Role::Owner)
+        };
+        for (given, retired, who, expected) in [
+            (None, false, OWN, true),
+            (None, true, OWN, false),
+            (None, false, SECOND, false),
+            (Some(grant(Role::Owner)), true, SECOND, true),
+            (Some(grant(Role::Admin)), false, SECOND, false),
+            (Some(limited), false, SECOND, false),
+            (Some(ending), false, SECOND, false),
+        ] {
+            let view = AccountView {
+                account: OWN,
+                balance: Amount::ZERO,
+                spendable: Amount::ZERO,
+                held: Amount::ZERO,
+                nonce: 0,
+                height: 1,
+                gift: Amount::ZERO,
+                grants: given.into_iter().map(|g| (SECOND, g)).collect(),
+                retired,
+            };
+            assert_eq!(signs(&view, who, 10), expected, "{view:?}");
+        }
+    }
+
+    #[test]
+    fn what_says_who_may_act_is_signed_to_the_letter() {
+        let revoke = |from| Call::Account(Account::Revoke { from });
+        assert!(is_same(&revoke(OWN), &revoke(OWN)));
+        assert!(!is_same(&revoke(OWN), &revoke(SECOND)));
+        assert!(!approves(SECOND, &revoke(SECOND)) && approves(OWN, &revoke(SECOND)));
+        let let_in = |to, expires_ms| {
+            Call::Account(Account::Grant {
+                to,
+                role: Role::Owner,
+                limit: None,
+                expires_ms,
+                label: String::new(),
+            })
+        };
+        assert!(!is_same(&let_in(OWN, None), &let_in(SECOND, None)));
+        assert!(!is_same(&let_in(SECOND, Some(9)), &let_in(SECOND, None)));
+        assert!(is_same(&let_in(SECOND, Some(9)), &let_in(SECOND, Some(10))));
     }
 }

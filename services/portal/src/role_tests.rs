@@ -106,11 +106,12 @@ const PROMISED: [(&str, &str, &[Role]); 22] = {
 };
 
 /// What is one's own is there for whomever one acts.
-const OWN: [&str; 9] = [
+const OWN: [&str; 10] = [
     "/settings",
     "/settings/password",
     "/settings/factor",
     "/settings/browser",
+    "/settings/passkeys",
     "/settings/own-key",
     "/settings/sessions",
     "/settings/recovery",

@@ -114,6 +114,8 @@ pub fn table() -> Vec<Route> {
         knock("POST", "/passkey/prepare", post(passkeys::prepare)),
         fill("/settings/browser", Right::Own, get(passkeys::browser)),
         act("/settings/browser", Right::Own, post(passkeys::let_act)),
+        fill("/settings/passkeys", Right::Own, get(passkeys::list)),
+        act("/settings/passkeys", Right::Own, post(passkeys::change)),
         act("/settings/own-key", Right::Own, post(account::forget_own)),
         fill("/device", Right::Rule, get(device::page)),
         act("/device", Right::Rule, post(device::act)),

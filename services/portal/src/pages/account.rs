@@ -37,9 +37,12 @@ async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
                 }
             }
             section.card.s6 {
-                header { div { h2 { @if person.has_passkey() { "Passkey" } @else { "Recovery file" } } p.sub { "The account key itself: whoever has it can spend what you have" } } }
+                header { div { h2 { @if person.has_passkey() { "Passkeys" } @else { "Recovery file" } } p.sub { "The account key itself: whoever has it can spend what you have" } } }
                 @if let Some(wrong) = wrong { (alert(Tone::Bad, html! { p { (wrong) } })) }
-                @if person.has_passkey() { p.ink2 { "The account's key is your passkey: it is on your device, or where your device keeps its keys, and this portal never has it. It signs what your sessions may not do by themselves." } }
+                @if person.has_passkey() {
+                    p.ink2 { "The account's key is your passkey: it is on your device, or where your device keeps its keys, and this portal never has it. It signs what your sessions may not do by themselves. A second one, on another device, is a way back if the first is lost." }
+                    div.row { a.btn href="/settings/passkeys" { (icon("key-round")) "Passkeys" } }
+                }
                 @else {
                 p.ink2 { "Nobody can reset your password, as it seals your key. Keep this file where you keep other keys. The command line takes it as it is, once only you may read it: " code { "chmod 600 FILE; runrig --key FILE whoami" } "." }
                 form method="post" action="/settings/recovery" {

@@ -23,7 +23,7 @@ use types::{AccountId, Digest, SecretKey};
 pub use device::Device;
 pub use factor::Factor;
 pub use invitation::{Invitation, Terms};
-pub use passkey::Passkey;
+pub use passkey::{KeptPasskey, PASSKEYS_MAX, Passkey};
 pub use password::strength;
 pub use seal::{Keys, Sealer, Token};
 pub use space::{APPS_MAX, Audience, Books, Look, NAMED_MAX, Organisation, Space, SpaceApp};
@@ -102,7 +102,7 @@ pub struct Person {
 }
 
 impl Person {
-    /// His account key is a passkey, which no portal ever has.
+    /// His account keys are passkeys, which no portal ever has.
     pub fn has_passkey(&self) -> bool {
         self.sealed.is_empty()
     }
@@ -232,6 +232,7 @@ impl People {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.execute_batch(SCHEMA)?;
+        passkey::grow(&connection)?;
         let secret = passkey::secret(&connection)?;
         Ok(Self {
             secret,

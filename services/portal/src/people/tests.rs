@@ -334,3 +334,51 @@ async fn a_passkey_is_one_persons_and_a_browsers_key_is_its_own() {
     let challenge = Digest::of(b"x");
     assert!(people.once(challenge, u64::MAX) && !people.once(challenge, u64::MAX));
 }
+
+#[tokio::test]
+async fn a_person_has_several_passkeys_and_loses_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("people.sqlite");
+    let people = People::open(&file).expect("open");
+    let key = |n: u8| types::PasskeyKey([n; 33]);
+    let made = |name: &str, key| Passkey::new(name, key).expect("a name");
+    let (first, second) = (made("first", key(2)), made("second", key(3)));
+    let signed_up = people.sign_up_with(new("ada", "ada@example.org"), first.clone());
+    let ada = signed_up.await.expect("stored").expect("free");
+    let add = |passkey: Passkey, name: &'static str| {
+        let (people, id) = (people.clone(), ada.id);
+        async move { people.add_passkey(id, passkey, name).await.expect("stored") }
+    };
+    assert!(add(second.clone(), "Telephone").await);
+    // Neither the same credential again nor the same key under another.
+    assert!(!add(second.clone(), "again").await);
+    assert!(!add(made("third", key(3)), "again").await);
+    people.note_use(&second).await.expect("noted");
+    let kept = people.passkeys(ada.id).await.expect("read");
+    let names: Vec<&str> = kept.iter().map(|k| k.name()).collect();
+    assert_eq!(names, ["Telephone", "First passkey"]);
+    let (person, found) = people
+        .of_passkey("second")
+        .await
+        .expect("asked")
+        .expect("his");
+    assert_eq!((person.id, found), (ada.id, second.clone()));
+
+    let session = people.browser_key(&Token::random(), ada.account);
+    let here = people.begin(&ada, &session, "", "").await.expect("begun");
+    let lost = people.begin(&ada, &session, "", "").await.expect("begun");
+    let login = people.login(&here).await.expect("read").expect("in");
+    people.drop_passkey(&login, &first).await.expect("dropped");
+    assert!(people.of_passkey("first").await.expect("asked").is_none());
+    assert!(people.login(&lost).await.expect("read").is_none());
+    assert!(people.login(&here).await.expect("read").is_some());
+    // As it was before there were several: opened again, names and times are there.
+    drop(people);
+    let connection = Connection::open(&file).expect("open");
+    let old = "ALTER TABLE passkeys DROP COLUMN name; ALTER TABLE passkeys DROP COLUMN used_ms;";
+    connection.execute_batch(old).expect("older");
+    drop(connection);
+    let people = People::open(&file).expect("open");
+    let kept = people.passkeys(ada.id).await.expect("read");
+    assert_eq!((kept[0].name(), kept[0].used_ms), ("First passkey", 0));
+}

@@ -22,12 +22,22 @@ pub fn passkey_fields() -> Markup {
     }
 }
 
-fn by_passkey(challenge: &Challenge) -> Markup {
+fn by_passkey(all: &[Challenge]) -> Markup {
     html! {
+        @if all.is_empty() {
+            (alert(Tone::Warn, html! {
+                p.strong { "None of your passkeys may sign this" }
+                p { "One that is taken away is not signed away by itself, and those that were taken back on the ledger sign nothing." }
+            }))
+        }
         (passkey_fields())
-        input type="hidden" name="approve_body" value=(challenge.body) disabled;
+        input type="hidden" name="approve_body" disabled;
         div.with-passkey hidden {
-            button.btn.primary.wide type="button" data-passkey="sign" data-challenge=(challenge.challenge) data-allow=(challenge.allow) { (icon("key-round")) "Sign with your passkey" }
+            @for (at, one) in all.iter().enumerate() {
+                button.btn.wide.primary[at == 0].gap[at > 0] type="button" data-passkey="sign" data-challenge=(one.challenge) data-body=(one.body) data-allow=(one.allow) {
+                    (icon("key-round")) @if all.len() == 1 { "Sign with your passkey" } @else { span.clip { "Sign with " (one.name) } }
+                }
+            }
         }
         noscript { p { "A passkey signs by a script of this page: allow scripts, or use the command line." } }
         (passkey_script())
@@ -70,7 +80,7 @@ pub fn approval(visitor: &Visitor, ask: &Ask, form: &Form) -> Markup {
                         @for (name, value) in kept { input type="hidden" name=(name) value=(value); }
                         @match &ask.way {
                             Way::Password { coded } => { (by_password(*coded)) }
-                            Way::Passkey(challenge) => { (by_passkey(challenge)) }
+                            Way::Passkey(all) => { (by_passkey(all)) }
                             Way::File => {}
                         }
                     }
