@@ -90,6 +90,7 @@ fn lineup_rows(lots: &LotsView, duties: Option<&DutiesView>) -> Markup {
             td.num data-l="Clock left out" { (count(|l| l.off)) }
             td data-l="Dealt" { @if line.is_some_and(|l| l.dealt) { (badge(Tone::Ok, "Dealt")) } @else { span.dim { "no" } } }
             td.num data-l="Looks at hosts" { (count(|l| l.witnessed)) }
+            td.num data-l="Screened" { (count(|l| l.screened)) }
             td.num data-l="Earned" { @match line { Some(line) => { (credits(line.earned)) } None => { "0" } } }
         } }
     };
@@ -98,7 +99,7 @@ fn lineup_rows(lots: &LotsView, duties: Option<&DutiesView>) -> Markup {
     };
     html! {
         div.tablewrap { table.cards {
-            thead { tr { th { "Place" } th { "Validator" } th.num { "Since epoch" } th.num { "Blocks made" } th.num { "Clock counted" } th.num { "Clock left out" } th { "Key handed on" } th.num { "Looks at hosts" } th.num { "Earned" } } }
+            thead { tr { th { "Place" } th { "Validator" } th.num { "Since epoch" } th.num { "Blocks made" } th.num { "Clock counted" } th.num { "Clock left out" } th { "Key handed on" } th.num { "Looks at hosts" } th.num title="Blocks with a transaction that it brought as a screener" { "Screened" } th.num { "Earned" } } }
             tbody {
                 @for (place, seat) in (1u64..).zip(&lineup.committee) { (row(html! { b { (place) } }, &seat.key, Some(seat.since))) }
                 @for key in &lineup.payroll { (row(html! { span.dim { "Other duties" } }, key, None)) }
