@@ -47,7 +47,9 @@ pub async fn wait(gateway: &Gateway, service: &Arc<Service>) -> Result<Arc<Servi
             return Ok(now);
         }
         let why = match &now.scale {
-            _ if now.frozen => return Err("it is frozen for lack of funds".into()),
+            _ if now.frozen => {
+                return Err("it is stopped for lack of funds, or by its owner's limit".into());
+            }
             None => return Err("none of its replicas is ready".into()),
             Some(scale) if scale.wanted == 0 && !gateway.wakes => {
                 return Err(

@@ -43,7 +43,7 @@ async fn requests_go_to_the_service_of_their_host() {
         ("web.app.localhost", 200, "web"),
         ("WEB.App.LOCALHOST:8080", 200, "web"),
         ("web.app.localhost.", 200, "web"),
-        ("ice.app.localhost", 503, "frozen for lack of funds"),
+        ("ice.app.localhost", 503, "stopped for lack of funds"),
         ("soon.app.localhost", 503, "no replica is ready"),
         ("none.app.localhost", 503, "none of its replicas runs"),
         ("mute.app.localhost", 502, "neither publishes nor exposes"),
