@@ -37,7 +37,7 @@ pub struct Failure {
     pub next: String,
     /// Lines told before it: each problem of a file, the last words of a container.
     pub details: Vec<String>,
-    /// The ledger refused it for lack of credits.
+    /// The ledger refused it for lack of credits, not for a limit that the account has set itself.
     broke: bool,
 }
 
@@ -140,7 +140,8 @@ impl From<SdkError> for Failure {
         let exit = exit_of(error.kind());
         match error {
             SdkError::Refused(problem) => Self {
-                broke: exit == FUNDS,
+                // A limit is its owner's to raise: more credits do not help.
+                broke: exit == FUNDS && !problem.next.contains("`runrig limit "),
                 ..Self::new(exit, problem.what, problem.why, problem.next)
             },
             SdkError::Unreachable { url, why } => Self::new(
