@@ -200,7 +200,7 @@ fn who(visitor: &Visitor, login: &crate::people::Login) -> Markup {
         @if login.workspaces.is_empty() { div.who { (shown) } }
         @else {
             details.pop.switch {
-                summary.who aria-label=(format!("Acting for {}: change", login.title())) { (shown) (icon("chevrons-up-down")) }
+                summary.who { span.sr { "Acting for " } (shown) span.sr { ": change" } (icon("chevrons-up-down")) }
                 div.sheet {
                     (choice(own, login.person.title()))
                     @for workspace in &login.workspaces { (choice(workspace.account, &workspace.title)) }
