@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// With strangers: seconds; in tests, where they are meant to run out, 2.
+/// With strangers: seconds; in tests, where they are meant to run out, 4.
 const fn patience(seconds: u64) -> Duration {
-    Duration::from_secs(if cfg!(test) { 2 } else { seconds })
+    Duration::from_secs(if cfg!(test) { 4 } else { seconds })
 }
 
 /// Connections of clients at once; further ones wait to be accepted.
