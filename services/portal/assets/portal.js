@@ -144,6 +144,7 @@
       if (!kinds.has(name)) kinds.set(name, kinds.size % 4 + 1);
       from.className = 'from k' + kinds.get(name);
       from.textContent = name;
+      from.title = l.allocation;
       p.append(time, from, document.createTextNode(plain(l.text)));
       add(p);
     };
