@@ -1,7 +1,6 @@
 //! Propose, verify and remember: what the engine asks of us for each block.
 
 use std::collections::{BTreeMap, HashSet};
-use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,14 +10,13 @@ use commonware_consensus::Application;
 use commonware_consensus::marshal::ancestry::Ancestry;
 use commonware_consensus::simplex::types::Context;
 use commonware_cryptography::bls12381::primitives::variant::MinSig;
-use commonware_cryptography::certificate::Scheme;
 use commonware_cryptography::{Digested, ed25519, sha256};
 use commonware_glue::dkg::reshare;
 use commonware_glue::dkg::types::Payload as PayloadOf;
 use commonware_parallel::Sequential;
 use commonware_runtime::Clock;
 use futures::StreamExt;
-use light::{BEACON_BYTES, Duty, Header, Screened};
+use light::{BEACON_BYTES, Duty, Header, Scheme, Screened};
 use tokio::sync::{Notify, watch};
 use types::{Digest, PublicKey, Seal, merkle_root};
 
@@ -123,24 +121,15 @@ pub(crate) struct Core<M: Machine> {
     pub head: watch::Sender<Arc<Finalized<M::State>>>,
 }
 
-/// `S`: the scheme that the engine signs with.
-pub(crate) struct App<M: Machine, S> {
+pub(crate) struct App<M: Machine> {
     pub core: Arc<Core<M>>,
-    signs: PhantomData<fn() -> S>,
 }
 
-impl<M: Machine, S> App<M, S> {
-    pub fn new(core: Arc<Core<M>>) -> Self {
-        Self {
-            core,
-            signs: PhantomData,
-        }
-    }
-}
-
-impl<M: Machine, S> Clone for App<M, S> {
+impl<M: Machine> Clone for App<M> {
     fn clone(&self) -> Self {
-        Self::new(self.core.clone())
+        Self {
+            core: self.core.clone(),
+        }
     }
 }
 
@@ -581,8 +570,8 @@ impl<M: Machine> Core<M> {
 
 type Consensus = Context<sha256::Digest, ed25519::PublicKey>;
 
-impl<M: Machine, E: Clock, S: Scheme> Application<E> for App<M, S> {
-    type SigningScheme = S;
+impl<M: Machine, E: Clock> Application<E> for App<M> {
+    type SigningScheme = Scheme;
     type Context = Consensus;
     type Block = Block;
     type Input = reshare::Input<(), MinSig, ed25519::PrivateKey, Directory>;

@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use commonware_actor::Feedback;
 use commonware_codec::Encode as _;
 use commonware_consensus::simplex::Plan;
+use commonware_consensus::simplex::scheme::bls12381_threshold::vrf::{Seed, Seedable};
 use commonware_consensus::simplex::types::{Activity, Context};
 use commonware_consensus::types::Epoch;
 use commonware_consensus::{
@@ -20,7 +21,7 @@ use commonware_consensus::{
 };
 use commonware_cryptography::bls12381::primitives::group::Share;
 use commonware_cryptography::bls12381::primitives::variant::MinSig;
-use commonware_cryptography::certificate::{Provider, Scheme as Signing, Scoped, Verifier};
+use commonware_cryptography::certificate::{Provider, Scoped};
 use commonware_cryptography::{ed25519, sha256};
 use commonware_glue::dkg::network::{AddressableManager, Manager, MissingAddress};
 use commonware_glue::dkg::types::{EpochOutcome, SchemeInfo};
@@ -46,17 +47,13 @@ const KEPT: u64 = 2;
 const GREETING: Duration = Duration::from_millis(300);
 
 /// Schemes by epoch; whoever needs one that is not there can still check certificates, since
-/// the key is the same in all. `S`: [`Scheme`], or what a simulation makes of it.
+/// the key is the same in all.
 #[derive(Clone)]
-pub(crate) struct Schemes<S> {
-    by_epoch: Arc<Mutex<BTreeMap<u64, Arc<S>>>>,
-    any: Arc<S>,
+pub(crate) struct Schemes {
+    by_epoch: Arc<Mutex<BTreeMap<u64, Arc<Scheme>>>>,
+    any: Arc<Scheme>,
     seated: Arc<Seated>,
-    make: Make<S>,
 }
-
-/// Makes a scheme of one that checks certificates, and votes too if so said.
-type Make<S> = Arc<dyn Fn(Scheme, bool) -> S + Send + Sync>;
 
 /// Who votes in which epoch, in voting order.
 #[derive(Default)]
@@ -94,34 +91,33 @@ impl Seated {
     }
 }
 
-impl<S> Schemes<S> {
-    pub fn new(committee: &Committee, seated: Arc<Seated>, make: Make<S>) -> Self {
+impl Schemes {
+    pub fn new(committee: &Committee, seated: Arc<Seated>) -> Self {
         let key = *committee.output.public().public();
         Self {
             by_epoch: Arc::default(),
-            any: Arc::new(make(Scheme::certificate_verifier(NAMESPACE, key), false)),
+            any: Arc::new(Scheme::certificate_verifier(NAMESPACE, key)),
             seated,
-            make,
         }
     }
 }
 
-impl<S: Signing> Provider for Schemes<S> {
+impl Provider for Schemes {
     type Scope = Epoch;
-    type Scheme = S;
+    type Scheme = Scheme;
 
-    fn scoped(&self, epoch: Epoch) -> Option<Scoped<S>> {
+    fn scoped(&self, epoch: Epoch) -> Option<Scoped<Scheme>> {
         let scheme = self.scheme(epoch).map(Scoped::scheme);
         scheme.or_else(|| Some(Scoped::verifier(self.any.clone())))
     }
 
-    fn scheme(&self, epoch: Epoch) -> Option<Arc<S>> {
+    fn scheme(&self, epoch: Epoch) -> Option<Arc<Scheme>> {
         let schemes = self.by_epoch.lock().expect("not poisoned");
         schemes.get(&epoch.get()).cloned()
     }
 }
 
-impl<S: Signing> Registrar for Schemes<S> {
+impl Registrar for Schemes {
     type Variant = MinSig;
     type PublicKey = ed25519::PublicKey;
 
@@ -173,7 +169,7 @@ impl<S: Signing> Registrar for Schemes<S> {
         seated.insert(epoch.get(), members.iter().cloned().collect());
         seated.retain(|e, _| *e >= first);
         let mut schemes = self.by_epoch.lock().expect("not poisoned");
-        schemes.insert(epoch.get(), Arc::new((self.make)(scheme, true)));
+        schemes.insert(epoch.get(), Arc::new(scheme));
         schemes.retain(|e, _| *e >= first);
     }
 }
@@ -452,12 +448,11 @@ where
     }
 }
 
-impl<A, M: Machine, E: Send + Sync + 'static, S> Reporter for Ears<A, M, E>
+impl<A, M: Machine, E: Send + Sync + 'static> Reporter for Ears<A, M, E>
 where
-    A: Reporter<Activity = Activity<S, sha256::Digest>>,
-    S: Signing<Certificate = <Scheme as Verifier>::Certificate>,
+    A: Reporter<Activity = Activity<Scheme, sha256::Digest>>,
 {
-    type Activity = Activity<S, sha256::Digest>;
+    type Activity = Activity<Scheme, sha256::Digest>;
 
     fn report(&mut self, activity: Self::Activity) -> Feedback {
         let certified = matches!(
@@ -472,15 +467,17 @@ where
             self.core.term_over(term);
         }
         if activity.view().get() == BEACON_VIEW {
-            let certificate = match &activity {
-                Activity::Notarization(n) | Activity::Certification(n) => Some(&n.certificate),
-                Activity::Nullification(n) => Some(&n.certificate),
-                Activity::Finalization(f) => Some(&f.certificate),
+            let seed = match &activity {
+                Activity::Notarization(n) | Activity::Certification(n) => Some(n.seed()),
+                Activity::Nullification(n) => n
+                    .certificate
+                    .get()
+                    .map(|c| Seed::new(n.round, c.seed_signature)),
+                Activity::Finalization(f) => Some(f.seed()),
                 _ => None,
             };
-            if let Some(signed) = certificate.and_then(|certificate| certificate.get())
-                && let Ok(bytes) =
-                    <[u8; BEACON_BYTES]>::try_from(&signed.seed_signature.encode()[..])
+            if let Some(seed) = seed
+                && let Ok(bytes) = <[u8; BEACON_BYTES]>::try_from(&seed.signature.encode()[..])
             {
                 let mut heard = self.core.beacon.lock().expect("not poisoned");
                 *heard = Some((activity.epoch().get(), bytes));

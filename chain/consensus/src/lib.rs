@@ -26,8 +26,6 @@ mod medium;
 mod mempool;
 mod node;
 mod once;
-#[cfg(feature = "simulation")]
-mod remembered;
 mod sightings;
 #[cfg(feature = "simulation")]
 pub mod simulation;

@@ -33,7 +33,6 @@ mod terms;
 
 pub use crate::malice::{Channel, Malice};
 pub use crate::medium::Medium;
-pub use crate::remembered::Memory;
 pub use terms::{Terms, seats};
 
 /// How the simulated network names a validator.
@@ -123,7 +122,7 @@ pub async fn network(context: Context, validators: Vec<Key>) -> (Task<()>, Netwo
 }
 
 /// Starts a node. `config.data` is not used; `config.listen`'s port names its part of the
-/// runtime's storage. The node ends with the task. `memory`: of the whole run.
+/// runtime's storage. The node ends with the task.
 pub fn start<M: Machine>(
     context: Context,
     config: Config,
@@ -131,7 +130,6 @@ pub fn start<M: Machine>(
     network: Network,
     machine: Arc<M>,
     malice: Malice,
-    memory: Memory,
 ) -> Result<(Handle<M>, Task<()>)> {
     let (mut handles, task) = start_lives(
         context,
@@ -139,7 +137,6 @@ pub fn start<M: Machine>(
         network,
         machine,
         malice,
-        memory,
     )?;
     Ok((handles.pop().context("a life has a handle")?, task))
 }
@@ -152,9 +149,8 @@ pub fn start_twins<M: Machine>(
     network: Network,
     machine: Arc<M>,
     malice: Malice,
-    memory: Memory,
 ) -> Result<(Vec<Handle<M>>, Task<()>)> {
-    start_lives(context, lives.into(), network, machine, malice, memory)
+    start_lives(context, lives.into(), network, machine, malice)
 }
 
 fn start_lives<M: Machine>(
@@ -163,7 +159,6 @@ fn start_lives<M: Machine>(
     network: Network,
     machine: Arc<M>,
     malice: Malice,
-    memory: Memory,
 ) -> Result<(Vec<Handle<M>>, Task<()>)> {
     let mut handles = Vec::new();
     let mut ends_of = Vec::new();
@@ -187,7 +182,7 @@ fn start_lives<M: Machine>(
         });
     }
     let task = context.spawn(move |context| async move {
-        on_simulated(context, started, network, malice, memory).await;
+        on_simulated(context, started, network, malice).await;
         drop(ends_of);
     });
     Ok((handles, task))

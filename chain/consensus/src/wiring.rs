@@ -17,7 +17,6 @@ use commonware_consensus::marshal::{self, Start};
 use commonware_consensus::simplex::SkipBudget;
 use commonware_consensus::simplex::config::{ForwardPolicy, SkipPolicy};
 use commonware_consensus::simplex::elector::RoundRobin;
-use commonware_consensus::simplex::types::Finalization;
 use commonware_consensus::types::{FixedEpocher, Height, ViewDelta};
 use commonware_cryptography::bls12381::dkg::feldman_desmedt::Reveal;
 use commonware_cryptography::bls12381::primitives::variant::MinSig;
@@ -52,8 +51,6 @@ use crate::kept::Kept;
 use crate::lineup::{BATCH_BYTES_MAX, receive, send_on};
 use crate::machine::Machine;
 use crate::node::{Config, Ends};
-#[cfg(feature = "simulation")]
-use crate::remembered::Remembered;
 use crate::vault::Vault;
 
 const VOTES: u64 = 0;
@@ -131,14 +128,13 @@ pub fn message_bytes_max() -> u32 {
 }
 
 /// Starts all that is above the network; evaluates to the handles of its tasks.
-/// `$prefix` keeps nodes apart that share one storage; `$table`: slots of a new archive's index;
-/// `$make` makes the engine's schemes ([`Schemes`]).
+/// `$prefix` keeps nodes apart that share one storage; `$table`: slots of a new archive's index.
 macro_rules! start_parts {
     ($context:ident, $config:ident, $core:ident, $vault:ident, $forwarded:expr,
-     $blocker:ident, $provider:ident, $prefix:expr, $table:expr, $make:expr, $channels:expr) => {{
+     $blocker:ident, $provider:ident, $prefix:expr, $table:expr, $channels:expr) => {{
         let (context, config, core) = (&$context, &$config, $core);
         let blocks_per_epoch = config.epoch_blocks;
-        let schemes = Schemes::new(&config.committee, core.seated.clone(), $make);
+        let schemes = Schemes::new(&config.committee, core.seated.clone());
         let [
             votes,
             certificates,
@@ -259,10 +255,7 @@ macro_rules! start_parts {
                 } else {
                     blocks
                 };
-                let floor = Finalization {
-                    proposal: anchor.certificate.proposal,
-                    certificate: anchor.certificate.certificate,
-                };
+                let floor = anchor.certificate;
                 let entered = StateSync {
                     info: anchor.info,
                     floor: floor.clone(),
@@ -334,7 +327,7 @@ macro_rules! start_parts {
         let app = Inline::new(
             context.child("app"),
             reshare::Application::new(
-                App::new(core.clone()),
+                App { core: core.clone() },
                 reshare_mailbox.clone(),
                 blocks_per_epoch,
             ),
@@ -396,11 +389,7 @@ macro_rules! start_parts {
                     let marshal = marshal.clone();
                     async move {
                         let found = marshal.get_finalization(Height::new(height)).await?;
-                        let certificate = light::Certificate {
-                            proposal: found.proposal,
-                            certificate: found.certificate,
-                        };
-                        Some(light::certificate_bytes(&certificate))
+                        Some(light::certificate_bytes(&found))
                     }
                 };
                 let prune = |below| forgetful.prune(Height::new(below));
@@ -543,7 +532,6 @@ pub async fn on_tokio<M: Machine>(
         manager,
         "",
         TABLE,
-        Arc::new(|scheme: Scheme, _| scheme),
         channels
     );
     tokio::select! {
@@ -571,7 +559,6 @@ pub async fn on_simulated<M: Machine>(
     lives: Vec<Life<M>>,
     oracle: crate::simulation::Network,
     malice: crate::simulation::Malice,
-    memory: crate::remembered::Memory,
 ) {
     let Some(me) = lives.first().map(|life| &life.config.seat.identity) else {
         return;
@@ -610,8 +597,6 @@ pub async fn on_simulated<M: Machine>(
         let context = context
             .child("life")
             .with_attribute("of", config.listen.port());
-        let memory = memory.clone();
-        let make = Arc::new(move |scheme, seated| Remembered::new(scheme, seated, memory.clone()));
         let control = control.clone();
         parts.extend(start_parts!(
             context,
@@ -623,7 +608,6 @@ pub async fn on_simulated<M: Machine>(
             provider,
             &prefix,
             TABLE_SIMULATED,
-            make,
             channels
         ));
         stops.push(ends.stopped);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use commonware_runtime::deterministic::{Context, FaultConfig};
 use commonware_runtime::{Handle as Task, Supervisor as _};
 use commonware_utils::sync::RwLock;
-use consensus::simulation::{self, Disk, Key, Malice, Memory};
+use consensus::simulation::{self, Disk, Key, Malice};
 use consensus::{Committee, Config, Handle, Seat, deal};
 use ledger::lots::Founder;
 use ledger::validator::{Call as Act, Registration};
@@ -34,8 +34,6 @@ pub struct Site {
     twin_disks: Vec<Disk>,
     twins: Vec<usize>,
     malice: Vec<Malice>,
-    /// What signatures held.
-    memory: Memory,
     genesis: Genesis,
     /// Of those who come later, who has a state to start from.
     joined: Mutex<BTreeSet<usize>>,
@@ -63,7 +61,6 @@ impl Site {
         let disks = || seats.iter().map(|_| Disk::default()).collect();
         Ok(Self {
             joined: Mutex::default(),
-            memory: Memory::default(),
             founders: first,
             keep: scenario.keep.and_then(NonZeroU64::new),
             disks: disks(),
@@ -276,7 +273,6 @@ impl<'a> Network<'a> {
         self.lives += 1;
         let machine = Arc::new(LedgerMachine::new(site.genesis.clone()));
         let (oracle, malice) = (self.oracle.clone(), site.malice[at].clone());
-        let memory = site.memory.clone();
         let (config, disk) = (self.config(at)?, &site.disks[at]);
         let (handles, task) = if site.twins.contains(&at) {
             let other = Config {
@@ -284,10 +280,9 @@ impl<'a> Network<'a> {
                 ..self.config(at)?
             };
             let lives = [(config, disk.clone()), (other, site.twin_disks[at].clone())];
-            simulation::start_twins(context, lives, oracle, machine, malice, memory)?
+            simulation::start_twins(context, lives, oracle, machine, malice)?
         } else {
-            let (handle, task) =
-                simulation::start(context, config, disk, oracle, machine, malice, memory)?;
+            let (handle, task) = simulation::start(context, config, disk, oracle, machine, malice)?;
             (vec![handle], task)
         };
         self.nodes[at] = Some(Running { handles, task });
