@@ -319,6 +319,7 @@ impl Context {
             return;
         };
         deployment.limited = limited;
+        self.state.index.note_weighed(*id, deployment);
         let event = match (limited, deployment.is_frozen()) {
             (true, _) => deployment::Event::Limited { deployment: *id },
             (false, false) => deployment::Event::Thawed { deployment: *id },
@@ -342,9 +343,13 @@ impl Context {
             .map(|d| d.allocations.clone())
             .unwrap_or_default();
         for allocation in allocations {
-            let known = self.state.allocations.get(&allocation);
-            if known.is_some_and(|a| a.desired == from) {
-                self.state.set_desired(&allocation, to);
+            match self.state.allocations.get(&allocation).map(|a| a.desired) {
+                Some(desired) if desired == from => {
+                    self.state.set_desired(&allocation, to);
+                }
+                // Its successor stops, too: nobody would come back to it.
+                Some(Desired::Drain) if frozen => deployment::retire_one(self, allocation),
+                _ => {}
             }
         }
         self.touch(*id);

@@ -104,6 +104,8 @@ pub(crate) struct Index {
     pub ports: OrdMap<(Protocol, u16), DeploymentId>,
     pub host_names: OrdMap<String, HostId>,
     pub owned_hosts: OrdSet<(AccountId, HostId)>,
+    /// Deployments that a limit may have to stop or let go on: with leases, or stopped by one.
+    pub weighed: OrdSet<(AccountId, DeploymentId)>,
     /// Live deployments that are low on funds or frozen: tried when money comes.
     pub short: OrdSet<(AccountId, DeploymentId)>,
     /// Online hosts by when they were last seen.
@@ -338,6 +340,7 @@ impl State {
                 index.claim(*id, deployment);
             }
             index.note_funding(*id, deployment);
+            index.note_weighed(*id, deployment);
             if !deployment.allocations.is_empty() {
                 index.set_due(*id, deployment.due_ms);
             }
@@ -519,12 +522,14 @@ impl State {
             .filter_map(|(_, id)| Some((*id, self.hosts.get(id)?)))
     }
 
-    /// Live deployments of an account, by project name.
-    pub fn live_of(&self, owner: &AccountId) -> impl Iterator<Item = (DeploymentId, &Deployment)> {
+    /// An account's deployments that have leases, or that its limit has stopped.
+    pub(crate) fn weighed_of(
+        &self,
+        owner: &AccountId,
+    ) -> impl Iterator<Item = (DeploymentId, &Deployment)> {
         self.index
-            .projects
-            .range((*owner, String::new())..)
-            .take_while(move |((of, _), _)| of == owner)
+            .weighed
+            .range((*owner, DeploymentId(0))..=(*owner, DeploymentId(u64::MAX)))
             .filter_map(|(_, id)| Some((*id, self.deployments.get(id)?)))
     }
 
@@ -591,6 +596,7 @@ impl Index {
             by_host: OrdSet::new(),
             by_owner: OrdSet::new(),
             projects: OrdMap::new(),
+            weighed: OrdSet::new(),
             labels: OrdMap::new(),
             ports: OrdMap::new(),
             host_names: OrdMap::new(),
@@ -642,6 +648,16 @@ impl Index {
     }
 
     /// After `funding` or `removed` changed.
+    pub fn note_weighed(&mut self, id: DeploymentId, deployment: &Deployment) {
+        let key = (deployment.owner, id);
+        let stopped = deployment.limited && !deployment.removed;
+        if stopped || !deployment.allocations.is_empty() {
+            self.weighed.insert(key);
+        } else {
+            self.weighed.remove(&key);
+        }
+    }
+
     pub fn note_funding(&mut self, id: DeploymentId, deployment: &Deployment) {
         let key = (deployment.owner, id);
         if deployment.removed || deployment.funding == Funding::Good {

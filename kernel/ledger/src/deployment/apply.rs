@@ -370,7 +370,7 @@ fn wake(context: &mut Context, id: &DeploymentId) {
 }
 
 /// Marks an allocation for removal; where its host is silent, the lease ends at once.
-pub(super) fn retire_one(context: &mut Context, id: AllocationId) {
+pub(crate) fn retire_one(context: &mut Context, id: AllocationId) {
     let Some(allocation) = context.state.set_desired(&id, Desired::Remove) else {
         return;
     };
@@ -447,6 +447,7 @@ fn remove(
         deployment.remove_volumes = volumes;
         deployment.updated_ms = context.env.time_ms;
         context.state.index.note_funding(id, deployment);
+        context.state.index.note_weighed(id, deployment);
     }
     context.touch(id);
     context.emit(crate::Event::Deployment(Event::Removed { deployment: id }));

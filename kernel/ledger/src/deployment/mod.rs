@@ -14,7 +14,7 @@ mod seats;
 mod state;
 mod why;
 
-pub(crate) use apply::{apply, close_if_ended};
+pub(crate) use apply::{apply, close_if_ended, retire_one};
 pub use call::{Call, DemandLine};
 pub(crate) use demand::weigh;
 pub(crate) use earlier::fold;

@@ -267,6 +267,7 @@ fn take_seat(
     context.state.index.by_host.insert((host, allocation));
     if let Some(deployment) = context.state.deployments.get_mut(id) {
         deployment.allocations.push(allocation);
+        context.state.index.note_weighed(*id, deployment);
     }
     context.state.forget_burn(id);
     context.emit(crate::Event::Deployment(Event::AllocationPlaced {

@@ -20,8 +20,8 @@ const LINES_MAX: usize = 1_000;
 /// A report that comes more than so many intervals after the one before is late.
 const LATE_INTERVALS: u64 = 3;
 /// A reservation may be exceeded for a moment: shapers and schedulers let bursts pass.
-const BURST_MS: u64 = 1_000;
-const BURST_BYTES: u128 = 1 << 20;
+pub(crate) const BURST_MS: u64 = 1_000;
+pub(crate) const BURST_BYTES: u128 = 1 << 20;
 
 pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Result<(), Rejection> {
     if context.state.hosts.get(&sender).is_none() {
@@ -434,6 +434,7 @@ pub(crate) fn close(context: &mut Context, id: AllocationId) {
     if let Some(record) = context.state.deployments.get_mut(&deployment) {
         record.allocations.retain(|a| *a != id);
         record.ended.push(id);
+        context.state.index.note_weighed(deployment, record);
     }
     fold(&mut context.state, &deployment, ENDED_MAX);
     context.state.forget_burn(&deployment);

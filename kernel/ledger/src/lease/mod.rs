@@ -5,7 +5,7 @@ mod call;
 mod event;
 mod state;
 
-pub(crate) use apply::{apply, close};
+pub(crate) use apply::{BURST_BYTES, BURST_MS, apply, close};
 pub use call::{Call, UsageLine};
 pub use event::{Charge, Event, Receipt};
 pub use state::{Allocation, Desired};

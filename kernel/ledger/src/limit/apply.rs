@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use types::{AccountId, Amount, DeploymentId, Month};
+use types::{AccountId, Amount, DeploymentId, Month, Resource};
 
 use super::{Call, Event, Limit, Notice, ORDER_MAX};
 use crate::execute::Context;
-use crate::funds::{FOREVER_MS, HOUR_MS, LOOK_MS, START_MS, dues, worst};
+use crate::funds::{FOREVER_MS, HOUR_MS, LOOK_MS, START_MS, dues, price, worst};
+use crate::lease::{BURST_BYTES, BURST_MS};
 use crate::state::State;
 use crate::{RejectKind, Rejection};
 
@@ -14,8 +15,6 @@ use crate::{RejectKind, Rejection};
 const PERCENTS: [u8; 3] = [75, 90, 100];
 /// Deployments looked at in one block; the other accounts wait for the next.
 const LOOKS_MAX: usize = 5_000;
-/// What a host may report beyond the time since its last report.
-const BURST_MS: u64 = 1_000;
 
 pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Result<(), Rejection> {
     match call {
@@ -127,7 +126,7 @@ fn unsettled(state: &State, account: &AccountId, now_ms: u64) -> u128 {
         .saturating_add(params.clock_skew_ms)
         .saturating_add(params.report_interval_ms.saturating_mul(2))
         .saturating_add(BURST_MS);
-    let open = state.deployments_of(account);
+    let open = state.weighed_of(account);
     let open = open.flat_map(|(_, deployment)| &deployment.allocations);
     let open = open.filter_map(|id| state.allocations.get(id));
     open.fold(0u128, |sum, a| {
@@ -135,10 +134,12 @@ fn unsettled(state: &State, account: &AccountId, now_ms: u64) -> u128 {
         let due = due.iter().fold(0u128, |sum, due| sum.saturating_add(due.0));
         let ms = until_ms.saturating_sub(a.settled_ms);
         let more = worst(&a.reserved, &a.rates, ms, false).0;
-        // Each of the five prices is rounded down.
-        sum.saturating_add(due)
-            .saturating_add(more)
-            .saturating_add(5)
+        let transfer = Resource::Transfer;
+        let burst = price(BURST_BYTES, a.rates.rate(transfer), transfer).0;
+        // Each of the six prices is rounded down.
+        [due, more, burst, 6]
+            .into_iter()
+            .fold(sum, u128::saturating_add)
     })
 }
 
@@ -227,6 +228,8 @@ struct Verdict {
     go_on: Vec<DeploymentId>,
     /// What was to run is stopped, all of it.
     all: bool,
+    /// Something is paid for, or would be if it went on.
+    burns: bool,
     /// For so long nothing can change at the worst-case burn.
     calm_ms: u64,
 }
@@ -261,6 +264,7 @@ fn weigh(
         stop: Vec::new(),
         go_on: Vec::new(),
         all: false,
+        burns: false,
         calm_ms: FOREVER_MS,
     };
     let mut open = true;
@@ -287,6 +291,7 @@ fn weigh(
         }
     }
     verdict.all = wants && !runs;
+    verdict.burns = wants || !idle.is_zero();
     verdict.calm_ms = least
         .saturating_mul(HOUR_MS.into())
         .checked_div(burning)
@@ -335,11 +340,11 @@ fn review(context: &mut Context, account: &AccountId, may_go_on: bool) {
         tell(context, account, true);
     }
     let now = context.env.time_ms;
-    let calm_ms = match bounded {
+    let calm_ms = match bounded && verdict.burns {
         true => verdict.calm_ms.clamp(1_000, LOOK_MS),
         false => FOREVER_MS,
     };
-    // In a new month all may go on.
+    // In a new month all may go on; what begins to burn is looked at when it does.
     let turn_ms = Month::of(now).until_ms().saturating_sub(now);
     let look_ms = now.saturating_add(calm_ms.min(turn_ms.max(1)));
     if look_ms == before_ms {
@@ -363,7 +368,7 @@ pub(crate) fn pass_time(context: &mut Context) {
         .map(|(_, account)| *account)
         .take_while(|account| {
             let fits = taken < LOOKS_MAX;
-            taken += context.state.live_of(account).count().max(1);
+            taken += context.state.weighed_of(account).count().max(1);
             fits
         })
         .collect();

@@ -85,7 +85,8 @@ impl Limit {
 }
 
 impl State {
-    /// The account's projects in the order in which its limit stops them, the first one first.
+    /// The account's projects that hold a place on a host, in the order in which its limit stops them,
+    /// the first one first.
     pub fn stops(&self, owner: &AccountId) -> Vec<Stop> {
         let none = Limit::default();
         let limit = self.limits.get(owner).unwrap_or(&none);
@@ -96,7 +97,8 @@ impl State {
             .map(|(rank, name)| (name.as_str(), rank))
             .collect();
         let mut all: Vec<_> = self
-            .live_of(owner)
+            .weighed_of(owner)
+            .filter(|(_, deployment)| !deployment.removed)
             .map(|(id, deployment)| {
                 let rank = ranks.get(deployment.spec.project.as_str());
                 (rank.copied().unwrap_or(usize::MAX), Reverse(id), deployment)

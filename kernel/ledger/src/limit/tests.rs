@@ -172,6 +172,42 @@ fn owners_admins_and_who_pays_set_limits() {
 }
 
 #[test]
+fn what_drains_ends_with_its_project() {
+    let mut world = dear();
+    let desired = |world: &World, id| {
+        let known = world.state.allocations.get(&AllocationId(id));
+        known.map(|a| a.desired)
+    };
+    run(&mut world, "web", 100).expect("deployed");
+    world.runs(1);
+    run(&mut world, "web", 200).expect("deployed anew");
+    world.runs(2);
+    while desired(&world, 1) == Some(Desired::Run) {
+        world.block(500, &[]);
+    }
+    assert_eq!(desired(&world, 1), Some(Desired::Drain));
+    set(&mut world, None, Some(0), &[]).expect("set");
+    assert_eq!(desired(&world, 2), Some(Desired::Freeze));
+    assert_eq!(desired(&world, 1), Some(Desired::Remove));
+}
+
+#[test]
+fn projects_without_a_place_cost_a_limit_no_look() {
+    let mut world = dear();
+    set(&mut world, None, Some(100), &[]).expect("set");
+    for n in 0..3 {
+        let none = deploy(project(&format!("p{n}"), &[("s", service(100, 0))]));
+        world.ask(1, none).expect("deployed");
+    }
+    assert_eq!(world.state.weighed_of(&id(1)).count(), 0);
+    let look = |world: &World| world.state.limits.get(&id(1)).map(|l| l.look_ms);
+    let month = Month::of(world.state.time_ms());
+    assert_eq!(look(&world), Some(month.until_ms()));
+    run(&mut world, "web", 100).expect("deployed");
+    assert!(look(&world) < Some(month.until_ms()));
+}
+
+#[test]
 fn projects_stop_in_order_before_the_limit_and_go_on_when_it_is_raised() {
     let mut world = dear();
     for name in ["web", "batch", "old"] {
@@ -464,6 +500,10 @@ fn check(world: &World) {
     if let Some(most) = most {
         assert!(spent(world) <= most, "{} of {most}", spent(world));
     }
+    let weighed: Vec<DeploymentId> = world.state.weighed_of(&id(1)).map(|(id, _)| id).collect();
+    let all = world.state.deployments.iter();
+    let hold = all.filter(|(_, d)| !d.allocations.is_empty() || d.limited && !d.removed);
+    assert!(hold.map(|(id, _)| *id).eq(weighed));
     let stops = world.state.stops(&id(1));
     let first_free = stops.iter().position(|s| !s.limited);
     let first_free = first_free.unwrap_or(stops.len());
@@ -472,7 +512,9 @@ fn check(world: &World) {
         let record = world.state.deployments.get(&stop.deployment);
         let allocations = record.iter().flat_map(|d| &d.allocations);
         let mut known = allocations.filter_map(|a| world.state.allocations.get(a));
-        assert!(!stop.limited || known.all(|a| a.desired != Desired::Run));
+        assert!(
+            !stop.limited || known.all(|a| { !matches!(a.desired, Desired::Run | Desired::Drain) })
+        );
     }
 }
 
