@@ -120,7 +120,7 @@ impl Worker {
                     self.rest(
                         &planned,
                         RunState::Frozen,
-                        "no funds: everything is kept; `runrig wallet topup` thaws it",
+                        "stopped for lack of funds or by its owner's limit: everything is kept; `runrig ps` says which",
                     )
                     .await;
                 }
