@@ -213,9 +213,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_agent_that_is_not_there_is_unreachable() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let at = listener.local_addr().expect("bound");
-        drop(listener);
+        // Bound, so that nobody else listens there.
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind("127.0.0.1:0".parse().expect("an address"))
+            .expect("bound");
+        let at = socket.local_addr().expect("bound");
         let saw = look(&target(format!("http://{at}")), &[9; 16]).await;
         assert_eq!(saw, Some(Saw::Unreachable));
         assert_eq!(look(&target("ftp://x".into()), &[9; 16]).await, None);
