@@ -228,15 +228,11 @@ pub fn join(
             () = &mut asked => return Ok(Then::End),
             begun = until_begun(&config, &urls, identity) => begun?,
         }
-        let data = config.data.clone();
         Ok(match validator::run(config, asked).await? {
             validator::Ended::Asked => Then::End,
             validator::Ended::Turned => Then::Again,
-            validator::Ended::LeftBehind => {
-                tracing::warn!("this validator is too far behind: it fetches the state anew");
-                validator::forget(&data)?;
-                Then::Again
-            }
+            // Beginning again looks by itself how far.
+            validator::Ended::LeftBehind => Then::Again,
         })
     })
 }

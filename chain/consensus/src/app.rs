@@ -1,6 +1,6 @@
 //! Propose, verify and remember: what the engine asks of us for each block.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
@@ -223,7 +223,8 @@ pub(crate) fn surroundings(
 }
 
 /// Whether a block of `epoch` may say of its transactions, which have these `ids`, who brought them: each
-/// of the `screeners` at most once, in order, and each by its own word.
+/// of the `screeners` at most once, in order, each by its own word and of another transaction: one that pays
+/// rewards one who brought it.
 pub(crate) fn is_screened(
     network: &Digest,
     epoch: u64,
@@ -237,7 +238,11 @@ pub(crate) fn is_screened(
         key.zip(id)
             .is_some_and(|(key, id)| light::is_screened(key, network, epoch, id, &s.signature))
     };
-    screened.is_sorted_by(|a, b| a.screener < b.screener) && screened.iter().all(good)
+    let mut named = BTreeSet::new();
+    screened.is_sorted_by(|a, b| a.screener < b.screener)
+        && screened
+            .iter()
+            .all(|s| named.insert(s.transaction) && good(s))
 }
 
 /// What a beacon's signature comes to.

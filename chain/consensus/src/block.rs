@@ -27,8 +27,8 @@ pub const TRANSACTIONS_MAX: usize = 10_000;
 /// Of all transactions together.
 pub const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
-/// Screeners of an epoch at most.
-pub(crate) const SCREENERS_MAX: usize = 31;
+/// Screeners of an epoch at most: so many words fit into a block.
+pub const SCREENERS_MAX: usize = 31;
 
 pub type Directory = Addresses<ed25519::PublicKey>;
 /// What a block may carry of the handing over of the key.

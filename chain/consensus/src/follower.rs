@@ -32,7 +32,7 @@ use crate::once::Sealer;
 use crate::store::{Record, Store};
 
 /// Blocks passed on at once.
-pub const PASSED_MAX: usize = 64;
+const PASSED_MAX: usize = 64;
 /// Their bytes: no more are added when there are so many and the last is certified, ...
 const PASSED_BYTES: usize = 2 << 20;
 /// ... nor when there are so many; but one is passed on whatever it has.
@@ -90,14 +90,22 @@ impl<M: Machine> Handle<M> {
     }
 
     /// Whether those who vote are linked to `key` from the end of the newest epoch on that is over
-    /// here, with its height: it sits, or soon will. `None` in the first epoch.
-    pub fn linked(&self, key: &[u8; 32]) -> Result<Option<(u64, bool)>> {
+    /// here, with its height: it sits, or soon will. `None` in the first epoch. `known`: what it was
+    /// last; that is read again only when another epoch is over.
+    pub fn linked(
+        &self,
+        key: &[u8; 32],
+        known: Option<(u64, bool)>,
+    ) -> Result<Option<(u64, bool)>> {
         let blocks = self.core.epoch_blocks;
         let head = self.core.height();
         let Some(ended) = light::epoch_of(head + 1, blocks).checked_sub(1) else {
             return Ok(None);
         };
         let height = light::epoch_end(ended, blocks);
+        if known.is_some_and(|(at, _)| at == height) {
+            return Ok(known);
+        }
         let record = self.block(height)?;
         Ok(record.map(|record| (height, named_in(&record.duty, key))))
     }
@@ -134,8 +142,7 @@ impl<M: Machine> Follower<M> {
     ///
     /// Errors: what is wrong with it. Whoever gave it lies, or is of another network.
     pub fn check(&self, passed: &[u8]) -> Result<Checked> {
-        let passed = Vec::<Passed>::try_from_slice(passed).context("blocks cannot be read")?;
-        ensure!(passed.len() <= PASSED_MAX, "it gives too many blocks");
+        let passed = read(passed)?;
         let mut before = self.core.head.borrow().header.clone();
         let mut blocks: Vec<(Block, Option<Vec<u8>>)> = Vec::new();
         let mut certain = 0;
@@ -192,6 +199,18 @@ impl<M: Machine> Follower<M> {
         }
         Ok(())
     }
+}
+
+/// Counted before they are read: an empty one takes ten times as much here as on the way.
+fn read(passed: &[u8]) -> Result<Vec<Passed>> {
+    let mut input = passed;
+    let many = u32::deserialize(&mut input).context("blocks cannot be read")?;
+    ensure!(many as usize <= PASSED_MAX, "it gives too many blocks");
+    let blocks = (0..many).map(|_| Passed::deserialize(&mut input));
+    let blocks: std::io::Result<Vec<Passed>> = blocks.collect();
+    let blocks = blocks.context("blocks cannot be read")?;
+    ensure!(input.is_empty(), "bytes follow its blocks");
+    Ok(blocks)
 }
 
 /// Who votes on the next block leads next.
@@ -358,8 +377,16 @@ fn prepare<M: Machine>(config: &Config, machine: &M, store: &Store, engine: &Pat
         }
         _ => {}
     }
+    // Were the old engine there beside a new floor after the power failed, it could not begin.
+    sync_folder(engine.parent())?;
     store.set_voting(&floor)?;
     Ok(true)
+}
+
+fn sync_folder(path: Option<&Path>) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let sync = std::fs::File::open(path).and_then(|folder| folder.sync_all());
+    sync.with_context(|| format!("sync {}", path.display()))
 }
 
 /// Bytes of a block are far fewer than what is read of an answer.

@@ -34,13 +34,13 @@ mod vault;
 mod wiring;
 
 pub use app::Finalized;
-pub use block::{Block, Handing, handing};
+pub use block::{Block, Handing, SCREENERS_MAX, handing};
 pub use boundary::{
     Boundary, OFFER_BYTES_MAX, Offer, PIECE_BYTES_MAX, PIECES_MAX, Piece, adopt, reached,
 };
 pub use committee::{Committee, MEMBERS_MAX, Member, Seat, deal};
 pub use epochs::KeyShare;
-pub use follower::{Checked, Follower, Outbox, PASSED_BYTES_MAX, PASSED_MAX, follow, may_vote};
+pub use follower::{Checked, Follower, Outbox, PASSED_BYTES_MAX, follow, may_vote};
 pub use machine::{Admitted, Env, Executed, Machine, Pace, Stated};
 pub use mempool::{Queue, SubmitError};
 pub use node::{Config, Handle, damaged, spend_seat, start};

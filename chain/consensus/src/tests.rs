@@ -551,12 +551,18 @@ fn who_has_no_seat_follows_believes_nobody_and_goes_on_to_vote() {
     let bare = borsh::to_vec(&bare).expect("bytes");
     let why = follower.check(&bare).err().expect("bare").to_string();
     assert!(why.contains("nothing certifies"), "{why}");
+    let many = [&65u32.to_le_bytes()[..], &[0; 5 * 65]].concat();
+    let why = follower.check(&many).err().expect("many").to_string();
+    assert!(why.contains("too many blocks"), "{why}");
+    let longer = [&passed[..], &[0]].concat();
+    let why = follower.check(&longer).err().expect("longer").to_string();
+    assert!(why.contains("bytes follow"), "{why}");
     assert_eq!(own.head().header.height, from - 1, "nothing was taken");
     let nothing = giver.passed(10_000).expect("reads");
     assert!(follower.check(&nothing).expect("holds").is_empty());
     follow_to(&follower, &own, &giver, BLOCKS + 9);
     assert_eq!(
-        own.linked(&net.members[4].key).expect("reads"),
+        own.linked(&net.members[4].key, None).expect("reads"),
         Some((BLOCKS - 1, false))
     );
 
@@ -581,7 +587,7 @@ fn who_has_no_seat_follows_believes_nobody_and_goes_on_to_vote() {
     assert!(own.head().header.height >= BLOCKS + 9);
     assert_eq!(own.begins(), BLOCKS - 1);
     let key = net.members[4].key;
-    let drawn = |own: &Handle<Counter>| own.linked(&key).expect("reads").expect("an epoch").1;
+    let drawn = |own: &Handle<Counter>| own.linked(&key, None).expect("reads").expect("an epoch").1;
     while !drawn(&own) {
         let height = own.head().header.height + 4;
         feed(&nodes, height, &mut turn);

@@ -10,6 +10,7 @@ use api::{
     TransactionStatus, TransactionView,
 };
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
@@ -19,6 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use consensus::SubmitError;
+use futures::stream;
 use ledger::{Event, RejectKind, Rejection};
 use serde::Deserialize;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, watch};
@@ -228,16 +230,29 @@ pub async fn passed(
             "Blocks that are made begin with 1.",
         ));
     }
-    let _place = app.wait_place()?;
+    let waiting = app.wait_place()?;
     let mut heads = app.handle.subscribe();
     let limit = Duration::from_millis(wait.wait_ms.min(WAIT_MS_MAX));
     let made = heads.wait_for(|head| head.header.height >= height);
     let _ = tokio::time::timeout(limit, made)
         .await
         .map(|made| made.is_ok());
+    drop(waiting);
+    let place = app.passing.clone().try_acquire_owned();
+    let place = place.map_err(|_| Refused::busy("too many follow the chain here"))?;
     let read = app.compute_with(move |handle| handle.passed(height));
     let passed = read.await?.map_err(|e| Refused::internal(&e))?;
-    Ok(([(CONTENT_TYPE, "application/octet-stream")], passed).into_response())
+    let body = held(passed.into(), place);
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], body).into_response())
+}
+
+/// Keeps its place until all of it is on its way: whoever reads slowly holds megabytes.
+fn held(bytes: Bytes, place: OwnedSemaphorePermit) -> Body {
+    const PART: usize = 64 << 10;
+    Body::from_stream(stream::unfold((bytes, place), |(mut rest, place)| async {
+        let part = rest.split_to(rest.len().min(PART));
+        (!part.is_empty()).then_some((Ok::<_, Infallible>(part), (rest, place)))
+    }))
 }
 
 pub async fn submit(

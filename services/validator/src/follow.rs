@@ -1,18 +1,19 @@
 //! Follow the chain without a seat: blocks come over the API of those who sit, and what clients
 //! submit goes there. RFD 21.
 //!
-//! One is asked at a time, for as long as it gives what is new and holds; who gives nothing, too late,
-//! or what is wrong is followed by the next in turn.
+//! One is asked at a time, and the next in turn once it gives nothing, what is wrong, or what leaves us
+//! behind the network: who gives a block at a time holds nobody back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ScreenedBy, SubmitMany, SubmittedOne};
+use api::{ScreenedBy, SubmitMany};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use consensus::PASSED_BYTES_MAX;
-use futures::future::join_all;
+use tokio::sync::Semaphore;
 use types::{Digest, PublicKey, SecretKey};
 
 use crate::http::{App, others_of};
@@ -20,7 +21,7 @@ use crate::index::{Follower, Handle, Outbox};
 
 /// For the block after the newest to be made.
 const WAIT_MS: u64 = 5_000;
-const ANSWER: Duration = Duration::from_secs(25);
+const ANSWER: Duration = Duration::from_secs(12);
 /// Between those asked, when one had nothing.
 const PAUSE: Duration = Duration::from_millis(200);
 /// A head that is older is not yet the network's.
@@ -28,6 +29,8 @@ const FRESH_MS: u64 = 15_000;
 /// Of transactions in one request, with room for the rest of it.
 const BATCH_BYTES: usize = api::BODY_BYTES_MAX - 1_024;
 const PASS_ON: Duration = Duration::from_secs(5);
+/// Requests that bring transactions, at once.
+const BRINGING_MAX: usize = 32;
 
 /// What one of the others gave.
 enum Given {
@@ -52,6 +55,7 @@ pub(crate) async fn keep(app: &App, follower: Follower) {
         match ask(app, &follower, url).await {
             Given::Taken(true) => {
                 (forgotten, silent) = (0, 0);
+                turn += usize::from(!is_fresh(&app.handle));
                 continue;
             }
             Given::Taken(false) => (forgotten, silent) = (0, 0),
@@ -63,7 +67,10 @@ pub(crate) async fn keep(app: &App, follower: Follower) {
         }
         // As many as there are, one after the other, and all who answered say so.
         if forgotten > 0 && forgotten + silent >= asked {
-            return;
+            if is_left_behind(app, &others).await {
+                return;
+            }
+            (forgotten, silent) = (0, 0);
         }
         if silent >= asked {
             tracing::warn!(
@@ -74,6 +81,25 @@ pub(crate) async fn keep(app: &App, follower: Follower) {
         turn += 1;
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Whether the others say what only a later state helps against: who lies, or answers alone that it keeps
+/// no more, is not believed without a certificate of it.
+async fn is_left_behind(app: &App, others: &[String]) -> bool {
+    let head = app.handle.head().header.height;
+    let epoch = app.network.genesis.params.epoch_blocks;
+    match crate::newest_of(&app.network, others).await {
+        Ok(newest) => newest.height() >= head.saturating_add(2 * epoch),
+        Err(error) => {
+            tracing::debug!("nobody offers a state: {error:#}");
+            false
+        }
+    }
+}
+
+fn is_fresh(handle: &Handle) -> bool {
+    let made = handle.head().header.time_ms;
+    api::now_ms().saturating_sub(made) < FRESH_MS
 }
 
 async fn ask(app: &App, follower: &Follower, url: &str) -> Given {
@@ -123,21 +149,22 @@ pub(crate) async fn turned(handle: Handle, own: [u8; 32], votes: bool) {
     let mut heads = handle.subscribe();
     let mut known = None;
     loop {
-        let fresh = {
-            let head = heads.borrow_and_update();
-            api::now_ms().saturating_sub(head.header.time_ms) < FRESH_MS
-        };
+        heads.borrow_and_update();
         let reading = handle.clone();
-        let linked = tokio::task::spawn_blocking(move || reading.linked(&own)).await;
+        let linked = tokio::task::spawn_blocking(move || reading.linked(&own, known)).await;
         match linked {
-            // Who is behind may be linked no more by now.
-            Ok(Ok(Some((_, linked)))) if linked != votes && (votes || fresh) => return,
-            Ok(Ok(Some((height, _)))) if !votes && known != Some(height) => {
-                known = Some(height);
-                tracing::debug!(
-                    height,
-                    "an epoch is over: this validator follows, and does not sit"
-                );
+            Ok(Ok(Some((height, linked)))) => {
+                // Who is behind may be linked no more by now.
+                if linked != votes && (votes || is_fresh(&handle)) {
+                    return;
+                }
+                if !votes && known != Some((height, linked)) {
+                    tracing::debug!(
+                        height,
+                        "an epoch is over: this validator follows, and does not sit"
+                    );
+                }
+                known = Some((height, linked));
             }
             Ok(Err(error)) => tracing::warn!("{error:#}"),
             _ => {}
@@ -152,6 +179,7 @@ pub(crate) async fn turned(handle: Handle, own: [u8; 32], votes: bool) {
 /// `key`, on each.
 pub(crate) async fn pass_on(app: App, mut outbox: Outbox, key: SecretKey) {
     let blocks = app.network.genesis.params.epoch_blocks;
+    let bringing = Arc::new(Semaphore::new(BRINGING_MAX));
     while let Some((leaders, transactions)) = outbox.next().await {
         let urls: Vec<String> = leaders.iter().filter_map(|key| url_of(&app, key)).collect();
         let head = app.handle.head();
@@ -171,7 +199,18 @@ pub(crate) async fn pass_on(app: App, mut outbox: Outbox, key: SecretKey) {
                     words: batch.iter().map(|one| BASE64.encode(word(one))).collect(),
                 }),
             };
-            join_all(urls.iter().map(|url| bring(&app, url, &body))).await;
+            let body = Arc::new(body);
+            for url in &urls {
+                // A leader that is slow holds up nobody else's; what finds no place goes to the next term's.
+                let Ok(place) = bringing.clone().try_acquire_owned() else {
+                    continue;
+                };
+                let (app, url, body) = (app.clone(), url.clone(), body.clone());
+                tokio::spawn(async move {
+                    bring(&app, &url, &body).await;
+                    drop(place);
+                });
+            }
         }
     }
 }
@@ -197,7 +236,7 @@ fn batches(transactions: &[(Digest, Bytes)]) -> Vec<&[(Digest, Bytes)]> {
 async fn bring(app: &App, url: &str, body: &SubmitMany) {
     let url = format!("{url}/v1/transactions/batch");
     let sent = app.peers.post(&url).json(body).timeout(PASS_ON).send();
-    let told = async { sent.await?.json::<Vec<SubmittedOne>>().await };
+    let told = async { sent.await?.error_for_status() };
     // Whoever is not reached is one term less: what is in no block goes to those after.
     if let Err(error) = told.await {
         tracing::debug!(%error, %url, "a leader is not told of transactions");

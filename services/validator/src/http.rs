@@ -39,6 +39,10 @@ const ROUTED_WAIT: Duration = Duration::from_secs(10);
 const LAST_TURN: Duration = Duration::from_secs(2);
 /// Other validators asked about this one's own entry.
 const OTHERS_MAX: usize = 32;
+/// Answers of up to 32 MiB to those who follow, on their way at once.
+const PASSING_MAX: usize = 64;
+/// After so long others than these are asked.
+const OTHERS_TURN_MS: u64 = 60_000;
 pub const WAIT_MS_MAX: u64 = 30_000;
 /// Header of a cut answer: `from` of the next page.
 pub const NEXT: &str = "runrig-next";
@@ -64,6 +68,8 @@ pub struct Validator {
     pub peers: reqwest::Client,
     waiting: Arc<Semaphore>,
     computing: Arc<Semaphore>,
+    /// For answers that are read.
+    pub passing: Arc<Semaphore>,
 }
 
 /// Heights of the table of routes.
@@ -162,6 +168,7 @@ pub async fn run_on(
             peers,
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             computing: Arc::new(Semaphore::new(COMPUTING_MAX)),
+            passing: Arc::new(Semaphore::new(PASSING_MAX)),
         });
         if let Err(error) =
             crate::watch::start(handle.clone(), network, identity, watch_at, stop.clone())
@@ -261,6 +268,10 @@ pub(crate) fn others_of(app: &Validator) -> Vec<String> {
         .filter(|(key, _)| key.0 != app.own)
         .map(|(_, v)| v.api.clone());
     let mut urls: Vec<String> = founders.chain(entered).filter(|u| !u.is_empty()).collect();
+    // Not the same ones always: keys can be made so that they come first.
+    let turn = (api::now_ms() / OTHERS_TURN_MS) as usize;
+    let many = urls.len().max(1);
+    urls.rotate_left(turn.wrapping_mul(OTHERS_MAX) % many);
     urls.truncate(OTHERS_MAX);
     urls
 }

@@ -53,6 +53,9 @@ fn as_json(rejection: &Rejection) -> String {
     serde_json::to_string(rejection).unwrap_or_else(|_| rejection.to_string())
 }
 
+// A block has room for the words of all that are drawn.
+const _: () = assert!(lots::SCREENERS_MAX <= consensus::SCREENERS_MAX);
+
 impl Machine for LedgerMachine {
     type State = State;
 
