@@ -9,6 +9,7 @@ mod autoscale;
 mod build;
 mod container;
 mod digest;
+mod hours;
 mod id;
 mod key;
 mod logs;
@@ -25,6 +26,7 @@ pub use autoscale::{AutoscaleSpec, ScaleTarget};
 pub use build::*;
 pub use container::*;
 pub use digest::{Digest, DigestError, merkle_path, merkle_paths, merkle_root, merkle_verify};
+pub use hours::{Hours, HoursError, Span};
 pub use id::{
     AccountId, AllocationId, DeploymentId, HostId, IdError, LotteryId, ProposalId, ReceiptId,
 };
