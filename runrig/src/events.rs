@@ -9,7 +9,7 @@ use clap::Args;
 use futures::StreamExt;
 use ledger::Event;
 use sdk::Client;
-use types::HostId;
+use types::{HostId, Hours};
 
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
@@ -109,6 +109,9 @@ fn host_of(event: &Event) -> Option<HostId> {
             | H::HostDraining { host, .. }
             | H::HostPriced { host, .. }
             | H::HostAllotted { host, .. }
+            | H::HostHours { host, .. }
+            | H::HostOpened { host, .. }
+            | H::HostClosed { host, .. }
             | H::HostLeft { host, .. },
         )
         | Event::Witness(ledger::witness::Event::HostFlagged { host, .. })
@@ -297,6 +300,20 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
                     crate::host_set::words(allotment)
                 )
             }
+            H::HostHours { host, hours } => match hours {
+                Some(hours) => format!("host {} takes work {hours} (UTC)", hosts.of(host)),
+                None => format!("host {} takes work always", hosts.of(host)),
+            },
+            H::HostOpened { host, until_ms } => {
+                let until = until_ms.map(|ms| format!(" until {}", Hours::moment(ms)));
+                let until = until.unwrap_or_default();
+                format!("host {} opens{until}", hosts.of(host))
+            }
+            H::HostClosed { host, until_ms } => format!(
+                "host {} closes until {}: what runs there moves",
+                hosts.of(host),
+                Hours::moment(*until_ms)
+            ),
             H::HostLeft { host, bond, .. } => {
                 format!(
                     "host {} left; its bond of {bond} went to its owner",

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use types::{
-    AllocationId, AllocationStatus, Amount, AutoscaleSpec, CREDIT, DeploymentId, HostId,
+    AllocationId, AllocationStatus, Amount, AutoscaleSpec, CREDIT, DeploymentId, HostId, Hours,
     MountSource, MountSpec, Resource, RunState, ScaleTarget, Usage, VolumeSpec,
 };
 
@@ -10,6 +10,8 @@ use crate::deployment::{Call as Deploy, DemandLine, fold};
 use crate::lease::{Call as Lease, Desired};
 use crate::world::{GATEWAY, World, deploy, id, line, project, registration, report, service};
 use crate::{BlockEnv, Call, Params, State, Tariff, account, host, limit};
+
+const HOUR_MS: u64 = 3_600_000;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -27,10 +29,14 @@ enum Step {
     Restart(u8, u64),
     Cordon(u8, bool),
     Drain(u8, bool),
+    /// Open in the hours of a day that the mask of eight names, again and again; or always.
+    Hours(u8, Option<u8>),
     Rollback(u8, u64),
     /// A gateway says how much is asked of a deployment's services.
     Demand(u64, u32, u32),
     Wait(u64),
+    /// Until hosts open and close.
+    Hour,
     /// An account bounds what it spends, in hundredths of a credit.
     Limit(u8, Option<u64>),
     /// So many seconds with all hosts heard but one.
@@ -52,6 +58,8 @@ fn step() -> impl Strategy<Value = Step> {
         (user, 1u64..8, any::<bool>()).prop_map(|(u, d, r)| Step::Running(u, d, r)),
         (1u64..20, prop::bool::weighted(0.8)).prop_map(|(a, good)| Step::Status(a, good)),
         (machine.clone(), any::<bool>()).prop_map(|(h, d)| Step::Drain(h, d)),
+        (machine.clone(), prop::option::of(1u8..)).prop_map(|(h, m)| Step::Hours(h, m)),
+        Just(Step::Hour),
         (machine, 1u64..8).prop_map(|(h, s)| Step::Silence(h, s)),
         (1u8..5, prop::option::of(0u64..10_000)).prop_map(|(u, n)| Step::Limit(u, n)),
         (1u8..5, 1u64..8).prop_map(|(u, d)| Step::Rollback(u, d)),
@@ -143,6 +151,13 @@ fn call(state: &State, step: &Step) -> Option<(u8, Call)> {
             };
             (*h, Call::Host(call))
         }
+        Step::Hours(h, mask) => {
+            let call = host::Call::SetHours {
+                host: id(*h),
+                hours: mask.and_then(|mask| Hours::new([mask; 21])),
+            };
+            (*h, Call::Host(call))
+        }
         Step::Rollback(u, d) => (
             *u,
             Call::Deployment(Deploy::Rollback {
@@ -190,7 +205,7 @@ fn call(state: &State, step: &Step) -> Option<(u8, Call)> {
             };
             (*u, Call::Limit(call))
         }
-        Step::Wait(_) | Step::Silence(..) => return None,
+        Step::Wait(_) | Step::Hour | Step::Silence(..) => return None,
     })
 }
 
@@ -206,6 +221,11 @@ fn settle(world: &mut World) {
             let call = host::Call::Drain {
                 host: id(host),
                 draining: false,
+            };
+            world.ask(host, Call::Host(call)).expect("known");
+            let call = host::Call::SetHours {
+                host: id(host),
+                hours: None,
             };
             world.ask(host, Call::Host(call)).expect("known");
         }
@@ -318,6 +338,7 @@ proptest! {
                     None => {
                         match step {
                             Step::Wait(ms) => { world.block(*ms, &[]); }
+                            Step::Hour => { world.block(HOUR_MS, &[]); }
                             Step::Silence(host, seconds) => world.pass(*seconds, &[*host]),
                             _ => {}
                         }
@@ -379,7 +400,7 @@ proptest! {
     /// Calls that decode but that no client would make.
     #[test]
     fn calls_of_strangers_never_panic(
-        which in 0usize..17,
+        which in 0usize..18,
         who in 1u8..14,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         after_ms in 1u64..100_000,
@@ -438,6 +459,7 @@ proptest! {
                         world.block(100, &[transaction]);
                     }
                     (None, Step::Wait(ms)) => { world.block(*ms, &[]); }
+                    (None, Step::Hour) => { world.block(HOUR_MS, &[]); }
                     (None, Step::Silence(host, seconds)) => world.pass(*seconds, &[*host]),
                     (None, _) => {}
                 }
@@ -509,6 +531,10 @@ fn calls(state: &State) -> Vec<Call> {
                 disk_bytes: 40 << 30,
                 bandwidth_kbps: 500_000,
             },
+        }),
+        Call::Host(host::Call::SetHours {
+            host: id(10),
+            hours: Hours::new([0x0f; 21]),
         }),
         Call::Host(host::Call::Heartbeat),
         deploy(spec),

@@ -126,6 +126,8 @@ pub(crate) struct Index {
     pub silent: OrdSet<HostId>,
     /// Hosts that came back and get new work only later.
     pub probation: OrdSet<(u64, HostId)>,
+    /// Hosts by when their hours are looked at again.
+    pub turns: OrdSet<(u64, HostId)>,
     /// Lotteries that are not over, with their owners.
     pub lotteries: OrdMap<LotteryId, AccountId>,
     /// Open ones by when they close.
@@ -329,6 +331,9 @@ impl State {
             }
             if host.trusted_ms > self.globals.time_ms {
                 index.probation.insert((host.trusted_ms, *id));
+            }
+            if host.turn_ms > 0 {
+                index.turns.insert((host.turn_ms, *id));
             }
             let available = index.takes_work(*id, host);
             Arc::make_mut(&mut index.fleet).set(*id, entry(host, available));
@@ -611,6 +616,7 @@ impl Index {
             looks: OrdSet::new(),
             silent: OrdSet::new(),
             probation: OrdSet::new(),
+            turns: OrdSet::new(),
             lotteries: OrdMap::new(),
             closes: OrdSet::new(),
             draws: OrdSet::new(),
@@ -625,7 +631,7 @@ impl Index {
     /// May anything new be placed on the host?
     pub fn takes_work(&self, id: HostId, host: &Host) -> bool {
         let waits = self.probation.contains(&(host.trusted_ms, id));
-        host.online && !host.cordoned && !host.draining && !waits
+        host.online && host.wants_work() && !waits
     }
 
     /// Name, label and ports belong to a live deployment.

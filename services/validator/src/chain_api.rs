@@ -461,6 +461,9 @@ fn host_of(event: &ledger::host::Event) -> HostId {
         | H::HostDraining { host, .. }
         | H::HostPriced { host, .. }
         | H::HostAllotted { host, .. }
+        | H::HostHours { host, .. }
+        | H::HostOpened { host, .. }
+        | H::HostClosed { host, .. }
         | H::HostLeft { host, .. } => *host,
     }
 }

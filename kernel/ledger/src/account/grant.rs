@@ -87,6 +87,7 @@ impl Role {
                         host::Call::Drain { .. }
                             | host::Call::SetPrice { .. }
                             | host::Call::SetAllotment { .. }
+                            | host::Call::SetHours { .. }
                     )
                 }
                 crate::Call::Lease(_) | crate::Call::Witness(_) => false,

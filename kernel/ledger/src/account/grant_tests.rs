@@ -55,6 +55,10 @@ fn each_role_does_its_own_and_nothing_else() {
         host: id(5),
         draining: true,
     });
+    let hours = crate::Call::Host(crate::host::Call::SetHours {
+        host: id(5),
+        hours: None,
+    });
     let usage = crate::world::report(1, Vec::new());
     let calls = [
         ("deploy", deployed()),
@@ -64,6 +68,7 @@ fn each_role_does_its_own_and_nothing_else() {
         ("make an admin", grant(41, Role::Admin)),
         ("make an owner", grant(42, Role::Owner)),
         ("drain", drain),
+        ("set hours", hours),
         ("report demand", demand),
         ("beat", beat),
         ("report use", usage),
@@ -78,15 +83,15 @@ fn each_role_does_its_own_and_nothing_else() {
                 Role::Owner => !matches!(*name, "report demand" | "beat" | "report use"),
                 Role::Admin => matches!(
                     *name,
-                    "deploy" | "remove" | "pay" | "make a developer" | "drain"
+                    "deploy" | "remove" | "pay" | "make a developer" | "drain" | "set hours"
                 ),
                 Role::Developer => matches!(*name, "deploy" | "remove"),
                 Role::Billing => *name == "pay",
                 Role::Viewer => false,
             };
             let refused = kind(world.ask_for(30, &[1], call.clone()));
-            // A drain of a host that is another's is refused further on.
-            let further = *name == "drain" && allowed;
+            // What is said of a host that is another's is refused further on.
+            let further = matches!(*name, "drain" | "set hours") && allowed;
             match allowed && !further {
                 true => assert_eq!(refused, None, "{role:?} {name}"),
                 false => assert_eq!(refused, Some(RejectKind::Forbidden), "{role:?} {name}"),

@@ -2,12 +2,12 @@
 //! allocation that serves, on a host that is there.
 //!
 //! A *seat* is a service and a replica number. Whatever happens to a deployment (a release, a
-//! report, a host that falls silent, comes back or is drained), all of its seats are looked
-//! at anew, and what to do follows from what is there, not from what happened:
+//! report, a host that falls silent, comes back, is drained or closes), all of its
+//! seats are looked at anew, and what to do follows from what is there, not from what happened:
 //!
 //! - **A successor serves before its predecessor goes** (start first): the old allocation is
 //!   drained once the new one is *good*, ready for as long as the service's policy says. So
-//!   for releases, for hosts that are drained, and for hosts that fall silent: if a silent
+//!   for releases, for hosts that are drained or close, and for those that fall silent: if a silent
 //!   host is back before the successor is good, the successor goes instead.
 //! - **One writer per volume**: a replica with named volumes ends before its successor
 //!   begins, on the same host. While that host is silent the replica waits for it: no data is
@@ -101,7 +101,7 @@ struct Member {
     fresh: bool,
     /// Its host is heard.
     heard: bool,
-    /// Its host is being drained.
+    /// Its host is being drained or, for what can move, outside its hours.
     leaving: bool,
     verdict: Verdict,
 }
@@ -200,7 +200,12 @@ impl Tending {
         };
         let host = context.state.hosts.get(&allocation.host);
         let heard = host.is_some_and(|h| h.online);
-        let leaving = host.is_some_and(|h| h.draining);
+        // What has its data there stays: it could run nowhere else in the meantime.
+        let moves = latest
+            .services
+            .get(&allocation.service)
+            .is_none_or(|s| volumes(s).next().is_none());
+        let leaving = host.is_some_and(|h| h.draining || (h.closed && moves));
         let key = (allocation.service.clone(), allocation.replica);
         let mut allocation = allocation;
         let drains = allocation.desired == Desired::Drain;
@@ -705,7 +710,8 @@ fn room_after(context: &Context, members: &[&Member], service: &ServiceSpec) -> 
         let host = context.state.hosts.get(&member.host);
         let old = context.state.allocations.get(&member.id);
         let free = host.zip(old).and_then(|(host, old)| {
-            (!host.cordoned && !host.draining).then(|| host.free.checked_add(&old.reserved))?
+            host.wants_work()
+                .then(|| host.free.checked_add(&old.reserved))?
         });
         free.is_some_and(|free| service.resources.fits_in(&free))
     })

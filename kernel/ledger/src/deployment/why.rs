@@ -1,10 +1,11 @@
 //! Why a replica has no place: the sentences, and what of them can be counted.
 
 use scheduler::Reason;
-use types::{HostId, ServiceSpec};
+use types::{HostId, Hours, ServiceSpec};
 
 use super::milli;
 use crate::execute::Context;
+use crate::host::Host;
 use crate::{RejectKind, Rejection};
 
 /// A cause: its data is on a host that cannot take it.
@@ -40,12 +41,20 @@ pub fn causes(why: &str) -> Vec<(String, u32)> {
 
 /// Its volumes are on a host that cannot take it now.
 pub(super) fn away_from_home(context: &Context, seat: (&str, u32), host: &HostId) -> Rejection {
-    let (name, state) = match context.state.hosts.get(host) {
-        Some(h) if !h.online => (h.name.clone(), "is silent"),
-        Some(h) if h.draining => (h.name.clone(), "is being drained"),
-        Some(h) if h.cordoned => (h.name.clone(), "takes no new work"),
-        Some(h) => (h.name.clone(), "has no room for it now"),
-        None => (host.to_string(), "has left"),
+    let known = context.state.hosts.get(host);
+    let name = known.map_or_else(|| host.to_string(), |h| h.name.clone());
+    let turn = |h: &Host| Hours::moment(h.turn_ms);
+    let state = match known {
+        Some(h) if !h.online && h.closed => {
+            format!("is silent, outside its hours until {}", turn(h))
+        }
+        Some(h) if !h.online => "is silent".into(),
+        Some(h) if h.draining => "is being drained".into(),
+        Some(h) if h.cordoned => "takes no new work".into(),
+        Some(h) if h.closed => format!("is outside its hours until {}", turn(h)),
+        Some(h) if h.closing => format!("is outside its hours from {}", turn(h)),
+        Some(_) => "has no room for it now".to_string(),
+        None => "has left".to_string(),
     };
     Rejection::new(
         RejectKind::NoHost,

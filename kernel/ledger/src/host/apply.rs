@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use types::{AccountId, Amount, Digest, HostId, Offer, Resources};
 
-use super::{Call, Event, Host, Record, mesh, watch};
+use super::{Call, Event, Host, Record, hours, mesh, watch};
 use crate::deployment::milli;
 use crate::execute::Context;
 use crate::lease::{self, Desired};
@@ -41,6 +41,7 @@ const CAPACITY_MAX: Resources = Resources {
 pub(crate) fn pass_time(context: &mut Context, before_ms: u64) {
     let now = context.env.time_ms;
     end_probation(context, now);
+    hours::pass_time(context);
     if now.saturating_sub(before_ms) > GAP_MS {
         context.state.globals.awake_ms = now;
     }
@@ -83,7 +84,8 @@ pub(super) fn lose(context: &mut Context, host: HostId, last_ms: u64) -> usize {
     let last_seen_ms = known_ms.max(last_ms);
     record.last_seen_ms = last_seen_ms;
     record.online = false;
-    if harmed {
+    // Who may be away is not missed.
+    if harmed && !record.may_be_away(now) {
         record.record.fell_silent(now);
     }
     let steady = last_seen_ms.saturating_sub(record.trusted_ms) > STEADY_MS;
@@ -150,7 +152,7 @@ impl State {
 
 impl Context {
     /// Each deployment with a lease on the host is looked at.
-    fn touch_all_on(&mut self, host: &HostId) {
+    pub(super) fn touch_all_on(&mut self, host: &HostId) {
         let deployments: BTreeSet<_> = self
             .state
             .allocations_on(host)
@@ -240,6 +242,11 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
         Call::SetAllotment { host, allotment } => {
             owned(context, sender, &host)?;
             allot(context, host, allotment)
+        }
+        Call::SetHours { host, hours } => {
+            owned(context, sender, &host)?;
+            hours::set(context, host, hours);
+            Ok(())
         }
         Call::Leave => {
             let host = spoken_for(context, sender)?;
@@ -508,6 +515,11 @@ fn register(
             online: true,
             cordoned: false,
             draining: false,
+            hours: None,
+            hours_ms: 0,
+            closed: false,
+            closing: false,
+            turn_ms: 0,
             registered_ms: now,
             last_seen_ms: now,
             silent: 0,
@@ -583,11 +595,13 @@ fn leave(context: &mut Context, id: HostId) -> Result<(), Rejection> {
     if let Some(host) = context.state.hosts.get(&id) {
         let name = host.name.clone();
         let (seen, trusted) = (host.last_seen_ms, host.trusted_ms);
+        let turn = host.turn_ms;
         context.state.index.owned_hosts.remove(&(owner, id));
         context.state.index.host_names.remove(&name);
         context.state.index.seen.remove(&(seen, id));
         context.state.index.silent.remove(&id);
         context.state.index.probation.remove(&(trusted, id));
+        context.state.index.turns.remove(&(turn, id));
     }
     context.state.hosts.remove(&id);
     context.state.watched.remove(&id);

@@ -1,6 +1,6 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, HostId, Offer, Resources};
+use types::{AccountId, HostId, Hours, Offer, Resources};
 
 use super::MeshPoint;
 
@@ -48,4 +48,8 @@ pub enum Call {
     /// soon as the agent offers it, as far as the machine has it. At least what is reserved
     /// there. Signed by the host or its owner.
     SetAllotment { host: HostId, allotment: Resources },
+    /// Takes work in these hours of a week only; none: always. Outside them what runs there
+    /// moves as with [`Self::Drain`], which is another matter and stays as it is. Signed by the
+    /// host or its owner.
+    SetHours { host: HostId, hours: Option<Hours> },
 }

@@ -1,6 +1,6 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, Amount, HostId, Offer, Resources};
+use types::{AccountId, Amount, HostId, Hours, Offer, Resources};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,5 +41,22 @@ pub enum Event {
     HostAllotted {
         host: HostId,
         allotment: Resources,
+    },
+    HostHours {
+        host: HostId,
+        /// None: always.
+        hours: Option<Hours>,
+    },
+    /// Its hours have begun, or it has none any more.
+    HostOpened {
+        host: HostId,
+        /// When they end, if they do.
+        until_ms: Option<u64>,
+    },
+    /// Its hours are over: what runs there moves.
+    HostClosed {
+        host: HostId,
+        /// When they begin again.
+        until_ms: u64,
     },
 }

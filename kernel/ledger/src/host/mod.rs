@@ -3,6 +3,7 @@
 mod apply;
 mod call;
 mod event;
+mod hours;
 mod mesh;
 mod record;
 mod state;
@@ -11,6 +12,7 @@ mod watch;
 pub(crate) use apply::{apply, is_name, pass_time};
 pub use call::Call;
 pub use event::Event;
+pub use hours::LEAD_MS;
 pub use mesh::MeshPoint;
 pub use record::Record;
 pub use state::Host;

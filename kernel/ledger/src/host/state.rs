@@ -1,6 +1,6 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, Amount, Digest, Offer, Resources};
+use types::{AccountId, Amount, Digest, Hours, Offer, Resources};
 
 use super::{MeshPoint, Record};
 
@@ -19,6 +19,16 @@ pub struct Host {
     pub cordoned: bool,
     /// What runs here moves to other hosts, and nothing new comes.
     pub draining: bool,
+    /// In which it takes work; none: always.
+    pub hours: Option<Hours>,
+    /// When they were said.
+    pub hours_ms: u64,
+    /// Outside its hours: what runs here moves to other hosts, and nothing new comes.
+    pub closed: bool,
+    /// Soon outside them: nothing new comes.
+    pub closing: bool,
+    /// When these two are looked at again; 0: never.
+    pub turn_ms: u64,
     pub registered_ms: u64,
     pub last_seen_ms: u64,
     /// Bit i: watcher i does not hear it.

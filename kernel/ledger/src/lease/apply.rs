@@ -248,7 +248,10 @@ fn note_outcome(context: &mut Context, host: HostId, lines: &[UsageLine]) {
     let Some(mut record) = context.state.hosts.get(&host).map(|h| h.record.clone()) else {
         return;
     };
-    let owner = context.state.hosts.get(&host).map(|h| h.owner);
+    let known = context.state.hosts.get(&host);
+    let owner = known.map(|h| h.owner);
+    // Outside its hours it may be away.
+    let opened_ms = known.map_or(0, |h| h.opened_ms(now));
     let mut late = false;
     for line in lines {
         let Some(known) = context.state.allocations.get(&line.allocation) else {
@@ -260,7 +263,8 @@ fn note_outcome(context: &mut Context, host: HostId, lines: &[UsageLine]) {
         }
         record.served(known.settled_ms, line.until_ms, now);
         // While blocks stood still nobody could report.
-        let since = known.settled_ms.max(known.status_ms).max(globals.awake_ms);
+        let since = known.settled_ms.max(known.status_ms);
+        let since = since.max(globals.awake_ms).max(opened_ms);
         late |= now.saturating_sub(since) > patience;
     }
     if late {

@@ -249,6 +249,9 @@ fn about(event: &Event) -> About {
                 | host::Event::HostDraining { host, .. }
                 | host::Event::HostPriced { host, .. }
                 | host::Event::HostAllotted { host, .. }
+                | host::Event::HostHours { host, .. }
+                | host::Event::HostOpened { host, .. }
+                | host::Event::HostClosed { host, .. }
                 | host::Event::HostLeft { host, .. } => Some(host.to_string()),
                 #[allow(unreachable_patterns, reason = "events are added")]
                 _ => None,
