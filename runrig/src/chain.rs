@@ -207,7 +207,9 @@ pub async fn host_ls(session: &Session, json: bool) -> Result {
     let rows: Vec<Vec<String>> = hosts
         .iter()
         .map(|h| {
+            let closed = crate::host_hours::closed(h);
             let state = match (h.online, h.cordoned) {
+                _ if closed.is_some() => closed.unwrap_or_default(),
                 (true, _) if h.draining => "online, is being drained".to_string(),
                 (true, false) if h.trusted_ms > units::now_ms() => {
                     "online, gets new work later: it was silent".to_string()

@@ -30,6 +30,8 @@ fn what_people_type_is_read() {
         "runrig host join --network http://h:1 --data d --name n --cpus 0.5 --memory 512m --disk 10g --bandwidth 100mbit --region eu --engine crun --listen 127.0.0.1:1",
         "runrig doctor --engine runc --json",
         "runrig host price rack-7 72.5 --key host.key",
+        "runrig host hours rack-7 --always",
+        "runrig host hours rack-7 --json",
         "runrig up -f a.yaml -f b.yaml --profile debug --dry-run",
         "runrig -q ps",
         "runrig up --yes --progress json",

@@ -30,6 +30,7 @@ mod failure;
 mod forward;
 #[cfg(test)]
 mod grammar_tests;
+mod host_hours;
 mod host_join;
 mod host_price;
 mod host_set;
@@ -325,6 +326,8 @@ enum Host {
     Drain(drain::Drain),
     /// Ask less than the network's rates for what begins on a host from now on
     Price(host_price::Price),
+    /// Hours of the week in which a host takes work: say them, or see them
+    Hours(host_hours::HoursOf),
     /// Lend more or less of a host that has joined
     Set(host_set::Set),
     /// Move everything away from a host, then take it off the network
@@ -546,6 +549,9 @@ fn run(cli: Cli) -> Result<u8> {
         }
         Command::Host(Host::Price(args)) => done(ask(globals, async |s| {
             host_price::price(s, args, json).await
+        })),
+        Command::Host(Host::Hours(args)) => done(ask(globals, async |s| {
+            host_hours::hours(s, args, json).await
         })),
         Command::Host(Host::Set(args)) => {
             done(ask(globals, async |s| host_set::set(s, args, json).await))

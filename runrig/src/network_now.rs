@@ -101,6 +101,7 @@ fn host_states(hosts: &[HostView]) -> Vec<Vec<String>> {
     let mut states: BTreeMap<&str, usize> = BTreeMap::new();
     for host in hosts {
         let state = match host {
+            h if h.closed => "outside its hours",
             h if !h.online => "silent",
             h if h.draining => "draining",
             h if h.cordoned => "takes no new work",

@@ -9,7 +9,7 @@ use ledger::{Params, Rejection, Tariff};
 use serde::{Deserialize, Serialize};
 use types::{
     AccountId, AllocationId, AllocationStatus, Amount, DeploymentId, DeploymentSpec, Digest,
-    HostId, Offer, PublicKey, ReceiptId, Resource, Resources, ServiceSpec, Usage, UsageRecord,
+    HostId, PublicKey, ReceiptId, Resource, Resources, ServiceSpec, Usage, UsageRecord,
 };
 use utoipa::ToSchema;
 
@@ -335,64 +335,6 @@ pub struct AccountView {
     pub grants: BTreeMap<AccountId, ledger::account::Grant>,
     /// Its first key signs no more.
     pub retired: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct HostView {
-    #[schema(value_type = String)]
-    pub host: HostId,
-    pub name: String,
-    pub address: String,
-    #[schema(value_type = String)]
-    pub owner: AccountId,
-    #[schema(value_type = Object)]
-    pub offer: Offer,
-    #[schema(value_type = Object)]
-    pub free: Resources,
-    /// What its owner lends at the most, if that was said since it came.
-    #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    pub allotment: Option<Resources>,
-    pub online: bool,
-    pub cordoned: bool,
-    /// What runs here moves to other hosts.
-    pub draining: bool,
-    /// Gets new work from then on, if it is in the future: it fell silent before.
-    pub trusted_ms: u64,
-    pub last_seen_ms: u64,
-    pub allocations: u32,
-    #[schema(value_type = String)]
-    pub earned: Amount,
-    /// Goes back to its owner when it leaves.
-    #[schema(value_type = String)]
-    pub bond: Amount,
-    /// Number of its last usage report: the next one carries one more.
-    pub interval: u64,
-    #[serde(default)]
-    pub reputation: Reputation,
-    /// When witnesses last got no answer from it, and who (RFD 21).
-    #[serde(default)]
-    #[schema(value_type = Object)]
-    pub flag: Option<ledger::witness::Flag>,
-}
-
-/// What a host's outcomes come to, as it is now: older ones count less, half in a week. Only
-/// what others than its owner paid for is in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Reputation {
-    /// Lower bound of the share of hours that it serves well, in thousandths; a newcomer's is
-    /// 200. Below 50 it gets work only where nobody else can take it.
-    pub reliability_milli: u32,
-    /// Time in which it served, in milliseconds.
-    pub served_ms: u64,
-    /// Times that it fell silent on what ran there, in thousandths.
-    pub silences_milli: u64,
-    /// Reports that came late, in thousandths.
-    pub late_milli: u64,
-    /// Times that a quorum of witnesses got no answer from what it said was running, in
-    /// thousandths.
-    #[serde(default)]
-    pub flags_milli: u64,
 }
 
 /// What should run on a host.

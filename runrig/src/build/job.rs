@@ -30,7 +30,7 @@ async fn place(session: &Session, spec: &mut DeploymentSpec) -> Result {
     let hosts = session.client.hosts().await?;
     let mut fit: Vec<_> = hosts
         .iter()
-        .filter(|h| h.offer.builds && h.online && !h.cordoned && !h.draining)
+        .filter(|h| h.offer.builds && h.online && !h.cordoned && !h.draining && !h.closed)
         .collect();
     if fit.is_empty() {
         return Err(Failure::new(

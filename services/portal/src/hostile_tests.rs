@@ -140,6 +140,8 @@ fn host(owner: AccountId) -> HostView {
         online: true,
         cordoned: false,
         draining: false,
+        hours: None,
+        closed: false,
         trusted_ms: 0,
         last_seen_ms: 0,
         allocations: 1,

@@ -25,6 +25,8 @@ pub fn host(state: &State, id: HostId) -> Option<HostView> {
         online: host.online,
         cordoned: host.cordoned,
         draining: host.draining,
+        hours: host.hours,
+        closed: host.closed,
         trusted_ms: host.trusted_ms,
         last_seen_ms: match host.online && !state.globals.watchers.is_empty() {
             // Those who listen would have said otherwise.
@@ -51,7 +53,7 @@ fn reputation(record: &Record) -> Reputation {
 }
 
 /// Hosts for copies of an allocation's log: those that come first in the order of ids behind a
-/// point that its own id draws, of other owners and online before others. So all agree, and it
+/// point that its own id draws, of other owners, online and without hours before others. So all agree, and it
 /// changes only where a host comes or goes.
 pub fn keepers(state: &State, id: AllocationId) -> Option<Vec<Keeper>> {
     /// Hosts that are looked at.
@@ -67,7 +69,8 @@ pub fn keepers(state: &State, id: AllocationId) -> Option<Vec<Keeper>> {
     let mut found: Vec<_> = others.collect();
     found.sort_by_key(|(_, host)| {
         let near = owner == Some(host.owner);
-        (!host.online, host.draining, near)
+        // One with hours of its own is away now and then.
+        (!host.online, host.draining, near, host.hours.is_some())
     });
     let keeper = |(id, host): (&HostId, &ledger::host::Host)| Keeper {
         host: *id,

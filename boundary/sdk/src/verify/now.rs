@@ -160,8 +160,8 @@ impl OfRecord for HostView {
             return vec![ABSENT];
         };
         differing!(
-            self, record, name, address, owner, offer, free, online, cordoned, draining,
-            trusted_ms, earned, interval,
+            self, record, name, address, owner, offer, free, online, cordoned, draining, hours,
+            closed, trusted_ms, earned, interval,
         )
     }
 }
