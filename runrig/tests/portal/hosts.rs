@@ -1,4 +1,4 @@
-//! Who may rule over hosts says what they ask and lend, and empties one, on its page.
+//! Who may rule over hosts says what they ask and lend, and when, and empties one, on its page.
 
 use fixtures::{Page, until};
 
@@ -50,6 +50,15 @@ pub fn are_ruled_by_forms(stage: &Stage, page: &Page) {
     page.until_says(&path, "main", "Draining");
     page.follow("form[action$='/drain'] button");
     until("it takes work again", || shown()["draining"] == false);
+
+    page.go(&path);
+    page.eval("document.querySelector('[name=from-6]').value = ''");
+    page.follow("form[action$='/hours'] button[value=days]");
+    page.at(&path);
+    assert_eq!(shown()["hours"], "mon-sat 0-24");
+    page.until_says(&path, "main", "mon-sat 0-24 (UTC)");
+    page.follow("form[action$='/hours'] button[value=always]");
+    until("it has no hours", || shown()["hours"].is_null());
 
     // As it was, for those who come after.
     page.go(&path);

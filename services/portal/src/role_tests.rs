@@ -74,7 +74,7 @@ pub(crate) fn grant(role: Role) -> Grant {
 }
 
 /// What takes more than to be let act at all, as it is promised: everything else is for every role.
-const PROMISED: [(&str, &str, &[Role]); 22] = {
+const PROMISED: [(&str, &str, &[Role]); 23] = {
     const DEPLOY: &[Role] = &[Role::Owner, Role::Admin, Role::Developer];
     const PAY: &[Role] = &[Role::Owner, Role::Admin, Role::Billing];
     const RULE: &[Role] = &[Role::Owner, Role::Admin];
@@ -87,6 +87,7 @@ const PROMISED: [(&str, &str, &[Role]); 22] = {
         ("POST", "/hosts/{id}/price", RULE),
         ("POST", "/hosts/{id}/allotment", RULE),
         ("POST", "/hosts/{id}/drain", RULE),
+        ("POST", "/hosts/{id}/hours", RULE),
         ("POST", "/wallet/send", PAY),
         ("POST", "/wallet/topup", PAY),
         ("POST", "/bills/limits", PAY),

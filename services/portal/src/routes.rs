@@ -8,8 +8,9 @@ use axum::routing::{MethodRouter, get, post};
 use crate::app::App;
 use crate::live;
 use crate::pages::{
-    account, analytics, auth, deploy, device, drawn, earn, explorer, hosts, invitations, job, jobs,
-    keys, lend, limit, measured, members, money, operate, overview, passkeys, shell, space,
+    account, analytics, auth, deploy, device, drawn, earn, explorer, hosts, hours, invitations,
+    job, jobs, keys, lend, limit, measured, members, money, operate, overview, passkeys, shell,
+    space,
 };
 use crate::web::{self, Right, Who};
 
@@ -71,6 +72,7 @@ pub fn table() -> Vec<Route> {
         act("/hosts/{id}/price", Right::Rule, post(lend::price)),
         act("/hosts/{id}/drain", Right::Rule, post(lend::drain)),
         act("/hosts/{id}/allotment", Right::Rule, post(lend::allotment)),
+        act("/hosts/{id}/hours", Right::Rule, post(hours::set)),
         see("/earnings", get(earn::earnings)),
         see("/wallet", get(money::wallet)),
         act("/wallet/send", Right::Pay, post(money::send)),

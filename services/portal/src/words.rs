@@ -5,7 +5,7 @@ mod network;
 use std::collections::BTreeMap;
 
 use ledger::{Call, Event, account, deployment, host, lease, validator};
-use types::{AccountId, Amount, CREDIT, HostId, Month, Resources, RunState, civil};
+use types::{AccountId, Amount, CREDIT, HostId, Hours, Month, Resources, RunState, civil};
 
 /// Digits in groups of three.
 pub fn grouped(number: u128) -> String {
@@ -277,6 +277,7 @@ pub fn call(call: &Call, sender: &AccountId, names: &Names) -> String {
                 price_multiplier_milli,
             } => priced(names, host, *price_multiplier_milli),
             host::Call::SetAllotment { host, allotment } => allotted(names, host, allotment),
+            host::Call::SetHours { host, hours } => open_in(names, host, hours.as_ref()),
             host::Call::Leave => format!("Host {} left", names.host(&signer)),
             host::Call::Heartbeat => format!("Host {} is there", names.host(&signer)),
             host::Call::Announce(_) => {
@@ -355,6 +356,15 @@ fn drained(names: &Names, host: &HostId, draining: bool) -> String {
         false => "is no longer",
     };
     format!("Host {} {how} drained", names.host(host))
+}
+
+fn open_in(names: &Names, host: &HostId, hours: Option<&Hours>) -> String {
+    format!("Host {} takes work {}", names.host(host), in_hours(hours))
+}
+
+/// `mon-fri 20-8 (UTC)`, or `always`.
+pub fn in_hours(hours: Option<&Hours>) -> String {
+    hours.map_or("always".into(), |hours| format!("{hours} (UTC)"))
 }
 
 fn priced(names: &Names, host: &HostId, milli: u32) -> String {
@@ -450,6 +460,17 @@ pub fn event(event: &Event, names: &Names) -> String {
                 price_multiplier_milli,
             } => priced(names, host, *price_multiplier_milli),
             host::Event::HostAllotted { host, allotment } => allotted(names, host, allotment),
+            host::Event::HostHours { host, hours } => open_in(names, host, hours.as_ref()),
+            host::Event::HostOpened { host, until_ms } => {
+                let until = until_ms.map(|ms| format!(" until {}", Hours::moment(ms)));
+                let until = until.unwrap_or_default();
+                format!("Host {} opened, and takes work{until}", names.host(host))
+            }
+            host::Event::HostClosed { host, until_ms } => format!(
+                "Host {} closed until {}: what ran there moves",
+                names.host(host),
+                Hours::moment(*until_ms)
+            ),
             host::Event::HostLeft { host, bond, .. } => format!(
                 "Host {} left; its bond of {bond} went to its owner",
                 names.host(host)

@@ -2,6 +2,7 @@
 
 use axum::extract::{Path, State};
 use maud::{Markup, html};
+use types::Hours;
 
 use super::explorer::{happenings, now_of};
 use super::{lend, shown};
@@ -14,11 +15,22 @@ use crate::words::{self, bytes, cores};
 /// State of a host as a tone and a word.
 pub fn host_state(host: &api::HostView, now_ms: u64) -> (Tone, &'static str) {
     match host {
+        // It may be away.
+        h if h.closed => (Tone::Info, "Closed"),
         h if !h.online => (Tone::Bad, "Silent"),
         h if h.draining => (Tone::Warn, "Draining"),
         h if h.cordoned => (Tone::Warn, "Takes no new work"),
         h if h.trusted_ms > now_ms => (Tone::Info, "On trial"),
         _ => (Tone::Ok, "Online"),
+    }
+}
+
+/// The same as a badge, with when it opens again.
+fn state_badge(host: &api::HostView, now_ms: u64) -> Markup {
+    let (tone, word) = host_state(host, now_ms);
+    match host.closed_until_ms(now_ms) {
+        Some(ms) => badge(tone, &format!("{word} until {}", Hours::moment(ms))),
+        None => badge(tone, word),
     }
 }
 
@@ -61,10 +73,9 @@ pub fn host_table(hosts: &[&api::HostView], base: &str, now_ms: u64) -> Markup {
                 thead { tr { th { "Host" } th { "State" } th { "CPU let" } th { "Memory let" } th { "Disk let" } th.num { "Replicas" } th.num { "Earned" } th { "Last heard" } } }
                 tbody {
                     @for host in hosts {
-                        @let (tone, word) = host_state(host, now_ms);
                         tr {
                             td { a.row href=(format!("{base}/{}", host.host)) { (host.name) } span.second { (host.offer.architecture) " · " @if host.offer.region.is_empty() { "region not said" } @else { (host.offer.region) } } }
-                            td data-l="State" { (badge(tone, word)) }
+                            td data-l="State" { (state_badge(host, now_ms)) }
                             @for (label, part, whole, said) in used(host) { td data-l=(label) { (meter(part, whole, "")) span.nowrap { (said) } } }
                             td.num data-l="Replicas" { (host.allocations) }
                             td.num.strong data-l="Earned" { (credits(host.earned)) }
@@ -116,14 +127,13 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String
         .ask(move |c| query::events(c, &filter, 25))
         .await?;
     let now = now_of(&app);
-    let (tone, word) = host_state(&host, now);
     let account = host.host.to_string();
     let me = visitor.login.as_ref().map(|login| login.account());
     let own = me == Some(host.owner);
     let market = app.client.hosts().await?;
     let content = html! {
         (crumbs(&[("/explorer", "Explorer"), ("/explorer/hosts", "Hosts")]))
-        div.pagehead { div { h1 { (host.name) } p.sub.mono.wrap { (account) } } div.acts { (badge(tone, word)) } }
+        div.pagehead { div { h1 { (host.name) } p.sub.mono.wrap { (account) } } div.acts { (state_badge(&host, now)) } }
         div.grid {
             section.card.s6 {
                 header { div { h2 { "What it lends" } p.sub { "Reserved of what it offers" } } }
@@ -138,6 +148,7 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String
                 dl.facts {
                     dt { "Owner, who is paid" } dd { a.mono href=(format!("/explorer/accounts/{}", host.owner)) { (host.owner) } }
                     dt { "Asks" } dd { (words::percent(host.offer.price_multiplier_milli)) " of the network's rates" }
+                    dt { "Takes work" } dd { (words::in_hours(host.hours.as_ref())) }
                     dt { "Earned in all" } dd { (credits(host.earned)) " credits" }
                     dt { "Replicas on it" } dd { (host.allocations) }
                     dt { "Usage reports" } dd { (words::grouped(host.interval.into())) }

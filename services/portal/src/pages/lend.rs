@@ -13,7 +13,7 @@ use crate::ui::{cli, field, hbars};
 use crate::web::{Form, Page, Trouble, Visitor};
 use crate::words;
 
-use super::slowly;
+use super::{hours, slowly};
 
 const GIB: u64 = 1 << 30;
 
@@ -84,6 +84,7 @@ pub fn forms(visitor: &Visitor, host: &api::HostView) -> Markup {
             (cli(&format!("runrig host set {} --cpus {} --memory {}g --disk {}g", host.name, f64::from(lent.cpu_millis) / 1_000.0, gib(lent.memory_bytes), gib(lent.disk_bytes))))
         }
         (drain_card(visitor, host))
+        (hours::card(visitor, host))
     }
 }
 
@@ -131,7 +132,8 @@ fn read(form: &Form, name: &str) -> Result<u64, Trouble> {
     thousandths(form.text(name)).ok_or_else(wrong)
 }
 
-async fn submit(
+/// Signs and submits what is said of a host, and shows its page again.
+pub async fn submit(
     app: &App,
     visitor: &Visitor,
     id: &str,

@@ -9,6 +9,7 @@ pub mod drawn;
 pub mod earn;
 pub mod explorer;
 pub mod hosts;
+pub mod hours;
 pub mod invitations;
 pub mod job;
 pub mod jobs;

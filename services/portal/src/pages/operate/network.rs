@@ -112,6 +112,7 @@ fn hosts_by_state(hosts: &[HostView], now_ms: u64) -> Vec<Slice> {
         ("Online", 1),
         ("On trial", 3),
         ("Draining", 2),
+        ("Closed", 5),
         ("Takes no new work", 6),
         ("Silent", 4),
     ];

@@ -85,7 +85,10 @@ fn by_cause(causes: &[Counted], chosen: Option<&str>, range: Range) -> Markup {
 /// A rule of the scheduler, for people.
 fn title(cause: &str) -> String {
     match cause {
-        "online" => "Hosts that take no work: silent, drained, cordoned, on trial".into(),
+        "online" => {
+            "Hosts that take no work: silent, drained, outside their hours, cordoned, on trial"
+                .into()
+        }
         "architecture" => "Another architecture".into(),
         "constraints" => "Placement constraints of the service".into(),
         "resources" => "Too little free CPU, memory, disk or bandwidth".into(),
