@@ -112,6 +112,7 @@ fn host_of(event: &Event) -> Option<HostId> {
             | H::HostHours { host, .. }
             | H::HostOpened { host, .. }
             | H::HostClosed { host, .. }
+            | H::HostJoined { host, .. }
             | H::HostLeft { host, .. },
         )
         | Event::Witness(ledger::witness::Event::HostFlagged { host, .. })
@@ -313,6 +314,28 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
                 "host {} closes until {}: what runs there moves",
                 hosts.of(host),
                 Hours::moment(*until_ms)
+            ),
+            H::HostInvited {
+                owner,
+                token,
+                until_ms,
+            } => format!(
+                "account {} lets a machine join with token {} until {}",
+                owner.short(),
+                token.short(),
+                units::time(*until_ms)
+            ),
+            H::HostJoined {
+                host,
+                owner,
+                token,
+                made_ms,
+            } => format!(
+                "host {} joined for account {} with token {}, made at {}",
+                hosts.of(host),
+                owner.short(),
+                token.short(),
+                units::time(*made_ms)
             ),
             H::HostLeft { host, bond, .. } => {
                 format!(

@@ -8,6 +8,7 @@ use clap::Args;
 use types::AccountId;
 
 use crate::failure::{Failure, Result};
+use crate::host_invite::Told;
 use crate::host_set::Lent;
 use crate::{context, doctor, output, roles};
 
@@ -16,7 +17,7 @@ pub const KEY: &str = "host.key";
 
 #[derive(Args, Debug)]
 #[command(
-    before_help = "Examples:\n  sudo runrig host join --network http://10.0.0.5:8700 --data /var/lib/runrig --name rack-7\n  sudo runrig host join --network URL --data DIR --name small --cpus 2 --memory 4g --region eu\n\nWhat is not said of cores, memory, disk and network is all there is, but for a reserve."
+    before_help = "Examples:\n  sudo runrig host join --network http://10.0.0.5:8700 --data /var/lib/runrig --name rack-7\n  sudo runrig host join --network URL --data DIR --name small --cpus 2 --memory 4g --region eu\n  sudo runrig host join --network URL --data DIR --name barn --token-file token\n\nWhat is not said of cores, memory, disk and network is all there is, but for a reserve."
 )]
 pub struct Join {
     /// URL of a gateway or validator
@@ -36,9 +37,12 @@ pub struct Join {
     /// libcontainer, runc or crun
     #[arg(long, default_value = "libcontainer")]
     engine: String,
-    /// Account that is paid; the host's own if not said
+    /// Account that is paid; if not said, whoever --token is of, or owns the host already, or else
+    /// the host's own
     #[arg(long)]
     owner: Option<AccountId>,
+    #[command(flatten)]
+    token: Told,
     /// Address of the agent: logs, exec, routed traffic
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -88,6 +92,7 @@ impl Join {
             network: self.network.clone(),
             name: self.name.clone(),
             owner: self.owner,
+            token: self.token.key()?,
             listen: self.listen,
             advertise: self.advertise.clone(),
             mesh: self.mesh,

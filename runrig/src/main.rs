@@ -31,6 +31,7 @@ mod forward;
 #[cfg(test)]
 mod grammar_tests;
 mod host_hours;
+mod host_invite;
 mod host_join;
 mod host_price;
 mod host_set;
@@ -312,6 +313,8 @@ enum Command {
 enum Host {
     /// Offer this machine to a network, in the foreground
     Join(Box<host_join::Join>),
+    /// Print the line by which one machine joins for your account, once
+    Invite(host_invite::Invite),
     /// Many in one process, for `runrig dev`
     #[command(hide = true)]
     Together(host_together::Together),
@@ -538,6 +541,9 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Image(args) => done(ask(globals, async |s| image::run(s, args, json).await)),
         Command::Secret(args) => done(ask(globals, async |s| secret::run(s, args, json).await)),
         Command::Host(Host::Join(args)) => done(host_join::run(args)),
+        Command::Host(Host::Invite(args)) => done(ask(globals, async |s| {
+            host_invite::invite(s, args, json).await
+        })),
         Command::Host(Host::Together(args)) => done(host_together::run(args)),
         Command::Host(Host::Ls) => done(ask(globals, async |s| chain::host_ls(s, json).await)),
         Command::Host(Host::Images(args)) => done(image::of_host(args, json)),

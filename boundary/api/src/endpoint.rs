@@ -11,7 +11,8 @@ use crate::{
     Keeper, LimitView, LogLine, LotsView, LotteryExport, LotteryView, MembersView, NetworkFile,
     ProposalView, PublishedPort, QueueView, Quote, QuoteRequest, RecordsProof, ReleaseView,
     RequestFigures, Routes, SecretShares, Stats, StatsSample, Submit, SubmitMany, Submitted,
-    SubmittedOne, Supply, TransactionView, UsageProof, UseView, ValidatorQueue, WhenView, WhyView,
+    SubmittedOne, Supply, TokenView, TransactionView, UsageProof, UseView, ValidatorQueue,
+    WhenView, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -350,6 +351,16 @@ fn of_validators() -> Vec<Endpoint> {
             "/v1/accounts/{id}/limit",
             "What an account may spend in a month, has spent, and what stops first.",
             json(named::<LimitView>),
+        ),
+        get(
+            "/v1/accounts/{id}/tokens",
+            "Tokens of an account that no machine has joined with yet.",
+            json(listed::<TokenView>),
+        ),
+        get(
+            "/v1/tokens/{id}",
+            "A token that no machine has joined with yet, by the account of its key.",
+            json(named::<TokenView>),
         ),
         get("/v1/hosts", "Registered hosts.", json(listed::<HostView>)).query(&[FROM]),
         get(

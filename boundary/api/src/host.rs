@@ -48,6 +48,10 @@ pub struct HostView {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub flag: Option<ledger::witness::Flag>,
+    /// The token by which its owner let it join, if it was by one (RFD 28).
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub joined: Option<ledger::host::Joined>,
 }
 
 impl HostView {

@@ -40,6 +40,7 @@ mod openapi;
 mod queue;
 mod route;
 mod rules;
+mod token;
 mod view;
 
 pub use agent::{
@@ -66,6 +67,7 @@ pub use rules::{
     DutiesView, DutyLine, LotteryExport, LotteryView, ProposalView, ScreenedBy, TransactionProof,
     WhenView,
 };
+pub use token::{TokenView, join_line};
 pub use view::*;
 
 /// Of the body of a request to a validator: the largest transaction in base64, with room.

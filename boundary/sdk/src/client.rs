@@ -9,7 +9,7 @@ use api::{
     EventProof, EventView, Head, HostPlan, HostView, JobsView, LimitView, LotsView, LotteryExport,
     LotteryView, NetworkFile, Problem, ProposalView, Quote, QuoteRequest, RecordsProof,
     ReleaseView, RequestAuth, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
-    TransactionStatus, TransactionView, UsageProof, UseView, WhenView, WhyView,
+    TokenView, TransactionStatus, TransactionView, UsageProof, UseView, WhenView, WhyView,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -503,6 +503,20 @@ impl Client {
 
     // --- what runs
 
+    /// `None`: a machine has joined with it, its time is over, or there never was such a one.
+    pub async fn token(&self, id: AccountId) -> Result<Option<TokenView>, SdkError> {
+        match self.get(&format!("/v1/tokens/{id}")).await {
+            Ok(token) => Ok(Some(token)),
+            Err(SdkError::Refused(problem)) if problem.kind == "not_found" => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Those of an account that no machine has joined with yet.
+    pub async fn tokens_of(&self, owner: AccountId) -> Result<Vec<TokenView>, SdkError> {
+        self.get(&format!("/v1/accounts/{owner}/tokens")).await
+    }
+
     pub async fn hosts(&self) -> Result<Vec<HostView>, SdkError> {
         self.listed("/v1/hosts?").await
     }
@@ -593,6 +607,12 @@ impl Client {
     /// All that a deployment ever had, in order of their numbers.
     pub async fn allocations_of(&self, id: DeploymentId) -> Result<Vec<AllocationView>, SdkError> {
         self.listed(&format!("/v1/allocations?deployment={id}&all=true"))
+            .await
+    }
+
+    /// All that are on a host now.
+    pub async fn allocations_on(&self, host: HostId) -> Result<Vec<AllocationView>, SdkError> {
+        self.listed(&format!("/v1/allocations?host={host}&all=false"))
             .await
     }
 

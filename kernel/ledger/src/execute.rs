@@ -428,6 +428,7 @@ impl Context {
         state.members.changes(&mut changes);
         state.watched.changes(&mut changes);
         state.limits.changes(&mut changes);
+        state.tokens.changes(&mut changes);
         changes.sort_unstable();
         state.tree = state.tree.changed(&changes);
         state.forget_changed();

@@ -8,7 +8,7 @@ use types::{
 
 use crate::deployment::{Call as Deploy, DemandLine, fold};
 use crate::lease::{Call as Lease, Desired};
-use crate::world::{GATEWAY, World, deploy, id, line, project, registration, report, service};
+use crate::world::{GATEWAY, World, deploy, id, key, line, project, registration, report, service};
 use crate::{BlockEnv, Call, Params, State, Tariff, account, host, limit};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -39,6 +39,10 @@ enum Step {
     Hour,
     /// An account bounds what it spends, in hundredths of a credit.
     Limit(u8, Option<u64>),
+    /// An account lets a machine join by a token, for so many milliseconds.
+    Invite(u8, u8, u64),
+    /// A machine joins for an account by a token, rightly or not.
+    Join(u8, u8, u8),
     /// So many seconds with all hosts heard but one.
     Silence(u8, u64),
 }
@@ -60,7 +64,9 @@ fn step() -> impl Strategy<Value = Step> {
         (machine.clone(), any::<bool>()).prop_map(|(h, d)| Step::Drain(h, d)),
         (machine.clone(), prop::option::of(1u8..)).prop_map(|(h, m)| Step::Hours(h, m)),
         Just(Step::Hour),
-        (machine, 1u64..8).prop_map(|(h, s)| Step::Silence(h, s)),
+        (machine.clone(), 1u64..8).prop_map(|(h, s)| Step::Silence(h, s)),
+        (1u8..5, 50u8..53, 0u64..20_000).prop_map(|(u, t, ms)| Step::Invite(u, t, ms)),
+        (machine, 1u8..5, 50u8..53).prop_map(|(h, u, t)| Step::Join(h, u, t)),
         (1u8..5, prop::option::of(0u64..10_000)).prop_map(|(u, n)| Step::Limit(u, n)),
         (1u8..5, 1u64..8).prop_map(|(u, d)| Step::Rollback(u, d)),
         (1u64..20, 0u64..4000, any::<bool>()).prop_map(|(a, u, l)| Step::Usage(a, u, l)),
@@ -205,6 +211,25 @@ fn call(state: &State, step: &Step) -> Option<(u8, Call)> {
             };
             (*u, Call::Limit(call))
         }
+        Step::Invite(u, token, ms) => {
+            let call = host::Call::Invite {
+                token: id(*token),
+                until_ms: state.time_ms() + ms,
+            };
+            (*u, Call::Host(call))
+        }
+        Step::Join(h, u, token) => {
+            let mut call = registration(*h, 1_000);
+            if let host::Call::Register {
+                owner, invitation, ..
+            } = &mut call
+            {
+                let network = &state.globals.network;
+                *owner = id(*u);
+                *invitation = Some(host::Invitation::of(&key(*token), network, &id(*h)));
+            }
+            (*h, Call::Host(call))
+        }
         Step::Wait(_) | Step::Hour | Step::Silence(..) => return None,
     })
 }
@@ -263,6 +288,25 @@ fn settle(world: &mut World) {
         let reports: Vec<_> = reports.collect();
         world.block(100, &reports);
         world.pass(1, &[]);
+    }
+}
+
+/// What lets a machine join is bounded, and nobody has joined by what is open.
+fn check_tokens(state: &State) {
+    for user in 1..5 {
+        assert!(state.tokens_of(&id(user)).count() <= host::OPEN_MAX);
+    }
+    for (token, open) in state.tokens.iter() {
+        assert!(open.until_ms > state.time_ms(), "{token}: past");
+        assert!(open.until_ms - open.made_ms <= host::OPEN_MS_MAX);
+        let owned = state.tokens_of(&open.owner);
+        assert!(owned.into_iter().any(|(id, _)| id == *token));
+        let used = |h: &host::Host| h.joined.is_some_and(|j| j.joined_ms > open.made_ms);
+        let joined = |h: &host::Host| h.joined.is_some_and(|j| j.token == *token);
+        assert!(
+            !state.hosts.iter().any(|(_, h)| joined(h) && used(h)),
+            "{token}"
+        );
     }
 }
 
@@ -347,6 +391,7 @@ proptest! {
             }
             world.block(100, &transactions);
         }
+        check_tokens(&world.state);
         settle(&mut world);
         check_seats(&world.state);
     }
@@ -535,6 +580,10 @@ fn calls(state: &State) -> Vec<Call> {
         Call::Host(host::Call::SetHours {
             host: id(10),
             hours: Hours::new([0x0f; 21]),
+        }),
+        Call::Host(host::Call::Invite {
+            token: id(50),
+            until_ms: state.time_ms() + 1_000,
         }),
         Call::Host(host::Call::Heartbeat),
         deploy(spec),

@@ -50,6 +50,7 @@ impl State {
             "entries" => at(table, &self.entries, key),
             "proposals" => at(table, &self.proposals, key),
             "limits" => at(table, &self.limits, key),
+            "tokens" => at(table, &self.tokens, key),
             "members" => at(table, &self.members, key),
             _ => None,
         }

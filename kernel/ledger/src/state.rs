@@ -15,7 +15,7 @@ use crate::account::Account;
 use crate::deployment::{Deployment, Funding, Release, Scale};
 use crate::duty::Duties;
 use crate::funds::Burn;
-use crate::host::{Host, Verdict};
+use crate::host::{Host, Token, Verdict};
 use crate::lease::Allocation;
 use crate::limit::Limit;
 use crate::lots::{self, Drawing};
@@ -85,6 +85,8 @@ pub struct State {
     pub watched: Table<HostId, Watched>,
     /// Of accounts that have set one.
     pub limits: Table<AccountId, Limit>,
+    /// By which machines may join, by the accounts of their keys.
+    pub tokens: Table<AccountId, Token>,
     pub(crate) index: Index,
     /// All records, as what has a root.
     pub(crate) tree: Tree,
@@ -106,6 +108,9 @@ pub(crate) struct Index {
     pub owned_hosts: OrdSet<(AccountId, HostId)>,
     /// Deployments that a limit may have to stop or let go on: with leases, or stopped by one.
     pub weighed: OrdSet<(AccountId, DeploymentId)>,
+    /// Tokens by their owners, and by when they end.
+    pub tokens_of: OrdSet<(AccountId, AccountId)>,
+    pub token_ends: OrdSet<(u64, AccountId)>,
     /// Live deployments that are low on funds or frozen: tried when money comes.
     pub short: OrdSet<(AccountId, DeploymentId)>,
     /// Online hosts by when they were last seen.
@@ -232,6 +237,7 @@ impl State {
             members: Table::new("members"),
             watched: Table::new("watched"),
             limits: Table::new("limits"),
+            tokens: Table::new("tokens"),
             index: Index::empty(0),
             tree: Tree::default(),
         };
@@ -259,6 +265,7 @@ impl State {
         self.members.forget_changed();
         self.watched.forget_changed();
         self.limits.forget_changed();
+        self.tokens.forget_changed();
     }
 
     /// Canonical bytes of everything that is not an index.
@@ -279,6 +286,7 @@ impl State {
         self.members.save(&mut out);
         self.watched.save(&mut out);
         self.limits.save(&mut out);
+        self.tokens.save(&mut out);
         out
     }
 
@@ -302,6 +310,7 @@ impl State {
             members: Table::load("members", input)?,
             watched: Table::load("watched", input)?,
             limits: Table::load("limits", input)?,
+            tokens: Table::load("tokens", input)?,
             index: Index::empty(0),
             tree: Tree::default(),
         };
@@ -352,6 +361,9 @@ impl State {
             if deployment.look_ms > 0 {
                 index.looks.insert((deployment.look_ms, *id));
             }
+        }
+        for (id, token) in self.tokens.iter() {
+            index.note_token(*id, token);
         }
         for (id, limit) in self.limits.iter() {
             index.limit_looks.insert((limit.look_ms, *id));
@@ -443,6 +455,7 @@ impl State {
         self.members.records(&mut all);
         self.watched.records(&mut all);
         self.limits.records(&mut all);
+        self.tokens.records(&mut all);
         all.sort_unstable();
         all
     }
@@ -606,6 +619,8 @@ impl Index {
             ports: OrdMap::new(),
             host_names: OrdMap::new(),
             owned_hosts: OrdSet::new(),
+            tokens_of: OrdSet::new(),
+            token_ends: OrdSet::new(),
             short: OrdSet::new(),
             seen: OrdSet::new(),
             wheel: OrdSet::new(),
@@ -632,6 +647,11 @@ impl Index {
     pub fn takes_work(&self, id: HostId, host: &Host) -> bool {
         let waits = self.probation.contains(&(host.trusted_ms, id));
         host.online && host.wants_work() && !waits
+    }
+
+    pub fn note_token(&mut self, id: AccountId, token: &Token) {
+        self.tokens_of.insert((token.owner, id));
+        self.token_ends.insert((token.until_ms, id));
     }
 
     /// Name, label and ports belong to a live deployment.

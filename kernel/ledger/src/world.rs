@@ -259,6 +259,7 @@ pub fn registration(who: u8, cpu_millis: u32) -> host::Call {
         },
         owner: id(who),
         machine: Digest::default(),
+        invitation: None,
     }
 }
 

@@ -23,7 +23,7 @@ use crate::neighbours::Links;
 use crate::shared::Shared;
 use crate::shelf::Shelf;
 use crate::worker::Worker;
-use crate::{bond, fence, http, logs, neighbours, reporter, room};
+use crate::{bond, fence, http, joining, logs, neighbours, reporter, room};
 
 /// Runs until `shutdown`. Errors say what the machine lacks, before anything is offered.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
@@ -88,9 +88,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     // What others run by now ends here before the ledger counts on this host again.
     fence::at_return(&shared).await;
     let builds = shared.builds.is_some();
-    let registration = registration(&shared.config, &link, address, builds)?;
+    let (owner, invitation) = joining::owner(&shared.config, &link).await?;
+    let registration = registration(&shared.config, owner, address, builds)?;
     bond::have(&shared.config, &link).await;
-    insist(&shared.config, &link, registration.clone()).await?;
+    // Once is enough: what it says later goes without.
+    let mut first = registration.clone();
+    if let ledger::host::Call::Register { invitation: by, .. } = &mut first {
+        *by = invitation;
+    }
+    insist(&shared.config, &link, first).await?;
     let links = Arc::<Links>::default();
 
     let mut background = tokio::task::JoinSet::new();
@@ -202,7 +208,7 @@ fn open_builds(config: &Config) -> Result<Option<Builds>> {
 /// What this host tells of itself when it comes.
 fn registration(
     config: &Config,
-    link: &LedgerLink,
+    owner: AccountId,
     address: String,
     builds: bool,
 ) -> Result<ledger::host::Call> {
@@ -229,8 +235,9 @@ fn registration(
             price_multiplier_milli: 1000,
             builds,
         },
-        owner: config.owner.unwrap_or(link.host),
+        owner,
         machine: machine_digest()?,
+        invitation: None,
     })
 }
 

@@ -19,8 +19,10 @@ pub struct Config {
     pub network: String,
     pub name: String,
     pub key: SecretKey,
-    /// Is paid; the host's own account if not said.
+    /// Is paid; whoever the token is of, or owns the host already, or the host itself, if not said.
     pub owner: Option<AccountId>,
+    /// By which its owner lets it join.
+    pub token: Option<SecretKey>,
     pub listen: SocketAddr,
     /// What others reach the agent by; `listen` if not said.
     pub advertise: Option<String>,

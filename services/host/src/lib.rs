@@ -27,6 +27,7 @@ mod fence;
 mod health;
 mod hooks;
 mod http;
+mod joining;
 mod ledger_link;
 mod logs;
 mod machine;

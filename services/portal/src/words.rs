@@ -278,6 +278,7 @@ pub fn call(call: &Call, sender: &AccountId, names: &Names) -> String {
             } => priced(names, host, *price_multiplier_milli),
             host::Call::SetAllotment { host, allotment } => allotted(names, host, allotment),
             host::Call::SetHours { host, hours } => open_in(names, host, hours.as_ref()),
+            host::Call::Invite { token, until_ms } => invited(&who(sender), token, *until_ms),
             host::Call::Leave => format!("Host {} left", names.host(&signer)),
             host::Call::Heartbeat => format!("Host {} is there", names.host(&signer)),
             host::Call::Announce(_) => {
@@ -391,6 +392,13 @@ fn allotted(names: &Names, host: &HostId, allotment: &Resources) -> String {
     )
 }
 
+fn invited(owner: &str, token: &AccountId, until_ms: u64) -> String {
+    let (token, until) = (brief(&token.to_string()), utc(until_ms));
+    sentence(format!(
+        "{owner} lets a machine join with token {token} until {until} UTC"
+    ))
+}
+
 fn part(service: &Option<String>) -> String {
     service
         .as_ref()
@@ -470,6 +478,23 @@ pub fn event(event: &Event, names: &Names) -> String {
                 "Host {} closed until {}: what ran there moves",
                 names.host(host),
                 Hours::moment(*until_ms)
+            ),
+            host::Event::HostInvited {
+                owner,
+                token,
+                until_ms,
+            } => invited(&who(owner), token, *until_ms),
+            host::Event::HostJoined {
+                host,
+                owner,
+                token,
+                made_ms,
+            } => format!(
+                "Host {} joined for {} with token {}, made at {} UTC",
+                names.host(host),
+                who(owner),
+                brief(&token.to_string()),
+                utc(*made_ms)
             ),
             host::Event::HostLeft { host, bond, .. } => format!(
                 "Host {} left; its bond of {bond} went to its owner",

@@ -420,10 +420,14 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
             *account == owner || *from == owner
         }
         Event::Host(event) => {
-            if let ledger::host::Event::HostLeft { owner: of, .. } = event {
+            use ledger::host::Event as H;
+            if let H::HostLeft { owner: of, .. }
+            | H::HostInvited { owner: of, .. }
+            | H::HostJoined { owner: of, .. } = event
+            {
                 return *of == owner;
             }
-            let known = state.hosts.get(&host_of(event));
+            let known = host_of(event).and_then(|id| state.hosts.get(&id));
             known.is_some_and(|host| host.owner == owner)
         }
         Event::Witness(ledger::witness::Event::HostFlagged { host, .. }) => {
@@ -451,7 +455,7 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
     }
 }
 
-fn host_of(event: &ledger::host::Event) -> HostId {
+fn host_of(event: &ledger::host::Event) -> Option<HostId> {
     use ledger::host::Event as H;
     match event {
         H::HostRegistered { host, .. }
@@ -464,7 +468,9 @@ fn host_of(event: &ledger::host::Event) -> HostId {
         | H::HostHours { host, .. }
         | H::HostOpened { host, .. }
         | H::HostClosed { host, .. }
-        | H::HostLeft { host, .. } => *host,
+        | H::HostJoined { host, .. }
+        | H::HostLeft { host, .. } => Some(*host),
+        H::HostInvited { .. } => None,
     }
 }
 

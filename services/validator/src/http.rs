@@ -525,6 +525,31 @@ pub async fn limit(State(app): State<App>, Named(id): Named<String>) -> Answer<a
     Ok(Json(view))
 }
 
+fn account_id(text: &str) -> Result<AccountId, Refused> {
+    let wrong = |e: types::IdError| Refused::invalid("account", e.to_string());
+    text.parse().map_err(wrong)
+}
+
+pub async fn token(State(app): State<App>, Named(id): Named<String>) -> Answer<api::TokenView> {
+    let id = account_id(&id)?;
+    let next = "Make one with `runrig host invite`.";
+    views::token(&app.state(), id)
+        .map(Json)
+        .ok_or_else(|| Refused::not_found(&format!("token {id}"), next))
+}
+
+pub async fn tokens_of(
+    State(app): State<App>,
+    Named(id): Named<String>,
+) -> Answer<Vec<api::TokenView>> {
+    let (id, state) = (account_id(&id)?, app.state());
+    let open = state.tokens_of(&id);
+    Ok(Json(
+        open.filter_map(|(id, _)| views::token(&state, id))
+            .collect(),
+    ))
+}
+
 #[derive(Deserialize)]
 pub struct Page {
     pub from: Option<usize>,

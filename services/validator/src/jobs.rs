@@ -369,6 +369,7 @@ mod tests {
             offer,
             owner: id(3),
             machine: Digest::default(),
+            invitation: None,
         };
         let remove = deployment::Call::Remove {
             deployment: DeploymentId(1),

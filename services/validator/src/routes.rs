@@ -43,6 +43,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/records/{table}", get(record_api::records)),
         ("/v1/accounts/{id}", get(http::account)),
         ("/v1/accounts/{id}/limit", get(http::limit)),
+        ("/v1/accounts/{id}/tokens", get(http::tokens_of)),
+        ("/v1/tokens/{id}", get(http::token)),
         ("/v1/hosts", get(http::hosts)),
         ("/v1/hosts/{id}", get(http::host)),
         ("/v1/hosts/{id}/plan", get(http::plan)),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::{
     AllocationView, DeploymentView, EarlierView, HostPlan, HostView, Keeper, LimitView, LogCopy,
-    Peer, PlannedAllocation, ReleaseView, Reputation, ScaleView, StopView, WhyView,
+    Peer, PlannedAllocation, ReleaseView, Reputation, ScaleView, StopView, TokenView, WhyView,
 };
 use ledger::deployment::{Deployment, Earlier, Scale};
 use ledger::host::Record;
@@ -39,6 +39,18 @@ pub fn host(state: &State, id: HostId) -> Option<HostView> {
         interval: host.interval,
         reputation: reputation(&host.record.at(state.time_ms())),
         flag: state.watched.get(&id).and_then(|w| w.flag.clone()),
+        joined: host.joined,
+    })
+}
+
+/// `None`: its time is over, too.
+pub fn token(state: &State, id: AccountId) -> Option<TokenView> {
+    let token = state.tokens.get(&id)?;
+    (state.time_ms() < token.until_ms).then_some(TokenView {
+        token: id,
+        owner: token.owner,
+        made_ms: token.made_ms,
+        until_ms: token.until_ms,
     })
 }
 

@@ -398,6 +398,7 @@ mod tests {
             },
             owner: host,
             machine: Digest::default(),
+            invitation: None,
         });
         let body = TransactionBody {
             network: genesis.digest(),

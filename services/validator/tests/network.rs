@@ -198,6 +198,7 @@ fn register(name: &str, owner: AccountId) -> Call {
         },
         owner,
         machine: Digest::of(name.as_bytes()),
+        invitation: None,
     })
 }
 

@@ -229,6 +229,7 @@ impl Stage {
                 },
                 owner: AccountId::of(&crate::network::key(2_000_000 + n / 3).public()),
                 machine: Digest::of(&n.to_le_bytes()),
+                invitation: None,
             })
         });
         self.all_say(calls.collect()).await

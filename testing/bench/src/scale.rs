@@ -75,6 +75,7 @@ fn registration(n: u64) -> host::Call {
         // One of about three hosts of its owner.
         owner: id(&key(3, n / 3)),
         machine: Digest::of(&n.to_le_bytes()),
+        invitation: None,
     }
 }
 

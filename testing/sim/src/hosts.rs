@@ -56,6 +56,7 @@ fn registration(number: u8) -> Call {
         },
         owner: id(number),
         machine: Digest::of(&[number]),
+        invitation: None,
     })
 }
 

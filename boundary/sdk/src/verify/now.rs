@@ -161,7 +161,7 @@ impl OfRecord for HostView {
         };
         differing!(
             self, record, name, address, owner, offer, free, online, cordoned, draining, hours,
-            closed, trusted_ms, earned, interval,
+            closed, trusted_ms, earned, interval, joined,
         )
     }
 }

@@ -88,6 +88,7 @@ impl Role {
                             | host::Call::SetPrice { .. }
                             | host::Call::SetAllotment { .. }
                             | host::Call::SetHours { .. }
+                            | host::Call::Invite { .. }
                     )
                 }
                 crate::Call::Lease(_) | crate::Call::Witness(_) => false,

@@ -59,6 +59,10 @@ fn each_role_does_its_own_and_nothing_else() {
         host: id(5),
         hours: None,
     });
+    let invite = crate::Call::Host(crate::host::Call::Invite {
+        token: id(50),
+        until_ms: 2_000_000,
+    });
     let usage = crate::world::report(1, Vec::new());
     let calls = [
         ("deploy", deployed()),
@@ -69,6 +73,7 @@ fn each_role_does_its_own_and_nothing_else() {
         ("make an owner", grant(42, Role::Owner)),
         ("drain", drain),
         ("set hours", hours),
+        ("invite", invite),
         ("report demand", demand),
         ("beat", beat),
         ("report use", usage),
@@ -83,7 +88,13 @@ fn each_role_does_its_own_and_nothing_else() {
                 Role::Owner => !matches!(*name, "report demand" | "beat" | "report use"),
                 Role::Admin => matches!(
                     *name,
-                    "deploy" | "remove" | "pay" | "make a developer" | "drain" | "set hours"
+                    "deploy"
+                        | "remove"
+                        | "pay"
+                        | "make a developer"
+                        | "drain"
+                        | "set hours"
+                        | "invite"
                 ),
                 Role::Developer => matches!(*name, "deploy" | "remove"),
                 Role::Billing => *name == "pay",

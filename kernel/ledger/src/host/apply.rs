@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use types::{AccountId, Amount, Digest, HostId, Offer, Resources};
 
-use super::{Call, Event, Host, Record, hours, mesh, watch};
+use super::{Call, Event, Host, Record, hours, mesh, token, watch};
 use crate::deployment::milli;
 use crate::execute::Context;
 use crate::lease::{self, Desired};
@@ -34,12 +34,13 @@ const CAPACITY_MAX: Resources = Resources {
     bandwidth_kbps: 1_000_000_000,
 };
 
-/// Hosts that were silent too long are offline; what was to be removed there is closed, and
+/// Tokens whose time is over are forgotten. Hosts that were silent too long are offline; what was to be removed there is closed, and
 /// other replicas get new places if they can.
 ///
 /// `before_ms` is the time of the block before.
 pub(crate) fn pass_time(context: &mut Context, before_ms: u64) {
     let now = context.env.time_ms;
+    token::pass_time(context);
     end_probation(context, now);
     hours::pass_time(context);
     if now.saturating_sub(before_ms) > GAP_MS {
@@ -212,7 +213,16 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             offer,
             owner,
             machine,
-        } => register(context, sender, name, address, offer, owner, machine),
+            invitation,
+        } => {
+            let check = |by| token::check(context, &sender, &owner, &by);
+            let used = invitation.map(check).transpose()?.flatten();
+            register(context, sender, name, address, offer, owner, machine)?;
+            if let Some(used) = used {
+                token::take(context, sender, used);
+            }
+            Ok(())
+        }
         Call::Cordon { cordoned } => {
             let host = spoken_for(context, sender)?;
             if let Some(host) = context.state.hosts.get_mut(&host) {
@@ -262,6 +272,7 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
             mesh::announce(context, sender, point)
         }
         Call::Observe { silent, heard } => watch::observe(context, sender, silent, heard),
+        Call::Invite { token, until_ms } => token::invite(context, sender, token, until_ms),
     }
 }
 
@@ -498,6 +509,8 @@ fn register(
             context.state.index.seen.remove(&(host.last_seen_ms, id));
             host.name.clone_from(&name);
             host.address = address;
+            // Whoever has it now did not invite it.
+            host.joined = known.joined.filter(|_| owner == known.owner);
             host.owner = owner;
             host.machine = machine;
             host.offer = offer.clone();
@@ -531,6 +544,7 @@ fn register(
             earned: Amount::ZERO,
             record: Record::default(),
             mesh: None,
+            joined: None,
         },
     };
     let host = Host {

@@ -2,7 +2,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, HostId, Hours, Offer, Resources};
 
-use super::MeshPoint;
+use super::{Invitation, MeshPoint};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(rename_all = "snake_case")]
@@ -19,6 +19,9 @@ pub enum Call {
         /// Digest of the machine's boot id: hosts of one machine reach each other's
         /// containers directly.
         machine: types::Digest,
+        /// Shows that `owner` asked for this machine. Without one it joins for whomever it names: pay
+        /// that is given away harms nobody.
+        invitation: Option<Invitation>,
     },
     /// Takes no new work (true) or does again.
     Cordon { cordoned: bool },
@@ -52,4 +55,11 @@ pub enum Call {
     /// moves as with [`Self::Drain`], which is another matter and stays as it is. Signed by the
     /// host or its owner.
     SetHours { host: HostId, hours: Option<Hours> },
+    /// Lets one machine join in the sender's name: the one that has the secret of `token`.
+    Invite {
+        /// The account of a fresh key; at most [`super::OPEN_MAX`] of one owner are open.
+        token: AccountId,
+        /// Ledger time from which on it is nothing; at most [`super::OPEN_MS_MAX`] away.
+        until_ms: u64,
+    },
 }

@@ -59,4 +59,18 @@ pub enum Event {
         /// When they begin again.
         until_ms: u64,
     },
+    /// Its owner lets the machine that has the token's secret join.
+    HostInvited {
+        owner: AccountId,
+        token: AccountId,
+        until_ms: u64,
+    },
+    /// By a token, which is used up.
+    HostJoined {
+        host: HostId,
+        owner: AccountId,
+        token: AccountId,
+        /// When the token was made.
+        made_ms: u64,
+    },
 }

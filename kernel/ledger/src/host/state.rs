@@ -2,7 +2,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, Amount, Digest, Hours, Offer, Resources};
 
-use super::{MeshPoint, Record};
+use super::{Joined, MeshPoint, Record};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct Host {
@@ -49,4 +49,6 @@ pub struct Host {
     pub record: Record,
     /// Where it said that its links end.
     pub mesh: Option<MeshPoint>,
+    /// The token by which its owner let it join, if it was by one.
+    pub joined: Option<Joined>,
 }

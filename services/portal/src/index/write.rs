@@ -240,6 +240,17 @@ fn about(event: &Event) -> About {
                 ..About::default()
             }
         }
+        Event::Host(host::Event::HostInvited { owner, .. }) => About {
+            kind: "host",
+            accounts: vec![owner.to_string()],
+            ..About::default()
+        },
+        Event::Host(host::Event::HostJoined { host, owner, .. }) => About {
+            kind: "host",
+            accounts: vec![host.to_string(), owner.to_string()],
+            host: Some(host.to_string()),
+            ..About::default()
+        },
         Event::Host(event) => {
             let host = match event {
                 host::Event::HostRegistered { host, .. }

@@ -226,6 +226,7 @@ impl World {
             },
             owner: id(10 + n),
             machine: Digest::of(&n.to_le_bytes()),
+            invitation: None,
         };
         (10 + n, Call::Host(call))
     }
