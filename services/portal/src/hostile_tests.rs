@@ -150,6 +150,20 @@ fn host(owner: AccountId) -> HostView {
         interval: 1,
         reputation: api::Reputation::default(),
         flag: None,
+        joined: Some(ledger::host::Joined {
+            token: AccountId::default(),
+            made_ms: 0,
+            joined_ms: 0,
+        }),
+    }
+}
+
+fn token(owner: AccountId) -> api::TokenView {
+    api::TokenView {
+        token: AccountId([7; 20]),
+        owner,
+        made_ms: 0,
+        until_ms: 1,
     }
 }
 
@@ -396,6 +410,10 @@ async fn network(owner: Owner) -> String {
         .route(
             "/v1/accounts/{id}/limit",
             get(|Path(id): Path<AccountId>| async move { Json(limit(id)) }),
+        )
+        .route(
+            "/v1/accounts/{id}/tokens",
+            get(|Path(id): Path<AccountId>| async move { Json([token(id)]) }),
         )
         .route("/v1/status", get(|| async { Json(status()) }))
         .route(
@@ -703,6 +721,7 @@ async fn what_strangers_write_is_text_on_every_route() {
                 "named",
                 "app_shop",
                 "title_shop",
+                "seed",
             ];
             let fields: Vec<String> = names.iter().map(|n| format!("{n}={evil}")).collect();
             let form = fields.join("&");

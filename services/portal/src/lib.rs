@@ -34,6 +34,8 @@ mod words;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod newcomer_tests;
+#[cfg(test)]
 mod role_tests;
 #[cfg(test)]
 mod session_tests;

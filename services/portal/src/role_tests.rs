@@ -84,6 +84,7 @@ const PROMISED: [(&str, &str, &[Role]); 23] = {
         ("POST", "/jobs/{name}/act", DEPLOY),
         ("GET", "/jobs/{name}/shell", DEPLOY),
         ("GET", "/jobs/{name}/shell/{id}", DEPLOY),
+        ("POST", "/hosts/new", RULE),
         ("POST", "/hosts/{id}/price", RULE),
         ("POST", "/hosts/{id}/allotment", RULE),
         ("POST", "/hosts/{id}/drain", RULE),

@@ -9,8 +9,8 @@ use crate::app::App;
 use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, drawn, earn, explorer, hosts, hours, invitations,
-    job, jobs, keys, lend, limit, measured, members, money, operate, overview, passkeys, shell,
-    space,
+    job, jobs, keys, lend, limit, measured, members, money, newcomer, operate, overview, passkeys,
+    shell, space,
 };
 use crate::web::{self, Right, Who};
 
@@ -68,7 +68,9 @@ pub fn table() -> Vec<Route> {
         see("/analytics/use", get(measured::usage)),
         see("/analytics/use.csv", get(measured::usage_csv)),
         see("/hosts", get(earn::hosts)),
-        see("/hosts/new", get(earn::new)),
+        see("/hosts/new", get(newcomer::new)),
+        act("/hosts/new", Right::Rule, post(newcomer::make)),
+        see("/hosts/new/{token}", get(newcomer::watch)),
         act("/hosts/{id}/price", Right::Rule, post(lend::price)),
         act("/hosts/{id}/drain", Right::Rule, post(lend::drain)),
         act("/hosts/{id}/allotment", Right::Rule, post(lend::allotment)),

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use reqwest::{Client, Response, StatusCode, redirect};
+use types::AccountId;
 
 use crate::app::App;
 use crate::people::{Kind, NewPerson, Token};
@@ -152,6 +153,7 @@ pub(crate) fn filled(path: &str) -> String {
     path.replace("{name}", "shop")
         .replace("{height}", "1")
         .replace("{epoch}", "1")
+        .replace("new/{token}", &format!("new/{}", AccountId::default()))
         .replace("{token}", &"ab".repeat(32))
         .replace("lotteries/{id}", "lotteries/l-1")
         .replace("votes/{id}", "votes/p-1")

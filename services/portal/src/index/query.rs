@@ -226,6 +226,29 @@ pub fn last_acts(store: &Store, sender: &AccountId) -> Result<BTreeMap<AccountId
     Ok(acts)
 }
 
+fn event(row: &Row) -> Result<EventRow> {
+    Ok(EventRow {
+        sequence: row.get(0)?,
+        height: row.get(1)?,
+        time_ms: row.get(2)?,
+        kind: row.get(3)?,
+        words: row.get(4)?,
+        receipt: row.get(5)?,
+        amount: amount(row.get(6)?),
+    })
+}
+
+/// The first of its kind on a host since then; of receipts, the first that came to something.
+pub fn first_on(store: &Store, host: &str, kind: &str, since_ms: u64) -> Result<Option<EventRow>> {
+    let row = store.row(
+        "SELECT sequence, height, time_ms, kind, words, receipt, amount FROM events
+         WHERE host = $1 AND kind = $2 AND time_ms >= $3 AND (amount IS NULL OR amount <> '0')
+         ORDER BY sequence LIMIT 1",
+        values![host, kind, since_ms],
+    )?;
+    row.as_ref().map(event).transpose()
+}
+
 /// Latest first.
 pub fn events(store: &Store, filter: &EventFilter, count: usize) -> Result<Vec<EventRow>> {
     let mut sql = String::from(
@@ -267,17 +290,6 @@ pub fn events(store: &Store, filter: &EventFilter, count: usize) -> Result<Vec<E
         sql.push_str(&rules.join(" AND "));
     }
     sql.push_str(&format!(" ORDER BY {order}.sequence DESC LIMIT {count}"));
-    let event = |row: &Row| {
-        Ok(EventRow {
-            sequence: row.get(0)?,
-            height: row.get(1)?,
-            time_ms: row.get(2)?,
-            kind: row.get(3)?,
-            words: row.get(4)?,
-            receipt: row.get(5)?,
-            amount: amount(row.get(6)?),
-        })
-    };
     store.rows(&sql, &values)?.iter().map(event).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Lenders: their hosts, how a machine joins, what they earned.
+//! Lenders: their hosts, what they earned.
 
 use axum::extract::State;
 use maud::html;
@@ -10,7 +10,7 @@ use super::overview::{RESOURCES, length, sum};
 use super::shown;
 use crate::app::App;
 use crate::index::query::{self, Side, Spent};
-use crate::ui::{self, Bar, Figure, Place, cli, credits, empty, icon, kpi, legend};
+use crate::ui::{self, Bar, Figure, Place, cli, empty, icon, kpi, legend};
 use crate::web::{Page, Visitor};
 use crate::words;
 
@@ -39,53 +39,6 @@ pub async fn hosts(State(app): State<App>, visitor: Visitor) -> Page {
         (cli("runrig host ls"))
     };
     shown(&app, &visitor, Place::Hosts, "My hosts", content).await
-}
-
-/// `GET /hosts/new`
-pub async fn new(State(app): State<App>, visitor: Visitor) -> Page {
-    let me = visitor.login()?.account();
-    let params = app.client.params().await?;
-    let line = format!(
-        "sudo runrig host join --network {} --data /var/lib/runrig --name my-machine --owner {me}",
-        app.gateway
-    );
-    let core_day = Amount(params.tariff.cpu.0 * 86_400);
-    let gib_day = Amount(params.tariff.memory.0 * 86_400);
-    let content = html! {
-        (ui::crumbs(&[("/hosts", "My hosts")]))
-        div.pagehead { div { h1 { "Lend a machine" } p.sub { "One command; it checks the machine, offers it, and earns for what runs on it." } } }
-        div.grid {
-            section.card.s7 {
-                header { div { h2 { "Three steps" } } }
-                ol.steps {
-                    li { span.strong { "Check the machine" } span.dim { "It says what is missing and how to mend it." } div.code tabindex="0" { "runrig doctor" } }
-                    li { span.strong { "Join" } span.dim { "Pay goes to your account. Say --cpus, --memory and --disk to lend only a part." } div.code.soft tabindex="0" { (line) } (ui::copy(&line, "the command")) }
-                    li { span.strong { "Watch it work" } span.dim { "It appears under " a href="/hosts" { "My hosts" } " within seconds, and gets work as soon as somebody deploys something that fits." } }
-                }
-            }
-            div.s5.stack {
-                section.card {
-                    header { div { h2 { "What it needs" } } }
-                    ul.feed {
-                        (ui::feed("cpu", "Linux on amd64 or arm64, as root", html! { "kernel 5.15 or newer" }, None))
-                        (ui::feed("memory-stick", "Control groups, version 1 or 2", html! { "limits and measures what runs" }, None))
-                        (ui::feed("network", "A way to the gateway", html! { "others reach it directly, or through a relay" }, None))
-                        (ui::feed("clock", "A clock that is right", html! { "within " (params.clock_skew_ms / 1000) " s of the network's" }, None))
-                    }
-                }
-                section.card {
-                    header { div { h2 { "What it earns" } p.sub { "For what is used, by the network's tariff" } } }
-                    dl.facts {
-                        dt { "A core that computes all day" } dd.strong { (credits(core_day)) " credits" }
-                        dt { "A GiB of memory in use all day" } dd.strong { (credits(gib_day)) " credits" }
-                        dt { "Paid" } dd { "every " (words::span(params.report_interval_ms)) ", with a receipt" }
-                    }
-                }
-            }
-        }
-        (cli("runrig host join --help"))
-    };
-    shown(&app, &visitor, Place::Hosts, "Lend a machine", content).await
 }
 
 /// `GET /earnings`

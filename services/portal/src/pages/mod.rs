@@ -19,6 +19,7 @@ pub mod limit;
 pub mod measured;
 pub mod members;
 pub mod money;
+pub mod newcomer;
 pub mod operate;
 pub mod overview;
 pub mod passkeys;

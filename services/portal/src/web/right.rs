@@ -22,7 +22,7 @@ pub enum Right {
     Deploy,
     /// To pay and be paid.
     Pay,
-    /// To say who else may act, and what hosts ask and lend.
+    /// To say who else may act, what hosts ask and lend, and that one joins.
     Rule,
 }
 
