@@ -1,8 +1,9 @@
-//! Who may rule over hosts says what they ask and lend, and when, and empties one, on its page.
+//! Who may rule over hosts says what they ask and lend, and when, and empties one, on its page; a
+//! machine joins by one command, and its owner watches its first job arrive.
 
 use fixtures::{Page, until};
 
-use super::{Stage, look};
+use super::{Stage, journeys, look};
 
 /// `page`: of somebody with the account `account`, whom the owner of the hosts lets act.
 pub fn are_ruled_by_forms(stage: &Stage, page: &Page) {
@@ -75,6 +76,106 @@ pub fn are_ruled_by_forms(stage: &Stage, page: &Page) {
             await fetch('/workspace', { method: 'POST', body }); })()",
     );
     keys(&["revoke", account]);
+    let faults = page.faults(&["status of 4"]);
+    assert!(faults.is_empty(), "{faults:?}");
+}
+
+fn compose(host: &str) -> String {
+    format!(
+        r#"name: first
+services:
+  web:
+    image: busybox
+    command: ["sh", "-c", "while :; do :; done"]
+    deploy:
+      placement:
+        constraints: ["node.id == {host}"]
+      resources:
+        limits: {{ cpus: "0.1", memory: 32m }}
+"#
+    )
+}
+
+/// `page`: of who owns the image `busybox`.
+pub fn a_newcomer_joins(stage: &Stage, page: &Page) {
+    page.go("/hosts/new");
+    page.fill("#name", "barn");
+    page.follow("form[action='/hosts/new'] button");
+    let line = page.text("#command");
+    let secret = line.rsplit(' ').next().expect("a token").to_string();
+    assert_eq!(secret.len(), 64, "{line}");
+    let steps = page.text("ol.steps");
+    assert!(steps.contains("Waiting for the machine"), "{steps}");
+    look::here(stage, page, "host-command");
+    let watch = page.eval("document.querySelector('[data-refresh]').dataset.refresh");
+    let watch = watch.as_str().expect("a path").to_string();
+
+    // As it is shown, but for where its state lies; several hosts are on this machine.
+    let data = stage.cloud.data().join("barn").display().to_string();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[..2], ["sudo", "runrig"]);
+    let mut args: Vec<&str> = words[2..]
+        .iter()
+        .map(|word| match *word {
+            "/var/lib/runrig" => data.as_str(),
+            word => word,
+        })
+        .collect();
+    args.extend(["--uid-base", "1000000"]);
+    let mut agent = stage.cloud.spawn(&args);
+    // By itself: the page is not loaded again.
+    let says =
+        |words: &str| format!("document.querySelector('main').innerText.includes({words:?})");
+    page.until("it has joined", &says("barn has joined"));
+
+    page.go(&watch);
+    let said = page.text("main");
+    assert!(said.contains("Deploy something yourself"), "{said}");
+    assert!(!page.text("html").contains(&secret));
+    look::here(stage, page, "host-joined");
+    let host = stage.cloud.json(&["host", "show", "barn"]);
+    let id = host["host"].as_str().expect("an id").to_string();
+    assert_eq!(
+        watch,
+        format!(
+            "/hosts/new/{}",
+            host["joined"]["token"].as_str().expect("a token")
+        )
+    );
+
+    journeys::deploy(page, &compose(&id));
+    page.at("/jobs/first");
+    page.go(&watch);
+    page.until("it is paid", &says("receipt r-"));
+    let said = page.text("ol.steps");
+    assert!(said.contains("A replica runs on it"), "{said}");
+    assert_eq!(
+        page.eval("document.querySelectorAll('ol.steps li.done').length"),
+        4
+    );
+    look::here(stage, page, "host-paid");
+    page.follow("ol.steps a[href^='/explorer/receipts/']");
+    assert!(page.text("main").contains("barn"), "{}", page.text("main"));
+
+    // Another machine does not join by it.
+    let other = stage.cloud.data().join("other").display().to_string();
+    for word in &mut args {
+        if *word == data {
+            *word = &other;
+        } else if *word == "barn" {
+            *word = "other";
+        }
+    }
+    let (code, _, why) = stage.cloud.run(&args);
+    assert_ne!(code, 0);
+    assert!(why.contains("the token lets no machine join"), "{why}");
+    assert!(!why.contains(&secret), "{why}");
+
+    journeys::remove(page, "first");
+    let key = format!("{data}/host.key");
+    stage.cloud.good(&["--key", &key, "host", "leave", "barn"]);
+    assert!(agent.wait().expect("it ends").success());
+    page.until_says(&watch, "main", "No machine joins with this token");
     let faults = page.faults(&["status of 4"]);
     assert!(faults.is_empty(), "{faults:?}");
 }

@@ -59,6 +59,7 @@ fn people_go_through_the_pages() {
     hostile::is_shown_as_text(&stage, &newcomer);
     watched::misses_nothing(&stage, &newcomer);
     hosts::are_ruled_by_forms(&stage, &newcomer);
+    hosts::a_newcomer_joins(&stage, &newcomer);
     limits::are_set_on_their_page(&stage, &newcomer);
     look::around(&stage, &newcomer);
     if let Some(pictures) = &stage.pictures {
