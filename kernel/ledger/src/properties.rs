@@ -478,6 +478,8 @@ fn fold_all(state: &mut State, kept: usize) {
     let ids: Vec<DeploymentId> = state.deployments.iter().map(|(id, _)| *id).collect();
     ids.iter().for_each(|id| fold(state, id, kept));
     state.forget_changed();
+    // No block did it: the root does not know yet.
+    state.reindex();
 }
 
 proptest! {
