@@ -43,7 +43,7 @@ pub fn card(visitor: &Visitor, host: &api::HostView) -> Markup {
                         legend.sr { "When it takes work on each day, in UTC" }
                         @for (day, spans) in days.iter().enumerate() { (row(day, spans.first().copied())) }
                     }
-                    p.hint { "Until an hour that is not later than the first: over midnight." }
+                    p.hint { "Where it ends at an earlier hour than it begins, it runs over midnight." }
                     div.row { button.btn.primary name="how" value="days" { "Set the hours" } @if host.hours.is_some() { button.btn name="how" value="always" { "Take work at any time" } } }
                 }
             }
