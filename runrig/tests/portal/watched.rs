@@ -67,8 +67,8 @@ pub fn misses_nothing(stage: &Stage, page: &Page) {
     goes_on(page, "lines after its host's agent was killed");
     // An agent that was slow to come back was lost already.
     let told = notes(page);
-    let successors = told.iter().filter_map(|n| n.split_once("; it is on "));
-    let dev = successors.last().map_or(dev, |(_, host)| host.into());
+    let mut successors = told.iter().filter_map(|n| n.split_once("; it is on "));
+    let dev = successors.next_back().map_or(dev, |(_, host)| host.into());
     let before = ticks(page).len();
     stage.cloud.without(&dev.replace("dev", "host"), || {
         until("its loss and its successor are told", || {
