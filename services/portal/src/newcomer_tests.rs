@@ -112,6 +112,8 @@ async fn hosts(State(chain): State<Chain>) -> Json<Vec<api::HostView>> {
         online: host.online,
         cordoned: host.cordoned,
         draining: host.draining,
+        hours: host.hours,
+        closed: host.closed,
         trusted_ms: host.trusted_ms,
         last_seen_ms: host.last_seen_ms,
         allocations: 0,
@@ -265,8 +267,9 @@ async fn a_machine_joins_by_the_command_and_the_page_watches_without_its_secret(
         let answer = site.post("/hosts/new", &cookie, &body).await;
         assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{bad}");
     }
-    let answer = site.post("/hosts/new", &cookie, &format!("csrf={form}&name=barn"));
-    assert_eq!(answer.await.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let body = format!("csrf={form}&name=barn");
+    let answer = site.post("/hosts/new", &cookie, &body).await;
+    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
     assert!(open(&chain).is_empty());
 
     let body = format!("csrf={form}&seed={seed}&name=barn");

@@ -74,7 +74,7 @@ pub(crate) fn grant(role: Role) -> Grant {
 }
 
 /// What takes more than to be let act at all, as it is promised: everything else is for every role.
-const PROMISED: [(&str, &str, &[Role]); 23] = {
+const PROMISED: [(&str, &str, &[Role]); 24] = {
     const DEPLOY: &[Role] = &[Role::Owner, Role::Admin, Role::Developer];
     const PAY: &[Role] = &[Role::Owner, Role::Admin, Role::Billing];
     const RULE: &[Role] = &[Role::Owner, Role::Admin];

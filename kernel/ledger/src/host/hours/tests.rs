@@ -117,6 +117,7 @@ fn the_host_and_its_owner_say_its_hours_and_nobody_else() {
         offer,
         machine,
         owner: id(1),
+        invitation: None,
     };
     world.ask(10, crate::Call::Host(owned)).expect("joined");
     let refused = say(&mut world, 2, 10, Some(PAUSE));
