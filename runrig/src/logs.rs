@@ -329,8 +329,13 @@ async fn past(
             continue;
         }
         let query = of(a.allocation, cursor);
-        let Some(copy) = session.client.copied_log(key, a, &query).await else {
-            continue;
+        let copy = match session.client.copied_log(key, a, &query).await {
+            Ok(Some(copy)) => copy,
+            Ok(None) => continue,
+            Err(error) => {
+                output::say(format!("{}: of its copy: {error}", a.allocation));
+                continue;
+            }
         };
         output::say(copies::told(&copy, a));
         failures.retain(|(id, _)| *id != a.allocation);

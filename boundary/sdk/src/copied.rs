@@ -9,8 +9,11 @@ use types::SecretKey;
 
 use crate::{Client, LogQuery, SdkError};
 
-/// Bytes of parts that are read of one replica, from all keepers.
-const BYTES_MAX: usize = 64 << 20;
+/// Text of one replica that is held at once, with what its lines take besides.
+const TEXT_MAX: usize = 16 << 20;
+const LINE_BYTES: usize = 64;
+/// Parts of one replica that are asked for, from all keepers.
+const PARTS_MAX: usize = 4_096;
 
 /// What copies have of one replica's log.
 #[derive(Clone, Debug)]
@@ -21,21 +24,22 @@ pub struct CopiedLog {
     pub keepers: Vec<String>,
     /// When the newest line was written, whether asked for or not.
     pub newest_ms: u64,
-    /// Parts that could not be opened, and why.
+    /// Why not all was read.
     pub closed: Option<String>,
-    /// Lines between others of which there is no copy.
+    /// Lines of which there is no copy, between those that there are and, from where the query
+    /// begins, before them.
     pub missing: u64,
 }
 
 impl Client {
     /// From copies, what the host of `a` would answer to `query`; `None` if nobody has a copy for
-    /// `key`.
+    /// `key`. Errors: those that may have one do not answer just now.
     pub async fn copied_log(
         &self,
         key: &SecretKey,
         a: &AllocationView,
         query: &LogQuery,
-    ) -> Option<CopiedLog> {
+    ) -> Result<Option<CopiedLog>, SdkError> {
         of(self, key, a, query).await
     }
 }
@@ -45,53 +49,119 @@ async fn of(
     key: &SecretKey,
     a: &AllocationView,
     query: &LogQuery,
-) -> Option<CopiedLog> {
-    let keepers = client.keepers(a.allocation).await.ok()?;
-    let mut all: BTreeMap<u64, Line> = BTreeMap::new();
-    let (mut names, mut newest_ms, mut closed, mut bytes) = (Vec::new(), 0, None, 0);
-    for keeper in keepers.into_iter().filter(|k| k.online) {
-        let parts = client.copies(key, keeper.host, a.allocation).await;
-        let Ok(parts) = parts else { continue };
-        let from = query.from.unwrap_or(0);
-        for span in parts.into_iter().rev().filter(|span| span.next > from) {
-            // Another keeper may have told all of it.
-            let known = all.range(span.first..span.next).count() as u64;
-            if known == span.next.saturating_sub(span.first) || bytes > BYTES_MAX {
-                continue;
-            }
-            let part = client.copy(key, keeper.host, a.allocation, span.first);
-            match part
-                .await
-                .map_err(|e: SdkError| e.to_string())
-                .and_then(|part| {
-                    bytes += part.len();
-                    open(key, a, &span, &part)
-                }) {
-                Ok(lines) => {
-                    newest_ms = newest_ms.max(span.newest_ms);
-                    all.extend(lines);
-                    if !names.contains(&keeper.name) {
-                        names.push(keeper.name.clone());
-                    }
+) -> Result<Option<CopiedLog>, SdkError> {
+    let (mut parts, mut silent) = (Vec::new(), None);
+    let keepers = client.keepers(a.allocation).await?;
+    for keeper in keepers.iter().filter(|k| k.online) {
+        match client.copies(key, keeper.host, a.allocation).await {
+            Ok(spans) => parts.extend(spans.into_iter().map(|span| (span, keeper))),
+            Err(error) if error.is_transient() => silent = Some(error),
+            Err(_) => {}
+        }
+    }
+    // What a keeper says may be anything: a span that ends before it begins is none.
+    parts.retain(|(span, _)| span.first < span.next);
+    // Newest first: who wants the end reads no more than that.
+    parts.sort_by_key(|(span, _)| std::cmp::Reverse((span.next, span.first)));
+    parts.truncate(PARTS_MAX);
+    let from = query.from.unwrap_or(0);
+    let mut read = Read::default();
+    let (mut names, mut newest_ms, mut closed) = (Vec::new(), 0, None);
+    for (span, keeper) in parts {
+        // One is opened in any case: it says that there is a copy, and how far it goes.
+        if !names.is_empty() && (span.next <= from || read.knows(&span)) {
+            continue;
+        }
+        if read.full || read.has_tail(query) {
+            break;
+        }
+        let part = client.copy(key, keeper.host, a.allocation, span.first);
+        let lines = match part.await {
+            Ok(part) => open(key, a, &span, &part),
+            Err(error) => {
+                if error.is_transient() {
+                    silent = Some(error);
                 }
-                Err(why) => closed = Some(why),
+                Err(format!("{} does not give a part of it", keeper.name))
             }
+        };
+        match lines {
+            Ok(lines) => {
+                newest_ms = newest_ms.max(span.newest_ms);
+                read.add(lines);
+                if !names.contains(&keeper.name) {
+                    names.push(keeper.name.clone());
+                }
+            }
+            Err(why) => closed = Some(why),
         }
     }
     if names.is_empty() {
-        return None;
+        return silent.map_or(Ok(None), Err);
     }
-    let missing = match (all.first_key_value(), all.last_key_value()) {
-        (Some((first, _)), Some((last, _))) => (last - first + 1).saturating_sub(all.len() as u64),
-        _ => 0,
-    };
-    Some(CopiedLog {
-        lines: wanted(a, all, query)?,
+    if read.full {
+        closed = Some("it is more than is read at once".into());
+    }
+    let missing = read.missing(query);
+    let lines = wanted(a, read.lines, query);
+    Ok(lines.map(|lines| CopiedLog {
+        lines,
         keepers: names,
         newest_ms,
         closed,
         missing,
-    })
+    }))
+}
+
+/// Lines by number, as many as are held at once; the newest come first.
+#[derive(Default)]
+struct Read {
+    lines: BTreeMap<u64, Line>,
+    bytes: usize,
+    /// There was no room for older ones.
+    full: bool,
+}
+
+impl Read {
+    fn add(&mut self, lines: Vec<(u64, Line)>) {
+        for (number, line) in lines.into_iter().rev() {
+            let size = line.text.len() + LINE_BYTES;
+            if self.bytes + size > TEXT_MAX {
+                self.full = true;
+                return;
+            }
+            if self.lines.insert(number, line).is_none() {
+                self.bytes += size;
+            }
+        }
+    }
+
+    /// Another keeper may have told all of it.
+    fn knows(&self, span: &CopySpan) -> bool {
+        let known = self.lines.range(span.first..span.next).count() as u64;
+        known == span.next - span.first
+    }
+
+    /// Whether what is here ends as the answer will: nothing has to pass but by its number.
+    fn has_tail(&self, query: &LogQuery) -> bool {
+        let plain = query.grep.is_none() && query.stream.is_none();
+        let always = query.since_ms.is_none() && query.until_ms.is_none();
+        let here = || self.lines.range(query.from.unwrap_or(0)..).count();
+        plain && always && query.tail.is_some_and(|tail| here() >= tail)
+    }
+
+    fn missing(&self, query: &LogQuery) -> u64 {
+        let first = self.lines.first_key_value().map_or(0, |(first, _)| *first);
+        // What was left out may well be there.
+        let from = match query.from {
+            Some(from) if !self.full && !self.has_tail(query) => from,
+            Some(from) => from.max(first),
+            None => first,
+        };
+        let last = self.lines.last_key_value().map_or(0, |(last, _)| last + 1);
+        let here = self.lines.range(from..).count() as u64;
+        last.saturating_sub(from).saturating_sub(here)
+    }
 }
 
 /// The lines of a part, if it is of the replica's own host and for us.
@@ -147,3 +217,6 @@ fn wanted(
     lines.drain(..many);
     Some(lines)
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use types::{AccountId, AllocationId, Amount, Digest, SecretKey};
 
 use crate::{Client, SdkError};
 
-async fn serve(router: Router) -> String {
+pub(crate) async fn serve(router: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port");
@@ -38,7 +38,7 @@ fn call() -> Call {
     Call::Account(ledger::account::Call::Faucet { to })
 }
 
-fn problem(code: StatusCode, kind: &str) -> Response {
+pub(crate) fn problem(code: StatusCode, kind: &str) -> Response {
     let problem = Problem {
         kind: kind.into(),
         what: "transaction".into(),
@@ -355,7 +355,7 @@ async fn following_the_log_of_what_is_gone_ends() {
 }
 
 /// A replica of a deployment whose host is heard, or not.
-fn replica(number: u64, heard: bool) -> api::AllocationView {
+pub(crate) fn replica(number: u64, heard: bool) -> api::AllocationView {
     api::AllocationView {
         allocation: AllocationId(number),
         deployment: types::DeploymentId(1),
@@ -451,6 +451,30 @@ async fn a_watched_log_goes_on_with_the_successor_and_with_a_host_that_is_back()
     watch.look(&[replica(1, true), replica(2, true)], all);
     assert_eq!(sees(&mut watch, 3).await, ["host-1 back", "a-1 3", "a-1 4"]);
     assert!(watch.is_empty() && !watch.is_idle());
+}
+
+#[tokio::test]
+async fn a_replica_that_is_lost_for_good_takes_no_place_from_its_successor() {
+    let router = Router::new()
+        .route("/v1/allocations/{id}/logs", get(printed))
+        .route(
+            "/v1/allocations/{id}/keepers",
+            get(|| async { Json(Vec::<api::Keeper>::new()) }),
+        );
+    let client = Client::new([serve(router).await]).expect("a client");
+    let mut watch = crate::Watch::new(client, key(), 1);
+    let all = |_, _| crate::LogQuery::default();
+    watch.look(&[replica(1, true)], all);
+    assert_eq!(sees(&mut watch, 3).await, ["a-1 0", "a-1 1", "a-1 2"]);
+    watch.look(&[replica(1, false)], all);
+    assert_eq!(sees(&mut watch, 1).await, ["host-1 lost"]);
+    let mut lost = replica(1, false);
+    lost.closed = true;
+    watch.look(&[lost.clone()], all);
+    watch.look(&[lost, replica(2, true), replica(3, true)], all);
+    let then = ["a-2 after a-1 on host-1", "a-2 0", "a-2 1", "a-2 2"];
+    assert_eq!(sees(&mut watch, 4).await, then);
+    assert!(watch.is_empty());
 }
 
 #[tokio::test]

@@ -7,11 +7,12 @@
 //! again what there is ([`Watch::look`]); a successor is followed from its first line.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::{AllocationView, LogLine};
 use futures::StreamExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use types::{AllocationId, RunState, SecretKey};
 
@@ -19,6 +20,8 @@ use crate::{Client, CopiedLog, LogQuery};
 
 /// Lines that wait for who watches.
 const QUEUED_MAX: usize = 1_000;
+/// Copies that are held at once: each may be large.
+const COPIES_MAX: usize = 2;
 /// A log that is not to be had now is asked for again after so long.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -56,6 +59,7 @@ pub struct Watch {
     client: Client,
     key: SecretKey,
     most: usize,
+    copies: Arc<Semaphore>,
     tasks: JoinSet<()>,
     followed: BTreeMap<AllocationId, watch::Sender<AllocationView>>,
     /// The newest replica of each place that is known.
@@ -75,6 +79,7 @@ impl Watch {
             client,
             key,
             most,
+            copies: Arc::new(Semaphore::new(COPIES_MAX)),
             tasks: JoinSet::new(),
             followed: BTreeMap::new(),
             seats: BTreeMap::new(),
@@ -125,8 +130,7 @@ impl Watch {
             }
             let never = matches!(a.status.state, RunState::Placed | RunState::Removed);
             let old = !self.looked && a.closed;
-            if self.passed.contains(&a.allocation) || never || old || self.tasks.len() >= self.most
-            {
+            if self.passed.contains(&a.allocation) || never || old || self.printing() >= self.most {
                 continue;
             }
             let seat = (a.service.clone(), a.replica);
@@ -148,6 +152,7 @@ impl Watch {
                 view: changes,
                 query: query(a.allocation, self.looked),
                 before: before.filter(|_| self.looked),
+                copies: self.copies.clone(),
                 sender: self.sender.clone(),
             };
             self.tasks.spawn(async move {
@@ -156,6 +161,16 @@ impl Watch {
             });
         }
         self.looked = true;
+    }
+
+    /// Those that are followed and may still print: one whose host is lost for good takes no place
+    /// from its successor.
+    fn printing(&self) -> usize {
+        let may = |seen: &&watch::Sender<AllocationView>| {
+            let a = seen.borrow();
+            !seen.is_closed() && (a.heard || !a.closed)
+        };
+        self.followed.values().filter(may).count()
     }
 }
 
@@ -167,6 +182,7 @@ struct One {
     /// Moves on with each line.
     query: LogQuery,
     before: Option<AllocationView>,
+    copies: Arc<Semaphore>,
     sender: mpsc::Sender<Watched>,
 }
 
@@ -207,8 +223,9 @@ impl One {
                 if self.read_host().await? {
                     return Ok(());
                 }
-            } else if !std::mem::replace(&mut lost, true) {
-                self.read_copy(std::mem::replace(&mut begun, true)).await?;
+            } else if !lost {
+                lost = self.read_copy(begun).await?;
+                begun |= lost;
             }
             let changed = tokio::time::timeout(AGAIN, self.view.changed()).await;
             if matches!(changed, Ok(Err(_))) {
@@ -247,24 +264,32 @@ impl One {
         }
     }
 
-    /// `begun`: it was followed before.
-    async fn read_copy(&mut self, begun: bool) -> Result<(), Gone> {
+    /// `begun`: it was followed before. `false`: who may have a copy does not answer just now.
+    async fn read_copy(&mut self, begun: bool) -> Result<bool, Gone> {
+        let copies = self.copies.clone();
+        let _held = copies.acquire().await;
         let of = self.seen();
-        let copied = self.client.copied_log(&self.key, &of, &self.query).await;
-        let Some(mut copied) = copied else {
-            return match begun {
-                true => self.note(News::Lost).await,
-                false => Ok(()),
-            };
+        if of.heard {
+            return Ok(false);
+        }
+        let mut copied = match self.client.copied_log(&self.key, &of, &self.query).await {
+            Ok(Some(copied)) => copied,
+            Err(error) if error.is_transient() => return Ok(false),
+            Ok(None) | Err(_) => {
+                if begun {
+                    self.note(News::Lost).await?;
+                }
+                return Ok(true);
+            }
         };
         let lines = std::mem::take(&mut copied.lines);
         if lines.is_empty() && !begun {
-            return Ok(());
+            return Ok(true);
         }
         self.note(News::Copied(copied)).await?;
         for line in lines {
             self.line(line).await?;
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -23,7 +23,7 @@ pub fn told(copy: &CopiedLog, of: &AllocationView) -> String {
         ));
     }
     if let Some(why) = &copy.closed {
-        text.push_str(&format!("; a part cannot be opened: {why}"));
+        text.push_str(&format!("; not all of it could be read: {why}"));
     }
     text
 }

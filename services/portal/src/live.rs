@@ -147,6 +147,9 @@ struct Seen {
 
 impl Seen {
     fn look(&mut self, all: &[AllocationView]) {
+        // Of one that has ended nothing is read again: its place is for those that print.
+        self.cursors
+            .retain(|id, _| all.iter().any(|a| a.allocation == *id && !a.closed));
         let cursors = &self.cursors;
         self.watch.look(all, |id, later| sdk::LogQuery {
             // Only the end of what is there: an old log is long. Who goes on misses nothing.
@@ -188,8 +191,8 @@ fn note_words(note: &Note) -> String {
                     words::plural(copy.missing, "line", "lines")
                 );
             }
-            if copy.closed.is_some() {
-                text += "; a part is sealed to other keys";
+            if let Some(why) = &copy.closed {
+                text += &format!("; not all of it could be read: {why}");
             }
             text
         }
