@@ -123,6 +123,10 @@ async fn show(session: &Session, json: bool) -> Result {
         })
         .collect();
     output::data(output::table(&["STOPS FIRST", "AT", "NOW"], &rows, &[1]));
+    let more = view.projects.saturating_sub(view.stops.len() as u64);
+    if more > 0 {
+        output::say(format!("and {more} more"));
+    }
     if let Some(most) = view.most.filter(|most| Some(*most) > view.limit) {
         output::say(format!(
             "The limit was lowered: up to {most} credits are taken this month for what had been used by then."

@@ -351,7 +351,11 @@ fn of_validators() -> Vec<Endpoint> {
             "/v1/accounts/{id}/limit",
             "What an account may spend in a month, has spent, and what stops first.",
             json(named::<LimitView>),
-        ),
+        )
+        .query(&[(
+            "count",
+            "Projects to list at most; up to 1000, which is the default.",
+        )]),
         get(
             "/v1/accounts/{id}/tokens",
             "Tokens of an account that no machine has joined with yet.",
@@ -382,7 +386,15 @@ fn of_validators() -> Vec<Endpoint> {
             "Deployments.",
             json(listed::<DeploymentView>),
         )
-        .query(&[OWNER, ("all", "Removed ones too."), FROM]),
+        .query(&[
+            OWNER,
+            ("all", "Removed ones too."),
+            (
+                "names",
+                "Only the live ones of these names, apart by commas; 64 at most, of one owner.",
+            ),
+            FROM,
+        ]),
         get(
             "/v1/jobs",
             "An account's deployments: how many are in which state, and a page of those that fit, \

@@ -151,6 +151,9 @@ pub struct JobRow {
     pub memory_bytes: u64,
     #[schema(value_type = String)]
     pub charged: Amount,
+    /// The same by what was used, in the order of [`types::Resource::ALL`].
+    #[schema(value_type = Vec<String>)]
+    pub charged_by: [Amount; 5],
     pub created_ms: u64,
 }
 
@@ -167,6 +170,9 @@ pub struct JobsView {
     pub counts: BTreeMap<JobState, u64>,
     /// Replicas of all of them that take requests.
     pub ready: u64,
+    /// What all that the account ever made was charged.
+    #[schema(value_type = String)]
+    pub charged: Amount,
     /// How many fit what was asked for.
     pub found: u64,
     /// A page of those.

@@ -24,10 +24,12 @@ pub struct LimitView {
     pub most: Option<Amount>,
     /// As it was set: projects, the one that stops first first.
     pub order: Vec<String>,
-    /// All projects in the order in which they stop, at most [`LimitView::LISTED_MAX`].
+    /// Projects in the order in which they stop: as many as were asked for, at most
+    /// [`LimitView::LISTED_MAX`].
     pub stops: Vec<StopView>,
-    /// How many there are.
+    /// How many there are, listed or not; and how many of them the limit has stopped.
     pub projects: u64,
+    pub limited: u64,
 }
 
 impl LimitView {

@@ -29,6 +29,7 @@ use types::{
 
 use crate::error::SdkError;
 use crate::jobs::JobQuery;
+use crate::logs::escaped;
 use crate::newest::Newest;
 
 /// Longest wait of one request for a transaction.
@@ -327,6 +328,11 @@ impl Client {
         self.get(&format!("/v1/accounts/{id}/limit")).await
     }
 
+    /// The same without the list of what stops.
+    pub async fn limit_in_short(&self, id: AccountId) -> Result<LimitView, SdkError> {
+        self.get(&format!("/v1/accounts/{id}/limit?count=0")).await
+    }
+
     /// Records of `table`, or that there are none, proved under a certified block; for
     /// [`crate::verify_records`].
     pub async fn records<K: BorshSerialize>(
@@ -560,6 +566,20 @@ impl Client {
         all: bool,
     ) -> Result<Vec<DeploymentView>, SdkError> {
         self.listed(&format!("/v1/deployments?owner={owner}&all={all}"))
+            .await
+    }
+
+    /// The live ones of an account with these names, at most 64.
+    pub async fn deployments_named(
+        &self,
+        owner: AccountId,
+        names: &[&str],
+    ) -> Result<Vec<DeploymentView>, SdkError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = escaped(&names.join(","));
+        self.listed(&format!("/v1/deployments?owner={owner}&names={names}"))
             .await
     }
 

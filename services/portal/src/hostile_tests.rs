@@ -252,6 +252,7 @@ fn limit(account: AccountId) -> api::LimitView {
         order: vec![evil()],
         stops: vec![stop(EVIL), stop(FORMULA)],
         projects: 3,
+        limited: 2,
     }
 }
 
@@ -341,11 +342,13 @@ fn jobs(owner: AccountId) -> api::JobsView {
         cpu_millis: 1,
         memory_bytes: 1,
         charged: view.charged,
+        charged_by: [Amount::ZERO; 5],
         created_ms: view.created_ms,
     };
     api::JobsView {
         counts: [(view.state(), 1)].into(),
         ready: 1,
+        charged: view.charged,
         found: 1,
         rows: vec![row],
     }

@@ -517,12 +517,22 @@ pub async fn account(State(app): State<App>, Named(id): Named<String>) -> Answer
     }))
 }
 
-pub async fn limit(State(app): State<App>, Named(id): Named<String>) -> Answer<api::LimitView> {
+#[derive(Deserialize)]
+pub struct Stops {
+    count: Option<usize>,
+}
+
+pub async fn limit(
+    State(app): State<App>,
+    Named(id): Named<String>,
+    Asked(stops): Asked<Stops>,
+) -> Answer<api::LimitView> {
     let id: AccountId = id
         .parse()
         .map_err(|e: types::IdError| Refused::invalid("account", e.to_string()))?;
-    let view = app.compute(move |state| views::limit(&state, id)).await?;
-    Ok(Json(view))
+    let count = stops.count.unwrap_or(api::LimitView::LISTED_MAX);
+    let view = app.compute(move |state| views::limit(&state, id, count));
+    Ok(Json(view.await?))
 }
 
 fn account_id(text: &str) -> Result<AccountId, Refused> {
@@ -653,6 +663,8 @@ pub struct Filter {
     host: Option<HostId>,
     #[serde(default)]
     all: bool,
+    /// Of deployments, apart by commas.
+    names: Option<String>,
     from: Option<usize>,
 }
 
@@ -660,9 +672,24 @@ pub async fn deployments(
     State(app): State<App>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Response, Refused> {
+    let from = filter.from.unwrap_or(0);
+    let Some(names) = filter.names else {
+        let page = move |state: ledger::State| {
+            answer(lists::deployments(&state, filter.owner, filter.all, from))
+        };
+        return app.compute(page).await?;
+    };
+    let Some(owner) = filter.owner else {
+        return Err(Refused::invalid("names", "say whose: owner="));
+    };
+    let count = names.split(',').count();
+    if count > lists::NAMES_MAX {
+        let why = format!("they are {count}, at most {} at once", lists::NAMES_MAX);
+        return Err(Refused::invalid("names", why));
+    }
     app.compute(move |state| {
-        let from = filter.from.unwrap_or(0);
-        answer(lists::deployments(&state, filter.owner, filter.all, from))
+        let names = names.split(',').collect();
+        answer(lists::named(&state, owner, &names, from))
     })
     .await?
 }

@@ -11,7 +11,7 @@ use ledger::State;
 use ledger::deployment::Deployment;
 use ledger::lease::Allocation;
 use serde::Deserialize;
-use types::{AccountId, AllocationId, DeploymentId};
+use types::{AccountId, AllocationId, Amount, DeploymentId};
 
 use crate::answer::{Answer, Asked, Refused};
 use crate::http::App;
@@ -179,7 +179,7 @@ fn wanted_all(state: &State, id: DeploymentId, deployment: &Deployment) -> u32 {
 fn list(state: &State, owner: AccountId, wanted: Wanted, filter: &Filter) -> JobsView {
     let text = filter.text.as_deref().unwrap_or("").trim().to_lowercase();
     let mut counts: BTreeMap<JobState, u64> = BTreeMap::new();
-    let mut ready = 0;
+    let (mut ready, mut charged) = (0, Amount::ZERO);
     let (mut alive, mut removed) = (Vec::new(), Vec::new());
     for (id, one) in state.deployments_of(&owner) {
         let live = live(state, one);
@@ -192,6 +192,7 @@ fn list(state: &State, owner: AccountId, wanted: Wanted, filter: &Filter) -> Job
             live: live.clone().map(|(_, a)| (a.desired, &a.status)),
         });
         *counts.entry(now).or_default() += 1;
+        charged.0 = charged.0.saturating_add(one.charged.0);
         ready += live.clone().filter(|(_, a)| a.status.is_ready()).count() as u64;
         let named = filter.name.as_ref().is_none_or(|n| *n == one.spec.project);
         if named && wanted.takes(now) && has(state, one, &text) {
@@ -211,6 +212,7 @@ fn list(state: &State, owner: AccountId, wanted: Wanted, filter: &Filter) -> Job
     JobsView {
         counts,
         ready,
+        charged,
         found: found as u64,
         rows: rows.collect(),
     }
@@ -223,6 +225,20 @@ fn has(state: &State, one: &Deployment, text: &str) -> bool {
         || has(&one.spec.project)
         || one.spec.services.values().any(|s| has(&s.image.reference))
         || live(state, one).any(|(_, a)| state.hosts.get(&a.host).is_some_and(|h| has(&h.name)))
+}
+
+/// Of all replicas that it ever had, those too of which only sums are kept.
+fn charged_by(state: &State, one: &Deployment) -> [Amount; 5] {
+    let all = one.ended.iter().chain(&one.allocations);
+    let kept = all.filter_map(|id| Some(state.allocations.get(id)?.charged));
+    let earlier = one.earlier.values().map(|earlier| earlier.charged);
+    let mut sums = [Amount::ZERO; 5];
+    for charged in kept.chain(earlier) {
+        for (sum, amount) in sums.iter_mut().zip(charged) {
+            sum.0 = sum.0.saturating_add(amount.0);
+        }
+    }
+    sums
 }
 
 fn row(state: &State, id: DeploymentId, one: &Deployment, now: JobState) -> JobRow {
@@ -268,6 +284,7 @@ fn row(state: &State, id: DeploymentId, one: &Deployment, now: JobState) -> JobR
         cpu_millis: sum(|a| a.reserved.cpu_millis.into()),
         memory_bytes: sum(|a| a.reserved.memory_bytes),
         charged: one.charged,
+        charged_by: charged_by(state, one),
         created_ms: one.created_ms,
     }
 }
@@ -275,9 +292,7 @@ fn row(state: &State, id: DeploymentId, one: &Deployment, now: JobState) -> JobR
 #[cfg(test)]
 mod tests {
     use ledger::{BlockEnv, Call, Genesis, Params, Transaction, TransactionBody, deployment, host};
-    use types::{
-        Amount, DeploymentSpec, Digest, ImageRef, Offer, Resources, SecretKey, ServiceSpec,
-    };
+    use types::{DeploymentSpec, Digest, ImageRef, Offer, Resources, SecretKey, ServiceSpec};
 
     use super::*;
 
@@ -429,6 +444,21 @@ mod tests {
     }
 
     #[test]
+    fn deployments_are_found_by_their_names_and_stops_are_counted_though_not_listed() {
+        let state = stage();
+        let names = ["shop", "old", "none"].into();
+        let found = crate::lists::named(&state, id(1), &names, 0).expect("rows");
+        let found: Vec<api::DeploymentView> = serde_json::from_slice(&found.json).expect("a list");
+        let found: Vec<&str> = found.iter().map(|one| one.project.as_str()).collect();
+        assert_eq!(found, ["shop"]);
+        for count in [0, 1] {
+            let limit = views::limit(&state, id(1), count);
+            assert_eq!((limit.stops.len(), limit.projects), (count, 2));
+            assert_eq!(limit.limited, 0);
+        }
+    }
+
+    #[test]
     fn a_row_says_what_the_whole_record_says() {
         let state = stage();
         for row in list(&state, id(1), Wanted::All, &Filter::default()).rows {
@@ -436,6 +466,8 @@ mod tests {
             assert_eq!(row.state, whole.state());
             assert_eq!(row.wanted, whole.wanted_all());
             assert_eq!((&row.project, row.charged), (&whole.project, whole.charged));
+            let by = row.charged_by.iter().map(|amount| amount.0).sum();
+            assert_eq!(Amount(by), row.charged);
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A page costs what its rows cost: rows before it are counted past, not looked at.
 
+use std::collections::BTreeSet;
+
 use ledger::State;
 use ledger::deployment::Deployment;
 use serde::Serialize;
@@ -73,6 +75,20 @@ pub fn deployments(
         }
         None => rows(state.live().map(|(id, _)| id), from, view),
     }
+}
+
+/// Names that may be asked for at once.
+pub const NAMES_MAX: usize = 64;
+
+/// The live ones of `owner` with these names: found by their names, not looked for.
+pub fn named(
+    state: &State,
+    owner: AccountId,
+    names: &BTreeSet<&str>,
+    from: usize,
+) -> serde_json::Result<Rows> {
+    let ids = names.iter().filter_map(|name| state.project(&owner, name));
+    rows(ids, from, |id| views::deployment(state, id))
 }
 
 /// The ended ones too if `all`.

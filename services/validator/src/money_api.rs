@@ -124,7 +124,7 @@ fn itemise(
             "bill",
             format!("it has {billed} allocations, more than the {BILLED_MAX} of one answer"),
         );
-        refused.1.next = "Ask for one deployment at a time: deployment=.".into();
+        refused.1.next = "Ask for one: `runrig bill JOB`.".into();
         return Err(refused);
     }
     let mut lines = Vec::with_capacity(billed * Resource::ALL.len());

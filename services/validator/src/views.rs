@@ -125,7 +125,8 @@ pub fn allocation(state: &State, id: AllocationId) -> Option<AllocationView> {
     })
 }
 
-pub fn limit(state: &State, account: AccountId) -> LimitView {
+/// With the `count` projects that stop first.
+pub fn limit(state: &State, account: AccountId, count: usize) -> LimitView {
     let month = Month::of(state.time_ms());
     let limit = state.limits.get(&account).cloned().unwrap_or_default();
     let stops = state.stops(&account);
@@ -140,9 +141,10 @@ pub fn limit(state: &State, account: AccountId) -> LimitView {
         most: limit.most(month),
         order: limit.order,
         projects: stops.len() as u64,
+        limited: stops.iter().filter(|stop| stop.limited).count() as u64,
         stops: stops
             .into_iter()
-            .take(LimitView::LISTED_MAX)
+            .take(count.min(LimitView::LISTED_MAX))
             .map(|stop| StopView {
                 deployment: stop.deployment,
                 project: stop.project,

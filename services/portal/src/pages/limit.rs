@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use types::Amount;
 
 use super::explorer::now_of;
-use super::overview::{length, month_so_far};
+use super::overview::length;
 use super::slowly;
 use crate::app::App;
 use crate::approve::Unsubmitted;
@@ -23,25 +23,44 @@ const HOUR_MS: u64 = 3_600_000;
 /// Under so much a page says when funds end.
 const SHORT_MS: u64 = 72 * HOUR_MS;
 
-/// What the month comes to if it goes on so; `None` in the first day of charges: too little is known.
-pub fn plan(view: &LimitView, charges: &[HourRow], now_ms: u64) -> Option<f64> {
-    let since = charges.first()?.hour * HOUR_MS;
-    let (_, share) = month_so_far(now_ms);
-    let known = now_ms.saturating_sub(since) >= 24 * HOUR_MS && !view.spent.is_zero();
-    known.then(|| length(view.spent) / share)
-}
-
-/// When `balance` is used up at the mean rate of the last 24 full hours, if that is soon; `None` too
-/// where less than an hour of them is known.
-pub fn runs_out(charges: &[HourRow], balance: Amount, now_ms: u64) -> Option<u64> {
+/// What was charged in the last full hours, at most 24, and how long those are in milliseconds;
+/// `None` where not one is known.
+pub fn pace(charges: &[HourRow], now_ms: u64) -> Option<(Amount, u64)> {
     let hour = now_ms / HOUR_MS;
+    let known = charges
+        .first()
+        .map(|row| row.hour)
+        .filter(|at| *at < hour)?;
     let last = charges
         .iter()
         .filter(|c| c.hour + 24 >= hour && c.hour < hour);
-    let first = last.clone().map(|c| c.hour).min()?;
+    // Of who was charged before, and not in this time, a whole day is known.
+    let first = last.clone().map(|c| c.hour).min();
+    let first = first.unwrap_or(known.max(hour.saturating_sub(24)));
     let sum = last.fold(0u128, |sum, c| sum.saturating_add(c.amount().0));
-    let span_ms = u128::from((hour - first) * HOUR_MS);
-    let left_ms = balance.0.saturating_mul(span_ms).checked_div(sum)?;
+    Some((Amount(sum), (hour - first) * HOUR_MS))
+}
+
+/// What `spent` comes to until then, at the pace of the last day.
+pub fn grown(spent: Amount, charges: &[HourRow], now_ms: u64, until_ms: u64) -> Option<Amount> {
+    let (sum, span_ms) = pace(charges, now_ms)?;
+    let left_ms = u128::from(until_ms.saturating_sub(now_ms));
+    let more = sum.0.saturating_mul(left_ms).checked_div(span_ms.into())?;
+    Some(Amount(spent.0.saturating_add(more)))
+}
+
+/// What the month comes to if it goes on as in the last day; `None` while not an hour is known.
+pub fn plan(view: &LimitView, charges: &[HourRow], now_ms: u64) -> Option<Amount> {
+    grown(view.spent, charges, now_ms, view.until_ms)
+}
+
+/// When `balance` is used up at the pace of the last day, if that is soon.
+pub fn runs_out(charges: &[HourRow], balance: Amount, now_ms: u64) -> Option<u64> {
+    let (sum, span_ms) = pace(charges, now_ms)?;
+    let left_ms = balance
+        .0
+        .saturating_mul(span_ms.into())
+        .checked_div(sum.0)?;
     let left_ms = u64::try_from(left_ms).ok().filter(|ms| *ms < SHORT_MS)?;
     Some(now_ms + left_ms)
 }
@@ -50,7 +69,6 @@ pub fn runs_out(charges: &[HourRow], balance: Amount, now_ms: u64) -> Option<u64
 pub fn notices(view: &LimitView, ends_ms: Option<u64>) -> Markup {
     let spent = view.spent.0;
     let percent = |limit: Amount| (spent.saturating_mul(100)).checked_div(limit.0);
-    let stopped = view.stops.iter().filter(|s| s.limited).count();
     let reached = match view.limit {
         Some(limit) => percent(limit).unwrap_or(100).min(100),
         None => 0,
@@ -62,9 +80,9 @@ pub fn notices(view: &LimitView, ends_ms: Option<u64>) -> Markup {
                 p { "If it goes on as in the last day. Then what runs is stopped, and its data is kept. " a href="/wallet" { "Top up" } }
             }))
         }
-        @if stopped > 0 {
+        @if view.limited > 0 {
             (alert(Tone::Bad, html! {
-                p.strong { (words::plural(stopped as u64, "job is", "jobs are")) " stopped by the limit" }
+                p.strong { (words::plural(view.limited, "job is", "jobs are")) " stopped by the limit" }
                 p { "Their data is kept. They run again when the limit is raised, or from " (words::utc(view.until_ms)) " UTC on. " a href="/bills/limits" { "Limits" } }
             }))
         } @else if reached >= 75 {
@@ -82,18 +100,21 @@ pub fn notices(view: &LimitView, ends_ms: Option<u64>) -> Markup {
 }
 
 /// Spent against alert and limit, with what the month comes to.
-pub fn month(view: &LimitView, plan: Option<f64>) -> Markup {
+pub fn month(view: &LimitView, plan: Option<Amount>) -> Markup {
     let marks: Vec<(&str, f64)> = [("Alert", view.alert), ("Limit", view.limit)]
         .into_iter()
         .filter_map(|(label, at)| Some((label, length(at?))))
         .collect();
     html! {
-        (bound(length(view.spent), plan, &marks))
+        (bound(length(view.spent), plan.map(length), &marks))
         dl.facts {
             dt { "Spent" } dd { (credits(view.spent)) " credits" }
-            dt { "If the month goes on so" } dd { @if let Some(plan) = plan { (format!("{plan:.6}")) " credits" } @else { span.unknown { "Not known before a day has passed" } } }
+            dt { "If the month goes on so" } dd { @if let Some(plan) = plan { (credits(plan)) " credits" } @else { span.unknown { "Not known before an hour has passed" } } }
             dt { "Alert" } dd { @if let Some(alert) = view.alert { (credits(alert)) " credits" } @else { span.dim { "None" } } }
             dt { "Limit" } dd { @if let Some(limit) = view.limit { (credits(limit)) " credits" } @else { span.dim { "None" } } }
+            @if let Some(most) = view.most.filter(|most| view.limit.is_some_and(|limit| *most > limit)) {
+                dt { "Taken at most" } dd { (credits(most)) " credits" span.second { "The limit was lowered: this month goes on up to here, for what had been used by then" } }
+            }
         }
     }
 }
@@ -256,6 +277,24 @@ mod tests {
         assert_eq!(runs_out(&[], Amount::ZERO, now), None);
     }
 
+    #[test]
+    fn a_month_goes_on_as_the_last_day_whenever_it_began() {
+        let until = 1_795_262_400_000 / HOUR_MS * HOUR_MS + 240 * HOUR_MS;
+        let now = until - 240 * HOUR_MS;
+        let hour = now / HOUR_MS;
+        let spent = Amount::credits(48);
+        let grown = |rows: &[HourRow]| grown(spent, rows, now, until);
+        // It began two days ago, a credit an hour; ten days are to come.
+        let rows: Vec<HourRow> = (1..=48).rev().map(|ago| charged(hour - ago, 1)).collect();
+        assert_eq!(grown(&rows), Some(Amount::credits(48 + 240)));
+        // It began three hours ago.
+        assert_eq!(grown(&rows[45..]), Some(Amount::credits(48 + 240)));
+        // What has ended costs nothing more.
+        assert_eq!(grown(&rows[..20]), Some(spent));
+        assert_eq!(grown(&[charged(hour, 1)]), None);
+        assert_eq!(grown(&[]), None);
+    }
+
     fn view(spent: u64, alert: Option<u64>, limit: Option<u64>) -> LimitView {
         LimitView {
             account: types::AccountId([1; 20]),
@@ -269,6 +308,7 @@ mod tests {
             order: Vec::new(),
             stops: Vec::new(),
             projects: 0,
+            limited: 0,
         }
     }
 
@@ -282,13 +322,16 @@ mod tests {
         assert!(said(&view(45, Some(20), Some(50))).contains("90 %"));
         assert!(said(&view(0, None, Some(0))).contains("90 %"));
         let mut stopped = view(50, None, Some(50));
-        stopped.stops.push(api::StopView {
-            deployment: types::DeploymentId(1),
-            project: "shop".into(),
-            at: None,
-            limited: true,
-        });
-        assert!(said(&stopped).contains("1 job is stopped by the limit"));
+        // However many of them are listed.
+        stopped.limited = 10_000;
+        let many = words::plural(10_000, "job is", "jobs are");
+        assert!(said(&stopped).contains(&format!("{many} stopped by the limit")));
+        let mut lowered = view(40, None, Some(50));
+        lowered.most = lowered.limit;
+        let shown = |view: &LimitView| month(view, None).into_string();
+        assert!(!shown(&lowered).contains("Taken at most"));
+        lowered.most = Some(Amount::credits(60));
+        assert!(shown(&lowered).contains("Taken at most"));
         let soon = notices(&view(0, None, None), Some(1_795_260_024_092)).into_string();
         assert!(soon.contains("Funds last until about 2026-11-21"), "{soon}");
     }

@@ -28,7 +28,7 @@ pub mod space;
 mod welcome;
 
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use maud::Markup;
 
 use crate::app::App;
@@ -64,9 +64,8 @@ pub async fn lost() -> Page {
 }
 
 /// A file to keep.
-fn file(name: &str, media: &'static str, content: String) -> Response {
+fn file(name: &str, media: &'static str, content: impl IntoResponse) -> Response {
     use axum::http::header;
-    use axum::response::IntoResponse;
     let safe: String = name
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))

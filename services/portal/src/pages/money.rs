@@ -1,13 +1,19 @@
 //! Wallet and bills: balances and bills are the ledger's answers, charts the index's.
 
-use axum::extract::State;
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::body::Body;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
+use futures::{StreamExt, stream};
 use maud::html;
-use types::{AccountId, Amount};
+use sdk::{JobQuery, SdkError};
+use serde::Deserialize;
+use types::{AccountId, Amount, DeploymentId, Resource};
 
 use super::explorer::{happenings, now_of};
-use super::limit::{month, notices, plan, runs_out};
+use super::limit::{grown, month, notices, plan, runs_out};
 use super::overview::{RESOURCES, by_month, sum};
 use super::{file, shown, slowly};
 use crate::app::App;
@@ -16,10 +22,16 @@ use crate::index::EventFilter;
 use crate::index::query::{self, Side};
 use crate::limits::Act;
 use crate::ui::{
-    self, Figure, Place, Tone, alert, cli, copy, credits, empty, field, icon, kpi, legend, submit,
+    self, Figure, Place, Tone, alert, cli, copy, credits, crumbs, empty, field, icon, kpi, legend,
+    submit,
 };
 use crate::web::{Form, Page, Visitor};
-use crate::words::{self, plural};
+use crate::words;
+
+const HOUR_MS: u64 = 3_600_000;
+/// Jobs on one page of bills, and bills that are asked for at once.
+const JOBS: usize = 50;
+const BILLS_AT_ONCE: usize = 4;
 
 async fn wallet_page(
     app: &App,
@@ -144,11 +156,29 @@ pub async fn topup(State(app): State<App>, visitor: Visitor) -> Page {
     }
 }
 
-/// `GET /bills`
-pub async fn bills(State(app): State<App>, visitor: Visitor) -> Page {
+/// Which page of the jobs, or one of them.
+#[derive(Deserialize)]
+pub struct Which {
+    page: Option<usize>,
+    job: Option<DeploymentId>,
+}
+
+/// `GET /bills`: by job, a page at a time; `?job=` by service.
+pub async fn bills(State(app): State<App>, visitor: Visitor, Query(which): Query<Which>) -> Page {
+    if let Some(id) = which.job {
+        return one_bill(&app, &visitor, id).await;
+    }
     let me = visitor.login()?.account();
-    let bill = app.client.bill(me, None).await?;
-    let limit = app.client.limit(me).await?;
+    let page = which.page.unwrap_or(1).max(1);
+    let query = JobQuery {
+        state: Some("all".into()),
+        from: (page - 1).saturating_mul(JOBS),
+        count: Some(JOBS),
+        ..JobQuery::default()
+    };
+    let jobs = app.client.jobs(me, &query).await?;
+    let pages = (jobs.found as usize).div_ceil(JOBS).max(1);
+    let limit = app.client.limit_in_short(me).await?;
     let account = app.client.account(me).await?;
     let now = now_of(&app);
     let charges = app
@@ -157,45 +187,27 @@ pub async fn bills(State(app): State<App>, visitor: Visitor) -> Page {
         .await?;
     let today: Vec<_> = charges
         .iter()
-        .filter(|c| c.hour + 24 > now / 3_600_000)
+        .filter(|c| c.hour + 24 > now / HOUR_MS)
         .cloned()
         .collect();
     let last_hour: Vec<_> = charges
         .iter()
-        .filter(|c| c.hour + 1 == now / 3_600_000)
+        .filter(|c| c.hour + 1 == now / HOUR_MS)
         .cloned()
         .collect();
-    // The bill lists each replica's resources: one row for each service here, all of it as CSV.
-    let mut rows: std::collections::BTreeMap<
-        (types::DeploymentId, &str),
-        (&str, [Amount; 5], usize),
-    > = Default::default();
-    let lines = bill.lines.iter().map(|l| {
-        let of = (l.deployment, l.service.as_str());
-        (of, &l.project, l.resource, l.amount, l.receipts.len())
-    });
-    let earlier = bill.earlier.iter().map(|l| {
-        let of = (l.deployment, l.service.as_str());
-        (of, &l.project, l.resource, l.amount, 0)
-    });
-    for (of, project, resource, amount, receipts) in lines.chain(earlier) {
-        let row = rows.entry(of).or_insert((project, [Amount::ZERO; 5], 0));
-        if let Some(at) = types::Resource::ALL.iter().position(|r| *r == resource) {
-            row.1[at].0 = row.1[at].0.saturating_add(amount.0);
-        }
-        row.2 = row.2.max(receipts);
-    }
+    let thirty_days = grown(Amount::ZERO, &charges, now, now + 720 * HOUR_MS);
+    let at = |page: usize| format!("/bills?page={page}");
     let content = html! {
         div.pagehead {
-            div { h1 { "Bills" } p.sub { "By the ledger, at block " (words::grouped(bill.height.into())) "; every amount is the sum of receipts" } }
+            div { h1 { "Bills" } p.sub { "By the ledger, at block " (words::grouped(account.height.into())) "; every amount is the sum of receipts" } }
             div.acts { a.btn href="/bills/limits" { (icon("gauge")) "Limits" } a.btn href="/bills.csv" { (icon("download")) "CSV" } }
         }
         (notices(&limit, runs_out(&charges, account.balance, now)))
         div.grid {
-            (kpi(Figure { label: "Charged in all", value: Some(words::credits(bill.total)), unit: "credits", note: html! { "exactly " (bill.total) }, spark: None }))
+            (kpi(Figure { label: "Charged in all", value: Some(words::credits(jobs.charged)), unit: "credits", note: html! { "exactly " (jobs.charged) }, spark: None }))
             (kpi(Figure { label: "Last 24 hours", value: Some(words::credits(sum(&today))), unit: "credits", note: html! { "by the index" }, spark: None }))
             (kpi(Figure { label: "Last full hour", value: (!last_hour.is_empty()).then(|| words::credits(sum(&last_hour))), unit: "credits", note: html! { "by the index" }, spark: None }))
-            (kpi(Figure { label: "A month like this hour", value: (!last_hour.is_empty()).then(|| words::credits(Amount(sum(&last_hour).0.saturating_mul(720)))), unit: "credits", note: html! { "a projection, not a promise" }, spark: None }))
+            (kpi(Figure { label: "A month like the last day", value: thirty_days.map(words::credits), unit: "credits", note: html! { "a projection, not a promise" }, spark: None }))
         }
         div.grid {
             section.card.s12 {
@@ -208,21 +220,67 @@ pub async fn bills(State(app): State<App>, visitor: Visitor) -> Page {
             }
         }
         section.card.flush {
-            header { div { h2 { "What it was for" } p.sub { "Use × rate, floored to the last digit in your favour" } } }
-            @if rows.is_empty() { (empty("receipt-text", "No bill yet", "It begins with the first second that something runs.", Some(("/jobs/new", "Create job")))) }
+            header { div { h2 { "What it was for" } p.sub { "Use × rate, floored to the last digit in your favour; the latest jobs first, removed ones last" } } }
+            @if jobs.rows.is_empty() { (empty("receipt-text", "No bill yet", "It begins with the first second that something runs.", Some(("/jobs/new", "Create job")))) }
             @else { div.tablewrap { table.cards {
-                thead { tr { th { "Service" } @for (label, _) in RESOURCES { th.num { (label) } } th.num { "Sum" } th { "Receipts" } } }
-                tbody { @for ((deployment, service), (project, amounts, receipts)) in &rows { tr {
-                    td { a.row href=(format!("/jobs/{project}")) { (project) } span.second { (service) ", " (deployment) } }
-                    @for (at, (label, _)) in RESOURCES.iter().enumerate() { td.num data-l=(label) { (credits(amounts[at])) } }
-                    td.num.strong data-l="Sum" { (credits(Amount(amounts.iter().map(|a| a.0).sum()))) }
-                    td data-l="Receipts" { a href=(format!("/jobs/{project}/receipts")) { (plural(*receipts as u64, "receipt", "receipts")) } }
+                thead { tr { th { "Job" } @for (label, _) in RESOURCES { th.num { (label) } } th.num { "Sum" } th { "Bill" } } }
+                tbody { @for job in &jobs.rows { tr {
+                    td { a.row href=(format!("/jobs/{}", job.project)) { (job.project) } span.second { (job.deployment) } }
+                    @for (at, (label, _)) in RESOURCES.iter().enumerate() { td.num data-l=(label) { (credits(job.charged_by[at])) } }
+                    td.num.strong data-l="Sum" { (credits(job.charged)) }
+                    td data-l="Bill" { a href=(format!("/bills?job={}", job.deployment)) { "By service" } }
                 } } }
             } } }
+            @if pages > 1 { (ui::pager(&format!("Page {page} of {pages}, {} jobs", words::grouped(jobs.found.into())), (page > 1).then(|| at(page - 1)).as_deref(), (page < pages).then(|| at(page + 1)).as_deref())) }
         }
         (cli("runrig bill"))
     };
     shown(&app, &visitor, Place::Bills, "Bills", content).await
+}
+
+/// What one job was charged, by service.
+async fn one_bill(app: &App, visitor: &Visitor, id: DeploymentId) -> Page {
+    let bill = app
+        .client
+        .bill(visitor.login()?.account(), Some(id))
+        .await?;
+    // The bill lists each replica's resources: one row for each service here, all of it as CSV.
+    let mut rows: BTreeMap<&str, [Amount; 5]> = BTreeMap::new();
+    let lines = bill
+        .lines
+        .iter()
+        .map(|l| (&l.service, l.resource, l.amount));
+    let earlier = bill.earlier.iter();
+    let earlier = earlier.map(|l| (&l.service, l.resource, l.amount));
+    for (service, resource, amount) in lines.chain(earlier) {
+        let row = rows.entry(service).or_default();
+        if let Some(at) = Resource::ALL.iter().position(|r| *r == resource) {
+            row[at].0 = row[at].0.saturating_add(amount.0);
+        }
+    }
+    let named = bill.lines.iter().map(|l| &l.project);
+    let named = named.chain(bill.earlier.iter().map(|l| &l.project)).next();
+    let name = named.map_or_else(|| id.to_string(), String::clone);
+    let content = html! {
+        (crumbs(&[("/bills", "Bills")]))
+        div.pagehead {
+            div { h1 { "Bill of " (name) } p.sub { (id) ", by the ledger at block " (words::grouped(bill.height.into())) ": " (bill.total) " credits" } }
+            @if named.is_some() { div.acts { a.btn href=(format!("/jobs/{name}/receipts")) { (icon("receipt-text")) "Receipts" } } }
+        }
+        section.card.flush {
+            @if rows.is_empty() { (empty("receipt-text", "No bill yet", "It begins with the first second that something runs.", None)) }
+            @else { div.tablewrap { table.cards {
+                thead { tr { th { "Service" } @for (label, _) in RESOURCES { th.num { (label) } } th.num { "Sum" } } }
+                tbody { @for (service, amounts) in &rows { tr {
+                    td.strong { (service) }
+                    @for (at, (label, _)) in RESOURCES.iter().enumerate() { td.num data-l=(label) { (credits(amounts[at])) } }
+                    td.num.strong data-l="Sum" { (credits(Amount(amounts.iter().map(|a| a.0).sum()))) }
+                } } }
+            } } }
+        }
+        (cli(&format!("runrig bill {name}")))
+    };
+    shown(app, visitor, Place::Bills, "Bill", content).await
 }
 
 /// A field of CSV: quoted where it must be, and never a formula to a spreadsheet, which passes over
@@ -240,13 +298,8 @@ pub fn csv_field(text: &str) -> String {
     }
 }
 
-/// `GET /bills.csv`
-pub async fn csv(State(app): State<App>, visitor: Visitor) -> Page {
-    let me = visitor.login()?.account();
-    let bill = app.client.bill(me, None).await?;
-    let mut out = String::from(
-        "deployment,project,release,service,allocation,host,resource,usage,unit,rate,credits\n",
-    );
+fn csv_of(bill: &api::Bill) -> String {
+    let mut out = String::new();
     for l in &bill.lines {
         let row = [
             l.deployment.to_string(),
@@ -281,7 +334,44 @@ pub async fn csv(State(app): State<App>, visitor: Visitor) -> Page {
         out.push_str(&row.map(|f| csv_field(&f)).join(","));
         out.push('\n');
     }
-    Ok(file("bill.csv", "text/csv; charset=utf-8", out))
+    out
+}
+
+/// Numbers of all jobs that an account ever made.
+async fn all_jobs(app: &App, account: AccountId) -> Result<BTreeSet<DeploymentId>, SdkError> {
+    let mut all = BTreeSet::new();
+    let mut query = JobQuery {
+        state: Some("all".into()),
+        count: Some(api::JobsView::ROWS_MAX),
+        ..JobQuery::default()
+    };
+    loop {
+        let found = app.client.jobs(account, &query).await?;
+        query.from += found.rows.len();
+        all.extend(found.rows.iter().map(|row| row.deployment));
+        if found.rows.is_empty() || query.from as u64 >= found.found {
+            return Ok(all);
+        }
+    }
+}
+
+/// `GET /bills.csv`: job by job, as they are read; whoever has many holds nothing here meanwhile.
+pub async fn csv(State(app): State<App>, visitor: Visitor) -> Page {
+    let me = visitor.login()?.account();
+    let jobs = all_jobs(&app, me).await?;
+    let head =
+        "deployment,project,release,service,allocation,host,resource,usage,unit,rate,credits\n";
+    let client = app.client.clone();
+    let bills = stream::iter(jobs)
+        .map(move |id| {
+            let client = client.clone();
+            async move { client.bill(me, Some(id)).await.map(|bill| csv_of(&bill)) }
+        })
+        .buffered(BILLS_AT_ONCE);
+    // Who is cut off sees that the file is not whole.
+    let text = stream::once(async { Ok(head.to_string()) }).chain(bills);
+    let body = Body::from_stream(text);
+    Ok(file("bill.csv", "text/csv; charset=utf-8", body))
 }
 
 #[cfg(test)]

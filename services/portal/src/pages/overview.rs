@@ -7,11 +7,11 @@ use axum::extract::{Query, State};
 use maud::{Markup, html};
 use sdk::JobQuery;
 use serde::Deserialize;
-use types::Amount;
+use types::{Amount, Month};
 
 use super::explorer::{happenings, now_of};
 use super::jobs::{slices, table};
-use super::limit::{notices, runs_out};
+use super::limit::{grown, notices, runs_out};
 use super::shown;
 use crate::app::App;
 use crate::index::query::{self, Side};
@@ -45,49 +45,33 @@ pub struct Welcome {
     welcome: Option<String>,
 }
 
-/// The hour a month began, and the share of it that has passed.
-pub(super) fn month_so_far(now_ms: u64) -> (u64, f64) {
-    let month = month_of(now_ms);
-    let mut day = now_ms / 86_400_000;
-    while day > 0 && month_of((day - 1) * 86_400_000) == month {
-        day -= 1;
-    }
-    let start = day * 86_400_000;
-    let next = (28..=31)
-        .map(|days| start + days * 86_400_000)
-        .find(|at| month_of(*at) != month)
-        .unwrap_or(start + 31 * 86_400_000);
-    let share = (now_ms - start) as f64 / (next - start) as f64;
-    (start / HOUR_MS, share.clamp(0.001, 1.0))
-}
-
 /// Charges by month, at most the last `count`, the last one with what it will come to.
 pub fn by_month(rows: &[HourRow], now_ms: u64, count: usize) -> Vec<Bar> {
-    let mut sums: BTreeMap<(i64, usize), [f64; 5]> = BTreeMap::new();
+    let mut sums: BTreeMap<(i64, usize), [Amount; 5]> = BTreeMap::new();
     for row in rows {
         let sum = sums.entry(month_of(row.hour * HOUR_MS)).or_default();
-        for (at, amount) in row.amounts.iter().enumerate() {
-            sum[at] += length(*amount);
+        for (sum, amount) in sum.iter_mut().zip(row.amounts) {
+            sum.0 = sum.0.saturating_add(amount.0);
         }
     }
     let (year, month) = month_of(now_ms);
-    let (_, share) = month_so_far(now_ms);
-    // The projection of a month that has hardly begun says nothing.
-    let since = rows.first().map_or(now_ms, |r| r.hour * HOUR_MS);
-    let lived = (now_ms.saturating_sub(since)) as f64 / 86_400_000.0;
+    let until = Month::of(now_ms).until_ms();
     (0..count as i64)
         .rev()
         .map(|back| {
             let at = year * 12 + month as i64 - back;
             let key = (at.div_euclid(12), at.rem_euclid(12) as usize);
             let parts = sums.get(&key).copied().unwrap_or_default();
-            let total: f64 = parts.iter().sum();
-            let plan = (back == 0 && total > 0.0 && lived >= 1.0).then_some(total / share);
+            let total = Amount(parts.iter().map(|part| part.0).sum());
+            let plan = match back {
+                0 => grown(total, rows, now_ms, until).filter(|_| !total.is_zero()),
+                _ => None,
+            };
             Bar {
                 label: MONTHS[key.1].to_string(),
-                parts: parts.to_vec(),
-                plan,
-                title: format!("{} {}: {total:.6} credits", MONTHS[key.1], key.0),
+                parts: parts.map(length).to_vec(),
+                plan: plan.map(length),
+                title: format!("{} {}: {total} credits", MONTHS[key.1], key.0),
             }
         })
         .collect()
@@ -146,10 +130,10 @@ pub async fn overview(
         }
     };
     let account = app.client.account(me).await?;
-    let limit = app.client.limit(me).await?;
+    let limit = app.client.limit_in_short(me).await?;
     let now = now_of(&app);
     let hour = now / HOUR_MS;
-    let (month, _) = month_so_far(now);
+    let month = Month::of(now).from_ms() / HOUR_MS;
     let (charges, activity, events) = app
         .index
         .ask(move |c| {
@@ -274,12 +258,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_month_is_projected_only_once_a_day_is_known() {
+    fn a_month_is_projected_once_an_hour_is_known() {
         // 2026-11-21 12:00.
         let now = 1_795_262_400_000;
-        let (start, share) = month_so_far(now);
-        assert_eq!(words::utc(start * HOUR_MS), "2026-11-01 00:00:00");
-        assert!((share - 20.5 / 30.0).abs() < 0.001, "{share}");
         let row = |hours_ago: u64| HourRow {
             hour: now / HOUR_MS - hours_ago,
             amounts: [
@@ -297,8 +278,10 @@ mod tests {
             bars.iter().map(|b| b.label.as_str()).collect::<Vec<_>>(),
             ["Sep", "Oct", "Nov"]
         );
-        assert_eq!(bars[2].plan, None);
-        let bars = by_month(&[row(60), row(1)], now, 3);
-        assert!(bars[2].plan.is_some_and(|p| p > 2.9 && p < 3.0));
+        // A credit an hour for nine days and a half.
+        assert_eq!(bars[2].plan, Some(1.0 + 228.0));
+        assert_eq!(by_month(&[row(0)], now, 3)[2].plan, None);
+        // What was spent before the last day does not go on.
+        assert_eq!(by_month(&[row(60)], now, 3)[2].plan, Some(1.0));
     }
 }
