@@ -33,8 +33,6 @@ pub struct Shared {
     pub secure: bool,
     pub trusted_proxies: Vec<crate::Range>,
     pub shells: Seats,
-    /// Sums of organisations' books, for a moment.
-    pub books: crate::pages::space::Kept,
     /// The network's name and key, once they are known.
     pub network: OnceLock<Network>,
     pub tick: watch::Sender<Tick>,
@@ -80,7 +78,6 @@ impl App {
             secure: config.secure,
             trusted_proxies: config.trusted_proxies.clone(),
             shells: Seats::default(),
-            books: Default::default(),
             network: OnceLock::new(),
             tick: watch::channel(Tick::default()).0,
             progress: watch::channel(Progress::default()).0,

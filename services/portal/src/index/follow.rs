@@ -61,6 +61,12 @@ async fn step(app: &App) -> Result<bool> {
     if known.digest != network.digest {
         bail!("the address answers for another network now: start the portal anew");
     }
+    if app.index.is_old().await? {
+        app.client.block(1).await.context(
+            "the index is of another version of the portal and is to be made anew from all blocks: \
+             name a validator that keeps all with --network, or start the version that made it",
+        )?;
+    }
     let digest = known.digest.hex();
     let done = app.index.begin(digest).await?;
     app.tick.send_if_modified(|tick| {

@@ -4,6 +4,7 @@
 //! that is not certified ([`follow`]), and can be made again from the chain at any time. Never the
 //! truth for money.
 
+mod charged;
 mod embedded;
 mod follow;
 mod incidents;
@@ -57,7 +58,8 @@ fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Index {
-    /// Opens the index, or makes it: one with older tables is made anew.
+    /// Opens the index, or makes it. One with older tables is made anew once the network is known
+    /// to have all blocks.
     ///
     /// Errors: the file cannot be opened; the server cannot be reached, refuses, or is too old; its
     /// tables are of a newer portal.
@@ -69,11 +71,17 @@ impl Index {
             };
             let writer = session()?;
             writer.ready()?;
-            tables::prepare(&writer)?;
+            let closed = match tables::is_old(&writer)? {
+                true => Some("the index is of another version of the portal".to_string()),
+                false => {
+                    tables::prepare(&writer)?;
+                    None
+                }
+            };
             Ok(Self(Arc::new(Sessions {
                 writer: Mutex::new(writer),
                 reader: Mutex::new(session()?),
-                closed: Mutex::default(),
+                closed: Mutex::new(closed),
             })))
         });
         opened.await?
@@ -107,6 +115,11 @@ impl Index {
             change(&store)
         };
         tokio::task::spawn_blocking(changed).await?
+    }
+
+    /// Whether [`Index::begin`] makes one anew that has blocks.
+    async fn is_old(&self) -> Result<bool> {
+        self.change(tables::is_old).await
     }
 
     /// Where the index of `network` is. Pages see nothing of it while it is not one.

@@ -8,7 +8,7 @@ use types::{AccountId, Amount, DeploymentId};
 
 use super::store::{Row, Store, Value, values};
 use super::tables;
-use crate::words::Names;
+use crate::words::{Names, month_of};
 
 /// Rows of one page of a list.
 pub const PAGE: usize = 50;
@@ -48,6 +48,7 @@ pub struct EventRow {
 pub struct ChargeRow {
     pub hour: u64,
     pub deployment: DeploymentId,
+    pub service: String,
     pub host: String,
     /// In the order of [`types::Resource::ALL`].
     pub amounts: [Amount; 5],
@@ -330,52 +331,151 @@ impl Spent {
     }
 }
 
-/// Charges from hour `since` on, in order of time.
+/// Charges from hour `since` on, in order of time: `count` rows behind `after`.
 pub fn charges(
     store: &Store,
     side: Side,
     account: &AccountId,
     since: u64,
+    after: Option<&ChargeRow>,
+    count: usize,
 ) -> Result<Vec<ChargeRow>> {
     let column = side.name();
+    let (hour, deployment, service, host) = after.map_or((0, 0, "", ""), |row| {
+        (row.hour, row.deployment.0, &*row.service, &*row.host)
+    });
     let rows = store.rows(
         &format!(
-            "SELECT hour, deployment, host, cpu, memory, storage, bandwidth, transfer, moved
-             FROM charges WHERE {column} = $1 AND hour >= $2 ORDER BY hour, deployment, host"
+            "SELECT hour, deployment, service, host, cpu, memory, storage, bandwidth, transfer, moved
+             FROM charges WHERE {column} = $1 AND hour >= $2
+             AND (hour, deployment, service, host) > ($3, $4, $5, $6)
+             ORDER BY hour, deployment, service, host LIMIT $7"
         ),
-        values![account.to_string(), since],
+        values![
+            account.to_string(),
+            since.max(hour),
+            hour,
+            deployment,
+            service,
+            host,
+            count
+        ],
     )?;
     let charge = |row: &Row| {
         let mut amounts = [Amount::ZERO; 5];
         for (at, sum) in amounts.iter_mut().enumerate() {
-            *sum = amount(row.get(3 + at)?).unwrap_or_default();
+            *sum = amount(row.get(4 + at)?).unwrap_or_default();
         }
         Ok(ChargeRow {
             hour: row.get(0)?,
             deployment: DeploymentId(row.get(1)?),
-            host: row.get(2)?,
+            service: row.get(2)?,
+            host: row.get(3)?,
             amounts,
-            moved: row.get(8)?,
+            moved: row.get(9)?,
         })
     };
     rows.iter().map(charge).collect()
 }
 
-/// Projects by deployment, and names of hosts: an account's own.
-pub fn names_of(store: &Store, owner: &AccountId) -> Result<Names> {
-    let mut names = Names::default();
-    let sql = "SELECT host, name FROM hosts WHERE owner = $1";
-    for row in store.rows(sql, values![owner.to_string()])? {
-        if let Ok(host) = row.get::<String>(0)?.parse() {
-            names.hosts.insert(host, row.get(1)?);
-        }
+/// Months since the year 0.
+pub fn month_number(ms: u64) -> u64 {
+    let (year, month) = month_of(ms);
+    year.unsigned_abs() * 12 + month as u64
+}
+
+/// A deployment as the subject of sums by month: texts in the order of their numbers.
+pub fn subject_of(deployment: DeploymentId) -> String {
+    format!("{:020}", deployment.0)
+}
+
+/// Charges of one month: for a job, to a host, or all of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MonthRow {
+    /// See [`month_number`].
+    pub month: u64,
+    /// See [`subject_of`], or a host's id; empty: all.
+    pub subject: String,
+    /// In the order of [`types::Resource::ALL`].
+    pub amounts: [Amount; 5],
+}
+
+impl MonthRow {
+    pub fn amount(&self) -> Amount {
+        Amount(self.amounts.iter().map(|a| a.0).sum())
     }
-    let sql = "SELECT deployment, project FROM deployments WHERE owner = $1";
-    for row in store.rows(sql, values![owner.to_string()])? {
-        let deployment = DeploymentId(row.get(0)?);
-        names.projects.insert(deployment, row.get(1)?);
+}
+
+fn month(row: &Row) -> Result<MonthRow> {
+    let mut amounts = [Amount::ZERO; 5];
+    for (at, sum) in amounts.iter_mut().enumerate() {
+        *sum = amount(row.get(2 + at)?).unwrap_or_default();
     }
-    Ok(names)
+    Ok(MonthRow {
+        month: row.get(0)?,
+        subject: row.get(1)?,
+        amounts,
+    })
+}
+
+/// What an account paid, or was paid, in each of these months, in order of time.
+pub fn sums_of(
+    store: &Store,
+    side: Side,
+    account: &AccountId,
+    months: std::ops::RangeInclusive<u64>,
+) -> Result<Vec<MonthRow>> {
+    // Named one by one, each is found by its key, however many jobs the month has.
+    let months: Vec<String> = months.map(|month| month.to_string()).collect();
+    let rows = store.rows(
+        &format!(
+            "SELECT month, subject, cpu, memory, storage, bandwidth, transfer FROM months
+             WHERE account = $1 AND side = $2 AND subject = '' AND month IN ({}) ORDER BY month",
+            months.join(", ")
+        ),
+        values![account.to_string(), side.name()],
+    )?;
+    rows.iter().map(month).collect()
+}
+
+/// What an account paid for each job, or was paid for each host, from month `since` on, the latest
+/// first: `count` rows behind `before`.
+pub fn items_of(
+    store: &Store,
+    side: Side,
+    account: &AccountId,
+    since: u64,
+    before: Option<&(u64, String)>,
+    count: usize,
+) -> Result<Vec<MonthRow>> {
+    let (last, subject) = before.map_or((u64::MAX, ""), |(month, subject)| (*month, subject));
+    let rows = store.rows(
+        "SELECT month, subject, cpu, memory, storage, bandwidth, transfer FROM months
+         WHERE account = $1 AND side = $2 AND month >= $3 AND (month, subject) < ($4, $5)
+         AND subject <> '' ORDER BY month DESC, subject DESC LIMIT $6",
+        values![
+            account.to_string(),
+            side.name(),
+            since,
+            last,
+            subject,
+            count
+        ],
+    )?;
+    rows.iter().map(month).collect()
+}
+
+/// The project of a deployment.
+pub fn project(store: &Store, id: DeploymentId) -> Result<Option<String>> {
+    let sql = "SELECT project FROM deployments WHERE deployment = $1";
+    let row = store.row(sql, values![id.0])?;
+    row.map(|row| row.get(0)).transpose()
+}
+
+/// The name of a host.
+pub fn host_name(store: &Store, id: &str) -> Result<Option<String>> {
+    let row = store.row("SELECT name FROM hosts WHERE host = $1", values![id])?;
+    row.map(|row| row.get(0)).transpose()
 }
 
 /// What an account paid, or was paid, in each hour from `since` on, in order of time.
@@ -409,21 +509,30 @@ pub fn top(
     since: u64,
     count: usize,
 ) -> Result<Vec<(String, Amount)>> {
+    // No integer of SQL holds the sums: ranks are found by about how much they are, and then they
+    // are added up to the unit.
     let rows = store.rows(
-        "SELECT subject, amount FROM days WHERE account = $1 AND spent = $2 AND day >= $3",
-        values![account.to_string(), of.name(), since],
+        "SELECT subject FROM days WHERE account = $1 AND spent = $2 AND day >= $3 GROUP BY subject
+         ORDER BY sum(CAST(amount AS DOUBLE PRECISION)) DESC, subject LIMIT $4",
+        values![account.to_string(), of.name(), since, count],
     )?;
-    // No integer of SQL holds the sums.
-    let mut sums: BTreeMap<String, Amount> = BTreeMap::new();
+    let mut ranked: Vec<(String, Amount)> = Vec::new();
     for row in rows {
-        let sum = sums.entry(row.get(0)?).or_default();
-        sum.0 = sum
-            .0
-            .saturating_add(amount(row.get(1)?).unwrap_or_default().0);
+        let subject: String = row.get(0)?;
+        let days = store.rows(
+            "SELECT amount FROM days
+             WHERE account = $1 AND spent = $2 AND day >= $3 AND subject = $4",
+            values![account.to_string(), of.name(), since, subject.as_str()],
+        )?;
+        let mut sum = Amount::ZERO;
+        for day in days {
+            sum.0 = sum
+                .0
+                .saturating_add(amount(day.get(0)?).unwrap_or_default().0);
+        }
+        ranked.push((subject, sum));
     }
-    let mut ranked: Vec<_> = sums.into_iter().collect();
     ranked.sort_by_key(|(_, amount)| std::cmp::Reverse(*amount));
-    ranked.truncate(count);
     Ok(ranked)
 }
 

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::store::{Store, values};
 
 /// Changes with the tables: an index of an older number is made anew from the chain.
-const VERSION: u64 = 5;
+const VERSION: u64 = 6;
 
 const TABLES: &str = "
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -52,6 +52,10 @@ CREATE TABLE hours (
 CREATE TABLE days (
     account TEXT NOT NULL, spent TEXT NOT NULL, day INTEGER NOT NULL, subject TEXT NOT NULL,
     amount TEXT NOT NULL, PRIMARY KEY (account, spent, day, subject)) WITHOUT ROWID;
+CREATE TABLE months (
+    account TEXT NOT NULL, side TEXT NOT NULL, month INTEGER NOT NULL, subject TEXT NOT NULL,
+    cpu TEXT NOT NULL, memory TEXT NOT NULL, storage TEXT NOT NULL, bandwidth TEXT NOT NULL,
+    transfer TEXT NOT NULL, PRIMARY KEY (account, side, month, subject)) WITHOUT ROWID;
 CREATE TABLE activity (
     owner TEXT NOT NULL, hour INTEGER NOT NULL, changes INTEGER NOT NULL, failures INTEGER NOT NULL,
     PRIMARY KEY (owner, hour)) WITHOUT ROWID;
@@ -96,6 +100,20 @@ pub fn prepare(store: &Store) -> Result<()> {
         ),
         _ => anew(store),
     })
+}
+
+/// Whether [`prepare`] would throw blocks away, which only the chain can bring again.
+pub fn is_old(store: &Store) -> Result<bool> {
+    let has_blocks = || {
+        let row = store.row("SELECT height FROM blocks LIMIT 1", &[]);
+        row.map(|row| row.is_some())
+    };
+    match version(store)? {
+        Some(VERSION) => Ok(false),
+        Some(found) if found > VERSION && store.is_shared() => Ok(false),
+        _ if !store.tables()?.iter().any(|table| table == "blocks") => Ok(false),
+        _ => has_blocks(),
+    }
 }
 
 /// Makes the index one of `network`, empty, if it is of none.

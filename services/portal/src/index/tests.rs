@@ -155,19 +155,31 @@ async fn charges_add_up_exactly() {
         let done = index.begin("one".into()).await.expect("asked");
         assert_eq!((done.height, done.events), (2, 5));
         let rows = index
-            .ask(|s| query::charges(s, Side::Payer, &PAYER, 0))
+            .ask(|s| query::charges(s, Side::Payer, &PAYER, 0, None, 10))
             .await
             .expect("asked");
         let sums: Vec<Amount> = rows.iter().map(|r| r.amount()).collect();
         assert_eq!(sums, [Amount(LARGE + 3), Amount(4)]);
         assert_eq!(rows[0].moved, 20);
+        let first = rows[0].clone();
+        let behind = index
+            .ask(move |s| query::charges(s, Side::Payer, &PAYER, 0, Some(&first), 10))
+            .await
+            .expect("asked");
+        assert_eq!(behind.len(), 1);
+        assert_eq!(behind[0].amount(), Amount(4));
+        let top = index
+            .ask(|s| query::top(s, &PAYER, query::Spent::Host, 0, 3))
+            .await
+            .expect("asked");
+        assert_eq!(top, [(HOST.to_string(), Amount(LARGE + 7))]);
         for (side, account, count) in [
             (Side::Payee, PAYEE, 2),
             (Side::Payee, PAYER, 0),
             (Side::Payer, HOST, 0),
         ] {
             let found = index
-                .ask(move |s| query::charges(s, side, &account, 0))
+                .ask(move |s| query::charges(s, side, &account, 0, None, 10))
                 .await
                 .expect("asked");
             assert_eq!(found.len(), count, "{side:?}");
@@ -213,11 +225,66 @@ fn all(s: &Store) -> Result<String> {
         query::last_acts(s, &PAYER)?,
         query::events(s, &EventFilter::default(), 10)?,
         query::events(s, &filter, 10)?,
-        query::charges(s, Side::Payee, &PAYEE, 8)?,
+        query::charges(s, Side::Payee, &PAYEE, 8, None, 10)?,
         query::activity(s, &PAYER, 0)?,
         query::totals(s)?,
         query::per_minute(s, 60_000, 3)?,
     ))
+}
+
+#[tokio::test]
+async fn sums_of_months_are_some_rows_and_items_go_page_by_page() {
+    const JOBS: u64 = 7;
+    let both = both().await;
+    let mut answers = Vec::new();
+    for place in &both.places {
+        let index = opened(place).await;
+        // Two months, in two steps: what the second adds falls on rows of the first.
+        for step in 0..2 {
+            let begun = index.begin("one".into()).await.expect("begun");
+            let mut events = Vec::new();
+            for number in 0..JOBS {
+                for hour in [7, 24 * 40] {
+                    let ledger::Event::Lease(Lease::Settled(mut one)) = receipt(1, hour, 5) else {
+                        panic!("a receipt");
+                    };
+                    one.deployment = DeploymentId(number + 4);
+                    events.push(ledger::Event::Lease(Lease::Settled(one)));
+                }
+            }
+            let step = vec![block(step + 1, begun.events, events)];
+            assert!(take(&index, begun, step).await.expect("taken"));
+        }
+        let (january, february) = (1970 * 12, 1970 * 12 + 1);
+        let sums = |side, of: AccountId| {
+            index.ask(move |s| query::sums_of(s, side, &of, january - 3..=february))
+        };
+        let spent = sums(Side::Payer, PAYER).await.expect("asked");
+        let amounts: Vec<_> = spent.iter().map(|r| (r.month, r.amount())).collect();
+        let each = Amount(u128::from(JOBS) * 10);
+        assert_eq!(amounts, [(january, each), (february, each)]);
+        assert_eq!(sums(Side::Payee, PAYEE).await.expect("asked").len(), 2);
+        assert!(sums(Side::Payee, PAYER).await.expect("asked").is_empty());
+        let (mut all, mut before) = (Vec::new(), None);
+        loop {
+            let after = before.clone();
+            let part = index
+                .ask(move |s| query::items_of(s, Side::Payer, &PAYER, january, after.as_ref(), 3));
+            let part = part.await.expect("asked");
+            let Some(last) = part.last() else { break };
+            before = Some((last.month, last.subject.clone()));
+            assert!(part.len() <= 3);
+            all.extend(part);
+        }
+        assert_eq!(all.len() as u64, 2 * JOBS);
+        assert!(all.iter().all(|row| row.amount() == Amount(10)));
+        assert_eq!(all[0].month, february);
+        assert_eq!(all[0].subject, query::subject_of(DeploymentId(JOBS + 3)));
+        let receipts = index.ask(query::totals).await.expect("asked").receipts;
+        assert_eq!(receipts, 4 * JOBS);
+        answers.push((spent, all));
+    }
+    assert_eq!(answers[0], answers[1]);
 }
 
 #[tokio::test]
@@ -277,6 +344,31 @@ async fn an_index_of_another_network_is_made_anew_in_a_file_and_refused_on_a_ser
 }
 
 #[tokio::test]
+async fn an_older_index_is_kept_until_it_can_be_made_anew() {
+    let both = both().await;
+    for place in &both.places {
+        let index = opened(place).await;
+        let begun = index.begin("one".into()).await.expect("begun");
+        take(&index, begun, blocks()).await.expect("taken");
+        assert!(!index.is_old().await.expect("asked"));
+        index
+            .change(|s| s.execute("UPDATE facts SET value = '1' WHERE name = 'version'", &[]))
+            .await
+            .expect("written");
+        let index = opened(place).await;
+        assert!(index.is_old().await.expect("asked"));
+        let said = index.ask(query::totals).await.expect_err("closed");
+        assert!(said.to_string().contains("another version"), "{said}");
+        let kept = index.change(|s| s.rows("SELECT height FROM blocks", &[]));
+        assert_eq!(kept.await.expect("asked").len(), 2);
+        // Whoever knows that the chain has all goes on.
+        assert_eq!(index.begin("one".into()).await.expect("begun").height, 0);
+        assert_eq!(index.ask(query::totals).await.expect("asked").events, 0);
+        assert!(!index.is_old().await.expect("asked"));
+    }
+}
+
+#[tokio::test]
 async fn what_ends_early_leaves_nothing() {
     let both = both().await;
     for place in &both.places {
@@ -332,7 +424,7 @@ async fn portals_on_one_index_take_turns() {
         }
         assert_eq!(taken, 60, "each block once");
         let charges = portals[0]
-            .ask(|s| query::charges(s, Side::Payer, &PAYER, 0))
+            .ask(|s| query::charges(s, Side::Payer, &PAYER, 0, None, 10))
             .await
             .expect("asked");
         assert_eq!(charges[0].amount(), Amount(60));

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use api::{BlockView, EventView, TransactionStatus, TransactionView};
 use ledger::{Call, Event, account, deployment, host, lease};
-use types::{AccountId, Amount, DeploymentId, Resource};
+use types::{AccountId, Amount, DeploymentId};
 
-use super::query::{Side, Spent};
-use super::store::{Row, Store, values};
+use super::charged::Charged;
+use super::store::{Store, values};
 use super::{incidents, tables};
 use crate::words::{self, Names};
 
@@ -61,9 +61,11 @@ pub fn take(store: &Store, after: &Done, blocks: Vec<Certified>) -> Result<bool>
             return Ok(false);
         }
         let mut names = Names::clone(&*super::query::names(store)?);
+        let mut charged = Charged::default();
         for block in &blocks {
-            take_one(store, &mut names, block)?;
+            take_one(store, &mut names, &mut charged, block)?;
         }
+        charged.write(store)?;
         let last = blocks.last().map_or(after.height, |b| b.header.height);
         store.execute(
             "DELETE FROM transactions WHERE routine = 1 AND height < $1",
@@ -73,7 +75,12 @@ pub fn take(store: &Store, after: &Done, blocks: Vec<Certified>) -> Result<bool>
     })
 }
 
-fn take_one(store: &Store, names: &mut Names, block: &Certified) -> Result<()> {
+fn take_one(
+    store: &Store,
+    names: &mut Names,
+    charged: &mut Charged,
+    block: &Certified,
+) -> Result<()> {
     store.execute(
         "INSERT INTO blocks VALUES ($1, $2, $3, $4, $5, $6)",
         values![
@@ -91,7 +98,7 @@ fn take_one(store: &Store, names: &mut Names, block: &Certified) -> Result<()> {
     }
     transactions(store, names, block)?;
     for event in &block.events {
-        write_event(store, names, event)?;
+        write_event(store, names, charged, event)?;
     }
     incidents::take(store, names, block)
 }
@@ -365,7 +372,12 @@ fn about(event: &Event) -> About {
     }
 }
 
-fn write_event(store: &Store, names: &Names, view: &EventView) -> Result<()> {
+fn write_event(
+    store: &Store,
+    names: &Names,
+    charged: &mut Charged,
+    view: &EventView,
+) -> Result<()> {
     let about = about(&view.event);
     store.execute(
         "INSERT INTO events VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -389,166 +401,12 @@ fn write_event(store: &Store, names: &Names, view: &EventView) -> Result<()> {
         )?;
     }
     match &view.event {
-        Event::Lease(lease::Event::Settled(receipt)) => charge(store, receipt)?,
+        Event::Lease(lease::Event::Settled(receipt)) => charged.add(receipt),
         Event::Lease(lease::Event::StatusChanged { deployment, .. }) => {
             changed(store, *deployment, view.time_ms, about.failed)?;
         }
         _ => {}
     }
-    Ok(())
-}
-
-/// What a receipt adds to a row: amounts are texts, added up here, as no integer of SQL holds them.
-struct Sums {
-    amounts: [u128; 5],
-    moved: u64,
-}
-
-impl Sums {
-    fn of(receipt: &lease::Receipt) -> Self {
-        let (mut amounts, mut moved) = ([0u128; 5], 0u64);
-        for charge in &receipt.charges {
-            if let Some(at) = Resource::ALL.iter().position(|r| *r == charge.resource) {
-                amounts[at] = amounts[at].saturating_add(charge.amount.0);
-            }
-            if charge.resource == Resource::Transfer {
-                moved = moved.saturating_add(u64::try_from(charge.counted).unwrap_or(u64::MAX));
-            }
-        }
-        Self { amounts, moved }
-    }
-
-    /// With what a row of `cpu, memory, storage, bandwidth, transfer, moved` had.
-    fn and(&self, before: Option<&Row>) -> Result<([String; 5], u64)> {
-        let (mut amounts, mut moved) = (self.amounts, self.moved);
-        if let Some(row) = before {
-            for (at, sum) in amounts.iter_mut().enumerate() {
-                let had: u128 = row.get::<String>(at)?.parse().unwrap_or(0);
-                *sum = sum.saturating_add(had);
-            }
-            moved = moved.saturating_add(row.get(5)?);
-        }
-        Ok((amounts.map(|sum| sum.to_string()), moved))
-    }
-}
-
-/// Adds a receipt to its hour and its day.
-fn charge(store: &Store, receipt: &lease::Receipt) -> Result<()> {
-    let hour = receipt.until_ms / HOUR_MS;
-    let host = receipt.host.to_string();
-    let sums = Sums::of(receipt);
-    let key = values![
-        hour,
-        receipt.deployment.0,
-        receipt.service.as_str(),
-        host.as_str()
-    ];
-    let before = store.row(
-        "SELECT cpu, memory, storage, bandwidth, transfer, moved FROM charges
-         WHERE hour = $1 AND deployment = $2 AND service = $3 AND host = $4",
-        key,
-    )?;
-    let ([cpu, memory, storage, bandwidth, transfer], moved) = sums.and(before.as_ref())?;
-    store.execute(
-        "INSERT INTO charges VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1)
-         ON CONFLICT (hour, deployment, service, host) DO UPDATE SET cpu = excluded.cpu,
-         memory = excluded.memory, storage = excluded.storage, bandwidth = excluded.bandwidth,
-         transfer = excluded.transfer, moved = excluded.moved,
-         receipts = charges.receipts + 1",
-        values![
-            hour,
-            receipt.deployment.0,
-            receipt.service.as_str(),
-            host.as_str(),
-            receipt.payer.to_string(),
-            receipt.payee.to_string(),
-            cpu,
-            memory,
-            storage,
-            bandwidth,
-            transfer,
-            moved,
-        ],
-    )?;
-    for (account, side) in [(receipt.payer, Side::Payer), (receipt.payee, Side::Payee)] {
-        add_to_hour(store, &account, side, hour, &sums)?;
-    }
-    let job = receipt.deployment.0.to_string();
-    let amount = sums.amounts.into_iter().fold(0, u128::saturating_add);
-    for (account, of, subject) in [
-        (receipt.payer, Spent::Job, &job),
-        (receipt.payer, Spent::Host, &host),
-        (receipt.payee, Spent::Paid, &host),
-    ] {
-        add_to_day(store, &account, of, hour / 24, subject, amount)?;
-    }
-    store.execute(
-        "INSERT INTO counters VALUES ('receipts', 1)
-         ON CONFLICT (name) DO UPDATE SET count = counters.count + 1",
-        &[],
-    )?;
-    Ok(())
-}
-
-fn add_to_hour(
-    store: &Store,
-    account: &AccountId,
-    side: Side,
-    hour: u64,
-    sums: &Sums,
-) -> Result<()> {
-    let before = store.row(
-        "SELECT cpu, memory, storage, bandwidth, transfer, moved FROM hours
-         WHERE account = $1 AND side = $2 AND hour = $3",
-        values![account.to_string(), side.name(), hour],
-    )?;
-    let ([cpu, memory, storage, bandwidth, transfer], moved) = sums.and(before.as_ref())?;
-    store.execute(
-        "INSERT INTO hours VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)
-         ON CONFLICT (account, side, hour) DO UPDATE SET cpu = excluded.cpu,
-         memory = excluded.memory, storage = excluded.storage, bandwidth = excluded.bandwidth,
-         transfer = excluded.transfer, moved = excluded.moved, receipts = hours.receipts + 1",
-        values![
-            account.to_string(),
-            side.name(),
-            hour,
-            cpu,
-            memory,
-            storage,
-            bandwidth,
-            transfer,
-            moved
-        ],
-    )?;
-    Ok(())
-}
-
-fn add_to_day(
-    store: &Store,
-    account: &AccountId,
-    of: Spent,
-    day: u64,
-    subject: &str,
-    amount: u128,
-) -> Result<()> {
-    let key = values![account.to_string(), of.name(), day, subject];
-    let before = store.row(
-        "SELECT amount FROM days WHERE account = $1 AND spent = $2 AND day = $3 AND subject = $4",
-        key,
-    )?;
-    let before = before.map_or(Ok(String::new()), |row| row.get::<String>(0))?;
-    let sum = amount.saturating_add(before.parse().unwrap_or(0));
-    store.execute(
-        "INSERT INTO days VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (account, spent, day, subject) DO UPDATE SET amount = excluded.amount",
-        values![
-            account.to_string(),
-            of.name(),
-            day,
-            subject,
-            sum.to_string()
-        ],
-    )?;
     Ok(())
 }
 

@@ -8,16 +8,19 @@ use types::{Amount, DeploymentId};
 
 use super::explorer::now_of;
 use super::jobs::slices;
+use super::measured::FILE_MAX;
 use super::money::csv_field;
 use super::overview::{RESOURCES, by_month, length, sum};
 use super::{file, shown};
 use crate::app::App;
 use crate::index::HourRow;
-use crate::index::query::{self, Side, Spent};
+use crate::index::query::{self, ChargeRow, Side, Spent};
 use crate::ui::{self, Bar, Figure, Place, cli, donut, empty, hbars, icon, kpi, legend};
 use crate::web::{Page, Visitor};
 use crate::words::{self, bytes, plural};
 
+/// Rows that a file is read by.
+const ROWS_AT_ONCE: usize = 1_000;
 /// Jobs and hosts of which the cost is shown.
 const RANKED: usize = 8;
 
@@ -160,35 +163,38 @@ pub async fn csv(State(app): State<App>, visitor: Visitor, Query(range): Query<R
         .find(|r| Some(r.0) == range.range.as_deref())
         .map_or(24, |r| r.2);
     let since = (now_of(&app) / 3_600_000 + 1).saturating_sub(back);
-    let (rows, names) = app
-        .index
-        .ask(move |c| {
-            Ok((
-                query::charges(c, Side::Payer, &me, since)?,
-                query::names(c)?,
-            ))
-        })
-        .await?;
+    let names = app.index.ask(query::names).await?;
     let mut out = String::from(
         "hour_utc,deployment,project,host,cpu,memory,storage,bandwidth,transfer,sum,bytes\n",
     );
-    for row in &rows {
-        let mut fields = vec![
-            words::utc(row.hour * 3_600_000),
-            row.deployment.to_string(),
-            names.project(&row.deployment),
-            row.host.clone(),
-        ];
-        fields.extend(row.amounts.iter().map(ToString::to_string));
-        fields.extend([row.amount().to_string(), row.moved.to_string()]);
-        out.push_str(
-            &fields
-                .iter()
-                .map(|f| csv_field(f))
-                .collect::<Vec<_>>()
-                .join(","),
-        );
-        out.push('\n');
+    let (mut last, mut count): (Option<ChargeRow>, usize) = (None, 0);
+    // Others read between two parts.
+    while count < FILE_MAX {
+        let part = app.index.ask(move |store| {
+            query::charges(store, Side::Payer, &me, since, last.as_ref(), ROWS_AT_ONCE)
+        });
+        let part = part.await?;
+        count += part.len();
+        last = part.last().cloned();
+        if last.is_none() {
+            break;
+        }
+        for row in &part {
+            out += &line(row, &names);
+        }
     }
     Ok(file("analytics.csv", "text/csv; charset=utf-8", out))
+}
+
+fn line(row: &ChargeRow, names: &words::Names) -> String {
+    let mut fields = vec![
+        words::utc(row.hour * 3_600_000),
+        row.deployment.to_string(),
+        names.project(&row.deployment),
+        row.host.clone(),
+    ];
+    fields.extend(row.amounts.iter().map(ToString::to_string));
+    fields.extend([row.amount().to_string(), row.moved.to_string()]);
+    let fields: Vec<String> = fields.iter().map(|f| csv_field(f)).collect();
+    fields.join(",") + "\n"
 }

@@ -271,7 +271,7 @@ pub async fn requests_csv(State(app): State<App>, visitor: Visitor) -> Page {
 /// Rows of one page of what was used.
 const PAGE: usize = 50;
 /// Rows of a file at the most.
-const FILE_MAX: usize = 100_000;
+pub(super) const FILE_MAX: usize = 100_000;
 
 #[derive(Deserialize)]
 pub struct Range {

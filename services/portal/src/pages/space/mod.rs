@@ -13,8 +13,6 @@ use axum::response::IntoResponse;
 use maud::{Markup, html};
 use types::AccountId;
 
-pub use books::Kept;
-
 use super::job::addresses;
 use super::jobs::{tone, word};
 use crate::app::App;
@@ -96,16 +94,14 @@ async fn tiles(app: &App, space: &Space, member: bool) -> Option<Markup> {
     if apps.is_empty() {
         return None;
     }
-    let Ok(all) = app.client.deployments(space.account, false).await else {
+    let names: Vec<&str> = apps.iter().map(|one| one.project.as_str()).collect();
+    let Ok(live) = app.client.deployments_named(space.account, &names).await else {
         return Some(alert(
             Tone::Warn,
             html! { p { "The network does not answer: where the apps are is not known just now." } },
         ));
     };
-    let of = |project: &str| {
-        let named = all.iter().filter(|d| d.project == project && !d.removed);
-        named.max_by_key(|d| d.deployment)
-    };
+    let of = |project: &str| live.iter().find(|d| d.project == project);
     Some(html! {
         ul.tiles { @for one in apps { (tile(app, one, of(&one.project), member)) } }
     })
@@ -132,7 +128,7 @@ pub async fn home(State(app): State<App>, visitor: Visitor, Path(handle): Path<S
     let looker = looker(&app, &visitor, space.account).await;
     let account = space.account.to_string();
     let tiles = tiles(&app, &space, looker != Looker::Stranger).await;
-    let books = books::of(&app, space.account).await?;
+    let sums = books::of(&app, space.account).await?;
     let own = looker == Looker::Ruler;
     let content = html! {
         div.pagehead.space {
@@ -165,7 +161,7 @@ pub async fn home(State(app): State<App>, visitor: Visitor, Path(handle): Path<S
                 None => { p.ink2 { "It shows none." } }
             }
         }
-        (books::sums(&app, &space, &books))
+        (books::sums(&app, &space, &sums))
     };
     let (look, title) = (space.look(), space.name.clone());
     Ok(ui::page_of(&app, &visitor, Some(&look), Place::Space, &title, content).await)

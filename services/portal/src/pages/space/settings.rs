@@ -6,6 +6,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use maud::{Markup, html};
+use sdk::JobQuery;
+use types::AccountId;
 
 use super::super::auth::is_handle;
 use super::super::slowly;
@@ -22,6 +24,8 @@ const TITLE_CHARS_MAX: usize = 60;
 /// Fields of one project begin so.
 const AUDIENCE: &str = "app_";
 const TITLE: &str = "title_";
+/// A project that is not listed.
+const ANOTHER: &str = "another";
 
 fn organisation(login: &Login) -> Result<&Organisation, Trouble> {
     login.organisation.as_ref().ok_or_else(|| {
@@ -78,14 +82,18 @@ fn read(form: &Form, of: &Organisation) -> Result<Space, String> {
             "{wrong} is neither a handle nor an account of 40 characters."
         ));
     }
-    let mut apps = Vec::new();
-    for (field, audience) in form.fields() {
-        let Some(project) = field.strip_prefix(AUDIENCE) else {
+    let mut apps: Vec<SpaceApp> = Vec::new();
+    let listed = form.fields().filter_map(|(field, audience)| {
+        let project = field.strip_prefix(AUDIENCE)?;
+        Some((project, Audience::parse(audience)?))
+    });
+    // Of an account with many jobs not all are listed.
+    let another = form.text(ANOTHER).trim();
+    let another = Some((another, Audience::Members)).filter(|(name, _)| !name.is_empty());
+    for (project, audience) in listed.chain(another) {
+        if apps.iter().any(|one| one.project == project) {
             continue;
-        };
-        let Some(audience) = Audience::parse(audience) else {
-            continue;
-        };
+        }
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if project.is_empty() || project.len() > 63 || !project.chars().all(plain) {
             return Err("A project’s name cannot be read.".into());
@@ -168,6 +176,24 @@ fn app_rows(draft: &Draft, projects: &BTreeMap<String, bool>) -> Markup {
     }
 }
 
+/// Those of `shown` that are deployed, and the latest that are.
+async fn deployed(
+    app: &App,
+    account: AccountId,
+    shown: &[&str],
+) -> Result<Vec<String>, sdk::SdkError> {
+    let latest = JobQuery {
+        count: Some(api::JobsView::ROWS_MAX),
+        ..JobQuery::default()
+    };
+    let named = app.client.deployments_named(account, shown).await?;
+    let latest = app.client.jobs(account, &latest).await?.rows;
+    let named = named.into_iter().map(|one| one.project);
+    Ok(named
+        .chain(latest.into_iter().map(|one| one.project))
+        .collect())
+}
+
 async fn shown(app: &App, visitor: &Visitor, form: &Form, wrong: Option<&str>) -> Page {
     let login = visitor.login()?;
     let of = organisation(login)?;
@@ -176,20 +202,13 @@ async fn shown(app: &App, visitor: &Visitor, form: &Form, wrong: Option<&str>) -
         form,
         kept: kept.as_ref(),
     };
-    let deployed = app.client.deployments(of.account, false).await;
+    let shown = kept.iter().flat_map(|space| &space.apps);
+    let shown: Vec<&str> = shown.map(|one| one.project.as_str()).collect();
+    let deployed = deployed(app, of.account, &shown).await;
     let silent = deployed.is_err();
-    let mut projects: BTreeMap<String, bool> = BTreeMap::new();
-    for one in kept.iter().flat_map(|space| &space.apps) {
-        projects.insert(one.project.clone(), false);
-    }
-    for one in deployed
-        .into_iter()
-        .flatten()
-        .filter(|d| !d.removed)
-        .take(10 * APPS_MAX)
-    {
-        projects.insert(one.project, true);
-    }
+    let mut projects: BTreeMap<String, bool> =
+        shown.iter().map(|name| (name.to_string(), false)).collect();
+    projects.extend(deployed.into_iter().flatten().map(|name| (name, true)));
     let name = draft.of("name", |s| s.name.clone(), &of.title);
     let colour = draft.of(
         "colour",
@@ -237,6 +256,7 @@ async fn shown(app: &App, visitor: &Visitor, form: &Form, wrong: Option<&str>) -
                     @if silent { div.in-card { (alert(Tone::Warn, html! { p { "The network does not answer: projects that are not shown yet are missing here." } })) } }
                     @if projects.is_empty() { (empty("rocket", "Nothing is deployed", "What the organisation runs can be shown here.", Some(("/jobs/new", "Create job")))) }
                     @else { (app_rows(&draft, &projects)) }
+                    div.in-card { (field(ANOTHER, "Another project", html! { input.in id=(ANOTHER) name=(ANOTHER) value=(form.text(ANOTHER)) maxlength="63" autocomplete="off" autocapitalize="none" spellcheck="false" aria-describedby="another-hint"; }, "By its name, if it does not stand here: the latest hundred do. It is shown to members; title and audience can be changed then", None)) }
                     p.foot-note.in-card { "Members see them on their overview too. Whoever knows an app’s address can open it, shown or not." }
                 }
             }
