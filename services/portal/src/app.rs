@@ -33,6 +33,8 @@ pub struct Shared {
     pub secure: bool,
     pub trusted_proxies: Vec<crate::Range>,
     pub shells: Seats,
+    /// Proofs that were found good.
+    pub checked: crate::pages::drawn::Checked,
     /// The network's name and key, once they are known.
     pub network: OnceLock<Network>,
     pub tick: watch::Sender<Tick>,
@@ -78,6 +80,7 @@ impl App {
             secure: config.secure,
             trusted_proxies: config.trusted_proxies.clone(),
             shells: Seats::default(),
+            checked: Default::default(),
             network: OnceLock::new(),
             tick: watch::channel(Tick::default()).0,
             progress: watch::channel(Progress::default()).0,

@@ -1,6 +1,7 @@
 //! The explorer's pages of what is decided by lot and by vote: who sits, lotteries, changes of the rules.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{DutiesView, LotsView, LotteryView, ProposalView};
 use axum::extract::{Path, State};
@@ -9,7 +10,9 @@ use ledger::lottery::{self, MILLION};
 use ledger::vote;
 use maud::{Markup, html};
 use sdk::Step;
-use types::{LotteryId, ProposalId, PublicKey};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use types::{Digest, LotteryId, ProposalId, PublicKey};
 
 use super::shown;
 use crate::app::App;
@@ -41,6 +44,65 @@ fn unknown(what: &str, next: &str) -> Trouble {
     )
 }
 
+/// Answers that were found good.
+const CHECKED_MAX: usize = 256;
+
+/// What was checked and found good stays so: it is checked once for each answer, one at a time, as
+/// anybody may open these pages.
+pub struct Checked {
+    good: Mutex<BTreeMap<Digest, Arc<Vec<Step>>>>,
+    turn: Semaphore,
+}
+
+impl Default for Checked {
+    fn default() -> Self {
+        Self {
+            good: Mutex::default(),
+            turn: Semaphore::new(1),
+        }
+    }
+}
+
+impl Checked {
+    fn find(&self, of: &Digest) -> Option<Arc<Vec<Step>>> {
+        let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        good.get(of).cloned()
+    }
+
+    /// Steps of `check`, which is of what `fetch` brings; of the same `answer` again, if they were
+    /// good, without either.
+    async fn steps<T: Send + 'static, E>(
+        &self,
+        answer: &impl Serialize,
+        fetch: impl Future<Output = Result<T, E>>,
+        check: impl FnOnce(T) -> Vec<Step> + Send + 'static,
+    ) -> Result<Arc<Vec<Step>>, Trouble>
+    where
+        Trouble: From<E>,
+    {
+        let of = Digest::of(&serde_json::to_vec(answer).map_err(anyhow::Error::from)?);
+        if let Some(steps) = self.find(&of) {
+            return Ok(steps);
+        }
+        let _turn = self.turn.acquire().await;
+        // Who waited may find it.
+        if let Some(steps) = self.find(&of) {
+            return Ok(steps);
+        }
+        let with = fetch.await?;
+        let checked = tokio::task::spawn_blocking(move || check(with)).await;
+        let steps = Arc::new(checked.map_err(anyhow::Error::from)?);
+        if !steps.is_empty() && steps.iter().all(|step| step.good) {
+            let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+            if good.len() >= CHECKED_MAX {
+                good.clear();
+            }
+            good.insert(of, steps.clone());
+        }
+        Ok(steps)
+    }
+}
+
 /// What this portal itself found by the network's key, step by step.
 fn checked(steps: &[Step]) -> Markup {
     let good = !steps.is_empty() && steps.iter().all(|s| s.good);
@@ -53,7 +115,7 @@ fn checked(steps: &[Step]) -> Markup {
                 }
             }
         }
-        @if good { p.dim { "Checked a moment ago by this portal, with nothing but the network's key. The command below does it on your own machine." } }
+        @if good { p.dim { "Checked by this portal, with nothing but the network's key. The command below does it on your own machine." } }
     }
 }
 
@@ -129,11 +191,18 @@ async fn epoch_page(app: &App, visitor: &Visitor, epoch: u64) -> Page {
         true => app.client.duties(epoch).await.ok(),
         false => None,
     };
-    let file = app.client.network().await?;
-    let known = app.network.get();
-    let steps = match known.filter(|known| known.digest == file.genesis.digest()) {
-        Some(known) if view.lineup.is_some() => sdk::verify_lots(&known.key, &file.genesis, &view),
-        _ => Vec::new(),
+    let steps = match app.network.get() {
+        Some(known) if view.lineup.is_some() => {
+            let (known, of) = (known.clone(), view.clone());
+            let check = move |file: api::NetworkFile| match known.digest == file.genesis.digest() {
+                true => sdk::verify_lots(&known.key, &file.genesis, &of),
+                false => Vec::new(),
+            };
+            app.checked
+                .steps(&view, app.client.network(), check)
+                .await?
+        }
+        _ => Arc::default(),
     };
     let blocks = members.epoch_blocks.max(1);
     let (first, last) = (epoch * blocks, (epoch + 1) * blocks - 1);
@@ -361,10 +430,12 @@ pub async fn round(State(app): State<App>, visitor: Visitor, Path(id): Path<Stri
     let over = round.over_at.is_some();
     let steps = match (over, app.network.get()) {
         (true, Some(known)) => {
-            let export = app.client.lottery_export(number).await?;
-            sdk::verify_lottery(&known.key, &export)
+            let key = known.key.clone();
+            let export = app.client.lottery_export(number);
+            let check = move |export| sdk::verify_lottery(&key, &export);
+            app.checked.steps(&view, export, check).await?
         }
-        _ => Vec::new(),
+        _ => Arc::default(),
     };
     let next = match over {
         true => format!("runrig lottery export {number} > round.json"),
@@ -427,6 +498,31 @@ pub async fn round(State(app): State<App>, visitor: Visitor, Path(id): Path<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_was_found_good_is_not_checked_again_and_nothing_else_is_kept() {
+        let checked = Checked::default();
+        let times = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let ask = async |answer: u32, good: bool| {
+            let counted = times.clone();
+            let fetch = async { Ok::<_, sdk::SdkError>(()) };
+            let check = move |()| {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let what = "It is as it should be".to_string();
+                vec![Step { what, good }]
+            };
+            let steps = checked.steps(&answer, fetch, check).await;
+            assert!(steps.is_ok_and(|steps| steps[0].good == good));
+            times.load(std::sync::atomic::Ordering::Relaxed)
+        };
+        assert_eq!((ask(1, true).await, ask(1, true).await), (1, 1));
+        assert_eq!((ask(2, false).await, ask(2, false).await), (2, 3));
+        for answer in 0..2 * CHECKED_MAX as u32 {
+            ask(answer, true).await;
+        }
+        let good = checked.good.lock().expect("unpoisoned");
+        assert!(good.len() <= CHECKED_MAX);
+    }
 
     #[test]
     fn shares_are_percentages() {
