@@ -4,7 +4,7 @@ use ledger::account::Role;
 use reqwest::StatusCode;
 
 use crate::people::{Audience, Books, Kind, Person, Space, SpaceApp, Token};
-use crate::role_tests::{Grants, grant, ledger_of, person};
+use crate::role_tests::{Grants, grant, ledger_of, let_session, person};
 use crate::tests::Site;
 
 const FORM: &str = "act=save&name=Acme&colour=%23aa3300&home=Hello&books=named&named=@Nina&\
@@ -27,6 +27,7 @@ async fn stage() -> Stage {
     let grants = Grants::default();
     let site = Site::on(ledger_of(grants.clone()).await).await;
     let (acme, token) = person(&site, "acme", Kind::Company).await;
+    let_session(&site, &grants, &token).await;
     let mut visitors = vec![("stranger", String::new()), ("company", cookie(&token))];
     for (handle, role) in [
         ("admin", Some(Role::Admin)),
@@ -35,6 +36,7 @@ async fn stage() -> Stage {
         ("otto", None),
     ] {
         let (one, token) = person(&site, handle, Kind::Personal).await;
+        let_session(&site, &grants, &token).await;
         if let Some(role) = role {
             let mut given = grants.lock().expect("unpoisoned");
             given.insert(one.account, grant(role));
@@ -212,6 +214,11 @@ async fn pages_wear_the_look_of_whom_one_acts_for_and_a_lost_role_changes_nothin
     tokio::time::sleep(std::time::Duration::from_millis(3_200)).await;
     let form = FORM.replace("Acme", "Mine");
     assert_eq!(stage.save(admin, &form).await, StatusCode::FORBIDDEN);
+    // So is the key of the company's own session.
+    let own = stage.save(&stage.company, &form).await;
+    assert_eq!(own, StatusCode::FORBIDDEN);
+    let closed = stage.save(&stage.company, "act=close").await;
+    assert_eq!(closed, StatusCode::FORBIDDEN);
     assert_eq!(stage.space().await.expect("open").name, "Acme");
 }
 

@@ -5,6 +5,7 @@
 
 use axum::http::StatusCode;
 use ledger::account::Role;
+use types::AccountId;
 
 use super::trouble::Trouble;
 use crate::app::App;
@@ -78,13 +79,24 @@ pub async fn check(app: &App, login: &Login, right: Right) -> Result<(), Trouble
     }
 }
 
-/// The same for what no ledger looks at afterwards: a role that is not known is none.
+/// The same for what no ledger looks at afterwards: a role that is not known is none, and the
+/// session's own key must have it too, as where it signs.
 ///
-/// Errors: those of [`check`], and that the ledger does not answer.
+/// Errors: those of [`check`], that the ledger does not answer, and that the key was taken back.
 pub async fn certain(app: &App, login: &Login, right: Right) -> Result<(), Trouble> {
+    let own = login.person.account;
     if let Some(workspace) = &login.acting {
-        let own = login.person.account;
         app.grants.role(own, workspace.account, now_ms(app)).await?;
     }
-    check(app, login, right).await
+    check(app, login, right).await?;
+    let session = AccountId::of(&login.key.public());
+    match app.grants.role(session, own, now_ms(app)).await? {
+        Some(role) if right.is_of(role) => Ok(()),
+        _ => Err(Trouble::new(
+            StatusCode::FORBIDDEN,
+            "This session's key does not do this any more",
+            "It was taken back, or its time is over.",
+            "Log out, and log in again.",
+        )),
+    }
 }
