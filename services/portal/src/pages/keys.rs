@@ -8,10 +8,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use ledger::account::{Call, Role};
 use maud::{Markup, html};
-use sdk::JobQuery;
 use types::{AccountId, DeploymentId, Digest, SecretKey};
 
 use super::explorer::now_of;
+use super::jobs::own_deployment;
 use super::members::{Known, duties, grant_of, head, row};
 use super::{shown, slowly};
 use crate::app::App;
@@ -19,34 +19,20 @@ use crate::approve::Unsubmitted;
 use crate::limits::Act;
 use crate::people::{Login, Token};
 use crate::ui::{self, Place, Tone, alert, cli, copy, crumbs, empty, field, icon};
-use crate::web::{Form, Page, Visitor};
+use crate::web::{Form, Page, Trouble, Visitor};
 use crate::words;
 
 /// In the order of what they may.
 const SCOPES: [Role; 4] = [Role::Viewer, Role::Developer, Role::Billing, Role::Admin];
-/// Scope of a token for one job's figures: this and the deployment.
-const FIGURES: &str = "figures ";
+/// Scope of a token for one job's figures.
+const FIGURES: &str = "figures";
 
 fn key_of(login: &Login, seed: &Token) -> SecretKey {
     let own = login.key.to_hex();
     SecretKey::from_seed(Digest::of_value("runrig-portal-api-key", &(own, seed.0)).0)
 }
 
-/// Name and number of what is deployed.
-async fn jobs(app: &App, account: AccountId) -> Result<Vec<(DeploymentId, String)>, sdk::SdkError> {
-    let query = JobQuery {
-        count: Some(api::JobsView::ROWS_MAX),
-        ..JobQuery::default()
-    };
-    let all = app.client.jobs(account, &query).await?;
-    Ok(all
-        .rows
-        .into_iter()
-        .map(|one| (one.deployment, one.project))
-        .collect())
-}
-
-fn form(visitor: &Visitor, said: &Form, jobs: &[(DeploymentId, String)]) -> Markup {
+fn form(visitor: &Visitor, said: &Form) -> Markup {
     let scope = match said.text("scope") {
         "" => Role::Developer.name(),
         scope => scope,
@@ -69,12 +55,10 @@ fn form(visitor: &Visitor, said: &Form, jobs: &[(DeploymentId, String)]) -> Mark
                 label.lab for="scope" { "May" }
                 select id="scope" name="scope" {
                     @for role in SCOPES { option value=(role.name()) selected[scope == role.name()] { (role.name()) ": " (duties(role)) } }
-                    @for (id, project) in jobs {
-                        @let value = format!("{FIGURES}{id}");
-                        option value=(value) selected[scope == value] { "only figures of " (project) ", for Prometheus" }
-                    }
+                    option value=(FIGURES) selected[scope == FIGURES] { "only figures of one job, for Prometheus" }
                 }
             }
+            (field("job", "Job", input("job", "", 63, false), "Whose figures, if it is only for those", None))
             div.two {
                 (field("limit", "Credits in 30 days", input("limit", "5", 20, false), "Empty: no limit", None))
                 (field("days", "Ends after days", input("days", "90", 4, false), "Empty: when you revoke it", None))
@@ -88,7 +72,6 @@ async fn page(app: &App, visitor: &Visitor, said: &Form, wrong: Option<&str>) ->
     let login = visitor.login()?;
     let view: AccountView = app.client.account(login.account()).await?;
     let known = Known::of(app, &view).await?;
-    let jobs = jobs(app, login.account()).await?;
     let now = now_of(app);
     let keys: Vec<_> = view
         .grants
@@ -111,7 +94,7 @@ async fn page(app: &App, visitor: &Visitor, said: &Form, wrong: Option<&str>) ->
             }
             section.card.s4 {
                 header { div { h2 { "Make one" } p.sub { "You sign it in the next step" } } }
-                (form(visitor, said, &jobs))
+                (form(visitor, said))
             }
         }
         (cli("runrig account keys add --new ci.key --role developer --limit 5 --every 30d --expires 90d --label ci"))
@@ -133,11 +116,23 @@ pub async fn make(State(app): State<App>, visitor: Visitor, form: Form) -> Page 
     let login = visitor.login()?;
     slowly(&app, Act::Submit, &login.person.handle)?;
     let scope = form.text("scope");
-    let job = scope.strip_prefix(FIGURES);
-    let of = job.and_then(|id| id.parse::<DeploymentId>().ok());
-    let role = match (job, of) {
-        (None, _) => Role::parse(scope).filter(|role| SCOPES.contains(role)),
-        (Some(_), of) => of.map(|_| Role::Viewer),
+    let of: Option<DeploymentId> = match scope == FIGURES {
+        true => match own_deployment(&app, login, form.text("job")).await {
+            Ok(job) => Some(job.deployment),
+            Err(Trouble::Said {
+                status: StatusCode::NOT_FOUND,
+                ..
+            }) => {
+                let why = "Say of which job: you have none of this name.";
+                return page(&app, &visitor, &form, Some(why)).await;
+            }
+            Err(trouble) => return Err(trouble),
+        },
+        false => None,
+    };
+    let role = match of {
+        Some(_) => Some(Role::Viewer),
+        None => Role::parse(scope).filter(|role| SCOPES.contains(role)),
     };
     let (Some(role), Some(seed)) = (role, Token::parse(form.text("seed"))) else {
         let why = "Choose what it may.";

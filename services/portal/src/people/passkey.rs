@@ -63,8 +63,10 @@ pub(super) fn grow(connection: &Connection) -> Result<()> {
     let known = "SELECT count(*) FROM pragma_table_info('passkeys') WHERE name = 'used_ms'";
     if connection.query_row(known, [], |r| r.get::<_, u32>(0))? == 0 {
         connection.execute_batch(
-            "ALTER TABLE passkeys ADD COLUMN name TEXT NOT NULL DEFAULT '';
-             ALTER TABLE passkeys ADD COLUMN used_ms INTEGER NOT NULL DEFAULT 0;",
+            "BEGIN;
+             ALTER TABLE passkeys ADD COLUMN name TEXT NOT NULL DEFAULT '';
+             ALTER TABLE passkeys ADD COLUMN used_ms INTEGER NOT NULL DEFAULT 0;
+             COMMIT;",
         )?;
     }
     Ok(())
