@@ -39,11 +39,12 @@ const ASKED: usize = 100;
 const GOAL_MS: f64 = 50.0;
 const LIMIT: Duration = Duration::from_secs(1_800);
 const LOOK: Duration = Duration::from_millis(50);
+const HANDLE: &str = "bench";
 const PASSWORD: &str = "four plain words here";
 const EXPIRES: u64 = 1 << 40;
 
-/// Pages of who has the jobs; `JOB` is one in the middle, `ME` the account.
-const PAGES: [&str; 30] = [
+/// Pages of who has the jobs; `JOB` is one in the middle, `ME` the account, `HANDLE` its name.
+const PAGES: [&str; 37] = [
     "/",
     "/jobs",
     "/jobs?status=all&page=100",
@@ -59,11 +60,17 @@ const PAGES: [&str; 30] = [
     "/analytics?range=4w",
     "/analytics?range=12m",
     "/analytics/use",
+    "/analytics/requests",
     "/hosts",
     "/earnings",
     "/wallet",
+    "/bills",
+    "/bills/limits",
     "/settings",
     "/settings/keys",
+    "/settings/space",
+    "/o/HANDLE",
+    "/o/HANDLE/books",
     "/members",
     "/explorer",
     "/explorer/blocks",
@@ -71,6 +78,7 @@ const PAGES: [&str; 30] = [
     "/explorer/accounts/ME",
     "/explorer/hosts",
     "/explorer/network",
+    "/explorer/lots",
     "/operate",
     "/operate/placements",
     "/operate/audit",
@@ -104,7 +112,11 @@ pub async fn portal(program: &Path, rounds: usize) -> Result<Found> {
     }
     let me = AccountId::of(&owner.public()).to_string();
     let job = name_of(JOBS / 2);
-    let pages = PAGES.map(|page| page.replace("JOB", &job).replace("ME", &me));
+    let pages = PAGES.map(|page| {
+        page.replace("JOB", &job)
+            .replace("ME", &me)
+            .replace("HANDLE", HANDLE)
+    });
     let mut found = vec![(Vec::new(), Vec::new()); pages.len()];
     let mut first = Vec::new();
     for _ in 0..rounds {
@@ -409,7 +421,7 @@ impl<'a> Site<'a> {
         self.cookie = cookies(&guest);
         let token = self.form_token("/signup").await?;
         let form = format!(
-            "csrf={token}&kind=personal&handle=bench&email=bench%40example.org&password={}",
+            "csrf={token}&kind=company&company_name=Bench&company_address=Bench&handle={HANDLE}&email=bench%40example.org&password={}",
             PASSWORD.replace(' ', "+")
         );
         let answer = self.post("/signup", form).await?;
@@ -419,6 +431,10 @@ impl<'a> Site<'a> {
             bail!("signing up was answered by {status}");
         }
         let token = self.form_token("/settings").await?;
+        let space = "act=save&name=Bench&colour=%23aa3300&books=everyone&home=Bench";
+        let space = self.post("/settings/space", format!("csrf={token}&{space}"));
+        let status = space.await?.status();
+        ensure!(status.is_redirection(), "opening the space: {status}");
         let form = format!("csrf={token}&password={}", PASSWORD.replace(' ', "+"));
         let file = self.post("/settings/recovery", form).await?.text().await?;
         SecretKey::from_hex(file.trim()).context("read the recovery file")
