@@ -189,7 +189,7 @@
       plot?.destroy();
       use.querySelector('.uplot')?.remove();
       const ink = getComputedStyle(document.body).getPropertyValue('color');
-      const grid = getComputedStyle(document.querySelector('.card')).borderTopColor;
+      const grid = getComputedStyle(use.closest('.card')).borderTopColor;
       const dim = getComputedStyle(use).color;
       const axis = { stroke: dim, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: '11.5px Geist, sans-serif' };
       plot = new uPlot({

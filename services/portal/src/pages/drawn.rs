@@ -241,7 +241,8 @@ async fn epoch_page(app: &App, visitor: &Visitor, epoch: u64) -> Page {
             }
             section.card.s7 {
                 header { div { h2 { "How it was drawn" } p.sub { "Candidates first, chance after" } } }
-                @if steps.is_empty() { p.dim { "Nothing to check yet." } }
+                @if epoch < ledger::lots::AHEAD { p.dim { "Nobody was drawn: in the first " (ledger::lots::AHEAD) " epochs the founders sit, by the genesis." } }
+                @else if steps.is_empty() { p.dim { "Nothing to check yet." } }
                 @else { (checked(&steps)) }
             }
             section.card.s5 {

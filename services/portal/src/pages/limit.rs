@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::approve::Unsubmitted;
 use crate::index::query::{self, HourRow, Side};
 use crate::limits::Act;
-use crate::ui::{self, Place, Tone, alert, badge, bound, cli, credits, crumbs, empty, field, icon};
+use crate::ui::{self, Place, Tone, alert, badge, bound, cli, credits, crumbs, empty, field};
 use crate::web::{Form, Page, Visitor};
 use crate::words;
 
@@ -106,7 +106,7 @@ pub fn month(view: &LimitView, plan: Option<Amount>) -> Markup {
         .filter_map(|(label, at)| Some((label, length(at?))))
         .collect();
     html! {
-        (bound(length(view.spent), plan.map(length), &marks))
+        @if !marks.is_empty() { (bound(length(view.spent), plan.map(length), &marks)) }
         dl.facts {
             dt { "Spent" } dd { (credits(view.spent)) " credits" }
             dt { "If the month goes on so" } dd { @if let Some(plan) = plan { (credits(plan)) " credits" } @else { span.unknown { "Not known before an hour has passed" } } }
@@ -183,7 +183,7 @@ async fn limits_page(
             } } }
             @if view.projects > view.stops.len() as u64 { p.foot-note { "And " (words::grouped((view.projects - view.stops.len() as u64).into())) " more after them." } }
         }
-        p.note { (icon("info")) " A stopped job keeps its place and its data. The storage goes on being counted: it is paid up to the limit, and the rest when the next month begins." }
+        p.foot-note { "A stopped job keeps its place and its data. The storage goes on being counted: it is paid up to the limit, and the rest when the next month begins." }
         (cli(&format!("runrig limit set --alert {} --limit {}{}", or_none(view.alert), or_none(view.limit), match view.order.is_empty() { true => String::new(), false => format!(" --order {}", view.order.join(",")) })))
     };
     let mut response = ui::page(app, visitor, Place::Bills, "Limits", content).await;

@@ -33,11 +33,12 @@ fn host(world: &World, who: u8) -> &Host {
 }
 
 fn told(world: &World) -> Vec<&Event> {
-    let of = |e| match e {
-        &crate::Event::Host(ref event) => Some(event),
+    let all = world.events.iter();
+    all.filter_map(|e| match e {
+        crate::Event::Host(event) => Some(event),
         _ => None,
-    };
-    world.events.iter().filter_map(of).collect()
+    })
+    .collect()
 }
 
 fn deployment(world: &World) -> &Deployment {
