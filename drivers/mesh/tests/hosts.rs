@@ -245,8 +245,17 @@ fn a_host_that_goes_away_is_passed_over() {
         .with(3, &three, &shop, "store");
     plan.places.insert(one.id, one.place(None, None));
     plan.tell(&[&one, &two, &three]);
-    until("a link to each", || {
-        one.mesh().links().values().all(|l| *l != Link::Down)
+    // Those two do not reach each other.
+    let up = |from: &Agent, to: &Agent| {
+        from.mesh()
+            .links()
+            .get(&to.id)
+            .is_some_and(|l| *l != Link::Down)
+    };
+    until("a link to each and back", || {
+        [&two, &three]
+            .iter()
+            .all(|other| up(&one, other) && up(other, &one))
     });
     let mut said = BTreeSet::new();
     until("both are asked", || {
