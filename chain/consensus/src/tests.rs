@@ -738,11 +738,12 @@ fn a_block_names_each_screener_once_by_its_own_word() {
     let good = |epoch, screened: &[Screened]| {
         crate::app::is_screened(&network, epoch, screened, &screeners, &ids)
     };
-    let both = [word(0, 1), word(2, 1)];
+    let both = [word(0, 1), word(2, 0)];
     assert!(good(7, &[]) && good(7, &both));
     assert!(!good(8, &both), "another epoch's");
     assert!(!good(7, &[word(0, 0), word(0, 1)]), "twice");
-    assert!(!good(7, &[word(2, 1), word(0, 1)]), "out of order");
+    assert!(!good(7, &[word(2, 1), word(0, 0)]), "out of order");
+    assert!(!good(7, &[word(0, 1), word(2, 1)]), "one transaction twice");
     assert!(!good(7, &[word(0, 2)]), "not in the block");
     let other = Screened {
         screener: 1,
