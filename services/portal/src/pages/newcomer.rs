@@ -239,6 +239,8 @@ async fn progress(app: &App, me: AccountId, token: AccountId) -> Result<Markup, 
     if let Some((host, by)) = joined_by(app, me, token).await? {
         let seen = Seen::of(app, &host, &by).await?;
         let params = app.client.params().await?;
+        // The ledger's time may be ahead of what is known of it here.
+        let now = now.max(host.last_seen_ms);
         return Ok(html! {
             (steps(&host, &by, &seen, now))
             (requirements(app, &host, params.host_bond, now))
@@ -336,6 +338,7 @@ fn nothing_yet(host: &HostView, now: u64) -> String {
     match host {
         h if !h.online => "The network does not hear it just now: nothing is placed on it until it is heard again.".into(),
         h if h.draining || h.cordoned => "It takes no new work: its owner has said so.".into(),
+        h if h.closed => "It is outside its hours: nothing is placed on it until they begin.".into(),
         h if h.trusted_ms > now => format!(
             "It fell silent, and is on trial for {} more: new work comes after that.",
             words::span(h.trusted_ms - now)
