@@ -185,12 +185,14 @@ pub async fn make(State(app): State<App>, visitor: Visitor, form: Form) -> Page 
     let content = html! {
         (crumbs(&[("/hosts", "My hosts"), ("/hosts/new", "Lend a machine")]))
         div.pagehead { div { h1 { "Run this on the machine" } p.sub { "The first machine that runs it is yours, until " (words::utc(until_ms)) " UTC" } } }
-        section.card {
-            div.row { code.code.wrap id="command" { (line) } (copy(&line, "the command")) }
-            p.ink2 { "It is shown this once. Whoever has it joins with one machine for your account and does nothing else; once a machine has joined, it is worth nothing. To keep it out of the list of processes, leave " code { "--token …" } " away and put the token into " code { "RUNRIG_HOST_TOKEN" } ", or into a file of root's for " code { "--token-file" } "." }
-            noscript { div.row { a.btn.primary href=(watch) { "Watch it" } } }
+        div.stack {
+            section.card {
+                div.row { code.code.wrap id="command" { (line) } (copy(&line, "the command")) }
+                p.ink2 { "It is shown this once. Whoever has it joins with one machine for your account and does nothing else; once a machine has joined, it is worth nothing. To keep it out of the list of processes, leave " code { "--token …" } " away and put the token into " code { "RUNRIG_HOST_TOKEN" } ", or into a file of root's for " code { "--token-file" } "." }
+                noscript { div.row { a.btn.primary href=(watch) { "Watch it" } } }
+            }
+            (live(&watch, progress(&app, login.account(), token).await?))
         }
-        (live(&watch, progress(&app, login.account(), token).await?))
         p.foot-note { "You may leave: " a href=(watch) { "this page watches on" } ", without the command." }
         (cli(&format!("runrig host invite --for 1h --name {name}")))
     };
@@ -198,7 +200,7 @@ pub async fn make(State(app): State<App>, visitor: Visitor, form: Form) -> Page 
 }
 
 fn live(path: &str, now: Markup) -> Markup {
-    html! { div data-refresh=(path) data-every="2" { (now) } }
+    html! { div.stack data-refresh=(path) data-every="2" { (now) } }
 }
 
 /// `GET /hosts/new/{token}`: the page, or what it reads again.
