@@ -538,7 +538,8 @@ fn register(
             silent: 0,
             flaps: 0,
             trusted_ms: now,
-            plan: 1,
+            // Above any that a former stay of this host came to: an agent follows no older plan.
+            plan: now.saturating_mul(1_000),
             interval: 0,
             bond: bond_of(context, id)?,
             earned: Amount::ZERO,

@@ -37,7 +37,8 @@ pub struct Host {
     pub flaps: u32,
     /// Gets new work from then on: a host that has come back must stay for a while.
     pub trusted_ms: u64,
-    /// Grows by one with every change of what should run here: plans are numbered by it.
+    /// Grows by one with every change of what should run here: plans are numbered by it. Begins
+    /// with the time of registration in µs, so that a host that left and joins anew goes on above.
     pub plan: u64,
     /// Number of its last usage report.
     pub interval: u64,

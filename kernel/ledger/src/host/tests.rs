@@ -160,6 +160,22 @@ fn the_owner_of_one_host_may_cordon_it() {
     assert_eq!(world.state.account(&id(3)).spendable, Amount::ZERO);
 }
 
+/// Its agent still knows the last plan of the first stay, and follows no older one.
+#[test]
+fn plans_go_on_above_those_of_a_former_stay() {
+    let mut world = World::new(Params::dev());
+    let plan = |world: &World| world.state.hosts.get(&id(10)).expect("there").plan;
+    world.host(10, 2000);
+    for cpus in [1, 2, 1, 2] {
+        lent(&mut world, 10, |r| r.cpu_millis = cpus * 1_000).expect("lent");
+    }
+    let seen = plan(&world);
+    let leave = || crate::Call::Host(Call::Leave);
+    world.ask(10, leave()).expect("nothing is placed there");
+    world.host(10, 2000);
+    assert!(plan(&world) > seen, "{} after {seen}", plan(&world));
+}
+
 fn record(world: &World) -> &Record {
     &world.state.hosts.get(&id(10)).expect("there").record
 }
