@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::unistd::{Uid, User};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid, User};
 
 use crate::process::Process;
 
@@ -25,10 +26,17 @@ pub struct Postgres(Arc<Cluster>);
 
 struct Cluster {
     /// Before the folder, so that it is ended before that goes.
-    _server: Process,
+    server: Process,
     programs: PathBuf,
     user: Option<User>,
     folder: tempfile::TempDir,
+}
+
+/// Asked to end as others are it would wait for its clients, who go later.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.server.pid() as i32), Signal::SIGINT);
+    }
 }
 
 /// Of the newest version installed.
@@ -104,7 +112,7 @@ impl Postgres {
         serve.arg("-D").arg(&data).arg("-k").arg(folder.path());
         let server = Process::start(serve, &folder.path().join("log"))?;
         let cluster = Cluster {
-            _server: server,
+            server,
             programs,
             user,
             folder,
