@@ -163,6 +163,9 @@ fn resume(cloud: &Cloud, folder: &Path) {
 }
 
 fn agent_is_killed(cloud: &Cloud, talk: &dyn Fn() -> Vec<Value>, following: &Following) {
+    until("the former release has ended", || {
+        cloud.rows("talk").len() == 1
+    });
     let row = cloud.rows("talk").into_iter().next().expect("a row");
     let host = row["host"]
         .as_str()
