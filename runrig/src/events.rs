@@ -99,23 +99,9 @@ impl HostNames {
 
 /// The host that an event's words name.
 fn host_of(event: &Event) -> Option<HostId> {
-    use ledger::host::Event as H;
     match event {
-        Event::Host(
-            H::HostRegistered { host, .. }
-            | H::HostOnline { host }
-            | H::HostOffline { host, .. }
-            | H::HostCordoned { host, .. }
-            | H::HostDraining { host, .. }
-            | H::HostPriced { host, .. }
-            | H::HostAllotted { host, .. }
-            | H::HostHours { host, .. }
-            | H::HostOpened { host, .. }
-            | H::HostClosed { host, .. }
-            | H::HostJoined { host, .. }
-            | H::HostLeft { host, .. },
-        )
-        | Event::Witness(ledger::witness::Event::HostFlagged { host, .. })
+        Event::Host(event) => event.host(),
+        Event::Witness(ledger::witness::Event::HostFlagged { host, .. })
         | Event::Deployment(ledger::deployment::Event::AllocationPlaced { host, .. }) => {
             Some(*host)
         }
@@ -267,7 +253,10 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
                 format!("host {name} ({}) registered", host.short())
             }
             H::HostOnline { host } => format!("host {} online", hosts.of(host)),
-            H::HostOffline { host, .. } => format!("host {} offline", hosts.of(host)),
+            H::HostOffline { host, excused, .. } => {
+                let hours = if *excused { ", outside its hours" } else { "" };
+                format!("host {} offline{hours}", hosts.of(host))
+            }
             H::HostCordoned { host, cordoned } => {
                 let words = if *cordoned {
                     "takes no new work"
@@ -305,7 +294,7 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
                 Some(hours) => format!("host {} takes work {hours} (UTC)", hosts.of(host)),
                 None => format!("host {} takes work always", hosts.of(host)),
             },
-            H::HostOpened { host, until_ms } => {
+            H::HostOpened { host, until_ms, .. } => {
                 let until = until_ms.map(|ms| format!(" until {}", Hours::moment(ms)));
                 let until = until.unwrap_or_default();
                 format!("host {} opens{until}", hosts.of(host))

@@ -148,7 +148,7 @@ pub async fn incidents(session: &Session, since: &Since, json: bool) -> Result {
     let now = units::now_ms();
     // Those that began before, and go on.
     let hosts = client.hosts().await?;
-    for host in hosts.iter().filter(|h| !h.online) {
+    for host in hosts.iter().filter(|h| !h.online && !h.closed) {
         let subject = host.host.to_string();
         let silent = IncidentKind::Silent;
         let known = |i: &Incident| i.kind == silent.name() && i.subject == subject;
@@ -407,7 +407,13 @@ mod tests {
     #[test]
     fn a_silence_ends_with_the_host_s_return() {
         let host = AccountId([3; 20]);
-        let silent = |last_seen_ms| Event::Host(H::HostOffline { host, last_seen_ms });
+        let silent = |last_seen_ms| {
+            Event::Host(H::HostOffline {
+                host,
+                last_seen_ms,
+                excused: false,
+            })
+        };
         let back = || Event::Host(H::HostOnline { host });
         let events = [
             at(1, back()),

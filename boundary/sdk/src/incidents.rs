@@ -87,8 +87,19 @@ pub fn incidents(event: &Event) -> Vec<IncidentNote> {
         change,
     };
     match event {
-        Event::Host(host::Event::HostOffline { host, last_seen_ms }) => {
-            let since_ms = *last_seen_ms;
+        Event::Host(
+            host::Event::HostOffline {
+                host,
+                last_seen_ms: since_ms,
+                excused: false,
+            }
+            | host::Event::HostOpened {
+                host,
+                missed_ms: Some(since_ms),
+                ..
+            },
+        ) => {
+            let since_ms = *since_ms;
             vec![note(
                 IncidentKind::Silent,
                 host.to_string(),
@@ -125,11 +136,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_host_is_missed_only_in_its_hours() {
+        let host = AccountId([7; 20]);
+        let away = Event::Host(host::Event::HostOffline {
+            host,
+            last_seen_ms: 5,
+            excused: true,
+        });
+        assert!(incidents(&away).is_empty());
+        let opened = |missed_ms| {
+            let opened = host::Event::HostOpened {
+                host,
+                until_ms: None,
+                missed_ms,
+            };
+            let notes = incidents(&Event::Host(opened)).into_iter();
+            notes.map(|n| (n.kind, n.change)).collect::<Vec<_>>()
+        };
+        assert_eq!(opened(None), []);
+        let begins = IncidentChange::Begins { since_ms: 9 };
+        assert_eq!(opened(Some(9)), [(IncidentKind::Silent, begins)]);
+    }
+
+    #[test]
     fn a_host_that_fell_silent_and_left_is_silent_no_more() {
         let host = AccountId([7; 20]);
         let silent = Event::Host(host::Event::HostOffline {
             host,
             last_seen_ms: 5,
+            excused: false,
         });
         let begins = IncidentChange::Begins { since_ms: 5 };
         assert_eq!(

@@ -450,8 +450,9 @@ pub fn event(event: &Event, names: &Names) -> String {
         Event::Host(event) => match event {
             host::Event::HostRegistered { name, .. } => format!("Host {name} registered"),
             host::Event::HostOnline { host } => format!("Host {} is back", names.host(host)),
-            host::Event::HostOffline { host, .. } => {
-                format!("Host {} fell silent", names.host(host))
+            host::Event::HostOffline { host, excused, .. } => {
+                let hours = if *excused { ", outside its hours" } else { "" };
+                format!("Host {} fell silent{hours}", names.host(host))
             }
             host::Event::HostCordoned { host, cordoned } => format!(
                 "Host {} takes {}",
@@ -469,7 +470,7 @@ pub fn event(event: &Event, names: &Names) -> String {
             } => priced(names, host, *price_multiplier_milli),
             host::Event::HostAllotted { host, allotment } => allotted(names, host, allotment),
             host::Event::HostHours { host, hours } => open_in(names, host, hours.as_ref()),
-            host::Event::HostOpened { host, until_ms } => {
+            host::Event::HostOpened { host, until_ms, .. } => {
                 let until = until_ms.map(|ms| format!(" until {}", Hours::moment(ms)));
                 let until = until.unwrap_or_default();
                 format!("Host {} opened, and takes work{until}", names.host(host))

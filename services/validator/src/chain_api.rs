@@ -24,7 +24,7 @@ use futures::stream;
 use ledger::{Event, RejectKind, Rejection};
 use serde::Deserialize;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, watch};
-use types::{AccountId, DeploymentId, Digest, HostId};
+use types::{AccountId, DeploymentId, Digest};
 
 use crate::answer::{Answer, Asked, Named, Refused, Sent};
 use crate::http::{App, NEXT, Validator, WAIT_MS_MAX};
@@ -427,7 +427,7 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
             {
                 return *of == owner;
             }
-            let known = host_of(event).and_then(|id| state.hosts.get(&id));
+            let known = event.host().and_then(|id| state.hosts.get(&id));
             known.is_some_and(|host| host.owner == owner)
         }
         Event::Witness(ledger::witness::Event::HostFlagged { host, .. }) => {
@@ -452,25 +452,6 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
         },
         // Its payments concern their accounts.
         Event::Lots(_) | Event::Lottery(_) | Event::Duty(_) | Event::Vote(_) => false,
-    }
-}
-
-fn host_of(event: &ledger::host::Event) -> Option<HostId> {
-    use ledger::host::Event as H;
-    match event {
-        H::HostRegistered { host, .. }
-        | H::HostOnline { host }
-        | H::HostOffline { host, .. }
-        | H::HostCordoned { host, .. }
-        | H::HostDraining { host, .. }
-        | H::HostPriced { host, .. }
-        | H::HostAllotted { host, .. }
-        | H::HostHours { host, .. }
-        | H::HostOpened { host, .. }
-        | H::HostClosed { host, .. }
-        | H::HostJoined { host, .. }
-        | H::HostLeft { host, .. } => Some(*host),
-        H::HostInvited { .. } => None,
     }
 }
 

@@ -85,8 +85,8 @@ pub(super) fn lose(context: &mut Context, host: HostId, last_ms: u64) -> usize {
     let last_seen_ms = known_ms.max(last_ms);
     record.last_seen_ms = last_seen_ms;
     record.online = false;
-    // Who may be away is not missed.
-    if harmed && !record.may_be_away(now) {
+    let excused = record.may_be_away(now);
+    if harmed && !excused {
         record.record.fell_silent(now);
     }
     let steady = last_seen_ms.saturating_sub(record.trusted_ms) > STEADY_MS;
@@ -102,6 +102,7 @@ pub(super) fn lose(context: &mut Context, host: HostId, last_ms: u64) -> usize {
     context.emit(crate::Event::Host(Event::HostOffline {
         host,
         last_seen_ms,
+        excused,
     }));
     let leaving: Vec<_> = context
         .state

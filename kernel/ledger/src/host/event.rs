@@ -19,6 +19,8 @@ pub enum Event {
     HostOffline {
         host: HostId,
         last_seen_ms: u64,
+        /// Outside its hours, as it had said: nobody misses it.
+        excused: bool,
     },
     HostCordoned {
         host: HostId,
@@ -52,6 +54,8 @@ pub enum Event {
         host: HostId,
         /// When they end, if they do.
         until_ms: Option<u64>,
+        /// It is not there: missed from then on.
+        missed_ms: Option<u64>,
     },
     /// Its hours are over: what runs there moves.
     HostClosed {
@@ -73,4 +77,25 @@ pub enum Event {
         /// When the token was made.
         made_ms: u64,
     },
+}
+
+impl Event {
+    /// Whose it is; a token is nobody's yet.
+    pub fn host(&self) -> Option<HostId> {
+        match self {
+            Self::HostRegistered { host, .. }
+            | Self::HostOnline { host }
+            | Self::HostOffline { host, .. }
+            | Self::HostCordoned { host, .. }
+            | Self::HostDraining { host, .. }
+            | Self::HostPriced { host, .. }
+            | Self::HostLeft { host, .. }
+            | Self::HostAllotted { host, .. }
+            | Self::HostHours { host, .. }
+            | Self::HostOpened { host, .. }
+            | Self::HostClosed { host, .. }
+            | Self::HostJoined { host, .. } => Some(*host),
+            Self::HostInvited { .. } => None,
+        }
+    }
 }

@@ -96,7 +96,7 @@ fn turn(context: &mut Context, id: HostId) {
     let Some(host) = context.state.hosts.get_mut(&id) else {
         return;
     };
-    let hours = host.hours;
+    let (hours, online) = (host.hours, host.online);
     let (closed, closing, turn_ms) = gate(hours.as_ref(), now);
     let (before, was_closed) = (host.turn_ms, host.closed);
     (host.closed, host.closing, host.turn_ms) = (closed, closing, turn_ms);
@@ -117,6 +117,7 @@ fn turn(context: &mut Context, id: HostId) {
         false => Event::HostOpened {
             host: id,
             until_ms: hours.and_then(|h| h.changes_after(now)),
+            missed_ms: (!online).then_some(now),
         },
     };
     context.emit(crate::Event::Host(event));

@@ -218,6 +218,7 @@ mod tests {
         let lost = crate::host::Event::HostOffline {
             host: id(10),
             last_seen_ms: world.state.time_ms() - Params::dev().host_timeout_ms,
+            excused: false,
         };
         assert!(world.events.contains(&Event::Host(lost)));
         // Its replica has got another place in the same block.

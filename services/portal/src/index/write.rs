@@ -259,26 +259,12 @@ fn about(event: &Event) -> About {
             ..About::default()
         },
         Event::Host(event) => {
-            let host = match event {
-                host::Event::HostRegistered { host, .. }
-                | host::Event::HostOnline { host }
-                | host::Event::HostOffline { host, .. }
-                | host::Event::HostCordoned { host, .. }
-                | host::Event::HostDraining { host, .. }
-                | host::Event::HostPriced { host, .. }
-                | host::Event::HostAllotted { host, .. }
-                | host::Event::HostHours { host, .. }
-                | host::Event::HostOpened { host, .. }
-                | host::Event::HostClosed { host, .. }
-                | host::Event::HostLeft { host, .. } => Some(host.to_string()),
-                #[allow(unreachable_patterns, reason = "events are added")]
-                _ => None,
-            };
+            let host = event.host().map(|host| host.to_string());
             About {
                 kind: "host",
                 accounts: host.iter().cloned().collect(),
                 host,
-                failed: matches!(event, host::Event::HostOffline { .. }),
+                failed: matches!(event, host::Event::HostOffline { excused: false, .. }),
                 ..About::default()
             }
         }

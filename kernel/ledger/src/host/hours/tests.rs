@@ -179,6 +179,7 @@ fn what_runs_moves_when_its_host_closes_and_work_comes_when_it_opens() {
     let opened = Event::HostOpened {
         host: id(from),
         until_ms: Some(169 * HOUR),
+        missed_ms: None,
     };
     assert!(told(&world).contains(&&opened), "{:?}", told(&world));
     // What has moved stays, what is new may come.
@@ -258,6 +259,7 @@ fn a_drain_by_hand_and_hours_do_not_undo_each_other() {
     let opened = Event::HostOpened {
         host: id(from),
         until_ms: None,
+        missed_ms: None,
     };
     assert!(told(&world).contains(&&opened));
 }
@@ -283,6 +285,28 @@ fn who_is_away_outside_his_hours_loses_no_name_by_it() {
     assert!(silences(20 * MINUTE, week + 3 * HOUR) > 0);
     // Said when the machine was about to go.
     assert!(silences(HOUR - 2 * MINUTE, HOUR + MINUTE) > 0);
+}
+
+#[test]
+fn who_is_away_outside_his_hours_is_missed_when_they_begin() {
+    let week = 168 * HOUR;
+    let (mut world, from) = pausing(1, stateful());
+    until(&mut world, week + HOUR + MINUTE);
+    while host(&world, from).online {
+        world.pass(1, &[from]);
+    }
+    let excuse = |event: &Event| match event {
+        Event::HostOffline { excused, .. } => Some(*excused),
+        _ => None,
+    };
+    assert_eq!(told(&world).into_iter().find_map(excuse), Some(true));
+    until(&mut world, week + 2 * HOUR);
+    let missed = |event: &Event| match event {
+        Event::HostOpened { missed_ms, .. } => *missed_ms,
+        _ => None,
+    };
+    let missed = told(&world).into_iter().find_map(missed);
+    assert_eq!(missed, Some(world.state.time_ms()));
 }
 
 #[test]

@@ -89,6 +89,7 @@ fn story() -> Vec<Certified> {
     let silent = Event::Host(H::HostOffline {
         host: HOST,
         last_seen_ms: 500,
+        excused: false,
     });
     vec![
         end,
