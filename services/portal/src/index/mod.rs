@@ -119,7 +119,9 @@ impl Index {
 
     /// Whether [`Index::begin`] makes one anew that has blocks.
     async fn is_old(&self) -> Result<bool> {
-        self.change(tables::is_old).await
+        // Seen when it was opened.
+        let closed = held(&self.0.closed).is_some();
+        Ok(closed && self.change(tables::is_old).await?)
     }
 
     /// Where the index of `network` is. Pages see nothing of it while it is not one.

@@ -132,6 +132,15 @@ fn amount(text: Option<String>) -> Option<Amount> {
     text.and_then(|t| t.parse().ok()).map(Amount)
 }
 
+/// Those of the five resources, from column `first` on.
+fn amounts(row: &Row, first: usize) -> Result<[Amount; 5]> {
+    let mut amounts = [Amount::ZERO; 5];
+    for (at, sum) in amounts.iter_mut().enumerate() {
+        *sum = amount(row.get(first + at)?).unwrap_or_default();
+    }
+    Ok(amounts)
+}
+
 /// Names of all hosts and deployments. Those of deployments never change: a session reads only what
 /// has come since it last did.
 pub fn names(store: &Store) -> Result<Arc<Names>> {
@@ -362,16 +371,12 @@ pub fn charges(
         ],
     )?;
     let charge = |row: &Row| {
-        let mut amounts = [Amount::ZERO; 5];
-        for (at, sum) in amounts.iter_mut().enumerate() {
-            *sum = amount(row.get(4 + at)?).unwrap_or_default();
-        }
         Ok(ChargeRow {
             hour: row.get(0)?,
             deployment: DeploymentId(row.get(1)?),
             service: row.get(2)?,
             host: row.get(3)?,
-            amounts,
+            amounts: amounts(row, 4)?,
             moved: row.get(9)?,
         })
     };
@@ -407,14 +412,10 @@ impl MonthRow {
 }
 
 fn month(row: &Row) -> Result<MonthRow> {
-    let mut amounts = [Amount::ZERO; 5];
-    for (at, sum) in amounts.iter_mut().enumerate() {
-        *sum = amount(row.get(2 + at)?).unwrap_or_default();
-    }
     Ok(MonthRow {
         month: row.get(0)?,
         subject: row.get(1)?,
-        amounts,
+        amounts: amounts(row, 2)?,
     })
 }
 
@@ -486,13 +487,9 @@ pub fn by_hour(store: &Store, side: Side, account: &AccountId, since: u64) -> Re
         values![account.to_string(), side.name(), since],
     )?;
     let hour = |row: &Row| {
-        let mut amounts = [Amount::ZERO; 5];
-        for (at, sum) in amounts.iter_mut().enumerate() {
-            *sum = amount(row.get(1 + at)?).unwrap_or_default();
-        }
         Ok(HourRow {
             hour: row.get(0)?,
-            amounts,
+            amounts: amounts(row, 1)?,
             moved: row.get(6)?,
             receipts: row.get(7)?,
         })

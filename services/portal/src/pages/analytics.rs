@@ -8,8 +8,8 @@ use types::{Amount, DeploymentId};
 
 use super::explorer::now_of;
 use super::jobs::slices;
-use super::measured::FILE_MAX;
-use super::money::csv_field;
+use super::measured::{FILE_MAX, ROWS_AT_ONCE};
+use super::money::csv_line;
 use super::overview::{RESOURCES, by_month, length, sum};
 use super::{file, shown};
 use crate::app::App;
@@ -19,8 +19,6 @@ use crate::ui::{self, Bar, Figure, Place, cli, donut, empty, hbars, icon, kpi, l
 use crate::web::{Page, Visitor};
 use crate::words::{self, bytes, plural};
 
-/// Rows that a file is read by.
-const ROWS_AT_ONCE: usize = 1_000;
 /// Jobs and hosts of which the cost is shown.
 const RANKED: usize = 8;
 
@@ -195,6 +193,5 @@ fn line(row: &ChargeRow, names: &words::Names) -> String {
     ];
     fields.extend(row.amounts.iter().map(ToString::to_string));
     fields.extend([row.amount().to_string(), row.moved.to_string()]);
-    let fields: Vec<String> = fields.iter().map(|f| csv_field(f)).collect();
-    fields.join(",") + "\n"
+    csv_line(&fields)
 }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use ledger::account::{Call, Role};
 use maud::{Markup, html};
-use types::{AccountId, DeploymentId, Digest, SecretKey};
+use types::{AccountId, DeploymentId, SecretKey};
 
 use super::explorer::now_of;
 use super::jobs::own_deployment;
@@ -28,8 +28,7 @@ const SCOPES: [Role; 4] = [Role::Viewer, Role::Developer, Role::Billing, Role::A
 const FIGURES: &str = "figures";
 
 fn key_of(login: &Login, seed: &Token) -> SecretKey {
-    let own = login.key.to_hex();
-    SecretKey::from_seed(Digest::of_value("runrig-portal-api-key", &(own, seed.0)).0)
+    login.secret_for("runrig-portal-api-key", seed)
 }
 
 fn form(visitor: &Visitor, said: &Form) -> Markup {

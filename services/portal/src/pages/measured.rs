@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::analytics::RANGES;
 use super::explorer::now_of;
-use super::money::csv_field;
+use super::money::csv_line;
 use super::{file, shown};
 use crate::app::App;
 use crate::people::Login;
@@ -240,9 +240,7 @@ pub async fn requests(State(app): State<App>, visitor: Visitor) -> Page {
 fn csv_of(head: &str, rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut out = format!("{head}\n");
     for row in rows {
-        let fields: Vec<String> = row.iter().map(|f| csv_field(f)).collect();
-        out.push_str(&fields.join(","));
-        out.push('\n');
+        out += &csv_line(&row);
     }
     out
 }
@@ -272,6 +270,8 @@ pub async fn requests_csv(State(app): State<App>, visitor: Visitor) -> Page {
 const PAGE: usize = 50;
 /// Rows of a file at the most.
 pub(super) const FILE_MAX: usize = 100_000;
+/// Rows that a file is read by.
+pub(super) const ROWS_AT_ONCE: usize = 1_000;
 
 #[derive(Deserialize)]
 pub struct Range {

@@ -285,7 +285,7 @@ async fn one_bill(app: &App, visitor: &Visitor, id: DeploymentId) -> Page {
 
 /// A field of CSV: quoted where it must be, and never a formula to a spreadsheet, which passes over
 /// space before one.
-pub fn csv_field(text: &str) -> String {
+fn csv_field(text: &str) -> String {
     let formula = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
     let text = match text.trim_start().starts_with(formula) || text.starts_with(['\t', '\r']) {
         true => format!("'{text}"),
@@ -296,6 +296,11 @@ pub fn csv_field(text: &str) -> String {
     } else {
         text
     }
+}
+
+pub fn csv_line(fields: &[String]) -> String {
+    let fields: Vec<String> = fields.iter().map(|field| csv_field(field)).collect();
+    fields.join(",") + "\n"
 }
 
 fn csv_of(bill: &api::Bill) -> String {
@@ -314,8 +319,7 @@ fn csv_of(bill: &api::Bill) -> String {
             l.rate.to_string(),
             l.amount.to_string(),
         ];
-        out.push_str(&row.map(|f| csv_field(&f)).join(","));
-        out.push('\n');
+        out += &csv_line(&row);
     }
     for l in &bill.earlier {
         let row = [
@@ -331,8 +335,7 @@ fn csv_of(bill: &api::Bill) -> String {
             String::new(),
             l.amount.to_string(),
         ];
-        out.push_str(&row.map(|f| csv_field(&f)).join(","));
-        out.push('\n');
+        out += &csv_line(&row);
     }
     out
 }

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use ledger::host::{Call, Joined};
 use maud::{Markup, html};
-use types::{AccountId, Amount, Digest, ReceiptId, SecretKey, ServiceSpec};
+use types::{AccountId, Amount, ReceiptId, SecretKey, ServiceSpec};
 
 use super::explorer::now_of;
 use super::{shown, slowly};
@@ -27,8 +27,7 @@ use crate::words::{self, bytes, cores};
 const PERIOD_MS: u64 = 3_600_000;
 
 fn secret_of(login: &Login, seed: &Token) -> SecretKey {
-    let own = login.key.to_hex();
-    SecretKey::from_seed(Digest::of_value("runrig-portal-host-token", &(own, seed.0)).0)
+    login.secret_for("runrig-portal-host-token", seed)
 }
 
 /// As the ledger has it; so nothing of it means anything to a shell.

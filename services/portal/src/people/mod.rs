@@ -169,6 +169,11 @@ impl Login {
         acting.map_or(self.person.title(), |workspace| &workspace.title)
     }
 
+    /// A secret of its own for each purpose and seed: a form that is sent again means the same one.
+    pub fn secret_for(&self, purpose: &str, seed: &Token) -> SecretKey {
+        SecretKey::from_seed(Digest::of_value(purpose, &(self.key.to_hex(), seed.0)).0)
+    }
+
     /// What the pages wear, whose they are.
     pub fn look(&self) -> Option<&Look> {
         self.organisation.as_ref()?.look.as_ref()

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::index::operate::{self, ActFilter, ActRow};
 use crate::index::query::PAGE;
 use crate::pages::explorer::{behind, now_of};
-use crate::pages::money::csv_field;
+use crate::pages::money::csv_line;
 use crate::pages::{file, shown};
 use crate::ui::{Place, Tone, alert, badge, cli, empty, icon, pager, when};
 use crate::web::{Page, Visitor, escaped};
@@ -224,8 +224,7 @@ pub async fn csv(State(app): State<App>, Query(asked): Query<Asked>) -> Page {
             row.refused.unwrap_or_default(),
             row.words,
         ];
-        out.push_str(&fields.map(|f| csv_field(&f)).join(","));
-        out.push('\n');
+        out += &csv_line(&fields);
     }
     Ok(file("audit.csv", "text/csv; charset=utf-8", out))
 }

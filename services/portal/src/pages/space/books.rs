@@ -12,7 +12,8 @@ use types::{AccountId, Amount, DeploymentId};
 
 use super::super::explorer::{behind, now_of};
 use super::super::file;
-use super::super::money::csv_field;
+use super::super::measured::{FILE_MAX, ROWS_AT_ONCE};
+use super::super::money::csv_line;
 use super::super::overview::{RESOURCES, length};
 use super::{Looker, looker, of as space_of};
 use crate::app::App;
@@ -25,11 +26,8 @@ use crate::words::{self, MONTHS};
 
 /// Books go back so far.
 const MONTHS_KEPT: u64 = 12;
-/// Lines of one page of a list, and of what a file is read by.
+/// Lines of one page of a list.
 const ROWS: usize = 200;
-const ROWS_AT_ONCE: usize = 1_000;
-/// Lines of a file at the most.
-const FILE_MAX: usize = 100_000;
 
 fn month_words(month: u64) -> String {
     format!("{} {}", MONTHS[(month % 12) as usize], month / 12)
@@ -284,7 +282,7 @@ pub async fn page(
     Ok(ui::page_of(&app, &visitor, Some(&look), Place::Space, &title, content).await)
 }
 
-fn csv_line(side: &str, one: &Line) -> String {
+fn book_line(side: &str, one: &Line) -> String {
     let mut fields = vec![
         format!("{:04}-{:02}", one.row.month / 12, one.row.month % 12 + 1),
         side.into(),
@@ -293,8 +291,7 @@ fn csv_line(side: &str, one: &Line) -> String {
     ];
     fields.extend(one.row.amounts.iter().map(Amount::to_string));
     fields.push(one.row.amount().to_string());
-    let fields: Vec<String> = fields.iter().map(|field| csv_field(field)).collect();
-    fields.join(",") + "\n"
+    csv_line(&fields)
 }
 
 /// `GET /o/{handle}/books.csv`: the latest first.
@@ -316,7 +313,7 @@ pub async fn csv(State(app): State<App>, visitor: Visitor, Path(handle): Path<St
             let Some(last) = part.last() else { break };
             before = Some((last.row.month, last.row.subject.clone()));
             count += part.len();
-            out.extend(part.iter().map(|one| csv_line(name, one)));
+            out.extend(part.iter().map(|one| book_line(name, one)));
         }
     }
     let name = format!("books-{}.csv", space.handle);
