@@ -429,8 +429,8 @@ async fn sees(watch: &mut crate::Watch, count: usize) -> Vec<String> {
     seen
 }
 
-#[tokio::test]
-async fn a_watched_log_goes_on_with_the_successor_and_with_a_host_that_is_back() {
+/// One of `places` replicas at once, of hosts whose lines nobody else keeps.
+async fn watching(places: usize) -> crate::Watch {
     let router = Router::new()
         .route("/v1/allocations/{id}/logs", get(printed))
         .route(
@@ -438,7 +438,12 @@ async fn a_watched_log_goes_on_with_the_successor_and_with_a_host_that_is_back()
             get(|| async { Json(Vec::<api::Keeper>::new()) }),
         );
     let client = Client::new([serve(router).await]).expect("a client");
-    let mut watch = crate::Watch::new(client, key(), 8);
+    crate::Watch::new(client, key(), places)
+}
+
+#[tokio::test]
+async fn a_watched_log_goes_on_with_the_successor_and_with_a_host_that_is_back() {
+    let mut watch = watching(8).await;
     let all = |_, _| crate::LogQuery::default();
     watch.look(&[replica(1, true)], all);
     assert_eq!(sees(&mut watch, 3).await, ["a-1 0", "a-1 1", "a-1 2"]);
@@ -455,14 +460,7 @@ async fn a_watched_log_goes_on_with_the_successor_and_with_a_host_that_is_back()
 
 #[tokio::test]
 async fn a_replica_that_is_lost_for_good_takes_no_place_from_its_successor() {
-    let router = Router::new()
-        .route("/v1/allocations/{id}/logs", get(printed))
-        .route(
-            "/v1/allocations/{id}/keepers",
-            get(|| async { Json(Vec::<api::Keeper>::new()) }),
-        );
-    let client = Client::new([serve(router).await]).expect("a client");
-    let mut watch = crate::Watch::new(client, key(), 1);
+    let mut watch = watching(1).await;
     let all = |_, _| crate::LogQuery::default();
     watch.look(&[replica(1, true)], all);
     assert_eq!(sees(&mut watch, 3).await, ["a-1 0", "a-1 1", "a-1 2"]);

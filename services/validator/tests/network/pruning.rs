@@ -142,6 +142,7 @@ async fn who_was_away_for_longer_than_all_keep_is_told_so() {
     until("it finds out", async || why().await.is_some()).await;
     let why = why().await.expect("said");
     let still = late.client().status().await.expect("a status").height;
+    assert!(still >= status.height, "it serves what it has");
     let next = format!("keep block {} no more", still + 1);
     assert!(why.contains("the 3 others") && why.contains(&next), "{why}");
     assert!(why.contains("runrig validator join"), "{why}");
