@@ -84,3 +84,20 @@ async fn a_page_of_another_site_opens_no_shell() {
         assert_eq!(refused, foreign, "{name}: {value}: {}", answer.status());
     }
 }
+
+#[tokio::test]
+async fn behind_https_cookies_are_bound_to_the_host() {
+    let site = Site::with("http://127.0.0.1:1".into(), true).await;
+    let answer = site.get("/login", "").await;
+    let set = answer.headers().get("set-cookie").expect("a guest's");
+    let set = set.to_str().expect("text");
+    assert!(set.starts_with("__Host-runrig_guest="), "{set}");
+    assert!(
+        set.contains("; Path=/;") && set.ends_with("; Secure"),
+        "{set}"
+    );
+    let (bound, _) = site.member("ada", Kind::Personal).await;
+    assert!(is_in(&site, &bound).await);
+    let plain = bound.trim_start_matches("__Host-");
+    assert!(!is_in(&site, plain).await, "another host may have set it");
+}

@@ -44,13 +44,17 @@ impl Site {
 
     /// Over a network.
     pub(crate) async fn on(network: String) -> Self {
+        Self::with(network, false).await
+    }
+
+    pub(crate) async fn with(network: String, secure: bool) -> Self {
         let data = tempfile::tempdir().expect("a folder");
         let app = App::open(&Config {
             network: vec![network],
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data: data.path().into(),
             index: None,
-            secure: false,
+            secure,
             trusted_proxies: Vec::new(),
         })
         .await
@@ -94,12 +98,10 @@ impl Site {
             .begin(&person, &keys.web, EVIL, "::1")
             .await
             .expect("begun");
-        let cookie = format!("runrig_session={}", token.hex());
-        (
-            cookie,
-            self.form_token("/settings", &format!("runrig_session={}", token.hex()))
-                .await,
-        )
+        let bound = if self.app.secure { "__Host-" } else { "" };
+        let cookie = format!("{bound}runrig_session={}", token.hex());
+        let form = self.form_token("/settings", &cookie).await;
+        (cookie, form)
     }
 
     /// A token of a form on a page.

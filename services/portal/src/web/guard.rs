@@ -4,6 +4,7 @@
 //! for him and comes from this site. Out: errors as pages, compression, and with every answer the
 //! content policy and its kin.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -51,8 +52,17 @@ pub enum Who {
     Program,
 }
 
+/// Over HTTPS only, no other host of the domain can set it.
+fn cookie_name(app: &App, name: &'static str) -> Cow<'static, str> {
+    match app.secure {
+        true => format!("__Host-{name}").into(),
+        false => name.into(),
+    }
+}
+
 /// A cookie that scripts cannot read and other sites do not send.
-pub fn set_cookie(app: &App, name: &str, value: &str, max_age_s: u64) -> HeaderValue {
+pub fn set_cookie(app: &App, name: &'static str, value: &str, max_age_s: u64) -> HeaderValue {
+    let name = cookie_name(app, name);
     let secure = if app.secure { "; Secure" } else { "" };
     let text =
         format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}");
@@ -60,7 +70,8 @@ pub fn set_cookie(app: &App, name: &str, value: &str, max_age_s: u64) -> HeaderV
 }
 
 async fn asking(app: &App, headers: &HeaderMap, address: IpAddr, path: String) -> (Asking, bool) {
-    let token = |name| cookie(headers, name).and_then(Token::parse);
+    let cookie = |name| cookie(headers, &cookie_name(app, name));
+    let token = |name| cookie(name).and_then(Token::parse);
     let session = token(SESSION);
     let login = match &session {
         Some(session) => match app.people.login(session).await {
@@ -86,13 +97,13 @@ async fn asking(app: &App, headers: &HeaderMap, address: IpAddr, path: String) -
     };
     let asking = Asking {
         login,
-        theme: cookie(headers, THEME).and_then(Theme::parse),
+        theme: cookie(THEME).and_then(Theme::parse),
         token,
         path,
         address,
         host: text("host").unwrap_or("").to_string(),
         browser: text(header::USER_AGENT.as_str()).unwrap_or("").to_string(),
-        device: cookie(headers, DEVICE).and_then(Token::parse),
+        device: cookie(DEVICE).and_then(Token::parse),
         partial: text("hx-request") == Some("true"),
     };
     (asking, fresh)
