@@ -165,7 +165,8 @@ impl JobRow {
 /// An account's deployments: those that are not removed first, the latest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobsView {
-    /// How many there are in each state, of all that the account ever made.
+    /// How many there are in each state, of all that the account ever made; of a name, if one is
+    /// asked for, as the two below.
     #[schema(value_type = Object)]
     pub counts: BTreeMap<JobState, u64>,
     /// Replicas of all of them that take requests.

@@ -20,6 +20,7 @@ use crate::answer::{Answer, Asked, Named, Refused};
 use crate::chain_api::Recent;
 use crate::config::Config;
 use crate::index::{Handle, Index};
+use crate::jobs::Looks;
 use crate::ledger_machine::LedgerMachine;
 use crate::lists::{self, Rows, Whose};
 use crate::route_book::RouteBook;
@@ -58,6 +59,8 @@ pub struct Validator {
     routed: watch::Receiver<Routed>,
     /// The last blocks, read once for all who ask.
     pub recent: Recent,
+    /// At accounts' deployments, for all who ask about one block.
+    pub looks: Arc<Looks>,
     /// This validator's identity.
     pub own: [u8; 32],
     /// Else it follows.
@@ -162,6 +165,7 @@ pub async fn run_on(
             routed,
             network: config.network,
             recent: Recent::default(),
+            looks: Arc::default(),
             own,
             votes,
             stuck: Mutex::default(),

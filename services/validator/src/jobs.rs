@@ -1,8 +1,10 @@
 //! An account's deployments as a list that is looked through here, so that who asks gets a page.
 //!
-//! Costs a look at each deployment that the account ever made, and the rows of one page.
+//! Costs a look at each deployment that the account ever made, once in a block, and the rows of one
+//! page.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use api::{Facts, JobRow, JobState, JobsView, UseRow, UseView, is_live};
 use axum::Json;
@@ -16,6 +18,9 @@ use types::{AccountId, AllocationId, Amount, DeploymentId};
 use crate::answer::{Answer, Asked, Refused};
 use crate::http::App;
 use crate::views;
+
+/// Rows of looks that are kept, 16 bytes each.
+const ROWS_KEPT: usize = 1_000_000;
 
 /// Which of them, and which page.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -68,7 +73,8 @@ pub async fn jobs(From(app): From<App>, Asked(filter): Asked<Filter>) -> Answer<
         let why = format!("it has more than {} bytes", JobsView::TEXT_MAX);
         return Err(Refused::invalid("text", why));
     }
-    app.compute(move |state| Json(list(&state, owner, wanted, &filter)))
+    let looks = app.looks.clone();
+    app.compute(move |state| Json(list(&state, &looks, owner, wanted, &filter)))
         .await
 }
 
@@ -176,43 +182,121 @@ fn wanted_all(state: &State, id: DeploymentId, deployment: &Deployment) -> u32 {
         .sum()
 }
 
-fn list(state: &State, owner: AccountId, wanted: Wanted, filter: &Filter) -> JobsView {
-    let text = filter.text.as_deref().unwrap_or("").trim().to_lowercase();
-    let mut counts: BTreeMap<JobState, u64> = BTreeMap::new();
-    let (mut ready, mut charged) = (0, Amount::ZERO);
-    let (mut alive, mut removed) = (Vec::new(), Vec::new());
-    for (id, one) in state.deployments_of(&owner) {
-        let live = live(state, one);
+/// What each deployment of an account comes to, in the order in which they were made.
+#[derive(Default)]
+struct Look {
+    counts: BTreeMap<JobState, u64>,
+    ready: u64,
+    charged: Amount,
+    jobs: Vec<(DeploymentId, JobState)>,
+}
+
+impl Look {
+    fn take(&mut self, state: &State, id: DeploymentId, one: &Deployment) {
+        let live: Vec<&Allocation> = live(state, one).map(|(_, a)| a).collect();
         let now = JobState::of(Facts {
             removed: one.removed,
             funding: &one.funding,
             limited: one.limited,
             unplaced: !one.unplaced.is_empty(),
             wanted: wanted_all(state, id, one),
-            live: live.clone().map(|(_, a)| (a.desired, &a.status)),
+            live: live.iter().map(|a| (a.desired, &a.status)),
         });
-        *counts.entry(now).or_default() += 1;
-        charged.0 = charged.0.saturating_add(one.charged.0);
-        ready += live.clone().filter(|(_, a)| a.status.is_ready()).count() as u64;
-        let named = filter.name.as_ref().is_none_or(|n| *n == one.spec.project);
-        if named && wanted.takes(now) && has(state, one, &text) {
-            match one.removed {
-                true => removed.push((id, one, now)),
-                false => alive.push((id, one, now)),
-            }
-        }
+        *self.counts.entry(now).or_default() += 1;
+        self.ready += live.iter().filter(|a| a.status.is_ready()).count() as u64;
+        self.charged.0 = self.charged.0.saturating_add(one.charged.0);
+        self.jobs.push((id, now));
     }
+
+    fn at_all(state: &State, owner: AccountId) -> Self {
+        let mut look = Self::default();
+        let all = state.deployments_of(&owner);
+        all.for_each(|(id, one)| look.take(state, id, one));
+        look
+    }
+
+    /// Of those with one name.
+    fn at_named(state: &State, owner: AccountId, name: &str) -> Self {
+        let mut look = Self::default();
+        let all = state.deployments_of(&owner);
+        let named = all.filter(|(_, one)| one.spec.project == name);
+        named.for_each(|(id, one)| look.take(state, id, one));
+        look
+    }
+}
+
+/// The looks at all of an account's deployments that the latest block was asked for: pages ask several
+/// times, and many of them in a block's time.
+#[derive(Default)]
+pub struct Looks(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    height: u64,
+    of: BTreeMap<AccountId, Arc<Look>>,
+    rows: usize,
+}
+
+impl Looks {
+    fn at(&self, state: &State, owner: AccountId) -> Arc<Look> {
+        let height = state.height();
+        let kept = || self.0.lock().expect("not poisoned");
+        let known = {
+            let kept = kept();
+            let fits = kept.height == height;
+            fits.then(|| kept.of.get(&owner).cloned()).flatten()
+        };
+        if let Some(known) = known {
+            return known;
+        }
+        let look = Arc::new(Look::at_all(state, owner));
+        let mut kept = kept();
+        if kept.height < height {
+            *kept = Kept {
+                height,
+                ..Kept::default()
+            };
+        }
+        // One row is there for whoever has no deployments.
+        let rows = look.jobs.len() + 1;
+        if kept.height == height && kept.rows + rows <= ROWS_KEPT {
+            kept.rows += rows;
+            kept.of.insert(owner, look.clone());
+        }
+        look
+    }
+}
+
+fn list(
+    state: &State,
+    looks: &Looks,
+    owner: AccountId,
+    wanted: Wanted,
+    filter: &Filter,
+) -> JobsView {
+    let text = filter.text.as_deref().unwrap_or("").trim().to_lowercase();
+    let look = match &filter.name {
+        None => looks.at(state, owner),
+        Some(name) => Arc::new(Look::at_named(state, owner, name)),
+    };
+    let fits = |id: &DeploymentId| {
+        let known = || state.deployments.get(id);
+        text.is_empty() || known().is_some_and(|one| has(state, one, &text))
+    };
+    let chosen = look.jobs.iter().copied();
+    let chosen = chosen.filter(|(id, now)| wanted.takes(*now) && fits(id));
+    let (removed, alive): (Vec<_>, Vec<_>) = chosen.partition(|(_, now)| *now == JobState::Removed);
     let found = alive.len() + removed.len();
     let latest = alive.into_iter().rev().chain(removed.into_iter().rev());
     let count = filter.count.unwrap_or(JobsView::ROWS_MAX);
     let rows = latest
         .skip(filter.from.unwrap_or(0))
         .take(count.min(JobsView::ROWS_MAX))
-        .map(|(id, one, now)| row(state, id, one, now));
+        .filter_map(|(id, now)| Some(row(state, id, state.deployments.get(&id)?, now)));
     JobsView {
-        counts,
-        ready,
-        charged,
+        counts: look.counts.clone(),
+        ready: look.ready,
+        charged: look.charged,
         found: found as u64,
         rows: rows.collect(),
     }
@@ -316,30 +400,32 @@ mod tests {
             origin: None,
             validators: Vec::new(),
         });
-        let mut nonces = std::collections::BTreeMap::<u8, u64>::new();
         for (who, call) in calls {
-            let nonce = nonces.entry(who).or_default();
-            *nonce += 1;
-            let body = TransactionBody {
-                network: state.globals.network,
-                key: key(who).public().into(),
-                on_behalf: Vec::new(),
-                nonce: *nonce,
-                expires: state.height() + 100,
-                call,
-            };
-            let env = BlockEnv {
-                height: state.height() + 1,
-                time_ms: state.time_ms() + 10,
-                ..BlockEnv::default()
-            };
-            let bytes = borsh::to_vec(&Transaction::sign(body, &key(who))).expect("bytes");
-            let done = state.execute(env, &[bytes], &|_| false).expect("a block");
-            let refused = done.outcomes.iter().find_map(|o| o.rejection.as_ref());
-            assert!(refused.is_none(), "{refused:?}");
-            state = done.state;
+            state = next(&state, who, call);
         }
         state
+    }
+
+    /// The state after one more block, of that call.
+    fn next(state: &State, who: u8, call: Call) -> State {
+        let body = TransactionBody {
+            network: state.globals.network,
+            key: key(who).public().into(),
+            on_behalf: Vec::new(),
+            nonce: state.account(&id(who)).nonce + 1,
+            expires: state.height() + 100,
+            call,
+        };
+        let env = BlockEnv {
+            height: state.height() + 1,
+            time_ms: state.time_ms() + 10,
+            ..BlockEnv::default()
+        };
+        let bytes = borsh::to_vec(&Transaction::sign(body, &key(who))).expect("bytes");
+        let done = state.execute(env, &[bytes], &|_| false).expect("a block");
+        let refused = done.outcomes.iter().find_map(|o| o.rejection.as_ref());
+        assert!(refused.is_none(), "{refused:?}");
+        done.state
     }
 
     fn deploy(name: &str, replicas: u32) -> (u8, Call) {
@@ -403,7 +489,7 @@ mod tests {
     fn a_page_has_what_was_asked_for_the_latest_first_the_removed_last() {
         let state = stage();
         let of = |wanted, filter: Filter| {
-            let view = list(&state, id(1), wanted, &filter);
+            let view = list(&state, &Looks::default(), id(1), wanted, &filter);
             assert_eq!(view.all(), 3);
             assert_eq!((view.alive(), view.count(JobState::Removed)), (2, 1));
             let names = view.rows.iter().map(|r| r.project.clone());
@@ -435,12 +521,37 @@ mod tests {
             ..Filter::default()
         };
         assert_eq!(of(Wanted::All, far), (3, Vec::new()));
-        let named = Filter {
-            name: Some("sho".into()),
+        let named = |name: &str| Filter {
+            name: Some(name.into()),
             ..Filter::default()
         };
-        assert_eq!(of(Wanted::All, named), (0, Vec::new()), "a name is whole");
-        assert_eq!(list(&state, id(9), Wanted::All, &any()).all(), 0);
+        let looks = Looks::default();
+        let view = |who, filter| list(&state, &looks, id(who), Wanted::All, &filter);
+        assert_eq!(view(1, named("sho")).found, 0, "a name is whole");
+        let shop = view(1, named("shop"));
+        assert_eq!((shop.found, shop.all()), (1, 1));
+        assert_eq!(view(9, any()).all(), 0);
+    }
+
+    #[test]
+    fn a_look_is_of_one_block_and_of_one_account() {
+        let state = stage();
+        let looks = Looks::default();
+        let there = |state: &State, who| looks.at(state, id(who)).jobs.len();
+        assert_eq!((there(&state, 1), there(&state, 2)), (3, 0));
+        assert!(Arc::ptr_eq(
+            &looks.at(&state, id(1)),
+            &looks.at(&state, id(1))
+        ));
+        let gone = deployment::Call::Remove {
+            deployment: DeploymentId(2),
+            volumes: false,
+        };
+        let later = next(&state, 1, Call::Deployment(gone));
+        assert_eq!(looks.at(&later, id(1)).counts[&JobState::Removed], 2);
+        // One who still looks at the block before.
+        assert_eq!(looks.at(&state, id(1)).counts[&JobState::Removed], 1);
+        assert_eq!(looks.at(&later, id(1)).counts[&JobState::Removed], 2);
     }
 
     #[test]
@@ -461,7 +572,15 @@ mod tests {
     #[test]
     fn a_row_says_what_the_whole_record_says() {
         let state = stage();
-        for row in list(&state, id(1), Wanted::All, &Filter::default()).rows {
+        for row in list(
+            &state,
+            &Looks::default(),
+            id(1),
+            Wanted::All,
+            &Filter::default(),
+        )
+        .rows
+        {
             let whole = views::deployment(&state, row.deployment).expect("a record");
             assert_eq!(row.state, whole.state());
             assert_eq!(row.wanted, whole.wanted_all());
