@@ -271,7 +271,7 @@ async function newcomer() {
     let clock = 0, since = performance.now();
     await page.goto(`${portal}/signup`);
     await page.type('#handle', name);
-    await page.type('#email', 'newcomer@example.org');
+    await page.type('#email', `${name}@example.org`);
     await page.type('#password', password);
     await Promise.all([page.waitForNavigation(), page.click(signUpButton)]);
     clock += performance.now() - since;
