@@ -95,9 +95,10 @@ async fn keep(config: host::Config, stopped: watch::Receiver<bool>) {
         let began = Instant::now();
         let mut asked = stopped.clone();
         // A task of its own: a panic in one agent ends only that one.
-        let agent = host::run(config.clone(), async move {
+        let asked = Box::pin(async move {
             let _ = asked.wait_for(|stop| *stop).await;
         });
+        let agent = host::run(config.clone(), asked);
         let why = match tokio::spawn(agent).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => format!("{error:#}"),

@@ -15,8 +15,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use borsh::BorshSerialize;
 use bytes::BytesMut;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use ledger::witness::{Look, Target};
 use ledger::{Call, Transaction, TransactionBody};
 use reqwest::Method;
@@ -120,7 +121,20 @@ impl Client {
         &self.urls[self.at.load(Ordering::Relaxed) % self.urls.len()]
     }
 
-    pub(crate) async fn send(
+    /// Boxed, as is what reads an answer: what every call has in common is compiled here, and not in
+    /// each crate that makes one.
+    pub(crate) fn send<'a>(
+        &'a self,
+        method: Method,
+        path: &'a str,
+        body: Option<Vec<u8>>,
+        key: Option<&'a SecretKey>,
+        timeout: Option<Duration>,
+    ) -> BoxFuture<'a, Result<reqwest::Response, SdkError>> {
+        self.ask_each(method, path, body, key, timeout).boxed()
+    }
+
+    async fn ask_each(
         &self,
         method: Method,
         path: &str,
@@ -237,7 +251,16 @@ impl Client {
     }
 
     async fn read<T: DeserializeOwned>(&self, response: reqwest::Response) -> Result<T, SdkError> {
-        response.json().await.map_err(|e| self.unreadable(&e))
+        let bytes = self.whole(response).await?;
+        serde_json::from_slice(&bytes).map_err(|e| self.unreadable(&e))
+    }
+
+    fn whole(&self, response: reqwest::Response) -> BoxFuture<'_, Result<Vec<u8>, SdkError>> {
+        let read = async {
+            let bytes = response.bytes().await;
+            bytes.map(Vec::from).map_err(|e| self.unreadable(&e))
+        };
+        read.boxed()
     }
 
     fn unreadable(&self, error: &dyn std::fmt::Display) -> SdkError {

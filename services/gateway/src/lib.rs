@@ -62,6 +62,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 
 pub use config::{Certificates, Config, Secure};
@@ -71,7 +73,13 @@ pub use tls::authority_file;
 ///
 /// Errors: `listen` cannot be opened, or an address in `config` is not one. A validator that
 /// does not answer is no error.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
+///
+/// Boxed: an async function is compiled in each crate that awaits it, and this is a whole service.
+pub fn run(config: Config, shutdown: BoxFuture<'static, ()>) -> BoxFuture<'static, Result<()>> {
+    run_until(config, shutdown).boxed()
+}
+
+async fn run_until(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
     let listener = bind(config.listen).await?;
     let secure = match &config.tls {
         Some(tls) => Some(bind(tls.listen).await?),

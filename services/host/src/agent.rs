@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use engine::{Engine, EngineConfig, OciEngine, Runtime};
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use ledger::lease::Desired;
 use net::{Directory, DirectoryEntry, NetworkKey};
 use tokio::sync::{Notify, watch};
@@ -26,7 +27,13 @@ use crate::worker::Worker;
 use crate::{bond, fence, http, joining, logs, neighbours, reporter, room};
 
 /// Runs until `shutdown`. Errors say what the machine lacks, before anything is offered.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
+///
+/// Boxed: an async function is compiled in each crate that awaits it, and this is a whole service.
+pub fn run(config: Config, shutdown: BoxFuture<'static, ()>) -> BoxFuture<'static, Result<()>> {
+    run_until(config, shutdown).boxed()
+}
+
+async fn run_until(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
     for folder in [
         "state", "usage", "upper", "volumes", "images", "engine", "net", "logs", "copies",
     ] {

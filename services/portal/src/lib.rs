@@ -48,6 +48,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 pub use app::App;
 pub use web::Range;
@@ -72,7 +74,13 @@ pub struct Config {
 ///
 /// Errors: `listen`, a file in `data` or the index's database cannot be opened. A network that does not answer is no
 /// error: pages say so until it does.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
+///
+/// Boxed: an async function is compiled in each crate that awaits it, and this is a whole service.
+pub fn run(config: Config, shutdown: BoxFuture<'static, ()>) -> BoxFuture<'static, Result<()>> {
+    run_until(config, shutdown).boxed()
+}
+
+async fn run_until(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("listen on {}; choose another with --listen", config.listen))?;

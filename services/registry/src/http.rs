@@ -15,6 +15,8 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use ledger::account::Role;
 use serde_json::json;
 use types::{AccountId, Digest};
@@ -55,10 +57,13 @@ impl Query {
 }
 
 /// Runs until `shutdown`.
-pub async fn run(
-    config: Config,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<()> {
+///
+/// Boxed: an async function is compiled in each crate that awaits it, and this is a whole service.
+pub fn run(config: Config, shutdown: BoxFuture<'static, ()>) -> BoxFuture<'static, Result<()>> {
+    run_until(config, shutdown).boxed()
+}
+
+async fn run_until(config: Config, shutdown: BoxFuture<'static, ()>) -> Result<()> {
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("listen on {}; choose another with --listen", config.listen))?;

@@ -11,6 +11,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use anyhow::Result;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use guests::Guests;
 
@@ -28,7 +30,13 @@ pub struct Config {
 /// Serves until `shutdown`.
 ///
 /// Errors: `listen` cannot be opened. A network that does not answer is no error.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
+///
+/// Boxed: an async function is compiled in each crate that awaits it, and this is a whole service.
+pub fn run(config: Config, shutdown: BoxFuture<'static, ()>) -> BoxFuture<'static, Result<()>> {
+    run_until(config, shutdown).boxed()
+}
+
+async fn run_until(config: Config, shutdown: impl Future<Output = ()>) -> Result<()> {
     let guests = Arc::new(Guests::new(sdk::Client::new(config.network)?));
     let admit: Box<mesh::Admit> = Box::new(move |host| {
         let guests = guests.clone();

@@ -11,6 +11,8 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use consensus::{Committee, Member, Seat};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -99,15 +101,29 @@ pub enum Ended {
 
 /// Runs until `shutdown`, as one that votes or follows, or until that changes; fails if the node ends
 /// before.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<Ended> {
+///
+/// Boxed: an async function is compiled in each crate that awaits it, and this is a whole service.
+pub fn run(config: Config, shutdown: BoxFuture<'static, ()>) -> BoxFuture<'static, Result<Ended>> {
+    run_until(config, shutdown).boxed()
+}
+
+async fn run_until(config: Config, shutdown: impl Future<Output = ()>) -> Result<Ended> {
     let listener = TcpListener::bind(config.http)
         .await
         .with_context(|| format!("listen on {}; choose another with --http", config.http))?;
-    run_on(listener, config, shutdown).await
+    run_with(listener, config, shutdown).await
 }
 
 /// As [`run`], with the API on `listener`.
-pub async fn run_on(
+pub fn run_on(
+    listener: TcpListener,
+    config: Config,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, Result<Ended>> {
+    run_with(listener, config, shutdown).boxed()
+}
+
+async fn run_with(
     listener: TcpListener,
     config: Config,
     shutdown: impl Future<Output = ()>,

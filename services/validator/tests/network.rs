@@ -157,9 +157,10 @@ impl Network {
             whereabouts: None,
             keep_blocks: keep,
         };
-        let ended = tokio::spawn(validator::run_on(listener, config, async {
+        let asked = Box::pin(async {
             let _ = stopped.await;
-        }));
+        });
+        let ended = tokio::spawn(validator::run_on(listener, config, asked));
         let running = Running { api, stop, ended };
         let client = running.client();
         let from = Instant::now();

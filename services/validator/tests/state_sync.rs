@@ -93,9 +93,9 @@ async fn liars_are_named_and_the_honest_suffice() {
     let running = tokio::spawn(validator::run_on(
         listener,
         config("founder", seats[0].to_bytes()),
-        async {
+        Box::pin(async {
             let _ = stopped.await;
-        },
+        }),
     ));
     let url = format!("http://{at}");
     let client = Client::new([url.clone()]).expect("a client");

@@ -43,8 +43,8 @@ async fn serve(network: &str, listen: SocketAddr) -> anyhow::Result<()> {
     };
     let kind = tokio::signal::unix::SignalKind::terminate();
     let mut terminate = tokio::signal::unix::signal(kind)?;
-    gateway::run(config, async move {
+    let asked = Box::pin(async move {
         terminate.recv().await;
-    })
-    .await
+    });
+    gateway::run(config, asked).await
 }

@@ -54,7 +54,7 @@ struct Round {
 /// Requests a second and CPU a request of `program gateway run`, HAProxy and nginx.
 ///
 /// Errors: a network namespace cannot be made (root may), or a proxy does not start.
-pub async fn gateway(program: &Path, rounds: usize) -> Result<Found> {
+pub(crate) async fn gateway(program: &Path, rounds: usize) -> Result<Found> {
     let missing: Vec<&str> = NEEDED
         .iter()
         .filter(|(program, _)| find(program).is_none())

@@ -32,7 +32,7 @@ const LONE: u64 = 40;
 /// `program` is a `runrig`.
 ///
 /// Errors: the network does not come up, or money is not where it should be.
-pub async fn ledger(program: &Path, rounds: usize) -> Result<Found> {
+pub(crate) async fn ledger(program: &Path, rounds: usize) -> Result<Found> {
     let mut left_out = Vec::new();
     let filled = || Postgres::start().and_then(|postgres| postgres.fill().map(|()| postgres));
     let postgres = match tokio::task::spawn_blocking(filled).await? {
@@ -196,7 +196,7 @@ fn verify_on_all_cores() -> f64 {
 }
 
 /// Submit to final of a transaction that has the network to itself.
-pub async fn finality(program: &Path, rounds: usize) -> Result<Found> {
+pub(crate) async fn finality(program: &Path, rounds: usize) -> Result<Found> {
     let network = Network::start(program, 2).await?;
     let (mut p50, mut p99) = (Vec::new(), Vec::new());
     for round in 0..rounds as u64 {

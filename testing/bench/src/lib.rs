@@ -16,13 +16,52 @@ mod start;
 mod state;
 mod up;
 
+use std::path::Path;
+
+use anyhow::Result;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
 pub use figure::{Beside, Bound, Figure, Found, Goal};
-pub use gateway::gateway;
-pub use ledger::{finality, ledger};
-pub use portal::portal;
 pub use postgres::Postgres;
 pub use scale::scale;
 pub use scheduler::scheduler;
-pub use start::start;
 pub use state::state;
-pub use up::{idle, up_to_answer};
+
+/// Boxed, so that it is compiled here and not where it is awaited.
+pub type Measuring<'a> = BoxFuture<'a, Result<Found>>;
+
+/// Committed transfers a second, and what bounds them. `program` is a `runrig`, here and below.
+pub fn ledger(program: &Path, rounds: usize) -> Measuring<'_> {
+    ledger::ledger(program, rounds).boxed()
+}
+
+/// From submit to final of a transaction that has the network to itself.
+pub fn finality(program: &Path, rounds: usize) -> Measuring<'_> {
+    ledger::finality(program, rounds).boxed()
+}
+
+/// Time to start a container, of each engine.
+pub fn start(program: &Path, rounds: usize) -> Measuring<'_> {
+    start::start(program, rounds).boxed()
+}
+
+/// From `runrig up` to the first answer.
+pub fn up_to_answer(program: &Path, rounds: usize) -> Measuring<'_> {
+    up::up_to_answer(program, rounds).boxed()
+}
+
+/// CPU and memory of a `dev` on which nothing runs.
+pub fn idle(program: &Path, rounds: usize) -> Measuring<'_> {
+    up::idle(program, rounds).boxed()
+}
+
+/// Requests a second and CPU a request, beside HAProxy and nginx.
+pub fn gateway(program: &Path, rounds: usize) -> Measuring<'_> {
+    gateway::gateway(program, rounds).boxed()
+}
+
+/// Time for each page, for somebody with ten thousand jobs.
+pub fn portal(program: &Path, rounds: usize) -> Measuring<'_> {
+    portal::portal(program, rounds).boxed()
+}

@@ -87,7 +87,7 @@ const PAGES: [&str; 37] = [
 /// `program` is a `runrig`.
 ///
 /// Errors: the network or the portal does not come up, a transaction is refused, a page is no page.
-pub async fn portal(program: &Path, rounds: usize) -> Result<Found> {
+pub(crate) async fn portal(program: &Path, rounds: usize) -> Result<Found> {
     let network = Network::of(program, 1, Amount::credits(1_000_000), |params| {
         // Who is silent is not what is measured.
         params.host_timeout_ms = 86_400_000;

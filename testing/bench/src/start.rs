@@ -37,7 +37,7 @@ const BUNDLE: &str = "/mnt";
 /// `program` is a `runrig`, which has the shim in it.
 ///
 /// Errors: a container does not start.
-pub async fn start(program: &Path, rounds: usize) -> Result<Found> {
+pub(crate) async fn start(program: &Path, rounds: usize) -> Result<Found> {
     let mut left_out = Vec::new();
     if !nix::unistd::Uid::effective().is_root() {
         left_out.push("start of containers: it needs root; run it with sudo".into());

@@ -202,7 +202,7 @@ async fn up(dev: &Dev, name: &str, healthcheck: bool) -> Result<Stages> {
 /// `program` is a `runrig`.
 ///
 /// Errors: `dev` does not come up, or a deployment does not answer.
-pub async fn up_to_answer(program: &Path, rounds: usize) -> Result<Found> {
+pub(crate) async fn up_to_answer(program: &Path, rounds: usize) -> Result<Found> {
     let dev = Dev::start(program, &["--demo"]).await?;
     if dev.client.hosts().await?.is_empty() {
         return Ok(Found {
@@ -264,7 +264,7 @@ async fn warm(dev: &Dev) -> Result<()> {
 }
 
 /// CPU and memory of a `dev` on which nothing runs.
-pub async fn idle(program: &Path, rounds: usize) -> Result<Found> {
+pub(crate) async fn idle(program: &Path, rounds: usize) -> Result<Found> {
     let dev = Dev::start(program, &[]).await?;
     tokio::time::sleep(SETTLE_TIME).await;
     let (mut cpu, mut memory) = (Vec::new(), Vec::new());
