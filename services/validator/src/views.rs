@@ -129,7 +129,11 @@ pub fn allocation(state: &State, id: AllocationId) -> Option<AllocationView> {
 pub fn limit(state: &State, account: AccountId, count: usize) -> LimitView {
     let month = Month::of(state.time_ms());
     let limit = state.limits.get(&account).cloned().unwrap_or_default();
-    let stops = state.stops(&account);
+    let (projects, limited) = state.stops_counted(&account);
+    let stops = match count {
+        0 => Vec::new(),
+        _ => state.stops(&account),
+    };
     LimitView {
         account,
         height: state.height(),
@@ -140,8 +144,8 @@ pub fn limit(state: &State, account: AccountId, count: usize) -> LimitView {
         limit: limit.limit,
         most: limit.most(month),
         order: limit.order,
-        projects: stops.len() as u64,
-        limited: stops.iter().filter(|stop| stop.limited).count() as u64,
+        projects,
+        limited,
         stops: stops
             .into_iter()
             .take(count.min(LimitView::LISTED_MAX))

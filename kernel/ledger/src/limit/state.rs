@@ -115,4 +115,12 @@ impl State {
         });
         stops.collect()
     }
+
+    /// How many [`Self::stops`] there are, and how many of them have been.
+    pub fn stops_counted(&self, owner: &AccountId) -> (u64, u64) {
+        let all = self.weighed_of(owner).filter(|(_, one)| !one.removed);
+        all.fold((0, 0), |(all, limited), (_, one)| {
+            (all + 1, limited + u64::from(one.limited))
+        })
+    }
 }
