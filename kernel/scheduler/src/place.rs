@@ -90,6 +90,14 @@ pub fn fulfils(id: &HostId, entry: &HostEntry, constraints: &[PlacementConstrain
     })
 }
 
+impl Fleet {
+    /// Does `host` keep all rules of `request`, whether it is available or not?
+    pub fn keeps(&self, host: &HostId, request: &Request) -> bool {
+        self.find(host)
+            .is_some_and(|slot| broken(slot, request).is_none())
+    }
+}
+
 fn broken(slot: &Slot, request: &Request) -> Option<Rule> {
     let entry = &slot.entry;
     if request

@@ -20,6 +20,10 @@ use crate::state::State;
 const OWNERS: &str = "distinct owners";
 const HOSTS: &str = "distinct hosts";
 const RELIABILITY: &str = "reliability";
+const TRIAL: &str = "trial after silence";
+
+/// Hosts on trial that are looked at for one replica.
+const TRIALS_MAX: usize = 1_000;
 
 /// Where the replicas of one service may go.
 pub(super) struct Spread {
@@ -129,6 +133,30 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// Where nothing else fits: hosts that were silent and must stay for a while before they are
+    /// given anything. A replica there may soon be without a host again; one without a place
+    /// serves nobody. Of those with the fewest replicas, the one whose trial ends first.
+    fn on_trial(&self, state: &State, mut reason: Reason) -> Result<Placement, Reason> {
+        let mut request = self.request.clone();
+        request.avoid_hosts.clear();
+        let waiting = state.index.probation.iter().take(TRIALS_MAX);
+        let fitting = waiting.map(|(_, id)| *id).filter(|id| {
+            let host = state.hosts.get(id);
+            let there = host.is_some_and(|h| h.online && h.wants_work());
+            there && state.index.fleet.keeps(id, &request)
+        });
+        let replicas = |id: &HostId| self.there.get(id).copied().unwrap_or(0);
+        match fitting.min_by_key(replicas) {
+            Some(host) => {
+                reason.relaxed = [self.relaxed.clone(), vec![TRIAL.into()]].concat();
+                Ok(Placement { host, reason })
+            }
+            None => Err(reason),
+        }
+    }
+}
+
 /// Where replicas were, and where named volumes are.
 #[derive(Default)]
 pub(super) struct Homes {
@@ -198,6 +226,7 @@ pub(super) fn place(
     let fleet = &context.state.index.fleet;
     let mut placement = spread
         .place(fleet, wish, context.env.height)
+        .or_else(|reason| spread.on_trial(&context.state, reason))
         .map_err(|reason| no_host(seat, service, &reason))?;
     match home {
         Some(Home::Own(host)) if host != placement.host => {

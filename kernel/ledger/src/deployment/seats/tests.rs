@@ -407,6 +407,35 @@ fn a_host_that_flaps_waits_longer_each_time() {
     assert_eq!(pauses, [10, 20, 40]);
 }
 
+/// A replica without a place serves nobody.
+#[test]
+fn a_host_on_trial_is_taken_where_nothing_else_fits() {
+    let (mut world, _) = two_good(3);
+    let lost = who(&world, 1);
+    for _ in 0..4 {
+        world.pass(4, &[lost]);
+        world.pass(1, &[]);
+    }
+    let trial = |world: &World| {
+        let host = world.state.hosts.get(&id(lost)).expect("there");
+        host.trusted_ms > world.state.time_ms() + 30_000
+    };
+    assert!(trial(&world));
+    for host in (0..=255).filter(|n| *n != lost) {
+        if world.state.hosts.get(&id(host)).is_some() {
+            let drain = crate::host::Call::Drain {
+                host: id(host),
+                draining: true,
+            };
+            world.ask(host, crate::Call::Host(drain)).expect("drains");
+        }
+    }
+    assert!(trial(&world));
+    let all = wanted(&world).into_iter();
+    let there: Vec<_> = all.filter(|(n, _)| who(&world, *n) == lost).collect();
+    assert!(!there.is_empty(), "{:?}", wanted(&world));
+}
+
 #[test]
 fn what_has_its_data_on_a_silent_host_waits_for_it() {
     let mut world = world(2);
