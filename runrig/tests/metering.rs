@@ -45,27 +45,31 @@ def memory():
     level = anonymous()
     def look():
         nonlocal last, level, sums
-        now = time.monotonic()
-        sums += level * (now - last)
-        last, level = now, anonymous()
+        now, seen = time.monotonic(), anonymous()
+        # What is filled counts half for as long as that takes.
+        sums += (level + seen) / 2 * (now - last)
+        last, level = now, seen
     for step in range(2):
         held.append(bytearray(os.urandom(4096) * (40 << 8)))
-        for _ in range(120):
-            time.sleep(0.1)
+        for _ in range(160):
             look()
+            time.sleep(0.1)
+    look()
     tell(byte_s=sums)
 
 def disk():
     sums = 0
     spans = []
     for path, mib in (("/data/one", 96), ("/two", 32)):
+        began = time.monotonic()
         with open(path, "wb") as f:
             for _ in range(mib):
                 f.write(os.urandom(1 << 20))
             f.flush()
             os.fsync(f.fileno())
-        spans.append((path, mib << 20, time.monotonic()))
-    time.sleep(25)
+        # What is written counts half for as long as that takes.
+        spans.append((path, mib << 20, (began + time.monotonic()) / 2))
+    time.sleep(32)
     for path, size, began in spans:
         os.remove(path)
         sums += size * (time.monotonic() - began)
