@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, DutiesView,
-    EventProof, EventView, Head, HostPlan, HostView, JobsView, LimitView, LotsView, LotteryExport,
-    LotteryView, NetworkFile, Problem, ProposalView, Quote, QuoteRequest, RecordsProof,
-    ReleaseView, RequestAuth, Routes, Stats, Submit, SubmitMany, Submitted, SubmittedOne, Supply,
-    TokenView, TransactionStatus, TransactionView, UsageProof, UseView, WhenView, WhyView,
+    EventProof, EventView, Head, HostPlan, HostView, JobsView, LimitView, LotsView, NetworkFile,
+    Problem, Quote, QuoteRequest, RecordsProof, ReleaseView, RequestAuth, Routes, Stats, Submit,
+    SubmitMany, Submitted, SubmittedOne, Supply, TokenView, TransactionStatus, TransactionView,
+    UsageProof, UseView, WhenView, WhyView,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -24,8 +24,8 @@ use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use types::{
-    AccountId, AccountKey, AllocationId, DeploymentId, HostId, LotteryId, ProposalId, PublicKey,
-    ReceiptId, SecretKey, Signature,
+    AccountId, AccountKey, AllocationId, DeploymentId, HostId, PublicKey, ReceiptId, SecretKey,
+    Signature,
 };
 
 use crate::error::SdkError;
@@ -278,28 +278,6 @@ impl Client {
 
     pub async fn lots(&self, epoch: u64) -> Result<LotsView, SdkError> {
         self.get(&format!("/v1/lots/{epoch}")).await
-    }
-
-    /// The latest ones, as many as one answer holds.
-    pub async fn proposals(&self) -> Result<Vec<ProposalView>, SdkError> {
-        self.get("/v1/proposals").await
-    }
-
-    pub async fn proposal(&self, id: ProposalId) -> Result<ProposalView, SdkError> {
-        self.get(&format!("/v1/proposals/{id}")).await
-    }
-
-    /// The latest ones, as many as one answer holds.
-    pub async fn lotteries(&self) -> Result<Vec<LotteryView>, SdkError> {
-        self.get("/v1/lotteries").await
-    }
-
-    pub async fn lottery(&self, id: LotteryId) -> Result<LotteryView, SdkError> {
-        self.get(&format!("/v1/lotteries/{id}")).await
-    }
-
-    pub async fn lottery_export(&self, id: LotteryId) -> Result<LotteryExport, SdkError> {
-        self.get(&format!("/v1/lotteries/{id}/export")).await
     }
 
     pub async fn duties(&self, epoch: u64) -> Result<DutiesView, SdkError> {

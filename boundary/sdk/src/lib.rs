@@ -12,6 +12,7 @@ mod incidents;
 mod jobs;
 mod logs;
 mod newest;
+mod rounds;
 mod splice;
 mod tunnel;
 mod validators;
