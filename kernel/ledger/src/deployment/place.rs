@@ -139,7 +139,8 @@ impl Spread {
     /// serves nobody. Of those with the fewest replicas, the one whose trial ends first.
     fn on_trial(&self, state: &State, mut reason: Reason) -> Result<Placement, Reason> {
         let mut request = self.request.clone();
-        request.avoid_hosts.clear();
+        // Silences are what brought them there.
+        request.reliable = false;
         let waiting = state.index.probation.iter().take(TRIALS_MAX);
         let fitting = waiting.map(|(_, id)| *id).filter(|id| {
             let host = state.hosts.get(id);
