@@ -20,14 +20,16 @@ const axe = readFileSync(installed.resolve('axe-core/axe.min.js'), 'utf8');
 const password = 'four plain words here';
 const signUpButton = "form[action='/signup'] button.primary:not([type=button])";
 const job = 'journey';
+const handle = `bars-${Date.now()}`;
 const strangers = ['/', '/signup', '/login', '/explorer', '/explorer/blocks', '/explorer/blocks/2',
   '/explorer/transactions', '/explorer/hosts', '/explorer/network', '/explorer/receipts/r-1',
-  '/explorer/search?q=nothing', '/operate', '/operate/queue', '/operate/placements', '/operate/incidents',
+  '/explorer/search?q=nothing', '/explorer/lots', '/explorer/lots/1', '/explorer/votes', '/explorer/lotteries', '/operate', '/operate/queue', '/operate/placements', '/operate/incidents',
   '/operate/audit', '/operate/audit?kind=rollback&result=refused'];
 const members = ['/', '/jobs', '/jobs?q=nothing', '/jobs/new', '/jobs/new?from=image', `/jobs/${job}`,
   `/jobs/${job}/logs`, `/jobs/${job}/shell`, `/jobs/${job}/releases`, `/jobs/${job}/events`, `/jobs/${job}/receipts`,
   '/jobs/nothing', '/analytics', '/analytics/requests', '/analytics/use?range=7d', '/hosts', '/hosts/new',
-  '/earnings', '/wallet', '/bills', '/settings', '/members', '/settings/keys', '/device', '/nowhere'];
+  '/earnings', '/wallet', '/bills', '/bills/limits', '/settings', '/settings/passkeys', '/settings/space', '/members',
+  '/settings/keys', '/device', '/nowhere'];
 // One page of each kind, of those that are there.
 const kinds = ['/signup', '/explorer', '/explorer/blocks/2', '/explorer/network', '/explorer/receipts/r-1',
   '/operate', '/operate/audit', '/jobs', '/jobs/new', `/jobs/${job}`, `/jobs/${job}/logs`, '/analytics',
@@ -51,6 +53,7 @@ const stranger = await open();
 const member = await open();
 await signUp();
 deploy();
+await found();
 if (wanted === 'live') {
   await live();
   await browser.close();
@@ -94,7 +97,7 @@ end();
 // A new account, and its key in a file.
 async function signUp() {
   await member.goto(`${portal}/signup`);
-  await member.type('#handle', `bars-${Date.now()}`);
+  await member.type('#handle', handle);
   await member.type('#email', 'bars@example.org');
   await member.type('#password', password);
   await Promise.all([member.waitForNavigation(), member.click(signUpButton)]);
@@ -131,6 +134,17 @@ services:
       execFileSync('sleep', ['3']);
     }
   }
+}
+
+// Pages that only what this cloud has can name: a space, a host's own, a newcomer that is waited for.
+async function found() {
+  await member.goto(`${portal}/explorer/hosts`);
+  const host = await member.$eval("main a[href^='/explorer/hosts/']", a => a.getAttribute('href'));
+  await member.goto(`${portal}/hosts/new`);
+  await Promise.all([member.waitForNavigation(), member.click("form[action='/hosts/new'] button.primary")]);
+  const watched = await member.$eval(".foot-note a[href^='/hosts/new/']", a => a.getAttribute('href'));
+  strangers.push(host, `/o/${handle}`, `/o/${handle}/books`);
+  members.push(watched);
 }
 
 // KiB on the wire with an empty cache and with a filled one; requests to others.

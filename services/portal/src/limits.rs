@@ -3,6 +3,8 @@
 //! Who guesses passwords is slowed by two buckets: one of his address, one of the account that
 //! he tries. The account's own bucket is two: a browser that has logged in before (it carries a
 //! token of its own) is not counted with strangers, so that no stranger can lock an owner out.
+//! A handle and the email that belongs to it have buckets of their own: were they one, whoever has
+//! emptied the one could ask of any email whether it is the other's.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
