@@ -16,7 +16,7 @@ use commonware_glue::dkg::types::Payload as PayloadOf;
 use commonware_parallel::Sequential;
 use commonware_runtime::Clock;
 use futures::StreamExt;
-use light::{BEACON_BYTES, Duty, Header, Scheme, Screened};
+use light::{BEACON_BYTES, Duty, Header, Screened};
 use tokio::sync::{Notify, watch};
 use types::{Digest, PublicKey, Seal, merkle_root};
 
@@ -29,6 +29,7 @@ use crate::lineup::Lineup;
 use crate::machine::{Env, Executed, Machine};
 use crate::mempool::Mempool;
 use crate::once::Sealer;
+use crate::scheme::Scheme;
 use crate::sightings::Sightings;
 use crate::store::{Record, Store};
 

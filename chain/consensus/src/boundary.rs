@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 use commonware_codec::{Copying, DecodeExt as _};
+use commonware_consensus::simplex::types::Finalization;
+use commonware_cryptography::sha256;
 use light::{Duty, Header, SNAPSHOT_CHUNK_BYTES};
 use types::{Digest, merkle_paths, merkle_root, merkle_verify};
 
@@ -18,6 +20,7 @@ use crate::app::genesis;
 use crate::block::{Block, EpochInfo, Payload, payload_root, read_payload};
 use crate::machine::Machine;
 use crate::node::Config;
+use crate::scheme::Scheme;
 use crate::store::{Record, Store};
 
 /// Largest state that is fetched: 8 GiB.
@@ -222,7 +225,7 @@ pub(crate) struct Floor {
 /// What the engine asks for to begin there.
 pub(crate) struct Anchor {
     pub block: Block,
-    pub certificate: light::Certificate,
+    pub certificate: Finalization<Scheme, sha256::Digest>,
     pub info: EpochInfo,
 }
 
@@ -236,7 +239,7 @@ impl Floor {
         let block = Block::new(header, record.seal, duty, transactions)
             .map_err(|why| anyhow::anyhow!("block {} cannot be read: {why}", self.height))?;
         let certificate = record.certificate.context("its certificate is missing")?;
-        let certificate = light::Certificate::decode(Copying(&certificate[..]))
+        let certificate = Finalization::decode(Copying(&certificate[..]))
             .context("its certificate cannot be read")?;
         Ok(Anchor {
             block,

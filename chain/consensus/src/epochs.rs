@@ -13,7 +13,6 @@ use anyhow::{Context as _, Result, ensure};
 use commonware_actor::Feedback;
 use commonware_codec::Encode as _;
 use commonware_consensus::simplex::Plan;
-use commonware_consensus::simplex::scheme::bls12381_threshold::vrf::{Seed, Seedable};
 use commonware_consensus::simplex::types::{Activity, Context};
 use commonware_consensus::types::Epoch;
 use commonware_consensus::{
@@ -30,12 +29,13 @@ use commonware_p2p::{Address, PeerSetSubscription, TrackedPeers};
 use commonware_runtime::{Clock, Spawner};
 use commonware_utils::channel::oneshot;
 use commonware_utils::ordered::Set;
-use light::{BEACON_BYTES, BEACON_VIEW, NAMESPACE, Scheme};
+use light::{BEACON_BYTES, BEACON_VIEW, NAMESPACE};
 
 use crate::app::Core;
 use crate::block::{Directory, EpochInfo};
 use crate::committee::{Committee, MEMBERS_MAX, Member, key_bytes, read_key};
 use crate::machine::Machine;
+use crate::scheme::{Known, Scheme};
 
 /// Schemes of past epochs are kept for messages that come late.
 const KEPT: u64 = 2;
@@ -53,6 +53,7 @@ pub(crate) struct Schemes {
     by_epoch: Arc<Mutex<BTreeMap<u64, Arc<Scheme>>>>,
     any: Arc<Scheme>,
     seated: Arc<Seated>,
+    known: Known,
 }
 
 /// Who votes in which epoch, in voting order.
@@ -92,12 +93,14 @@ impl Seated {
 }
 
 impl Schemes {
-    pub fn new(committee: &Committee, seated: Arc<Seated>) -> Self {
+    pub fn new(committee: &Committee, seated: Arc<Seated>, known: Known) -> Self {
         let key = *committee.output.public().public();
+        let any = light::Scheme::certificate_verifier(NAMESPACE, key);
         Self {
             by_epoch: Arc::default(),
-            any: Arc::new(Scheme::certificate_verifier(NAMESPACE, key)),
+            any: Arc::new(known.dress(any, None)),
             seated,
+            known,
         }
     }
 }
@@ -123,13 +126,13 @@ impl Registrar for Schemes {
 
     async fn register(&self, epoch: Epoch, info: SchemeInfo<MinSig, ed25519::PublicKey>) {
         let mut held = None;
-        let (members, scheme) = match info {
+        let (members, sharing, scheme) = match info {
             SchemeInfo::Verifier {
                 participants: members,
                 sharing,
             } => {
-                let scheme = Scheme::verifier(NAMESPACE, members.clone(), sharing);
-                (members, Some(scheme))
+                let scheme = light::Scheme::verifier(NAMESPACE, members.clone(), sharing.clone());
+                (members, sharing, Some(scheme))
             }
             SchemeInfo::Member {
                 participants: members,
@@ -140,8 +143,9 @@ impl Registrar for Schemes {
                     epoch = epoch.get(),
                     "this validator sits, but has no share of the key: it will have one after the next ceremony"
                 );
-                let scheme = Scheme::member(NAMESPACE, members.clone(), sharing, &public_key);
-                (members, scheme)
+                let known = (members.clone(), sharing.clone());
+                let scheme = light::Scheme::member(NAMESPACE, known.0, known.1, &public_key);
+                (members, sharing, scheme)
             }
             SchemeInfo::Signer {
                 participants: members,
@@ -153,12 +157,13 @@ impl Registrar for Schemes {
                     quorum: sharing.required() as usize,
                     share: share.clone(),
                 });
-                let signer = Scheme::signer(NAMESPACE, members.clone(), sharing.clone(), share);
+                let known = (members.clone(), sharing.clone());
+                let signer = light::Scheme::signer(NAMESPACE, known.0, known.1, share);
                 let scheme = signer.unwrap_or_else(|| {
                     tracing::error!(epoch = epoch.get(), "this validator's share does not belong to the committee's key: it only follows");
-                    Scheme::verifier(NAMESPACE, members.clone(), sharing)
+                    light::Scheme::verifier(NAMESPACE, members.clone(), sharing.clone())
                 });
-                (members, Some(scheme))
+                (members, sharing, Some(scheme))
             }
         };
         // What was held before is spent.
@@ -169,6 +174,7 @@ impl Registrar for Schemes {
         seated.insert(epoch.get(), members.iter().cloned().collect());
         seated.retain(|e, _| *e >= first);
         let mut schemes = self.by_epoch.lock().expect("not poisoned");
+        let scheme = self.known.dress(scheme, Some(&sharing));
         schemes.insert(epoch.get(), Arc::new(scheme));
         schemes.retain(|e, _| *e >= first);
     }
@@ -467,17 +473,14 @@ where
             self.core.term_over(term);
         }
         if activity.view().get() == BEACON_VIEW {
-            let seed = match &activity {
-                Activity::Notarization(n) | Activity::Certification(n) => Some(n.seed()),
-                Activity::Nullification(n) => n
-                    .certificate
-                    .get()
-                    .map(|c| Seed::new(n.round, c.seed_signature)),
-                Activity::Finalization(f) => Some(f.seed()),
+            let made = match &activity {
+                Activity::Notarization(n) | Activity::Certification(n) => n.certificate.get(),
+                Activity::Nullification(n) => n.certificate.get(),
+                Activity::Finalization(f) => f.certificate.get(),
                 _ => None,
             };
-            if let Some(seed) = seed
-                && let Ok(bytes) = <[u8; BEACON_BYTES]>::try_from(&seed.signature.encode()[..])
+            if let Some(made) = made
+                && let Ok(bytes) = <[u8; BEACON_BYTES]>::try_from(&made.seed_signature.encode()[..])
             {
                 let mut heard = self.core.beacon.lock().expect("not poisoned");
                 *heard = Some((activity.epoch().get(), bytes));

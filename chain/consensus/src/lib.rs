@@ -26,6 +26,7 @@ mod medium;
 mod mempool;
 mod node;
 mod once;
+mod scheme;
 mod sightings;
 #[cfg(feature = "simulation")]
 pub mod simulation;

@@ -33,6 +33,7 @@ mod terms;
 
 pub use crate::malice::{Channel, Malice};
 pub use crate::medium::Medium;
+pub use crate::scheme::Known;
 pub use terms::{Terms, seats};
 
 /// How the simulated network names a validator.
@@ -130,6 +131,7 @@ pub fn start<M: Machine>(
     network: Network,
     machine: Arc<M>,
     malice: Malice,
+    known: Known,
 ) -> Result<(Handle<M>, Task<()>)> {
     let (mut handles, task) = start_lives(
         context,
@@ -137,6 +139,7 @@ pub fn start<M: Machine>(
         network,
         machine,
         malice,
+        known,
     )?;
     Ok((handles.pop().context("a life has a handle")?, task))
 }
@@ -149,8 +152,9 @@ pub fn start_twins<M: Machine>(
     network: Network,
     machine: Arc<M>,
     malice: Malice,
+    known: Known,
 ) -> Result<(Vec<Handle<M>>, Task<()>)> {
-    start_lives(context, lives.into(), network, machine, malice)
+    start_lives(context, lives.into(), network, machine, malice, known)
 }
 
 fn start_lives<M: Machine>(
@@ -159,6 +163,7 @@ fn start_lives<M: Machine>(
     network: Network,
     machine: Arc<M>,
     malice: Malice,
+    known: Known,
 ) -> Result<(Vec<Handle<M>>, Task<()>)> {
     let mut handles = Vec::new();
     let mut ends_of = Vec::new();
@@ -182,7 +187,7 @@ fn start_lives<M: Machine>(
         });
     }
     let task = context.spawn(move |context| async move {
-        on_simulated(context, started, network, malice).await;
+        on_simulated(context, started, network, malice, known).await;
         drop(ends_of);
     });
     Ok((handles, task))

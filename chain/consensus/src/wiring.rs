@@ -39,7 +39,7 @@ use commonware_storage::translator::EightCap;
 use commonware_stream::cups::{self, Cups};
 use commonware_stream::sake::{self, Sake};
 use commonware_utils::{NZDuration, NZU32, NZUsize};
-use light::{NAMESPACE, Scheme};
+use light::NAMESPACE;
 use tokio::sync::mpsc;
 
 use crate::app::{App, Core};
@@ -51,6 +51,7 @@ use crate::kept::Kept;
 use crate::lineup::{BATCH_BYTES_MAX, receive, send_on};
 use crate::machine::Machine;
 use crate::node::{Config, Ends};
+use crate::scheme::{Known, Scheme, plain};
 use crate::vault::Vault;
 
 const VOTES: u64 = 0;
@@ -131,10 +132,10 @@ pub fn message_bytes_max() -> u32 {
 /// `$prefix` keeps nodes apart that share one storage; `$table`: slots of a new archive's index.
 macro_rules! start_parts {
     ($context:ident, $config:ident, $core:ident, $vault:ident, $forwarded:expr,
-     $blocker:ident, $provider:ident, $prefix:expr, $table:expr, $channels:expr) => {{
+     $blocker:ident, $provider:ident, $prefix:expr, $table:expr, $channels:expr, $known:expr) => {{
         let (context, config, core) = (&$context, &$config, $core);
         let blocks_per_epoch = config.epoch_blocks;
-        let schemes = Schemes::new(&config.committee, core.seated.clone());
+        let schemes = Schemes::new(&config.committee, core.seated.clone(), $known);
         let [
             votes,
             certificates,
@@ -389,7 +390,7 @@ macro_rules! start_parts {
                     let marshal = marshal.clone();
                     async move {
                         let found = marshal.get_finalization(Height::new(height)).await?;
-                        Some(light::certificate_bytes(&found))
+                        Some(light::certificate_bytes(&plain(found)))
                     }
                 };
                 let prune = |below| forgetful.prune(Height::new(below));
@@ -532,7 +533,8 @@ pub async fn on_tokio<M: Machine>(
         manager,
         "",
         TABLE,
-        channels
+        channels,
+        Known::default()
     );
     tokio::select! {
         _ = ends.stopped => {}
@@ -559,6 +561,7 @@ pub async fn on_simulated<M: Machine>(
     lives: Vec<Life<M>>,
     oracle: crate::simulation::Network,
     malice: crate::simulation::Malice,
+    known: Known,
 ) {
     let Some(me) = lives.first().map(|life| &life.config.seat.identity) else {
         return;
@@ -608,7 +611,8 @@ pub async fn on_simulated<M: Machine>(
             provider,
             &prefix,
             TABLE_SIMULATED,
-            channels
+            channels,
+            known.clone()
         ));
         stops.push(ends.stopped);
     }

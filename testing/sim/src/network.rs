@@ -10,7 +10,7 @@ use bytes::Bytes;
 use commonware_runtime::deterministic::{Context, FaultConfig};
 use commonware_runtime::{Handle as Task, Supervisor as _};
 use commonware_utils::sync::RwLock;
-use consensus::simulation::{self, Disk, Key, Malice};
+use consensus::simulation::{self, Disk, Key, Known, Malice};
 use consensus::{Committee, Config, Handle, Seat, deal};
 use ledger::lots::Founder;
 use ledger::validator::{Call as Act, Registration};
@@ -40,6 +40,8 @@ pub struct Site {
     founders: usize,
     /// How many blocks each keeps.
     keep: Option<NonZeroU64>,
+    /// Votes and certificates that one of them has checked.
+    known: Known,
 }
 
 impl Site {
@@ -61,6 +63,7 @@ impl Site {
         let disks = || seats.iter().map(|_| Disk::default()).collect();
         Ok(Self {
             joined: Mutex::default(),
+            known: Known::shared(),
             founders: first,
             keep: scenario.keep.and_then(NonZeroU64::new),
             disks: disks(),
@@ -273,6 +276,7 @@ impl<'a> Network<'a> {
         self.lives += 1;
         let machine = Arc::new(LedgerMachine::new(site.genesis.clone()));
         let (oracle, malice) = (self.oracle.clone(), site.malice[at].clone());
+        let known = site.known.clone();
         let (config, disk) = (self.config(at)?, &site.disks[at]);
         let (handles, task) = if site.twins.contains(&at) {
             let other = Config {
@@ -280,9 +284,10 @@ impl<'a> Network<'a> {
                 ..self.config(at)?
             };
             let lives = [(config, disk.clone()), (other, site.twin_disks[at].clone())];
-            simulation::start_twins(context, lives, oracle, machine, malice)?
+            simulation::start_twins(context, lives, oracle, machine, malice, known)?
         } else {
-            let (handle, task) = simulation::start(context, config, disk, oracle, machine, malice)?;
+            let (handle, task) =
+                simulation::start(context, config, disk, oracle, machine, malice, known)?;
             (vec![handle], task)
         };
         self.nodes[at] = Some(Running { handles, task });

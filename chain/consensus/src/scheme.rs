@@ -1,0 +1,35 @@
+//! How votes are signed and checked: as [`light::Scheme`] says.
+//!
+//! In a simulation all validators are in one process, and each checks the same votes and the same
+//! certificates: half of a run was pairings. What one of them has found to be good the next takes
+//! from it, by its bytes. Bad is not remembered: whoever is told something bad looks himself.
+
+#[cfg(feature = "simulation")]
+mod shared;
+
+#[cfg(not(feature = "simulation"))]
+pub(crate) use light::Scheme;
+#[cfg(feature = "simulation")]
+pub(crate) use shared::Scheme;
+
+use commonware_consensus::simplex::types::Finalization;
+use commonware_cryptography::sha256;
+
+/// What simulated validators have found to be good; nothing, and shared by nobody, by default.
+#[derive(Clone, Debug, Default)]
+pub struct Known(#[cfg(feature = "simulation")] Option<std::sync::Arc<shared::Found>>);
+
+#[cfg(not(feature = "simulation"))]
+impl Known {
+    pub(crate) fn dress<S>(&self, plain: Scheme, _: Option<&S>) -> Scheme {
+        plain
+    }
+}
+
+/// As [`light`] reads it.
+pub(crate) fn plain(of: Finalization<Scheme, sha256::Digest>) -> light::Certificate {
+    Finalization {
+        proposal: of.proposal,
+        certificate: of.certificate,
+    }
+}
