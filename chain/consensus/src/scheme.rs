@@ -13,6 +13,8 @@ pub(crate) use light::Scheme;
 pub(crate) use shared::Scheme;
 
 use commonware_consensus::simplex::types::Finalization;
+#[cfg(not(feature = "simulation"))]
+use commonware_cryptography::bls12381::primitives::{sharing::Sharing, variant::MinSig};
 use commonware_cryptography::sha256;
 
 /// What simulated validators have found to be good; nothing, and shared by nobody, by default.
@@ -21,7 +23,7 @@ pub struct Known(#[cfg(feature = "simulation")] Option<std::sync::Arc<shared::Fo
 
 #[cfg(not(feature = "simulation"))]
 impl Known {
-    pub(crate) fn dress<S>(&self, plain: Scheme, _: Option<&S>) -> Scheme {
+    pub(crate) fn dress(&self, plain: Scheme, _: Option<&Sharing<MinSig>>) -> Scheme {
         plain
     }
 }

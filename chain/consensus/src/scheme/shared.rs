@@ -271,3 +271,6 @@ impl certificate::Scheme for Scheme {
         light::Scheme::is_attributable()
     }
 }
+
+#[cfg(test)]
+mod tests;
