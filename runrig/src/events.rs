@@ -314,6 +314,11 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
                 token.short(),
                 units::time(*until_ms)
             ),
+            H::HostUninvited { owner, token } => format!(
+                "account {} took token {} back: no machine joins with it",
+                owner.short(),
+                token.short()
+            ),
             H::HostJoined {
                 host,
                 owner,

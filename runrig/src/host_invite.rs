@@ -1,9 +1,11 @@
-//! `host invite`: a token by which one machine joins in the account's name, once.
+//! `host invite`: a token by which one machine joins in the account's name, once; `host invitations`
+//! and `host uninvite`: those that are open, taken back.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use api::TokenView;
 use clap::Args;
 use ledger::Call;
 use types::{AccountId, SecretKey};
@@ -23,6 +25,16 @@ pub struct Invite {
     /// What the machine will be called; unique on the network
     #[arg(long, default_value = "my-machine")]
     name: String,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    before_help = "Examples:\n  runrig host invitations\n  runrig host uninvite 3f9c\n\nWhoever has the line joins with it no more. A machine that has joined stays: see `runrig host drain`."
+)]
+pub struct Uninvite {
+    /// The token's id, of `runrig host invitations`, or how it begins
+    #[arg(value_name = "TOKEN")]
+    token: String,
 }
 
 /// How `host join` is told a token.
@@ -106,6 +118,75 @@ pub async fn invite(session: &Session, args: &Invite, json: bool) -> Result {
         "Run it on the machine within {}, until {}; the first one that does is yours, and `runrig events -f` says so (token {}).",
         units::age(period_ms),
         units::time(until_ms),
+        token.short()
+    ));
+    Ok(())
+}
+
+/// The open ones of the account, as the network has them.
+async fn open(session: &Session) -> Result<Vec<TokenView>> {
+    let owner = session.account()?;
+    let now = session.client.status().await?.time_ms;
+    let mut open = session.client.tokens_of(owner).await?;
+    open.retain(|one| now < one.until_ms);
+    Ok(open)
+}
+
+pub async fn list(session: &Session, json: bool) -> Result {
+    let open = open(session).await?;
+    if json {
+        output::json(&open);
+        return Ok(());
+    }
+    if open.is_empty() {
+        output::say("No line waits for its machine. Make one: runrig host invite");
+        return Ok(());
+    }
+    let row = |one: &TokenView| {
+        vec![
+            one.token.to_string(),
+            units::time(one.made_ms),
+            units::time(one.until_ms),
+        ]
+    };
+    let rows: Vec<_> = open.iter().map(row).collect();
+    output::data(output::table(&["TOKEN", "MADE", "GOOD UNTIL"], &rows, &[]));
+    Ok(())
+}
+
+pub async fn uninvite(session: &Session, args: &Uninvite, json: bool) -> Result {
+    let open = open(session).await?;
+    let begins = args.token.to_lowercase();
+    let mut found = open
+        .iter()
+        .filter(|one| one.token.to_string().starts_with(&begins));
+    let one = match (found.next(), found.next()) {
+        (Some(one), None) => one,
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage(
+                format!("token {}", args.token),
+                "more than one begins so",
+                "Write more of it: `runrig host invitations`.",
+            ));
+        }
+        (None, _) => {
+            return Err(Failure::new(
+                failure::NOT_FOUND,
+                format!("token {}", args.token),
+                "none of this account's that is open begins so",
+                "Look at those that are: `runrig host invitations`.",
+            ));
+        }
+    };
+    let token = one.token;
+    let call = ledger::host::Call::Uninvite { token };
+    session.submit(Call::Host(call)).await?;
+    if json {
+        output::json(&serde_json::json!({ "id": token }));
+        return Ok(());
+    }
+    output::say(format!(
+        "Token {} is taken back: no machine joins with it",
         token.short()
     ));
     Ok(())

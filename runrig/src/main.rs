@@ -315,6 +315,10 @@ enum Host {
     Join(Box<host_join::Join>),
     /// Print the line by which one machine joins for your account, once
     Invite(host_invite::Invite),
+    /// The account's lines that no machine has joined with yet
+    Invitations,
+    /// Take such a line back: no machine joins with it any more
+    Uninvite(host_invite::Uninvite),
     /// Many in one process, for `runrig dev`
     #[command(hide = true)]
     Together(host_together::Together),
@@ -543,6 +547,12 @@ fn run(cli: Cli) -> Result<u8> {
         Command::Host(Host::Join(args)) => done(host_join::run(args)),
         Command::Host(Host::Invite(args)) => done(ask(globals, async |s| {
             host_invite::invite(s, args, json).await
+        })),
+        Command::Host(Host::Invitations) => {
+            done(ask(globals, async |s| host_invite::list(s, json).await))
+        }
+        Command::Host(Host::Uninvite(args)) => done(ask(globals, async |s| {
+            host_invite::uninvite(s, args, json).await
         })),
         Command::Host(Host::Together(args)) => done(host_together::run(args)),
         Command::Host(Host::Ls) => done(ask(globals, async |s| chain::host_ls(s, json).await)),

@@ -41,6 +41,7 @@ enum Step {
     Limit(u8, Option<u64>),
     /// An account lets a machine join by a token, for so many milliseconds.
     Invite(u8, u8, u64),
+    Uninvite(u8, u8),
     /// A machine joins for an account by a token, rightly or not.
     Join(u8, u8, u8),
     /// So many seconds with all hosts heard but one.
@@ -66,6 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::Hour),
         (machine.clone(), 1u64..8).prop_map(|(h, s)| Step::Silence(h, s)),
         (1u8..5, 50u8..53, 0u64..20_000).prop_map(|(u, t, ms)| Step::Invite(u, t, ms)),
+        (1u8..5, 50u8..53).prop_map(|(u, t)| Step::Uninvite(u, t)),
         (machine, 1u8..5, 50u8..53).prop_map(|(h, u, t)| Step::Join(h, u, t)),
         (1u8..5, prop::option::of(0u64..10_000)).prop_map(|(u, n)| Step::Limit(u, n)),
         (1u8..5, 1u64..8).prop_map(|(u, d)| Step::Rollback(u, d)),
@@ -217,6 +219,10 @@ fn call(state: &State, step: &Step) -> Option<(u8, Call)> {
                 until_ms: state.time_ms() + ms,
             };
             (*u, Call::Host(call))
+        }
+        Step::Uninvite(u, token) => {
+            let token = id(*token);
+            (*u, Call::Host(host::Call::Uninvite { token }))
         }
         Step::Join(h, u, token) => {
             let mut call = registration(*h, 1_000);
@@ -587,6 +593,7 @@ fn calls(state: &State) -> Vec<Call> {
             token: id(50),
             until_ms: state.time_ms() + 1_000,
         }),
+        Call::Host(host::Call::Uninvite { token: id(50) }),
         Call::Host(host::Call::Heartbeat),
         deploy(spec),
         Call::Deployment(Deploy::Rollback {

@@ -321,6 +321,21 @@ async fn a_machine_joins_by_the_command_and_the_page_watches_without_its_secret(
     assert!(!page.text().await.expect("a page").contains(&secret));
     assert_eq!(open(&chain).len(), 2);
 
+    // Only who made it takes it back; the same form makes it again.
+    let back = async |cookie: &str| {
+        let form = site.form_token("/hosts/new", cookie).await;
+        let body = format!("csrf={form}&token={token}");
+        site.post("/hosts/uninvite", cookie, &body).await
+    };
+    assert_ne!(back(&eve).await.status(), StatusCode::SEE_OTHER);
+    assert!(open(&chain).contains(&token));
+    assert_eq!(to(&back(&cookie).await), "/hosts/new");
+    assert!(!open(&chain).contains(&token));
+    let page = look(&cookie).await;
+    assert!(page.contains("No machine joins with this token"), "{page}");
+    site.post("/hosts/new", &cookie, &body).await;
+    assert!(open(&chain).contains(&token));
+
     join(&chain, &key, ada);
     let page = look(&cookie).await;
     for words in ["barn", "has joined", "4 cores", "arm64", "/jobs/new"] {

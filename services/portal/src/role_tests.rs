@@ -82,7 +82,7 @@ pub(crate) fn grant(role: Role) -> Grant {
 }
 
 /// What takes more than to be let act at all, as it is promised: everything else is for every role.
-const PROMISED: [(&str, &str, &[Role]); 24] = {
+const PROMISED: [(&str, &str, &[Role]); 25] = {
     const DEPLOY: &[Role] = &[Role::Owner, Role::Admin, Role::Developer];
     const PAY: &[Role] = &[Role::Owner, Role::Admin, Role::Billing];
     const RULE: &[Role] = &[Role::Owner, Role::Admin];
@@ -93,6 +93,7 @@ const PROMISED: [(&str, &str, &[Role]); 24] = {
         ("GET", "/jobs/{name}/shell", DEPLOY),
         ("GET", "/jobs/{name}/shell/{id}", DEPLOY),
         ("POST", "/hosts/new", RULE),
+        ("POST", "/hosts/uninvite", RULE),
         ("POST", "/hosts/{id}/price", RULE),
         ("POST", "/hosts/{id}/allotment", RULE),
         ("POST", "/hosts/{id}/drain", RULE),

@@ -70,6 +70,7 @@ pub fn table() -> Vec<Route> {
         see("/hosts", get(earn::hosts)),
         see("/hosts/new", get(newcomer::new)),
         act("/hosts/new", Right::Rule, post(newcomer::make)),
+        act("/hosts/uninvite", Right::Rule, post(newcomer::take_back)),
         see("/hosts/new/{token}", get(newcomer::watch)),
         act("/hosts/{id}/price", Right::Rule, post(lend::price)),
         act("/hosts/{id}/drain", Right::Rule, post(lend::drain)),

@@ -279,6 +279,7 @@ pub fn call(call: &Call, sender: &AccountId, names: &Names) -> String {
             host::Call::SetAllotment { host, allotment } => allotted(names, host, allotment),
             host::Call::SetHours { host, hours } => open_in(names, host, hours.as_ref()),
             host::Call::Invite { token, until_ms } => invited(&who(sender), token, *until_ms),
+            host::Call::Uninvite { token } => uninvited(&who(sender), token),
             host::Call::Leave => format!("Host {} left", names.host(&signer)),
             host::Call::Heartbeat => format!("Host {} is there", names.host(&signer)),
             host::Call::Announce(_) => {
@@ -399,6 +400,13 @@ fn invited(owner: &str, token: &AccountId, until_ms: u64) -> String {
     ))
 }
 
+fn uninvited(owner: &str, token: &AccountId) -> String {
+    let token = brief(&token.to_string());
+    sentence(format!(
+        "{owner} took token {token} back: no machine joins with it"
+    ))
+}
+
 fn part(service: &Option<String>) -> String {
     service
         .as_ref()
@@ -485,6 +493,7 @@ pub fn event(event: &Event, names: &Names) -> String {
                 token,
                 until_ms,
             } => invited(&who(owner), token, *until_ms),
+            host::Event::HostUninvited { owner, token } => uninvited(&who(owner), token),
             host::Event::HostJoined {
                 host,
                 owner,

@@ -423,6 +423,7 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
             use ledger::host::Event as H;
             if let H::HostLeft { owner: of, .. }
             | H::HostInvited { owner: of, .. }
+            | H::HostUninvited { owner: of, .. }
             | H::HostJoined { owner: of, .. } = event
             {
                 return *of == owner;

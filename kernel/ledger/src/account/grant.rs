@@ -89,6 +89,7 @@ impl Role {
                             | host::Call::SetAllotment { .. }
                             | host::Call::SetHours { .. }
                             | host::Call::Invite { .. }
+                            | host::Call::Uninvite { .. }
                     )
                 }
                 crate::Call::Lease(_) | crate::Call::Witness(_) => false,

@@ -59,10 +59,13 @@ fn each_role_does_its_own_and_nothing_else() {
         host: id(5),
         hours: None,
     });
-    let invite = crate::Call::Host(crate::host::Call::Invite {
-        token: id(50),
-        until_ms: 2_000_000,
-    });
+    let invite = |token| {
+        crate::Call::Host(crate::host::Call::Invite {
+            token: id(token),
+            until_ms: 2_000_000,
+        })
+    };
+    let uninvite = crate::Call::Host(crate::host::Call::Uninvite { token: id(51) });
     let usage = crate::world::report(1, Vec::new());
     let calls = [
         ("deploy", deployed()),
@@ -73,7 +76,8 @@ fn each_role_does_its_own_and_nothing_else() {
         ("make an owner", grant(42, Role::Owner)),
         ("drain", drain),
         ("set hours", hours),
-        ("invite", invite),
+        ("invite", invite(50)),
+        ("uninvite", uninvite),
         ("report demand", demand),
         ("beat", beat),
         ("report use", usage),
@@ -83,6 +87,7 @@ fn each_role_does_its_own_and_nothing_else() {
             let mut world = World::new(Params::dev());
             world.host(5, 4000);
             world.ask(1, deployed()).expect("deployed");
+            world.ask(1, invite(51)).expect("invited");
             world.ask(1, grant(30, role)).expect("granted");
             let allowed = match role {
                 Role::Owner => !matches!(*name, "report demand" | "beat" | "report use"),
@@ -95,6 +100,7 @@ fn each_role_does_its_own_and_nothing_else() {
                         | "drain"
                         | "set hours"
                         | "invite"
+                        | "uninvite"
                 ),
                 Role::Developer => matches!(*name, "deploy" | "remove"),
                 Role::Billing => *name == "pay",

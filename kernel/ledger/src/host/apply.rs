@@ -274,6 +274,7 @@ pub(crate) fn apply(context: &mut Context, sender: AccountId, call: Call) -> Res
         }
         Call::Observe { silent, heard } => watch::observe(context, sender, silent, heard),
         Call::Invite { token, until_ms } => token::invite(context, sender, token, until_ms),
+        Call::Uninvite { token } => token::uninvite(context, sender, token),
     }
 }
 

@@ -62,4 +62,6 @@ pub enum Call {
         /// Ledger time from which on it is nothing; at most [`super::OPEN_MS_MAX`] away.
         until_ms: u64,
     },
+    /// Takes back what the sender's [`Self::Invite`] said, while no machine has joined by it.
+    Uninvite { token: AccountId },
 }

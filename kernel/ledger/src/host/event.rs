@@ -77,6 +77,11 @@ pub enum Event {
         /// When the token was made.
         made_ms: u64,
     },
+    /// No machine can join with the token any more.
+    HostUninvited {
+        owner: AccountId,
+        token: AccountId,
+    },
 }
 
 impl Event {
@@ -95,7 +100,7 @@ impl Event {
             | Self::HostOpened { host, .. }
             | Self::HostClosed { host, .. }
             | Self::HostJoined { host, .. } => Some(*host),
-            Self::HostInvited { .. } => None,
+            Self::HostInvited { .. } | Self::HostUninvited { .. } => None,
         }
     }
 }

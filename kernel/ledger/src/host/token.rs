@@ -100,7 +100,7 @@ pub(super) fn invite(
     let open = context.state.tokens_of(&owner);
     if open.take(OPEN_MAX).count() == OPEN_MAX {
         let why = format!("{OPEN_MAX} tokens of this account are open");
-        let next = "Join with one of them, or wait until one has ended.";
+        let next = "Join with one of them, or take one back: `runrig host invitations`.";
         return reject(RejectKind::Conflict, why, next);
     }
     let made = Token {
@@ -115,6 +115,25 @@ pub(super) fn invite(
         token,
         until_ms,
     }));
+    Ok(())
+}
+
+/// `owner` takes `token` back: whoever has its secret has nothing.
+pub(super) fn uninvite(
+    context: &mut Context,
+    owner: AccountId,
+    token: AccountId,
+) -> Result<(), Rejection> {
+    // Another's are answered as if they were not there.
+    let open = context.state.tokens.get(&token);
+    if open.is_none_or(|open| open.owner != owner) {
+        let why =
+            "it is not open: a machine has joined with it, its time is over, or it is not yours";
+        let next = "Look at what is open: `runrig host invitations`; a machine that has joined is drained: `runrig host drain`.";
+        return Err(refusal(RejectKind::NotFound, &token, why, next));
+    }
+    context.state.forget_token(&token);
+    context.emit(crate::Event::Host(Event::HostUninvited { owner, token }));
     Ok(())
 }
 
@@ -141,7 +160,7 @@ pub(super) fn check(
     let now = context.env.time_ms;
     let open = context.state.tokens.get(&token);
     let Some(open) = open.filter(|open| now < open.until_ms) else {
-        let why = "it is not open: a machine has joined with it, its time is over, or it was never made here";
+        let why = "it is not open: a machine has joined with it, its time is over, it was taken back, or never made here";
         let next = "Make another with `runrig host invite`, or on the portal's page /hosts/new.";
         return Err(refusal(RejectKind::NotFound, &token, why, next));
     };

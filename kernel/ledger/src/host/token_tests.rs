@@ -110,6 +110,37 @@ fn a_machine_joins_by_a_token_once() {
     assert_eq!(kind(world.ask(10, call)), Some(RejectKind::NotFound));
 }
 
+#[test]
+fn an_owner_takes_a_token_back() {
+    let back = |token| crate::Call::Host(Call::Uninvite { token: id(token) });
+    let mut world = invited();
+    for (name, who, token) in [("another's", 2, 50), ("never made", 1, 51)] {
+        let refused = kind(world.ask(who, back(token)));
+        assert_eq!(refused, Some(RejectKind::NotFound), "{name}");
+        assert_eq!(open(&world, 1), [id(50)], "{name}");
+    }
+    world.ask(1, back(50)).expect("taken back");
+    let told = Event::HostUninvited {
+        owner: id(1),
+        token: id(50),
+    };
+    assert!(world.events.contains(&crate::Event::Host(told)));
+    assert!(open(&world, 1).is_empty() && world.state.tokens.is_empty());
+    let call = join(&world, (10, 10), 1, 50);
+    assert_eq!(kind(world.ask(10, call)), Some(RejectKind::NotFound));
+    assert_eq!(
+        kind(world.ask(1, back(50))),
+        Some(RejectKind::NotFound),
+        "twice"
+    );
+    // What was used up is not taken back: the machine is there.
+    let mut world = invited();
+    let call = join(&world, (10, 10), 1, 50);
+    world.ask(10, call).expect("joined");
+    assert_eq!(kind(world.ask(1, back(50))), Some(RejectKind::NotFound));
+    assert!(joined(&world, 10).is_some());
+}
+
 /// Each way in which a token lets nobody in; it stays as it was.
 #[test]
 fn a_token_is_for_whom_it_was_made_and_while_it_is_good() {

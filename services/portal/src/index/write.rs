@@ -247,7 +247,9 @@ fn about(event: &Event) -> About {
                 ..About::default()
             }
         }
-        Event::Host(host::Event::HostInvited { owner, .. }) => About {
+        Event::Host(
+            host::Event::HostInvited { owner, .. } | host::Event::HostUninvited { owner, .. },
+        ) => About {
             kind: "host",
             accounts: vec![owner.to_string()],
             ..About::default()

@@ -61,14 +61,24 @@ fn form(visitor: &Visitor, name: &str, wrong: Option<&str>) -> Markup {
     }
 }
 
-fn open_list(open: &[TokenView], now: u64) -> Markup {
+fn open_list(visitor: &Visitor, open: &[TokenView], now: u64) -> Markup {
     html! {
         section.card {
-            header { div { h2 { "Commands that wait for their machine" } p.sub { "Their secrets are kept nowhere: who has lost one makes another" } } }
+            header { div { h2 { "Commands that wait for their machine" } p.sub { "Their secrets are kept nowhere: who has lost one takes it back and makes another" } } }
             ul.feed { @for one in open {
                 @let id = one.token.to_string();
-                (ui::feed("clock", &format!("Token {}", words::brief(&id)), html! { "good for " (words::span(one.until_ms.saturating_sub(now))) " more · " a href=(format!("/hosts/new/{id}")) { "Watch" } }, None))
+                (ui::feed("clock", &format!("Token {}", words::brief(&id)), html! { "good for " (words::span(one.until_ms.saturating_sub(now))) " more · " a href=(format!("/hosts/new/{id}")) { "Watch" } }, Some(taking_back(visitor, &id))))
             } }
+        }
+    }
+}
+
+fn taking_back(visitor: &Visitor, token: &str) -> Markup {
+    html! {
+        form.inline method="post" action="/hosts/uninvite" {
+            input type="hidden" name="csrf" value=(visitor.form_token());
+            input type="hidden" name="token" value=(token);
+            button.btn.small.danger { "Take back" }
         }
     }
 }
@@ -103,7 +113,7 @@ async fn page(app: &App, visitor: &Visitor, said: Option<&str>, wrong: Option<&s
                         li { span.strong { "Watch the first job arrive" } span.dim { "As soon as somebody deploys something that fits; then it is paid every " (words::span(params.report_interval_ms)) ", with a receipt." } }
                     }
                 }
-                @if !open.is_empty() { (open_list(&open, now_of(app))) }
+                @if !open.is_empty() { (open_list(visitor, &open, now_of(app))) }
             }
             div.s5.stack {
                 section.card {
@@ -198,6 +208,19 @@ pub async fn make(State(app): State<App>, visitor: Visitor, form: Form) -> Page 
     shown(&app, &visitor, Place::Hosts, "The command", content).await
 }
 
+/// `POST /hosts/uninvite`: no machine joins with that token any more.
+pub async fn take_back(State(app): State<App>, visitor: Visitor, form: Form) -> Page {
+    let login = visitor.login()?;
+    slowly(&app, Act::Submit, &login.person.handle)?;
+    let token: AccountId = form
+        .text("token")
+        .parse()
+        .map_err(|_| Trouble::missing("There is no such token"))?;
+    let call = ledger::Call::Host(Call::Uninvite { token });
+    login.submit(&app, call).await?;
+    Ok(Redirect::to("/hosts/new").into_response())
+}
+
 fn live(path: &str, now: Markup) -> Markup {
     html! { div.stack data-refresh=(path) data-every="2" { (now) } }
 }
@@ -252,7 +275,7 @@ async fn progress(app: &App, me: AccountId, token: AccountId) -> Result<Markup, 
         Some(open) => html! {
             section.card {
                 ol.steps {
-                    li { span.strong { "Waiting for the machine" } span.dim { "No machine has joined with it yet. It is good for " (words::span(open.until_ms.saturating_sub(now))) " more, until " (words::utc(open.until_ms)) " UTC. If the command ends with an error, that says what the machine lacks." } }
+                    li { span.strong { "Waiting for the machine" } span.dim { "No machine has joined with it yet. It is good for " (words::span(open.until_ms.saturating_sub(now))) " more, until " (words::utc(open.until_ms)) " UTC. If the command ends with an error, that says what the machine lacks. " a href="/hosts/new" { "Take it back" } } }
                     li { span.strong { "First job" } }
                     li { span.strong { "It runs" } }
                     li { span.strong { "First payment" } }
@@ -263,7 +286,7 @@ async fn progress(app: &App, me: AccountId, token: AccountId) -> Result<Markup, 
             Tone::Warn,
             html! {
                 p.strong { "No machine joins with this token any more" }
-                p { "Its hour is over, the machine that joined with it has left or has another owner, or it was never made for this account. " a href="/hosts/new" { "Make another command" } "." }
+                p { "Its hour is over, it was taken back, the machine that joined with it has left or has another owner, or it was never made for this account. " a href="/hosts/new" { "Make another command" } "." }
             },
         ),
     })
