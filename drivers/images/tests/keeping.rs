@@ -77,10 +77,13 @@ async fn a_layer_that_changed_on_disk_never_starts() {
 async fn unused_images_go_and_used_ones_stay() {
     let dir = tempfile::tempdir().expect("a folder");
     let layout = dir.path().join("layout");
-    for tag in ["a", "b", "c"] {
-        umoci_image(&layout, tag, if tag == "b" { "other" } else { "same" }, 1);
+    for (tag, text) in [("a", "same"), ("b", "other")] {
+        umoci_image(&layout, tag, text, 1);
     }
-    // `c` is `a` with one more layer: they share the first.
+    // `c` is `a` with one more layer: they share the first. (Made like `a`, its first layer would be
+    // another as soon as a second has passed.)
+    let first = format!("{}:a", layout.display());
+    world::run("umoci", &["tag", "--image", &first, "c"]);
     let more = layout.with_extension("more");
     std::fs::write(&more, "more").expect("written");
     let (image, source) = (
