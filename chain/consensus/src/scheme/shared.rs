@@ -99,6 +99,13 @@ impl Scheme {
         votes.get(&(self.sharing, vote(attestation))).copied()
     }
 
+    /// Whether somebody has found it to be good.
+    fn has<D: Digest>(&self, subject: &Subject<'_, D>, certificate: &Certificate<MinSig>) -> bool {
+        let found = self.found.as_ref();
+        let known = found.and_then(|found| found.certificate(&digest(subject)));
+        known.is_some_and(|known| known.encode() == certificate.encode())
+    }
+
     /// What a quorum of good votes makes, if somebody has made it before.
     fn recall(&self, votes: &[Attestation<Self>]) -> Option<Certificate<MinSig>> {
         let subject = self.voted(votes.first()?)?;
@@ -123,16 +130,33 @@ impl Verifier for Scheme {
         certificate: &Self::Certificate,
         strategy: &impl Strategy,
     ) -> bool {
-        let of = self.found.as_ref().map(|found| (found, digest(&subject)));
-        let known = of.as_ref().and_then(|(found, of)| found.certificate(of));
-        if known.is_some_and(|known| known.encode() == certificate.encode()) {
+        let one = NonEmpty::new((subject, certificate), std::iter::empty());
+        self.verify_certificates::<R, D, _>(rng, one, strategy)
+    }
+
+    fn verify_certificates<'a, R, D, I>(
+        &self,
+        rng: &mut R,
+        certificates: NonEmpty<I>,
+        strategy: &impl Strategy,
+    ) -> bool
+    where
+        R: CryptoRng,
+        D: Digest,
+        I: Iterator<Item = (Subject<'a, D>, &'a Self::Certificate)>,
+    {
+        let mut fresh: Vec<_> = certificates.into_iter().collect();
+        fresh.retain(|(subject, certificate)| !self.has(subject, certificate));
+        let Some(asked) = NonEmpty::try_new(fresh.iter().copied()) else {
             return true;
-        }
-        let plain = &self.plain;
-        let good = plain.verify_certificate::<R, D>(rng, subject, certificate, strategy);
-        if let Some((found, of)) = of.filter(|_| good) {
+        };
+        let good = self
+            .plain
+            .verify_certificates::<R, D, _>(rng, asked, strategy);
+        if let Some(found) = self.found.as_ref().filter(|_| good) {
             let mut certificates = found.certificates.lock().expect("not poisoned");
-            certificates.insert(of, certificate.clone());
+            let fresh = fresh.iter();
+            certificates.extend(fresh.map(|(of, made)| (digest(of), (*made).clone())));
         }
         good
     }
