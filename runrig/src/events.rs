@@ -387,6 +387,18 @@ fn event_words(view: &EventView, hosts: &HostNames) -> String {
                 replica,
                 why,
             } => format!("{deployment} {service}.{replica} has no place yet: {why}"),
+            D::TriedAgain {
+                deployment,
+                allocation,
+                service,
+                replica,
+                host,
+                times,
+                why,
+            } => format!(
+                "{deployment} {service}.{replica} ({allocation}) on {} {why}; tried again, failures so far: {times}",
+                hosts.of(host)
+            ),
             D::AllocationStays {
                 deployment,
                 allocation,

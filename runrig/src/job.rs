@@ -334,6 +334,7 @@ pub mod tests {
             rollout: None,
             setback: None,
             unplaced: Vec::new(),
+            tried: Vec::new(),
             scales: BTreeMap::new(),
             earlier: BTreeMap::new(),
         }

@@ -289,8 +289,19 @@ fn missing(job: &Job) -> Vec<String> {
             view.project, u.service, u.replica
         )
     });
+    let tried = view.tried.iter().filter(|t| named(&t.service));
+    let fails = tried.map(|t| {
+        let times = match t.times {
+            1 => "once".into(),
+            n => format!("{n} times"),
+        };
+        format!(
+            "{}/{}.{} could not be made ready {times}; the ledger tries again, elsewhere if it can",
+            view.project, t.service, t.replica
+        )
+    });
     let scaled = scale::words(view, |name| job.allocation.is_none() && named(name));
-    waits.chain(scaled).collect()
+    waits.chain(fails).chain(scaled).collect()
 }
 
 /// An image as the account itself names it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-pub use ledger::deployment::{Cause, Change, Funding, Rollout, Setback, Unplaced};
+pub use ledger::deployment::{Cause, Change, Funding, Rollout, Setback, Tried, Unplaced};
 use ledger::host::MeshPoint;
 use ledger::lease::Desired;
 use ledger::{Params, Rejection, Tariff};
@@ -477,6 +477,10 @@ pub struct DeploymentView {
     /// Replicas that are wanted and have no place, and why.
     #[schema(value_type = Object)]
     pub unplaced: Vec<Unplaced>,
+    /// Replicas that no host could make ready yet, and where it was tried.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub tried: Vec<Tried>,
     /// Where its autoscaled services stand, by name.
     #[serde(default)]
     #[schema(value_type = Object)]

@@ -33,6 +33,8 @@ pub struct Request {
     pub constraints: Vec<PlacementConstraint>,
     /// They have as many replicas as one host may have.
     pub full_hosts: BTreeSet<HostId>,
+    /// Could not make it ready before.
+    pub tried_hosts: BTreeSet<HostId>,
     pub avoid_hosts: BTreeSet<HostId>,
     pub avoid_owners: BTreeSet<AccountId>,
     pub avoid_regions: BTreeSet<String>,
@@ -60,17 +62,19 @@ enum Rule {
     Constraint,
     Resources,
     Full,
+    Tried,
     Host,
     Owner,
     Reliability,
     Region,
 }
 
-const RULES: [&str; 8] = [
+const RULES: [&str; 9] = [
     "architecture",
     "constraints",
     "resources",
     "replicas per host",
+    "tried in vain",
     "distinct hosts",
     "distinct owners",
     "reliability",
@@ -115,6 +119,9 @@ fn broken(slot: &Slot, request: &Request) -> Option<Rule> {
     }
     if request.full_hosts.contains(&slot.id) {
         return Some(Rule::Full);
+    }
+    if request.tried_hosts.contains(&slot.id) {
+        return Some(Rule::Tried);
     }
     if request.avoid_hosts.contains(&slot.id) {
         return Some(Rule::Host);

@@ -26,6 +26,48 @@ fn rolls(cloud: &Cloud, colour: &str) {
     assert_eq!(get(&cloud.gateway(), SITE, "/").text().trim(), colour);
 }
 
+/// One replica, of another project than the site.
+const LONE: &str = r#"
+name: lone
+services:
+  lone:
+    image: busybox
+    command: ["sleep", "infinity"]
+    stop_grace_period: 1s
+"#;
+
+/// A replica that comes to it fails, and is tried elsewhere; what runs there goes on.
+pub fn a_host_starts_nothing(world: &World) {
+    let cloud = &world.cloud;
+    let mut drill = Drill::begin(cloud, "broken-host");
+    // Whichever it comes to is the broken one.
+    let disks = (1..).zip(&world.disks);
+    let mut broken: Vec<_> = disks
+        .map(|(n, disk)| (format!("dev-{n}"), disk.cover("upper")))
+        .collect();
+    let file = cloud.file("lone.yaml", LONE);
+    let (code, _, said) = cloud.run(&["up", "-f", &file, "--yes"]);
+    assert!(
+        code != 0 && said.contains("could not be started"),
+        "{code} {said}"
+    );
+    let failed = cloud.rows("lone")[0].clone();
+    let at = text(&failed["host"]);
+    broken.retain(|(host, _)| host == at);
+    assert_eq!(broken.len(), 1, "{at}");
+    drill.strikes();
+    drill.is_over_when("it runs elsewhere", || {
+        let rows = cloud.rows("lone");
+        rows.iter()
+            .any(|r| r["state"] == "running" && r["host"] != at)
+    });
+    let told = cloud.good(&["events"]);
+    assert!(told.contains("tried again"), "{told}");
+    drop(broken);
+    cloud.good(&["down", "lone"]);
+    drill.end();
+}
+
 /// What serves there goes on, nothing new comes, and what was used is billed once there is room.
 pub fn a_disk_is_full(world: &World) {
     let cloud = &world.cloud;

@@ -26,7 +26,7 @@ pub struct World {
 
 type Failure = (&'static str, fn(&World));
 
-const DRILLS: [Failure; 16] = [
+const DRILLS: [Failure; 17] = [
     ("rolling-release", releases::a_release_rolls),
     ("bad-release", releases::a_bad_release_is_undone),
     ("lost-host", hosts::a_host_is_lost),
@@ -36,6 +36,7 @@ const DRILLS: [Failure; 16] = [
     ("removed-meanwhile", hosts::volumes_are_removed_meanwhile),
     ("full-disk", machine::a_disk_is_full),
     ("slow-disk", machine::a_disk_is_slow),
+    ("broken-host", machine::a_host_starts_nothing),
     ("host-clock", machine::a_hosts_clock_jumps),
     ("validator-clock", machine::a_validators_clock_jumps),
     ("agent-upgrade", agent::is_upgraded),

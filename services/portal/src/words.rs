@@ -604,6 +604,18 @@ fn deployed(event: &deployment::Event, names: &Names) -> String {
             "{} {service}.{replica} is being replaced or removed",
             names.project(deployment)
         ),
+        E::TriedAgain {
+            deployment,
+            service,
+            replica,
+            host,
+            why,
+            ..
+        } => format!(
+            "{} {service}.{replica} on {} {why}; it is tried again, elsewhere if possible",
+            names.project(deployment),
+            names.host(host)
+        ),
         E::Unplaced {
             deployment,
             service,

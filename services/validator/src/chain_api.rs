@@ -470,6 +470,7 @@ fn deployment_of(event: &Event) -> Option<DeploymentId> {
             | D::AllocationLeaves { deployment, .. }
             | D::AllocationStays { deployment, .. }
             | D::Scaled { deployment, .. }
+            | D::TriedAgain { deployment, .. }
             | D::Unplaced { deployment, .. }
             | D::ReleaseGood { deployment, .. }
             | D::ReleaseStuck { deployment, .. }

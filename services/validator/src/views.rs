@@ -180,6 +180,7 @@ pub fn deployment(state: &State, id: DeploymentId) -> Option<DeploymentView> {
         rollout: deployment.rollout.clone(),
         setback: deployment.setback.clone(),
         unplaced: deployment.unplaced.clone(),
+        tried: deployment.tried.clone(),
         scales: scales(state, id),
         allocations: deployment
             .allocations

@@ -193,7 +193,7 @@ impl OfRecord for DeploymentView {
         };
         let mut all = differing!(
             self, record, owner, label, release, spec, created_ms, removed, funding, limited,
-            escrow, charged, dry_ms, good, rollout, setback, unplaced,
+            escrow, charged, dry_ms, good, rollout, setback, unplaced, tried,
         );
         if self.project != record.spec.project {
             all.push("project");

@@ -82,6 +82,7 @@ fn deploy(
             rollout: None,
             setback: None,
             unplaced: Vec::new(),
+            tried: Vec::new(),
             created_ms: now,
             updated_ms: now,
             allocations: Vec::new(),

@@ -50,6 +50,19 @@ pub enum Event {
         replica: u32,
         why: String,
     },
+    /// Its host could not make it ready: it ends, and is placed again, elsewhere if there is
+    /// somewhere else; and why.
+    TriedAgain {
+        deployment: DeploymentId,
+        allocation: AllocationId,
+        service: String,
+        replica: u32,
+        /// Where it failed.
+        host: HostId,
+        /// So many tries have failed.
+        times: u32,
+        why: String,
+    },
     /// It is wanted again before it was gone.
     AllocationStays {
         deployment: DeploymentId,

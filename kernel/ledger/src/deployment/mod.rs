@@ -24,8 +24,8 @@ pub(crate) use place::milli;
 pub use quote::{Change, QuoteLine, QuoteOutcome, QuotedPlace};
 pub use release::{Cause, Release};
 pub use scale::{Calm, Demand, Scale};
-pub use seats::RETRY_MS;
 pub(crate) use seats::tend;
+pub use seats::{RETRY_MS, Tried};
 pub use state::{Deployment, Funding, Rollout, Setback, Unplaced};
 pub use why::{NO_HOSTS, VOLUMES, causes};
 

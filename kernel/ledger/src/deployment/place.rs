@@ -26,6 +26,7 @@ const TRIAL: &str = "trial after silence";
 const TRIALS_MAX: usize = 1_000;
 
 /// Where the replicas of one service may go.
+#[derive(Clone)]
 pub(super) struct Spread {
     request: Request,
     /// Replicas that one host may have, 0 for any number, and that each has.
@@ -134,6 +135,11 @@ impl Spread {
 }
 
 impl Spread {
+    /// On none of `hosts`, as it could not be made ready there.
+    pub fn set_tried(&mut self, hosts: &[HostId]) {
+        self.request.tried_hosts = hosts.iter().copied().collect();
+    }
+
     /// Where nothing else fits: hosts that were silent and must stay for a while before they are
     /// given anything. A replica there may soon be without a host again; one without a place
     /// serves nobody. Of those with the fewest replicas, the one whose trial ends first.
@@ -289,6 +295,7 @@ fn take_seat(
         usage: Usage::default(),
         cpu_millis: 0,
         cpu_ms: 0,
+        was_ready: false,
         charged: [Amount::ZERO; 5],
         closed: false,
         reason: placement.reason,

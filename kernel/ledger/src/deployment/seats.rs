@@ -17,10 +17,14 @@
 //! - **At most `parallelism` seats of a service are between two replicas**, so a release that
 //!   does not come good stops at the first. By the service's policy the deployment then goes
 //!   back to its last good release, stops, or goes on.
-//! - **What fits nowhere now is said and tried again.**
+//! - **What fits nowhere now is said and tried again**, and so is, elsewhere, what a host could not
+//!   make ready ([`Tried`]).
+
+mod again;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use again::Tried;
 use types::{
     AllocationId, AllocationStatus, DeploymentId, Health, HostId, RunState, ServiceSpec,
     UpdateFailure, UpdateOrder, UpdatePolicy,
@@ -141,6 +145,7 @@ struct Tending {
     /// Earliest time at which something changes by itself.
     look_ms: u64,
     unplaced: Vec<Unplaced>,
+    tried: Vec<Tried>,
     failing: Option<(UpdateFailure, String)>,
     /// The latest release is an earlier one again.
     back: bool,
@@ -164,6 +169,7 @@ impl Tending {
             id: *id,
             back: latest.is_some_and(|r| matches!(r.cause, Cause::RolledBack { .. })),
             homes: Homes::of(&context.state, &deployment),
+            tried: deployment.tried.clone(),
             deployment,
             seats: BTreeMap::new(),
             look_ms: u64::MAX,
@@ -325,9 +331,15 @@ impl Tending {
                 if best.release == self.deployment.release {
                     good_ms = good_ms.max(since);
                 }
+                self.forget_tried((name, replica));
                 for other in seat.live.iter().filter(|m| m.id != best.id) {
                     self.drain(context, other);
                 }
+            } else if fitting().count() == seat.live.len()
+                && !strict
+                && self.try_again(context, (name, replica), service, &seat.live)
+            {
+                empty.push(replica);
             } else if fitting().next().is_some() {
                 let replaces = seat.ending > 0 || seat.live.len() > 1;
                 let on_failure = match tolerated {
@@ -456,7 +468,21 @@ impl Tending {
         service: &ServiceSpec,
         spread: &mut Spread,
     ) -> Result<(), Rejection> {
-        place(context, &self.id, seat, service, spread, &mut self.homes)?;
+        let (id, homes) = (self.id, &mut self.homes);
+        let release = self.deployment.release;
+        let mut found = false;
+        if let Some(tried) = self.tried.iter().find(|t| t.is_of(seat, release)) {
+            let mut elsewhere = spread.clone();
+            elsewhere.set_tried(&tried.hosts);
+            found = place(context, &id, seat, service, &mut elsewhere, homes).is_ok();
+            if found {
+                elsewhere.set_tried(&[]);
+                *spread = elsewhere;
+            }
+        }
+        if !found {
+            place(context, &id, seat, service, spread, homes)?;
+        }
         self.settled = false;
         self.changed = true;
         Ok(())
@@ -588,6 +614,17 @@ impl Tending {
             && let Some(deployment) = context.state.deployments.get_mut(&id)
         {
             deployment.unplaced = unplaced;
+        }
+        let (mut tried, release) = (std::mem::take(&mut self.tried), self.deployment.release);
+        let services = &self.deployment.spec.services;
+        tried.retain(|t| {
+            let wanted = services.get(&t.service).map_or(0, |s| s.replicas);
+            t.release == release && t.replica <= wanted
+        });
+        if tried != self.deployment.tried
+            && let Some(deployment) = context.state.deployments.get_mut(&id)
+        {
+            deployment.tried = tried;
         }
         let Some(mut rollout) = self.deployment.rollout.clone() else {
             return false;

@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{AccountId, AllocationId, Amount, DeploymentSpec};
 
-use super::Earlier;
+use super::{Earlier, Tried};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct Deployment {
@@ -19,6 +19,8 @@ pub struct Deployment {
     pub setback: Option<Setback>,
     /// Replicas that are wanted and have no place, in order.
     pub unplaced: Vec<Unplaced>,
+    /// Seats whose replica could not be made ready, until one is good.
+    pub tried: Vec<Tried>,
     /// Part of its domain: the project name, with a suffix if another owner had it first.
     pub label: String,
     pub created_ms: u64,

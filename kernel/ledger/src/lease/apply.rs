@@ -102,6 +102,7 @@ fn report_status(
         if let Some(allocation) = context.state.allocations.get_mut(&id) {
             allocation.status = status.clone();
             allocation.status_ms = now;
+            allocation.was_ready |= status.is_ready();
         }
         if shows {
             touched.insert(deployment);

@@ -24,6 +24,8 @@ pub struct Allocation {
     pub placed_ms: u64,
     pub status: AllocationStatus,
     pub status_ms: u64,
+    /// Its host has said at least once that it is ready.
+    pub was_ready: bool,
     /// Settled up to here.
     pub settled_ms: u64,
     pub sequence: u64,

@@ -36,7 +36,9 @@ fn rich(world: &mut World, who: u8) {
 
 /// Of `millis` of a core.
 fn run(world: &mut World, name: &str, millis: u32) -> Result<(), Rejection> {
-    world.ask(1, deploy(project(name, &[("s", service(millis, 1))])))
+    world.ask(1, deploy(project(name, &[("s", service(millis, 1))])))?;
+    world.runs(world.state.globals.allocations);
+    Ok(())
 }
 
 fn set(

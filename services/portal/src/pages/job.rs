@@ -181,6 +181,7 @@ pub async fn overview(State(app): State<App>, visitor: Visitor, Path(name): Path
         (head(&visitor, &view, ""))
         @if let Some(setback) = &view.setback { (alert(Tone::Warn, html! { p.strong { "Release " (setback.release) " failed" } p { (setback.why) } })) }
         @for one in &view.unplaced { (alert(Tone::Warn, html! { p.strong { (one.service) "." (one.replica) " has no place" } p { (one.why) " The ledger goes on trying." } })) }
+        @for one in &view.tried { (alert(Tone::Warn, html! { p.strong { (one.service) "." (one.replica) " could not be made ready " @if one.times == 1 { "once" } @else { (one.times) " times" } } p { "Tried on " (plural(one.hosts.len() as u64, "host", "hosts")) " so far. The ledger tries again, elsewhere if it can; " a href=(format!("/jobs/{name}/events")) { "the events" } " say why it failed." } })) }
         div.grid {
             (kpi(Figure { label: "Ready replicas", value: Some(ready.to_string()), unit: &format!("of {}", view.wanted_all()), note: html! { (plural(restarts.into(), "restart", "restarts")) }, spark: None }))
             (kpi(Figure { label: "Charged in all", value: Some(words::credits(view.charged)), unit: "credits", note: html! { a href=(format!("/jobs/{name}/receipts")) { "Every receipt" } }, spark: None }))

@@ -640,3 +640,134 @@ fn a_release_comes_back_as_its_rollback_policy_says() {
     world.ask(1, back).expect("rolled back");
     assert_eq!(of(&world, 3), 3);
 }
+
+/// Its host could not make it ready.
+fn fails(world: &mut World, n: u64) {
+    world.report_state(n, |s| {
+        s.state = RunState::Failed;
+        s.message = "the image cannot be had".into();
+    });
+}
+
+fn live(world: &World) -> Vec<u64> {
+    let all = wanted(world).into_iter();
+    all.filter(|(_, desired)| *desired == Desired::Run)
+        .map(|(n, _)| n)
+        .collect()
+}
+
+#[test]
+fn what_a_host_could_not_start_is_tried_on_each_other_host_ever_later() {
+    let mut world = world(3);
+    up(&mut world, &service(100, 1));
+    let mut on = Vec::new();
+    for (n, pause) in [(1, 30), (2, 60), (3, 120), (4, 240)] {
+        on.push(who(&world, n));
+        fails(&mut world, n);
+        world.pass(pause - 1, &[]);
+        assert_eq!(live(&world), [n], "not before {pause} s");
+        while live(&world) == [n] {
+            world.pass(1, &[]);
+        }
+        let told = events(&world).into_iter().find_map(|e| match e {
+            Event::TriedAgain { times, why, .. } => Some((u64::from(*times), why.as_str())),
+            _ => None,
+        });
+        let why = "could not be started: the image cannot be had";
+        assert_eq!(told, Some((n, why)));
+        assert_eq!(live(&world), [n + 1]);
+        world.ends(n);
+    }
+    let reason = &allocation(&world, 3).reason;
+    let dropped = |rule: &str| {
+        reason
+            .dropped
+            .iter()
+            .find(|d| d.rule == rule)
+            .map(|d| d.hosts)
+    };
+    assert_eq!(dropped("tried in vain"), Some(2), "{reason:?}");
+    assert_eq!(dropped("replicas per host"), None, "{reason:?}");
+    on[..3].sort();
+    assert_eq!(
+        on[..3],
+        [10, 11, 12],
+        "each once, before any is tried again"
+    );
+    let tried = &deployment(&world).tried[0];
+    assert_eq!((tried.times, tried.hosts.len()), (4, 3));
+    // A good one ends it, and the release is good.
+    world.runs(5);
+    world.pass(4, &[]);
+    assert_eq!(deployment(&world).tried, []);
+    assert_eq!(deployment(&world).good, 1);
+}
+
+#[test]
+fn the_only_host_tries_again() {
+    let mut world = world(1);
+    up(&mut world, &service(4000, 1));
+    fails(&mut world, 1);
+    world.pass(31, &[]);
+    world.ends(1);
+    world.pass(6, &[]);
+    assert_eq!(live(&world), [2], "though it has room for one only");
+}
+
+#[test]
+fn what_was_not_ready_for_ten_minutes_is_tried_elsewhere() {
+    let mut world = world(2);
+    up(&mut world, &service(100, 1));
+    world.report_state(1, |s| {
+        s.message = "no route to the registry; trying again".into()
+    });
+    world.pass(590, &[]);
+    assert_eq!(live(&world), [1]);
+    world.pass(60, &[]);
+    assert_eq!(live(&world), [2]);
+    assert_ne!(who(&world, 1), who(&world, 2));
+}
+
+#[test]
+fn who_ran_or_keeps_data_or_replaces_is_not_tried_elsewhere() {
+    type Change = fn(&mut ServiceSpec);
+    let plain: Change = |_| {};
+    let ended: fn(&mut World) = |world| {
+        world.report_state(1, |s| {
+            s.state = RunState::Exited;
+            s.exit_code = Some(1);
+        });
+    };
+    let cut_off: fn(&mut World) = |world| {
+        world.runs(1);
+        fails(world, 1);
+    };
+    let failed: fn(&mut World) = |world| fails(world, 1);
+    let keeps: Change = |web| *web = with_volume(web.clone());
+    for (what, change, happens) in [
+        ("ended by itself", plain, ended),
+        ("used more than it may", plain, cut_off),
+        ("keeps data", keeps, failed),
+    ] {
+        let mut world = world(3);
+        let mut web = service(100, 1);
+        change(&mut web);
+        let mut spec = project("p", &[("web", web.clone())]);
+        if !web.mounts.is_empty() {
+            spec.volumes
+                .insert("data".into(), types::VolumeSpec::default());
+        }
+        world.ask(1, deploy(spec)).expect("deployed");
+        happens(&mut world);
+        world.pass(120, &[]);
+        assert_eq!(live(&world), [1], "{what}");
+    }
+    // A release that fails while there is an earlier one: by its policy.
+    let (mut world, mut web) = two_good(3);
+    web.update.on_failure = UpdateFailure::Pause;
+    web.stop_grace_ms = 1;
+    up(&mut world, &web);
+    fails(&mut world, 3);
+    world.pass(120, &[]);
+    assert_eq!(live(&world), [1, 2, 3]);
+}

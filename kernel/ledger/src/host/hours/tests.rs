@@ -156,6 +156,7 @@ fn what_runs_moves_when_its_host_closes_and_work_comes_when_it_opens() {
     assert!(host(&world, from).closing && !host(&world, from).closed);
     world.pass(1, &[]);
     world.ask(2, wish("soon")).expect("deployed");
+    world.runs(2);
     assert_eq!(world.state.allocations_on(&id(from)).count(), 1);
     assert_eq!(placed(&world), [(1, from, Desired::Run)]);
     until(&mut world, HOUR);

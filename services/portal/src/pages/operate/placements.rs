@@ -92,6 +92,7 @@ fn title(cause: &str) -> String {
         "architecture" => "Another architecture".into(),
         "constraints" => "Placement constraints of the service".into(),
         "resources" => "Too little free CPU, memory, disk or bandwidth".into(),
+        "tried in vain" => "It could not be made ready on a host".into(),
         "replicas per host" => "As many replicas on a host as it may have".into(),
         "distinct hosts" => "Another replica is there".into(),
         "distinct owners" => "Another replica is with that owner".into(),
