@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::problem::shown;
 use crate::reader::Reader;
 use crate::tree::{Node, Value};
-use crate::value;
 use crate::yaml::{Mark, Over};
+use crate::{near, value};
 
 /// A value and where it stands.
 #[derive(Clone)]
@@ -227,7 +227,8 @@ impl Reader {
             field,
             format!("the key \"{}\" is not known here", shown(name)),
             &format!("known are {known}"),
-            "correct or remove it",
+            &near::nearest(name, known)
+                .map_or("correct or remove it".into(), |key| format!("write {key}")),
         );
     }
 

@@ -23,6 +23,7 @@ mod load;
 mod logs;
 mod merge;
 mod mount;
+mod near;
 mod normal;
 mod peers;
 mod plain;

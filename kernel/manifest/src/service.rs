@@ -12,7 +12,7 @@ use crate::problem::shown;
 use crate::project::{PullPolicy, ServiceDraft};
 use crate::reader::Reader;
 use crate::sizing::Sizing;
-use crate::{Inputs, check, refused, value};
+use crate::{Inputs, check, near, refused, value};
 
 const GRACE_MS_MAX: u32 = 600_000;
 const PROFILES_MAX: usize = 64;
@@ -167,7 +167,7 @@ impl Reader {
                 field,
                 format!("{} is not a key of a service", shown(key)),
                 "",
-                "correct its spelling, or begin its name with x-",
+                &near::service_key(key),
             ),
         }
     }
