@@ -10,7 +10,7 @@ use crate::roles;
 
 #[derive(Args, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig portal run --network http://10.0.0.5:8700 --data /var/lib/runrig/portal --listen 0.0.0.0:8780\n  runrig portal run --network http://10.0.0.5:8700 --data /var/lib/runrig/portal --index postgres://portal@db.internal/portal"
+    before_help = "Examples:\n  runrig portal run --network http://10.0.0.5:8700 --data /var/lib/runrig/portal --listen 0.0.0.0:8780\n  runrig portal run --network http://10.0.0.5:8700 --data /var/lib/runrig/portal --index 'postgres://portal@db.internal/portal?sslmode=verify-full'"
 )]
 pub struct Run {
     /// URL of a gateway; several with commas between

@@ -12,11 +12,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User};
 
+use crate::network::free_ports;
 use crate::process::Process;
 
 const INSTALLED: &str = "/usr/lib/postgresql";
 const START_LIMIT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
+/// Of its socket, where it has no other.
+const PORT: u16 = 5432;
 /// 100,000 accounts each.
 const SCALE: u32 = 10;
 const CLIENTS: u32 = 8;
@@ -30,6 +33,7 @@ struct Cluster {
     programs: PathBuf,
     user: Option<User>,
     folder: tempfile::TempDir,
+    port: u16,
 }
 
 /// Asked to end as others are it would wait for its clients, who go later.
@@ -94,6 +98,16 @@ impl Postgres {
     ///
     /// Errors: it is not installed, or does not start.
     pub fn start() -> Result<Self> {
+        Self::listening(None)
+    }
+
+    /// As [`Self::start`]; it listens on a port of loopback too, and has a certificate and its key
+    /// there, both in PEM.
+    pub fn secured(certificate: &str, key: &str) -> Result<Self> {
+        Self::listening(Some((certificate, key)))
+    }
+
+    fn listening(pair: Option<(&str, &str)>) -> Result<Self> {
         let programs = programs()?;
         let user = user()?;
         let folder = tempfile::Builder::new().prefix("pg").tempdir()?;
@@ -108,7 +122,25 @@ impl Postgres {
             .arg(&data);
         run(make)?;
         let mut serve = command(&programs.join("postgres"), user.as_ref());
-        serve.args(["-c", "listen_addresses="]);
+        let mut port = PORT;
+        match pair {
+            None => {
+                serve.args(["-c", "listen_addresses="]);
+            }
+            Some((certificate, key)) => {
+                for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+                    let path = data.join(name);
+                    std::fs::write(&path, text)?;
+                    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600))?;
+                    if let Some(user) = &user {
+                        chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+                    }
+                }
+                port = free_ports(1)?[0].port();
+                serve.args(["-c", "listen_addresses=127.0.0.1", "-c", "ssl=on", "-p"]);
+                serve.arg(port.to_string());
+            }
+        }
         serve.arg("-D").arg(&data).arg("-k").arg(folder.path());
         let server = Process::start(serve, &folder.path().join("log"))?;
         let cluster = Cluster {
@@ -116,6 +148,7 @@ impl Postgres {
             programs,
             user,
             folder,
+            port,
         };
         cluster.until_ready()?;
         Ok(Self(Arc::new(cluster)))
@@ -130,6 +163,11 @@ impl Postgres {
     pub fn url(&self, user: &str, database: &str) -> String {
         let folder = self.folder().display().to_string().replace('/', "%2F");
         format!("postgres://{user}@{folder}/{database}")
+    }
+
+    /// Of `database`, as `user`, over TCP; only if it is [`Self::secured`].
+    pub fn tcp_url(&self, user: &str, database: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{}/{database}", self.0.port)
     }
 
     /// Fills it for TPC-B.
@@ -153,6 +191,7 @@ impl Cluster {
     fn client(&self, program: &str) -> Command {
         let mut client = command(&self.programs.join(program), self.user.as_ref());
         client.args(["-U", "bench", "-h"]).arg(self.folder.path());
+        client.args(["-p", &self.port.to_string()]);
         client
     }
 

@@ -10,6 +10,7 @@ mod follow;
 mod incidents;
 pub mod operate;
 pub mod query;
+mod secure;
 mod server;
 mod store;
 mod tables;

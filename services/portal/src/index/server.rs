@@ -14,12 +14,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, Config, NoTls, Socket, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::secure;
 use super::store::{Known, Row, Value};
 
 /// Of the versions that PostgreSQL's authors still mend, the oldest.
@@ -36,6 +39,7 @@ const STATEMENTS: usize = 256;
 #[derive(Clone)]
 pub struct Address {
     config: Config,
+    tls: Option<MakeRustlsConnect>,
     /// Without the password.
     words: String,
 }
@@ -51,15 +55,10 @@ impl FromStr for Address {
                  or leave it out for a file in the data folder"
             );
         }
+        let (url, tls) = secure::of(url)?;
         let mut config: Config = url
             .parse()
             .map_err(|e: tokio_postgres::Error| anyhow!("the URL of the index: {}", said(&e)))?;
-        if config.get_ssl_mode() == SslMode::Require {
-            bail!(
-                "the portal speaks to PostgreSQL without TLS: leave sslmode=require out of --index, \
-                 and reach the server by a socket, on this machine or through a tunnel"
-            );
-        }
         let host = match config.get_hosts().first() {
             Some(Host::Tcp(name)) => name.clone(),
             Some(Host::Unix(path)) => path.display().to_string(),
@@ -82,7 +81,7 @@ impl FromStr for Address {
             .connect_timeout(CONNECT)
             .tcp_user_timeout(PATIENCE)
             .keepalives_idle(PATIENCE);
-        Ok(Self { config, words })
+        Ok(Self { config, tls, words })
     }
 }
 
@@ -152,18 +151,12 @@ impl Server {
     fn connect(&self) -> Result<Client> {
         let words = &self.address.words;
         self.runtime.block_on(async {
-            let (client, connection) = self
-                .address
-                .config
-                .connect(NoTls)
-                .await
-                .map_err(|e| refused(&e, words))?;
-            // Ends with the client.
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::warn!(why = said(&error), "the connection to the index is lost");
-                }
-            });
+            let config = &self.address.config;
+            let client = match self.address.tls.clone() {
+                Some(tls) => begin(config, tls).await,
+                None => begin(config, NoTls).await,
+            };
+            let client = client.map_err(|e| refused(&e, words))?;
             let row = client
                 .query_one("SELECT current_setting('server_version_num')::int", &[])
                 .await
@@ -208,6 +201,21 @@ impl Server {
             }
         }
     }
+}
+
+async fn begin<T>(config: &Config, tls: T) -> Result<Client, tokio_postgres::Error>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+{
+    let (client, connection) = config.connect(tls).await?;
+    // Ends with the client.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::warn!(why = said(&error), "the connection to the index is lost");
+        }
+    });
+    Ok(client)
 }
 
 /// Rows, and how many were changed.
@@ -315,6 +323,12 @@ fn said(error: &tokio_postgres::Error) -> String {
 fn refused(error: &tokio_postgres::Error, words: &str) -> anyhow::Error {
     let said = said(error);
     let Some(code) = error.code() else {
+        if said.contains("certificate") {
+            return anyhow!(
+                "the {words} is not trusted: {said}; name the file of its authority in --index: \
+                 sslmode=verify-full&sslrootcert=FILE"
+            );
+        }
         return anyhow!(
             "the {words} does not answer: {said}; is the server running, and does it listen there?"
         );

@@ -528,7 +528,22 @@ async fn what_is_wrong_with_a_server_is_said() {
         ("mysql://x", "at no URL of PostgreSQL"),
         ("postgres://secret@:bad:port/x", "the URL of the index"),
         ("postgres:///x", "names no host"),
-        ("postgres://u:secret@h/x?sslmode=require", "without TLS"),
+        (
+            "postgres://u:secret@h/x?sslmode=sure",
+            "an sslmode that is none",
+        ),
+        (
+            "postgres://u:secret@h/x?sslrootcert=/nowhere",
+            "sslmode=verify-full too",
+        ),
+        (
+            "postgres://u:secret@h/x?sslmode=require&sslrootcert=/nowhere",
+            "sslrootcert /nowhere",
+        ),
+        (
+            "postgres://u:secret@h/x?sslrootcert",
+            "the URL of the index",
+        ),
     ] {
         let said = url.parse::<Address>().err().expect("refused").to_string();
         assert!(said.contains(why) && !said.contains("secret"), "{said}");
@@ -551,4 +566,48 @@ fn a_server_that_is_too_old_is_refused() {
         "{old}"
     );
     server::enough(140_000).expect("enough");
+}
+
+/// Only who shows a certificate of the authority that was named is spoken to.
+#[tokio::test]
+async fn a_server_is_reached_by_tls_and_must_be_who_it_says() {
+    let pair = |name: &str| rcgen::generate_simple_self_signed([name.to_string()]).expect("made");
+    let (own, other) = (pair("127.0.0.1"), pair("127.0.0.1"));
+    let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+    let started = tokio::task::spawn_blocking(move || bench::Postgres::secured(&cert, &key)).await;
+    let server = started.expect("no panic").expect("it starts");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let (own, other) = (file("own", own.cert.pem()), file("other", other.cert.pem()));
+    let url = server.tcp_url("bench", "postgres");
+    let open = |query: String| {
+        let place = format!("{url}?{query}").parse().map(Place::Server);
+        async move { Index::open(place?).await }
+    };
+    let index = open(format!(
+        "sslmode=verify-full&sslrootcert={own}&connect_timeout=5"
+    ));
+    let index = index.await.expect("opened");
+    let encrypted = index.change(|s| {
+        s.rows(
+            "SELECT CAST(count(*) AS BIGINT) FROM pg_stat_ssl WHERE ssl AND pid = pg_backend_pid()",
+            &[],
+        )
+    });
+    assert_eq!(
+        encrypted.await.expect("asked"),
+        [Row(vec![Value::Number(1)])]
+    );
+    for query in [
+        format!("sslmode=require&sslrootcert={other}"),
+        "sslmode=require".into(),
+    ] {
+        let why = format!("{:#}", open(query.clone()).await.err().expect("refused"));
+        assert!(why.contains("sslrootcert"), "{query}: {why}");
+    }
+    open("sslmode=prefer".into()).await.expect("without TLS");
 }

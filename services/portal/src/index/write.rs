@@ -291,6 +291,13 @@ fn about(event: &Event) -> About {
                 ..of("placement", deployment)
             },
             D::AllocationLeaves { deployment, .. } => of("placement", deployment),
+            D::TriedAgain {
+                deployment, host, ..
+            } => About {
+                host: Some(host.to_string()),
+                failed: true,
+                ..of("placement", deployment)
+            },
             D::Unplaced { deployment, .. } => About {
                 failed: true,
                 ..of("unplaced", deployment)
