@@ -122,11 +122,20 @@
     const say = (text, stale) => { state.textContent = text; state.className = 'badge ' + (stale ? 'warn' : 'ok'); };
     // What colours a terminal, and what else no page shows.
     const plain = text => text.replace(/\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x08\x0a-\x1f\x7f\u202a-\u202e\u2066-\u2069]/g, '');
+    // All that came since the last picture at once: each look at heights lays the page out anew.
+    let fresh = null;
     const add = p => {
-      const end = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-      log.append(p);
-      while (log.childElementCount > 5000) log.firstElementChild.remove();
-      if (end) log.scrollTop = log.scrollHeight;
+      if (!fresh) {
+        fresh = document.createDocumentFragment();
+        requestAnimationFrame(() => {
+          const end = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+          log.append(fresh);
+          fresh = null;
+          while (log.childElementCount > 5000) log.firstElementChild.remove();
+          if (end) log.scrollTop = log.scrollHeight;
+        });
+      }
+      fresh.append(p);
     };
     const note = words => {
       const p = document.createElement('p');

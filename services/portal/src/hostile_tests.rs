@@ -13,7 +13,7 @@ use axum::http::StatusCode as Status;
 use axum::routing::get;
 use axum::{Json, Router};
 use ledger::account::{Grant, Role};
-use ledger::deployment::{Cause, Funding, Setback, Unplaced};
+use ledger::deployment::{Cause, Funding, Setback, Tried, Unplaced};
 use ledger::lease::Desired;
 use reqwest::{Response, StatusCode};
 use types::{
@@ -115,6 +115,13 @@ pub(crate) fn deployment(owner: AccountId) -> DeploymentView {
             replica: 2,
             why: evil(),
             since_ms: 0,
+        }],
+        tried: vec![Tried {
+            service: evil(),
+            replica: 2,
+            release: 1,
+            times: 2,
+            hosts: Vec::new(),
         }],
         scales: BTreeMap::new(),
         allocations: vec![allocation(owner)],

@@ -107,8 +107,7 @@ impl Site {
     /// A token of a form on a page.
     pub(crate) async fn form_token(&self, path: &str, cookie: &str) -> String {
         let page = self.get(path, cookie).await.text().await.expect("a page");
-        let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect("a form");
-        rest.split('"').next().unwrap_or("").to_string()
+        token_in(&page)
     }
 
     pub(crate) async fn get(&self, path: &str, cookie: &str) -> Response {
@@ -148,6 +147,12 @@ impl Site {
             .await
             .expect("answered")
     }
+}
+
+/// The token of the first form on a page.
+fn token_in(page: &str) -> String {
+    let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect("a form");
+    rest.split('"').next().unwrap_or("").to_string()
 }
 
 /// A route's path with something in its holes.
@@ -341,6 +346,38 @@ async fn a_form_is_taken_only_from_the_session_that_it_was_made_for() {
 }
 
 #[tokio::test]
+async fn who_signs_up_goes_on_to_what_he_came_for() {
+    let site = Site::open().await;
+    let example = "/jobs/new?example=site";
+    for (handle, next, goes) in [
+        ("ada", example, example),
+        ("bob", "//evil.example", "/?welcome=1"),
+        ("cyd", "", "/?welcome=1"),
+    ] {
+        let at = format!("/signup?next={}", crate::web::escaped(next));
+        let page = site.get(&at, "").await;
+        let cookie = page
+            .headers()
+            .get("set-cookie")
+            .and_then(|v| v.to_str().ok());
+        let cookie = cookie
+            .and_then(|c| c.split(';').next())
+            .unwrap_or("")
+            .to_string();
+        let page = page.text().await.expect("text");
+        let csrf = token_in(&page);
+        assert_eq!(page.contains("example=site"), goes == example, "{next}");
+        let next = crate::web::escaped(next);
+        let form = format!(
+            "csrf={csrf}&kind=personal&handle={handle}&email={handle}%40example.org\
+             &password=four+plain+words+here&next={next}"
+        );
+        let made = site.post("/signup", &cookie, &form).await;
+        assert_eq!(to(&made), goes);
+    }
+}
+
+#[tokio::test]
 async fn what_strangers_write_is_text_and_pages_have_nothing_inline() {
     let site = Site::open().await;
     let (company, token) = site.member("acme", Kind::Company).await;
@@ -352,7 +389,7 @@ async fn what_strangers_write_is_text_and_pages_have_nothing_inline() {
         site.get(&format!("/login?next={evil}"), "").await,
         site.get(&format!("/jobs/{evil}"), &company).await,
         site.get(&format!("/explorer/accounts/{evil}"), "").await,
-        site.get("/signup", "").await,
+        site.get(&format!("/signup?next={evil}"), "").await,
         site.get("/nowhere", "").await,
         site.post(
             "/jobs/new",

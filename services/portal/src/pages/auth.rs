@@ -30,6 +30,10 @@ impl Draft {
         found.map(|(_, why)| why.as_str())
     }
 
+    fn next(&self) -> &str {
+        local(self.form.text("next"))
+    }
+
     fn input(&self, name: &str, kind: &str, complete: &str, max: u32, required: bool) -> Markup {
         let wrong = self.wrong(name).is_some();
         let hinted = matches!(name, "handle" | "password");
@@ -65,6 +69,7 @@ fn sign_up_page(app: &App, visitor: &Visitor, draft: &Draft, status: StatusCode)
             (summary(draft))
             form method="post" action="/signup" {
                 input type="hidden" name="csrf" value=(visitor.form_token());
+                @if draft.next() != "/" { input type="hidden" name="next" value=(draft.next()); }
                 fieldset.choice {
                     legend.sr { "Who is the account for?" }
                     label { input type="radio" name="kind" value="personal" checked[!company]; span.strong { (icon("user")) "Personal" } span.dim { "For yourself" } }
@@ -100,7 +105,7 @@ fn sign_up_page(app: &App, visitor: &Visitor, draft: &Draft, status: StatusCode)
             }
             (passkey_script())
         }
-        p.alt { "You have one already? " a href="/login" { "Log in" } }
+        p.alt { "You have one already? " a href=(with_next("/login", draft.next())) { "Log in" } }
         @if let Some(network) = app.network.get() {
             p.alt.dim { "On the network " (network.name) ", whose credits are test credits." }
         }
@@ -112,13 +117,16 @@ fn sign_up_page(app: &App, visitor: &Visitor, draft: &Draft, status: StatusCode)
 }
 
 /// `GET /signup`
-pub async fn sign_up_form(State(app): State<App>, visitor: Visitor) -> Page {
-    Ok(sign_up_page(
-        &app,
-        &visitor,
-        &Draft::default(),
-        StatusCode::OK,
-    ))
+pub async fn sign_up_form(
+    State(app): State<App>,
+    visitor: Visitor,
+    Query(query): Query<Next>,
+) -> Page {
+    let draft = Draft {
+        form: Form::default().with("next", &query.next.unwrap_or_default()),
+        ..Draft::default()
+    };
+    Ok(sign_up_page(&app, &visitor, &draft, StatusCode::OK))
 }
 
 pub(super) fn is_handle(text: &str) -> bool {
@@ -244,7 +252,7 @@ pub async fn sign_up(State(app): State<App>, visitor: Visitor, form: Form) -> Pa
     if form.text("way") == "passkey" {
         return sign_up_with_passkey(&app, &visitor, form, new).await;
     }
-    let password = form.exact("password");
+    let (password, next) = (form.exact("password"), begin_at(&form));
     let Some((person, keys)) = app.people.sign_up(new, password).await? else {
         return Ok(taken(&app, &visitor, form));
     };
@@ -253,7 +261,23 @@ pub async fn sign_up(State(app): State<App>, visitor: Visitor, form: Form) -> Pa
         tracing::warn!(account = %person.account, "sessions may not act yet: {error}");
     }
     let device = visitor.device.clone().unwrap_or_else(Token::random);
-    enter(&app, &visitor, &person, &keys.web, device, "/?welcome=1").await
+    enter(&app, &visitor, &person, &keys.web, device, &next).await
+}
+
+/// Where who has just signed up goes on: at what he came for.
+fn begin_at(form: &Form) -> String {
+    match local(form.text("next")) {
+        "/" => "/?welcome=1".into(),
+        next => next.into(),
+    }
+}
+
+/// A page that goes on to `next` when it is done.
+fn with_next(page: &str, next: &str) -> String {
+    match next {
+        "/" => page.into(),
+        next => format!("{page}?next={}", crate::web::escaped(next)),
+    }
 }
 
 /// Which of both is taken is not said: nobody learns who is here.
@@ -280,6 +304,7 @@ async fn sign_up_with_passkey(app: &App, visitor: &Visitor, form: Form, new: New
     let signed = passkeys::new(app, visitor, &form)?;
     let account = signed.passkey.account();
     let key = app.people.browser_key(&signed.device, account);
+    let next = begin_at(&form);
     let Some(person) = app.people.sign_up_with(new, signed.passkey).await? else {
         return Ok(taken(app, visitor, form));
     };
@@ -287,7 +312,7 @@ async fn sign_up_with_passkey(app: &App, visitor: &Visitor, form: Form, new: New
     if let Err(error) = app.client.submit_signed(&signed.first).await {
         tracing::warn!(%account, "sessions may not act yet: {error}");
     }
-    enter(app, visitor, &person, &key, signed.device, "/?welcome=1").await
+    enter(app, visitor, &person, &key, signed.device, &next).await
 }
 
 /// Begins a session that signs with `key` and goes to `next`.
@@ -371,7 +396,7 @@ pub(super) fn log_in_page(
                     button.btn.primary.wide { "Log in" }
                 }
             }
-            p.alt { "New here? " a href="/signup" { "Create an account" } }
+            p.alt { "New here? " a href=(with_next("/signup", local(next))) { "Create an account" } }
         }
     };
     let mut response = ui::stand(visitor, "Log in", content);

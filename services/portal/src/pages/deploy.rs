@@ -13,6 +13,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use types::{Amount, DeploymentSpec, ImageRef};
 
+use super::examples::{self, Example};
 use super::slowly;
 use crate::app::App;
 use crate::limits::Act;
@@ -20,8 +21,6 @@ use crate::people::Login;
 use crate::ui::{self, Place, Tone, alert, badge, cli, credits, crumbs, field, icon};
 use crate::web::{Form, Page, Visitor};
 use crate::words;
-
-const EXAMPLE: &str = "name: hello\nservices:\n  web:\n    image: nginx:1.27\n    ports: [\"80\"]\n    deploy:\n      replicas: 2\n      resources:\n        limits: { cpus: \"0.25\", memory: 128m }\n";
 
 /// A project that is only a text: no files stand beside it.
 struct Nowhere;
@@ -39,6 +38,8 @@ impl manifest::Folder for Nowhere {
 #[derive(Deserialize)]
 pub struct From {
     from: Option<String>,
+    /// Of an [`Example`].
+    example: Option<String>,
 }
 
 /// What was found out about a file: its price, or what is wrong with it.
@@ -128,13 +129,9 @@ async fn resolve(app: &App, login: &Login, reference: &str) -> Result<ImageRef, 
         .map_err(|e| e.to_string())
 }
 
-/// A compose file as a deployment, every image pinned; and its warnings.
-async fn read(
-    app: &App,
-    login: &Login,
-    text: &str,
-) -> Result<(DeploymentSpec, Vec<String>), Vec<String>> {
-    let inputs = manifest::Inputs {
+/// A compose file without anything beside it.
+pub(super) fn parse(text: &str) -> Result<manifest::Project, manifest::Problems> {
+    manifest::read(manifest::Inputs {
         files: vec![manifest::Source {
             name: "compose.yaml",
             text,
@@ -144,7 +141,15 @@ async fn read(
         profiles: Default::default(),
         directory: "",
         folder: &Nowhere,
-    };
+    })
+}
+
+/// A compose file as a deployment, every image pinned; and its warnings.
+async fn read(
+    app: &App,
+    login: &Login,
+    text: &str,
+) -> Result<(DeploymentSpec, Vec<String>), Vec<String>> {
     let said = |problems: manifest::Problems| {
         problems
             .0
@@ -152,7 +157,7 @@ async fn read(
             .map(ToString::to_string)
             .collect::<Vec<_>>()
     };
-    let project = manifest::read(inputs).map_err(said)?;
+    let project = parse(text).map_err(said)?;
     if !project.files().is_empty() {
         return Err(vec!["This file mounts files beside it, which a text alone does not bring. Deploy it with `runrig up` in its folder.".into()]);
     }
@@ -270,6 +275,7 @@ async fn page(
                         input type="hidden" name="csrf" value=(visitor.form_token());
                         div.field {
                             label.lab for="compose" { "Compose file" }
+                            @if matches!(found, Found::Nothing) { (examples::links(text)) }
                             textarea id="compose" name="compose" rows="18" maxlength="200000" spellcheck="false" required aria-invalid=[matches!(found, Found::Wrong(_)).then_some("true")] { (text) }
                             span.hint { "As it is: images are pinned to the digests that they have now. A key that is not supported is named, never ignored." }
                         }
@@ -290,11 +296,12 @@ async fn page(
 pub async fn form(State(app): State<App>, visitor: Visitor, Query(from): Query<From>) -> Page {
     visitor.login()?;
     let short = from.from.as_deref() == Some("image");
+    let example = from.example.as_deref().and_then(Example::find);
     page(
         &app,
         &visitor,
         &Form::default(),
-        EXAMPLE,
+        example.unwrap_or(&examples::ALL[0]).compose,
         short,
         Found::Nothing,
         StatusCode::OK,

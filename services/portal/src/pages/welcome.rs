@@ -54,6 +54,9 @@ pub async fn welcome(app: &App, visitor: &Visitor) -> Response {
             (ui::kpi(ui::Figure { label: "Starter credits", value: params.as_ref().filter(|p| !p.faucet.is_zero()).map(|p| words::credits(p.faucet)), unit: "test credits", note: html! { a href="/explorer/network" { "Prices" } }, spark: None }))
         }
         div.grid {
+            h2.s12.part { "Run something now" }
+            (super::examples::cards())
+            h2.s12.part { "How it goes" }
             @for (picture, title, text) in steps {
                 section.card.s4 {
                     span.disc aria-hidden="true" { (icon(picture)) }
