@@ -42,6 +42,29 @@ fn is_free(address: SocketAddr) -> bool {
     TcpListener::bind(address).is_ok()
 }
 
+/// A gateway's port with room above it, of those that no outgoing connection takes: one of theirs
+/// would be where a part of the network wants to listen, for as long as that connection lasts.
+fn quiet(is_free: &dyn Fn(u16) -> bool) -> Result<u16> {
+    /// Outgoing connections begin at 32,768.
+    const FIRST: u16 = 20_000;
+    const STEP: u16 = 100;
+    const STARTS: u16 = 120;
+    // Several that are started at once begin to look at different places.
+    let own = (std::process::id() % u32::from(STARTS)) as u16;
+    let starts = (0..STARTS).map(|n| FIRST + (own + n) % STARTS * STEP);
+    let mut free = starts.filter(|base| (0..STEP).all(|n| is_free(base + n)));
+    free.next().ok_or_else(none_left)
+}
+
+fn none_left() -> Failure {
+    Failure::new(
+        failure::CONFLICT,
+        "no free port is left",
+        "everything above the gateway's is taken",
+        "Choose a lower one with --listen 127.0.0.1:8700.",
+    )
+}
+
 /// Gives out ports above the gateway's, each once.
 struct Ports<'a> {
     next: u16,
@@ -66,12 +89,7 @@ impl Ports<'_> {
                 return Ok(local(port));
             }
         }
-        Err(Failure::new(
-            failure::CONFLICT,
-            "no free port is left",
-            "everything above the gateway's is taken",
-            "Choose a lower one with --listen 127.0.0.1:8700.",
-        ))
+        Err(none_left())
     }
 }
 
@@ -116,8 +134,7 @@ impl Layout {
         let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8700);
         let mut gateway = listen.or(before.map(|b| b.gateway)).unwrap_or(default);
         if gateway.port() == 0 {
-            let any = TcpListener::bind(gateway).and_then(|l| l.local_addr());
-            gateway = any.map_err(anyhow::Error::from)?;
+            gateway.set_port(quiet(&|port| is_free(SocketAddr::new(gateway.ip(), port)))?);
         }
         await_free(gateway, linger)?;
         if let Some(before) = before {
@@ -245,6 +262,29 @@ mod tests {
         assert_eq!(moved.hosts, first.hosts);
         let none = Layout::around(gateway(), 1, None, &|_| false);
         assert_eq!(none.map_err(|f| f.exit), Err(failure::CONFLICT));
+    }
+
+    /// The network of a port of its own choice lies where no outgoing connection begins.
+    #[test]
+    fn any_port_is_one_that_no_connection_takes() {
+        let any = "127.0.0.1:0".parse().ok();
+        let chosen = Layout::choose(any, 3, None, Duration::ZERO).expect("ports");
+        let all = [
+            &[chosen.gateway, chosen.registry][..],
+            &chosen.p2p,
+            &chosen.api,
+        ];
+        let all: Vec<u16> = all.concat().iter().map(SocketAddr::port).collect();
+        assert!(
+            all.iter().all(|port| (20_000..32_768).contains(port)),
+            "{all:?}"
+        );
+        let first = quiet(&|port| !(20_050..25_000).contains(&port)).expect("a port");
+        assert!(first >= 25_000, "{first}");
+        assert_eq!(
+            quiet(&|_| false).map_err(|f| f.exit),
+            Err(failure::CONFLICT)
+        );
     }
 
     #[test]

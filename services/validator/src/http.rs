@@ -152,6 +152,11 @@ async fn run_with(
     let damaged = consensus::damaged(&config.data);
     let started = move || -> Result<_> {
         if consensus::may_vote(&node, machine.as_ref())? {
+            let at = node.listen;
+            // The engine would only break off. Who follows listens to nobody.
+            drop(std::net::TcpListener::bind(at).with_context(|| {
+                format!("listen for other validators on {at}; choose another with --p2p")
+            })?);
             return Ok((consensus::start(node, machine)?, None));
         }
         let (handle, follower, outbox) = consensus::follow(&node, machine)?;

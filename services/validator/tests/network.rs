@@ -11,7 +11,6 @@ mod rules;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use api::{NetworkFile, ValidatorAddress};
@@ -68,12 +67,6 @@ impl Running {
     }
 }
 
-fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|l| l.local_addr())
-        .expect("a free port")
-}
-
 impl Network {
     fn new(validators: u32) -> Self {
         Self::with(validators, Params::dev())
@@ -81,7 +74,7 @@ impl Network {
 
     fn with(validators: u32, params: Params) -> Self {
         let (committee, seats) = consensus::deal(validators, [9; 32]).expect("dealt");
-        let addresses: Vec<SocketAddr> = seats.iter().map(|_| free_address()).collect();
+        let addresses = fixtures::free_addresses(seats.len() as u16);
         let genesis = Genesis {
             name: "test".into(),
             time_ms: 1_700_000_000_000,
@@ -130,6 +123,18 @@ impl Network {
         network
     }
 
+    fn config(&self, n: usize, api: SocketAddr, keep: Option<NonZeroU64>) -> validator::Config {
+        validator::Config {
+            data: self.folder.path().join(n.to_string()),
+            network: self.file.clone(),
+            seat: self.seats[n].clone(),
+            p2p: self.file.validators[n].p2p.parse().expect("an address"),
+            http: api,
+            whereabouts: None,
+            keep_blocks: keep,
+        }
+    }
+
     async fn start_all(&self) -> Vec<Running> {
         let mut running = Vec::new();
         for n in 0..self.seats.len() {
@@ -146,17 +151,8 @@ impl Network {
     async fn start_keeping(&self, n: usize, keep: Option<NonZeroU64>) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let api = listener.local_addr().expect("bound");
-        let data = self.folder.path().join(n.to_string());
         let (stop, stopped) = oneshot::channel::<()>();
-        let config = validator::Config {
-            data: Path::new(&data).into(),
-            network: self.file.clone(),
-            seat: self.seats[n].clone(),
-            p2p: self.file.validators[n].p2p.parse().expect("an address"),
-            http: api,
-            whereabouts: None,
-            keep_blocks: keep,
-        };
+        let config = self.config(n, api, keep);
         let asked = Box::pin(async {
             let _ = stopped.await;
         });
@@ -416,6 +412,20 @@ async fn a_deployment_is_placed_billed_and_proven_and_survives_a_restart() {
         assert_eq!(again[..events.len()], events);
         running.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_port_for_others_says_so_and_changes_nothing() {
+    let network = Network::new(1);
+    let config = network.config(0, "127.0.0.1:0".parse().expect("an address"), None);
+    let data = config.data.clone();
+    let held = TcpListener::bind(config.p2p).await.expect("a port");
+    let ended = validator::run(config, Box::pin(std::future::pending())).await;
+    let why = format!("{:#}", ended.expect_err("refused"));
+    assert!(why.contains("choose another with --p2p"), "{why}");
+    assert!(!data.exists(), "nothing is written");
+    drop(held);
+    network.start(0).await.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
