@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 use commonware_codec::{Copying, Decode as _, Encode as _};
-use commonware_runtime::Runner as _;
+use commonware_runtime::{Runner as _, Spawner};
 use commonware_utils::Acknowledgement as _;
 use commonware_utils::acknowledgement::Exact;
 use light::{Duty, Header};
@@ -246,6 +246,52 @@ impl<M: Machine> Outbox<M> {
     }
 }
 
+/// What somebody passed on, on its way into the store.
+pub(crate) struct Taken {
+    blocks: mpsc::UnboundedReceiver<(Block, Exact)>,
+    certificates: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
+}
+
+/// The ends of one who follows; [`keep`] is to run on the third.
+pub(crate) fn follower<M: Machine>(
+    core: &Arc<Core<M>>,
+    forwarded: mpsc::Receiver<(Digest, Bytes)>,
+) -> (Follower<M>, Outbox<M>, Taken) {
+    note_seats(core);
+    let (sender, blocks) = mpsc::unbounded_channel();
+    let certificates: Arc<Mutex<BTreeMap<u64, Vec<u8>>>> = Arc::default();
+    let follower = Follower {
+        core: core.clone(),
+        blocks: sender,
+        certificates: certificates.clone(),
+    };
+    let outbox = Outbox {
+        seen: core.newest_over(),
+        core: core.clone(),
+        forwarded,
+    };
+    let taken = Taken {
+        blocks,
+        certificates,
+    };
+    (follower, outbox, taken)
+}
+
+/// Executes and keeps what is taken, until nobody gives any more.
+pub(crate) async fn keep<E: Spawner, M: Machine>(context: E, core: Arc<Core<M>>, taken: Taken) {
+    let Taken {
+        blocks,
+        certificates,
+    } = taken;
+    let certificate = |height| {
+        let found = certificates.lock().expect("not poisoned").remove(&height);
+        std::future::ready(found)
+    };
+    // There is no engine that would have to forget anything.
+    let forget = |_| std::future::ready(false);
+    finalizer::run(context, core, blocks, certificate, |_| (), forget).await;
+}
+
 /// Opens the state in `config.data` and follows from there, without voting.
 ///
 /// Errors: as of [`crate::start`].
@@ -261,20 +307,8 @@ pub fn follow<M: Machine>(
         })
         .with_context(|| damaged(&config.data))?;
     let core = Arc::new(core);
-    note_seats(&core);
     let (handle, ends, ended) = handle(core.clone());
-    let (blocks, taken) = mpsc::unbounded_channel();
-    let certificates: Arc<Mutex<BTreeMap<u64, Vec<u8>>>> = Arc::default();
-    let follower = Follower {
-        core: core.clone(),
-        blocks,
-        certificates: certificates.clone(),
-    };
-    let outbox = Outbox {
-        seen: core.newest_over(),
-        core: core.clone(),
-        forwarded: ends.forwarded,
-    };
+    let (follower, outbox, taken) = follower(&core, ends.forwarded);
     let stopped = ends.stopped;
     let runtime = commonware_runtime::tokio::Config::new()
         .with_worker_threads(WORKERS)
@@ -286,15 +320,10 @@ pub fn follow<M: Machine>(
         .spawn(move || {
             let run = || {
                 commonware_runtime::tokio::Runner::new(runtime).start(|context| async move {
-                    let certificate = |height| {
-                        let found = certificates.lock().expect("not poisoned").remove(&height);
-                        std::future::ready(found)
-                    };
-                    let forget = |_| std::future::ready(false);
                     tokio::select! {
                         biased;
                         _ = stopped => {}
-                        () = finalizer::run(context, core, taken, certificate, |_| (), forget) => {}
+                        () = keep(context, core, taken) => {}
                     }
                 });
             };
@@ -321,13 +350,20 @@ pub fn may_vote<M: Machine>(config: &Config, machine: &M) -> Result<bool> {
         return Ok(true);
     }
     let prepared = Store::open(&path).and_then(|store| {
-        let engine = config.data.join("engine");
-        prepare(config, machine, &store, &engine)
+        prepare(config, machine, &store, || {
+            remove(&config.data.join("engine"))
+        })
     });
     prepared.with_context(|| damaged(&config.data))
 }
 
-fn prepare<M: Machine>(config: &Config, machine: &M, store: &Store, engine: &Path) -> Result<bool> {
+/// As [`may_vote`] says; `forget` takes away, for good, what the engine kept before.
+pub(crate) fn prepare<M: Machine>(
+    config: &Config,
+    machine: &M,
+    store: &Store,
+    forget: impl FnOnce() -> Result<()>,
+) -> Result<bool> {
     let blocks = config.epoch_blocks.get();
     let Some(latest) = store.latest()? else {
         return Ok(true);
@@ -371,16 +407,20 @@ fn prepare<M: Machine>(config: &Config, machine: &M, store: &Store, engine: &Pat
             Floor { height, info }
         }
     };
+    // Were the old engine there beside a new floor after the power failed, it could not begin.
+    forget()?;
+    store.set_voting(&floor)?;
+    Ok(true)
+}
+
+fn remove(engine: &Path) -> Result<()> {
     match std::fs::remove_dir_all(engine) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             return Err(e).with_context(|| format!("remove {}", engine.display()));
         }
         _ => {}
     }
-    // Were the old engine there beside a new floor after the power failed, it could not begin.
-    sync_folder(engine.parent())?;
-    store.set_voting(&floor)?;
-    Ok(true)
+    sync_folder(engine.parent())
 }
 
 fn sync_folder(path: Option<&Path>) -> Result<()> {

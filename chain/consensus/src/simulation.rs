@@ -5,6 +5,8 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::{Context as _, Result, ensure};
 use borsh::BorshDeserialize as _;
@@ -29,11 +31,13 @@ use crate::store::Store;
 use crate::vault::{Sealed, Vault};
 use crate::wiring::{Life, PEER_SETS, message_bytes_max, on_simulated};
 
+mod followers;
 mod terms;
 
 pub use crate::malice::{Channel, Malice};
 pub use crate::medium::Medium;
 pub use crate::scheme::Known;
+pub use followers::{follow, may_vote};
 pub use terms::{Terms, seats};
 
 /// How the simulated network names a validator.
@@ -47,10 +51,12 @@ pub struct Disk {
     pub medium: Medium,
     sealed: Sealed,
     led: Kept,
+    /// Engines that were begun anew on it; what an earlier one wrote is never read again.
+    engines: Arc<AtomicU32>,
 }
 
 /// Fetches the state that `giver` offers into an empty disk, piece by piece, as a newcomer does.
-/// `false`: there is none yet that links to it.
+/// `false`: there is none yet, or it is to be `linked` and those who vote are not linked to it there.
 ///
 /// Errors: something of it does not hold.
 pub fn join<M: Machine>(
@@ -58,13 +64,14 @@ pub fn join<M: Machine>(
     machine: &M,
     disk: &Disk,
     giver: &Handle<M>,
+    linked: bool,
 ) -> Result<bool> {
     let Some(offer) = giver.offer()? else {
         return Ok(false);
     };
     let count = offer.pieces;
     let boundary = Boundary::check(config, machine, offer)?;
-    if !boundary.links(&config.seat.key()) {
+    if linked && !boundary.links(&config.seat.key()) {
         return Ok(false);
     }
     let mut state = Vec::new();
@@ -180,6 +187,7 @@ fn start_lives<M: Machine>(
         handles.push(handle);
         ends_of.push(ended);
         started.push(Life {
+            prefix: format!("{}-{}-", config.listen.port(), disk.engines.load(Relaxed)),
             config,
             core,
             vault,

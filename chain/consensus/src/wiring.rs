@@ -547,6 +547,8 @@ pub async fn on_tokio<M: Machine>(
 /// What one node of a simulation is started with.
 #[cfg(feature = "simulation")]
 pub struct Life<M: Machine> {
+    /// Of its engine's part of the storage.
+    pub prefix: String,
     pub config: Config,
     pub core: Arc<Core<M>>,
     pub vault: Vault,
@@ -587,6 +589,7 @@ pub async fn on_simulated<M: Machine>(
     let mut stops = Vec::new();
     for (life, channels) in lives.into_iter().zip([first, second]) {
         let Life {
+            prefix,
             config,
             core,
             vault,
@@ -596,7 +599,6 @@ pub async fn on_simulated<M: Machine>(
             return;
         };
         let provider = Roads::new(oracle.socket_manager(), &config.addresses, PEERS_MAX);
-        let prefix = format!("{}-", config.listen.port());
         let context = context
             .child("life")
             .with_attribute("of", config.listen.port());

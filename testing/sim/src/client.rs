@@ -40,12 +40,13 @@ pub fn signed(network: Digest, key: &SecretKey, nonce: u64, call: Call) -> (Dige
     (transaction.id(), bytes.into())
 }
 
-/// Who gets a vote later begins with enough for a bond.
+/// Who gets a vote later begins with enough for a bond. Each transaction pays `fee`.
 pub fn genesis(
     founders: Vec<Founder>,
     newcomers: &[AccountId],
     epoch_blocks: u64,
     seats_max: u32,
+    fee: Amount,
 ) -> Genesis {
     Genesis {
         name: "sim".into(),
@@ -53,6 +54,7 @@ pub fn genesis(
         params: Params {
             epoch_blocks,
             seats_max,
+            fee,
             ticket_bits: 4,
             witness_ms: 3_000,
             ..Params::dev()
@@ -81,9 +83,10 @@ impl Payments {
             .map(|n| {
                 let (from, to) = (n as u8 % ACCOUNTS, (n * 5 + 3) as u8 % ACCOUNTS);
                 let amount = Amount(u128::from(n) * 1_000_003 + 1);
-                for (who, sign) in [(from, -1), (to, 1)] {
+                let given = amount.0 + genesis.params.fee.0;
+                for (who, change) in [(from, -(given as i128)), (to, amount.0 as i128)] {
                     let balance = balances.entry(account(who)).or_default();
-                    *balance = Amount(balance.0.wrapping_add_signed(sign * amount.0 as i128));
+                    *balance = Amount(balance.0.wrapping_add_signed(change));
                 }
                 let call = Call::Account(ledger::account::Call::Transfer {
                     to: account(to),

@@ -13,6 +13,7 @@
 //! proposals.
 
 mod client;
+mod following;
 mod hosts;
 mod letter;
 mod lineup;

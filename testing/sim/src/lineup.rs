@@ -16,7 +16,7 @@ use commonware_runtime::{Clock as _, Runner as _, Supervisor as _};
 use consensus::simulation::{self, Key, Network, Terms};
 use consensus::{Config, deal};
 use ledger::lots::Founder;
-use types::{Digest, PublicKey};
+use types::{Amount, Digest, PublicKey};
 use validator::LedgerMachine;
 
 use crate::client::{GENESIS_MS, Payments, genesis};
@@ -100,7 +100,7 @@ async fn play(context: Context, validators: u32, away: u32, transactions: u32) -
         address: address(at).to_string(),
     };
     let founders = founders.iter().enumerate().map(founder).collect();
-    let genesis = genesis(founders, &[], 1 << 20, 100);
+    let genesis = genesis(founders, &[], 1 << 20, 100, Amount::ZERO);
     let payments = Payments::new(&genesis, transactions);
     let (network_id, epoch_blocks) = (genesis.digest(), genesis.params.epoch_blocks);
     let machine = Arc::new(LedgerMachine::new(genesis));

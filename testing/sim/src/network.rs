@@ -15,15 +15,20 @@ use consensus::{Committee, Config, Handle, Seat, deal};
 use ledger::lots::Founder;
 use ledger::validator::{Call as Act, Registration};
 use ledger::{Call, Genesis, State};
-use types::{AccountId, Digest, PublicKey, SecretKey};
+use types::{AccountId, Amount, Digest, PublicKey, SecretKey};
 use validator::LedgerMachine;
 
 use crate::client::{GENESIS_MS, genesis, signed};
+use crate::following::{Brought, Following, bring};
 use crate::links::Links;
 use crate::{Fault, Scenario};
 
 /// Ports of second lives begin here.
 const TWINS_FROM: usize = 10_000;
+/// Of a transaction, where those who have no seat follow.
+const FEE: u128 = 10_000;
+/// Who is drawn goes on to vote when its head is no older.
+const FRESH_MS: u64 = 15_000;
 
 /// What outlives a power failure, beside the runtime's own storage.
 pub struct Site {
@@ -42,6 +47,9 @@ pub struct Site {
     keep: Option<NonZeroU64>,
     /// Votes and certificates that one of them has checked.
     known: Known,
+    /// Who has no seat follows, and does not listen to those who vote.
+    following: bool,
+    seed: u64,
 }
 
 impl Site {
@@ -58,12 +66,17 @@ impl Site {
         let bare = if scenario.accused { 0 } else { founders.len() };
         let newcomers: Vec<AccountId> = seats[bare..].iter().map(purse).collect();
         let first = founders.len();
-        let genesis = genesis(founders, &newcomers, scenario.epoch_blocks, scenario.seats);
+        // Who brings what pays nothing earns nothing.
+        let fee = Amount(if scenario.following { FEE } else { 0 });
+        let (blocks, seats_max) = (scenario.epoch_blocks, scenario.seats);
+        let genesis = genesis(founders, &newcomers, blocks, seats_max, fee);
         genesis.check()?;
         let disks = || seats.iter().map(|_| Disk::default()).collect();
         Ok(Self {
             joined: Mutex::default(),
             known: Known::shared(),
+            following: scenario.following,
+            seed: scenario.seed,
             founders: first,
             keep: scenario.keep.and_then(NonZeroU64::new),
             disks: disks(),
@@ -186,6 +199,10 @@ struct Running {
     /// Of a validator with two lives, two.
     handles: Vec<Handle<LedgerMachine>>,
     task: Task<()>,
+    /// It has no seat.
+    following: Option<Following>,
+    /// Whether those who vote are linked to it, by the end of an epoch at a height.
+    linked: Option<(u64, bool)>,
 }
 
 pub struct Network<'a> {
@@ -198,6 +215,8 @@ pub struct Network<'a> {
     linked: BTreeMap<(usize, usize), Links>,
     /// Nodes started so far: names each life of one apart.
     lives: usize,
+    /// How often one that followed went on to vote.
+    pub turned: usize,
     /// Those that could not be started at first, and why.
     pub failed: Vec<(usize, anyhow::Error)>,
     task: Task<()>,
@@ -215,6 +234,7 @@ impl<'a> Network<'a> {
             nodes: site.seats.iter().map(|_| None).collect(),
             linked: BTreeMap::new(),
             lives: 0,
+            turned: 0,
             failed: Vec::new(),
             task,
             site,
@@ -234,14 +254,16 @@ impl<'a> Network<'a> {
         self.context.storage_fault_config()
     }
 
-    /// A newcomer fetches the state and starts; `false`: it is not linked yet.
+    /// A newcomer fetches the state and starts; `false`: there is none yet, or it is not linked and
+    /// cannot follow.
     pub fn join(&mut self, at: usize) -> Result<bool> {
         let site = self.site;
         let Some((_, giver)) = self.nodes().next() else {
             return Ok(false);
         };
         let machine = LedgerMachine::new(site.genesis.clone());
-        if !simulation::join(&self.config(at)?, &machine, &site.disks[at], giver)? {
+        let (config, linked) = (self.config(at)?, !site.following);
+        if !simulation::join(&config, &machine, &site.disks[at], giver, linked)? {
             return Ok(false);
         }
         site.joined.lock().expect("not poisoned").insert(at);
@@ -278,6 +300,20 @@ impl<'a> Network<'a> {
         let (oracle, malice) = (self.oracle.clone(), site.malice[at].clone());
         let known = site.known.clone();
         let (config, disk) = (self.config(at)?, &site.disks[at]);
+        let follows = site.following && !simulation::may_vote(&config, machine.as_ref(), disk)?;
+        if follows {
+            let sending = context.child("sending");
+            let (handle, follower, outbox, task) =
+                simulation::follow(context, &config, disk, machine)?;
+            let seed = site.seed.wrapping_mul(1_000) + self.lives as u64;
+            self.nodes[at] = Some(Running {
+                handles: vec![handle],
+                task,
+                following: Some(Following::new(sending, follower, outbox, seed)),
+                linked: None,
+            });
+            return Ok(());
+        }
         let (handles, task) = if site.twins.contains(&at) {
             let other = Config {
                 listen: address(TWINS_FROM + at),
@@ -290,14 +326,82 @@ impl<'a> Network<'a> {
                 simulation::start(context, config, disk, oracle, machine, malice, known)?;
             (vec![handle], task)
         };
-        self.nodes[at] = Some(Running { handles, task });
+        self.nodes[at] = Some(Running {
+            handles,
+            task,
+            following: None,
+            linked: None,
+        });
         Ok(())
+    }
+
+    /// Who is drawn votes from now on, and who has lost its seat follows; those who follow are told
+    /// blocks, and bring what was submitted to them to those who lead.
+    ///
+    /// Errors: one of them takes what is not true, or goes on no more.
+    pub async fn follow(&mut self, now_ms: u64) -> Result<()> {
+        if !self.site.following {
+            return Ok(());
+        }
+        for at in 0..self.nodes.len() {
+            if let Some(votes) = self.turns(at, now_ms)? {
+                self.run(at)?;
+                self.turned += usize::from(votes);
+            }
+        }
+        for at in 0..self.nodes.len() {
+            let Some(mut running) = self.nodes[at].take() else {
+                continue;
+            };
+            let done = match &mut running.following {
+                Some(following) => {
+                    let others: Vec<_> = self.nodes().map(|(_, node)| node).collect();
+                    let asked = following.ask(&running.handles[0], &others).await;
+                    asked.map(|()| following.brought())
+                }
+                None => Ok(Vec::new()),
+            };
+            self.nodes[at] = Some(running);
+            for brought in done.with_context(|| format!("validator {at}"))? {
+                self.bring(at, &brought);
+            }
+        }
+        Ok(())
+    }
+
+    /// `Some`: its part changes, and whether it votes then.
+    fn turns(&mut self, at: usize, now_ms: u64) -> Result<Option<bool>> {
+        let key = self.site.seats[at].key();
+        let Some(running) = &mut self.nodes[at] else {
+            return Ok(None);
+        };
+        let own = &running.handles[0];
+        let Some((height, linked)) = own.linked(&key, running.linked)? else {
+            return Ok(None);
+        };
+        running.linked = Some((height, linked));
+        let votes = running.following.is_none();
+        let is_fresh = now_ms.saturating_sub(own.head().header.time_ms) < FRESH_MS;
+        Ok((linked != votes && (votes || is_fresh)).then_some(linked))
+    }
+
+    fn bring(&self, at: usize, brought: &Brought) {
+        let leaders = (0..self.nodes.len()).filter(|n| brought.to.contains(&self.site.key(*n)));
+        let blocks = self.site.genesis.params.epoch_blocks;
+        for leader in leaders.filter_map(|n| self.node(n)) {
+            if let Some(own) = self.node(at) {
+                bring(own, &self.site.identity(at), leader, brought, blocks);
+            }
+        }
     }
 
     /// Ends a validator between two of its steps; what it had in memory is gone.
     pub fn kill(&mut self, at: usize) {
         if let Some(running) = self.nodes[at].take() {
             running.task.abort();
+            if let Some(following) = running.following {
+                following.stop();
+            }
         }
     }
 

@@ -144,6 +144,8 @@ pub struct Scenario {
     /// Validators keep so many blocks; `None`: all. At the end none keeps more than those, and four
     /// for each epoch.
     pub keep: Option<u64>,
+    /// Who has no seat follows the chain by what others say, lies too, as validators do.
+    pub following: bool,
     /// One after the other, each when its time has come.
     pub faults: Vec<(When, Fault)>,
 }
@@ -160,6 +162,10 @@ pub struct Report {
     pub opened: usize,
     /// How often the network's key went on to new shares.
     pub handed_on: usize,
+    /// How often one that followed was drawn, and voted.
+    pub turned: usize,
+    /// What those who follow brought as screeners.
+    pub screened: u64,
     /// Newcomers that told of hosts as witnesses.
     pub told: usize,
     /// Proved to have proposed two blocks for one view.
@@ -222,6 +228,8 @@ pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
         transfer_ms: Vec::new(),
         transfer_blocks: Vec::new(),
         forwarded: 0,
+        turned: 0,
+        screened: 0,
     };
     let start = UNIX_EPOCH + Duration::from_millis(GENESIS_MS);
     let config = deterministic::Config::new()
@@ -248,6 +256,8 @@ pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
         empty_views: witness.empty_views(),
         opened: act.letter.opened(),
         handed_on: act.letter.handed_on(),
+        turned: act.turned,
+        screened: act.screened,
         told: act.hosts.told_from(scenario.validators as usize),
         convicted: act.convicted.len(),
         beacons: witness.beacons(),
@@ -278,6 +288,14 @@ fn sick(rate: u16) -> FaultConfig {
         }),
         ..TEARS
     }
+}
+
+fn screened(state: &ledger::State) -> u64 {
+    let duties = state.duties.iter();
+    duties
+        .flat_map(|(_, duties)| duties.by.values())
+        .map(|done| done.screened)
+        .sum()
 }
 
 /// The 50th and the 99th.
@@ -322,6 +340,8 @@ struct Act<'a> {
     transfer_ms: Vec<u64>,
     transfer_blocks: Vec<u64>,
     forwarded: u64,
+    turned: usize,
+    screened: u64,
 }
 
 impl Act<'_> {
@@ -345,15 +365,21 @@ impl Act<'_> {
                 }
             }
             self.supervise(&mut network)?;
-            self.look(&network, clock.current().duration_since(UNIX_EPOCH)?)?;
+            let now = clock.current().duration_since(UNIX_EPOCH)?;
+            network.follow(now.as_millis() as u64).await?;
+            self.turned += std::mem::take(&mut network.turned);
+            self.look(&network, now)?;
             if self.is_done(&network) {
                 network.nobody_blocks_the_good(&self.scenario.bad).await?;
                 self.convict(&network)?;
                 self.is_bounded(&network)?;
                 self.forwarded = network.nodes().map(|(_, node)| node.forwarded()).sum();
+                let mut by_word = 0;
                 for node in self.sitting(&network) {
                     self.check(&node.head().state)?;
+                    by_word = screened(&node.head().state);
                 }
+                self.screened = by_word;
                 return Ok(true);
             }
             self.is_alive(&network)?;
@@ -727,6 +753,12 @@ impl Scenario {
                 report.beacons
             );
         }
+        ensure!(
+            !self.following || report.turned > 0 && report.screened > 0,
+            "of those who follow {} were drawn, and {} transactions came by their word",
+            report.turned,
+            report.screened
+        );
         ensure!(
             !self.watched || report.told == usize::from(self.newcomers),
             "of {} newcomers {} were witnesses",

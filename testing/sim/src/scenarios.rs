@@ -18,7 +18,7 @@ const SHORT: u64 = 16;
 /// Name, what it tries, and how it is made from a seed.
 type Named = (&'static str, &'static str, fn(u64) -> Scenario);
 
-pub const SCENARIOS: [Named; 32] = [
+pub const SCENARIOS: [Named; 34] = [
     ("calm", "four validators, no faults", |seed| {
         scenario(seed, &[])
     }),
@@ -52,6 +52,16 @@ pub const SCENARIOS: [Named; 32] = [
         "drawn",
         "four of seven sit, drawn by lot in each epoch",
         drawn,
+    ),
+    (
+        "follow",
+        "of seven four sit, drawn by lot; the others follow, told by all, with a lie in four answers",
+        follow,
+    ),
+    (
+        "follow-crash",
+        "the same with a newcomer that follows first, deaths at all steps, and power failures",
+        follow_crash,
     ),
     (
         "join",
@@ -189,6 +199,7 @@ pub fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
         live: false,
         accused: false,
         watched: false,
+        following: false,
         transfer_max: None,
         blocks_max: None,
         keep: None,
@@ -350,6 +361,33 @@ fn drawn(seed: u64) -> Scenario {
         validators: 7,
         seats: 4,
         ..of_eight(seed, 12)
+    }
+}
+
+fn follow(seed: u64) -> Scenario {
+    Scenario {
+        following: true,
+        ..drawn(seed)
+    }
+}
+
+fn follow_crash(seed: u64) -> Scenario {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut faults = vec![at(3, Fault::Enter(7)), at(3, Fault::Join(7))];
+    let mut height = 2 * EIGHT;
+    while height < 12 * EIGHT {
+        height += rng.random_range(1..EIGHT / 2);
+        let dies = rng.random_range(0..8);
+        match rng.random_range(0..5) {
+            0 => faults.push(at(height, Fault::PowerFailure)),
+            // Nobody may wait for a height that needs who is dead.
+            _ => faults.extend([at(height, Fault::Kill(dies)), at(0, Fault::Start(dies))]),
+        }
+    }
+    Scenario {
+        newcomers: 1,
+        faults,
+        ..follow(seed)
     }
 }
 

@@ -188,3 +188,14 @@ fn a_dead_leader_costs_its_term_and_no_transaction() {
 fn who_keeps_the_last_epochs_only_is_restarted_and_joined_all_the_same() {
     one("pruned", 1);
 }
+
+/// Whatever it is told: a lie in four answers. What it brings as a screener counts for it.
+#[test]
+fn who_has_no_seat_follows_believes_no_lie_and_votes_when_it_is_drawn() {
+    let short = Scenario {
+        epochs: 6,
+        ..named("follow", 1).expect("known")
+    };
+    let report = played(&short);
+    assert!(report.turned > 0 && report.screened > 0, "{report:?}");
+}
