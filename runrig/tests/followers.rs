@@ -52,13 +52,29 @@ macro_rules! until {
     };
 }
 
-/// Payments one after the other, so that blocks come fast.
+/// Payments one after the other while it is `on`, so that blocks come fast: an idle network's epochs are
+/// long.
 async fn feed(client: Client, on: Arc<AtomicBool>) {
     let payer = SecretKey::from_seed([7; 32]);
-    while on.load(Ordering::Relaxed) {
-        // One that was asked may just begin anew.
-        let _ = client.submit_and_wait(&payer, transfer(id(8), 1)).await;
+    loop {
+        if on.load(Ordering::Relaxed) {
+            // One that was asked may just begin anew.
+            let _ = client.submit_and_wait(&payer, transfer(id(8), 1)).await;
+        } else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
+}
+
+/// Whether the validator at `url` follows, and its losing ticket was drawn to screen in this epoch.
+async fn screens(url: &str, seated: &Client) -> bool {
+    let client = Client::new([url.to_string()]).expect("a client");
+    let own = client.status().await.ok().and_then(|status| status.own);
+    let Some(own) = own.filter(|own| own.follows) else {
+        return false;
+    };
+    let members = seated.members().await;
+    members.is_ok_and(|view| view.members.iter().any(|m| m.key == own.key && m.screener))
 }
 
 async fn follows(url: &str) -> bool {
@@ -89,19 +105,22 @@ async fn who_has_no_seat_follows_and_serves_and_who_is_drawn_votes() {
             .concat()
     };
     let seated = Client::new(net.urls.iter().cloned()).expect("a client");
-    let payer = SecretKey::from_seed([7; 32]);
-    let gift = Call::Account(account::Call::Faucet { to: id(7) });
-    until!("a gift", logs, {
-        seated.submit_and_wait(&payer, gift.clone()).await.is_ok()
-    });
+    // Each counts his own transactions: two who pay by one key are in each other's way.
+    let payers = [7, 6].map(|n| SecretKey::from_seed([n; 32]));
+    for (payer, to) in payers.iter().zip([id(7), id(6)]) {
+        let gift = Call::Account(account::Call::Faucet { to });
+        until!("a gift", logs, {
+            seated.submit_and_wait(payer, gift.clone()).await.is_ok()
+        });
+    }
+    let [_, payer] = payers;
     let on = Arc::new(AtomicBool::new(true));
     let fed = tokio::spawn(feed(seated.clone(), on.clone()));
     until!("an epoch is over", logs, {
         seated.status().await.is_ok_and(|head| head.height > 24)
     });
-    // An idle network's epochs are long: it is not drawn at once.
+    // It is not drawn at once.
     on.store(false, Ordering::Relaxed);
-    let _ = fed.await;
 
     let (data, at) = (program.file("fourth"), free_addresses(2));
     let owner = program.file("net/keys/founder");
@@ -150,7 +169,6 @@ async fn who_has_no_seat_follows_and_serves_and_who_is_drawn_votes() {
 
     // It is drawn, and makes blocks.
     on.store(true, Ordering::Relaxed);
-    let fed = tokio::spawn(feed(seated.clone(), on.clone()));
     let key = own
         .status()
         .await
@@ -170,17 +188,19 @@ async fn who_has_no_seat_follows_and_serves_and_who_is_drawn_votes() {
     // Of four candidates for two seats two are out. Who is for long enough follows, founder or not, and as
     // its ticket lost, it is a screener: what it brings counts for it.
     let all: Vec<String> = net.urls.iter().cloned().chain([url]).collect();
-    let mut any = false;
     until!("one lost its seat, follows and screens", logs, {
+        let mut brought = false;
         for url in &all {
-            if follows(url).await {
-                any = true;
+            if screens(url, &seated).await {
+                on.store(false, Ordering::Relaxed);
                 let screener = Client::new([url.clone()]).expect("a client");
                 let _ = screener.submit_and_wait(&payer, transfer(id(9), 1)).await;
+                brought = true;
             }
         }
         let view = seated.members().await;
-        any && view.is_ok_and(|v| v.members.iter().any(|m| m.screened > 0))
+        on.store(true, Ordering::Relaxed);
+        brought && view.is_ok_and(|v| v.members.iter().any(|m| m.screened > 0))
     });
     let status = program.good(&["validator", "status", "--network", &file]);
     assert!(
@@ -191,6 +211,5 @@ async fn who_has_no_seat_follows_and_serves_and_who_is_drawn_votes() {
     assert!(duties.contains("SCREENED"), "{duties}");
     let shown = program.good(&["--url", &net.urls[0], "lots", "show"]);
     assert!(shown.contains("screeners"), "{shown}");
-    on.store(false, Ordering::Relaxed);
     fed.abort();
 }
