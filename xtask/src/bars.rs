@@ -21,7 +21,9 @@ pub fn run(what: Option<&str>) -> Result<()> {
     let folder = command::root().join("target/portal-bars");
     bring(&folder, &TOOLS)?;
     let program = match std::env::var_os("RUNRIG") {
-        Some(program) => program.into(),
+        Some(program) => Path::new(&program)
+            .canonicalize()
+            .with_context(|| format!("RUNRIG={}", program.display()))?,
         None => {
             command::cargo(&["build", "--bin", "runrig"])?;
             command::root().join("target/debug/runrig")
@@ -106,10 +108,8 @@ impl Cloud {
     fn start(program: &Path, folder: &Path) -> Result<Self> {
         let data = folder.join("cloud");
         let _ = std::fs::remove_dir_all(&data);
-        // Nobody else is told of it between here and there.
-        let listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut dev = Command::new(program)
-            .args(["dev", "--json", "--listen", &listen.to_string(), "--data"])
+            .args(["dev", "--json", "--listen", "127.0.0.1:0", "--data"])
             .arg(&data)
             .env("XDG_CONFIG_HOME", folder.join("config"))
             .stdout(Stdio::piped())
