@@ -56,6 +56,10 @@ pub struct GatewayRun {
     /// URL of the registry
     #[arg(long, value_name = "URL")]
     registry: Option<String>,
+    /// Folder in which it writes down what services are asked, by hours and days; without one it
+    /// remembers an hour
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Listen for HTTPS here, too
     #[arg(long, value_name = "ADDR")]
     tls_listen: Option<SocketAddr>,
@@ -279,6 +283,7 @@ pub fn gateway(args: &GatewayRun, key: Option<&Path>) -> Result {
         publish: args.publish.unwrap_or(args.listen.ip()),
         domain: args.domain.clone(),
         tls: args.tls()?,
+        data: args.data.clone(),
         key,
     };
     foreground(|asked| gateway::run(config, asked))

@@ -1,11 +1,13 @@
 //! `stats`: what replicas use, and have used.
 
+mod past;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::Duration;
 
-use api::{Grant, RequestSample, Stats, StatsSample};
-use clap::Args;
+use api::{Grant, PastStep, RequestSample, Stats, StatsSample};
+use clap::{Args, ValueEnum};
 use futures::StreamExt;
 use ledger::account::{self, Role};
 use sdk::SdkError;
@@ -23,7 +25,7 @@ const ROWS_MAX: usize = 20;
 
 #[derive(Args, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig stats\n  runrig stats --no-stream shop/web\n  runrig stats --since 1h web\n  runrig stats --json | jq .memory_bytes"
+    before_help = "Examples:\n  runrig stats\n  runrig stats --no-stream shop/web\n  runrig stats --since 1h web\n  runrig stats --since 28d --by day\n  runrig stats --json | jq .memory_bytes"
 )]
 pub struct StatsArgs {
     /// Service, project, project/service, d-1 or a-1; all of yours if not said
@@ -37,9 +39,30 @@ pub struct StatsArgs {
     /// Only before then
     #[arg(long, requires = "since")]
     until: Option<String>,
+    /// Requests to each service in each hour or day, as the gateway wrote them down; also to those
+    /// that are gone
+    #[arg(long, requires = "since", conflicts_with = "until")]
+    by: Option<By>,
     /// A token with which a Prometheus may read one project's figures for 90 days, and how
     #[arg(long, conflicts_with = "since")]
     token: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum By {
+    /// Kept for 35 days
+    Hour,
+    /// Kept for 400 days
+    Day,
+}
+
+impl From<By> for PastStep {
+    fn from(by: By) -> Self {
+        match by {
+            By::Hour => Self::Hour,
+            By::Day => Self::Day,
+        }
+    }
 }
 
 /// How long a token is good.
@@ -51,6 +74,9 @@ pub async fn stats(session: &Session, args: &StatsArgs, json: bool) -> Result {
         return token(session, args, json).await;
     }
     if let Some(since) = units::moment("--since", args.since.as_deref())? {
+        if let Some(by) = args.by {
+            return past::requests(session, &args.jobs, by.into(), since, json).await;
+        }
         let until = units::moment("--until", args.until.as_deref())?;
         return history(session, args, since, until, json).await;
     }
@@ -113,6 +139,14 @@ struct Row {
     requests: Option<Requests>,
 }
 
+fn latency(us: Option<u64>) -> String {
+    match us {
+        None => "–".into(),
+        Some(us) if us < 10_000 => format!("{:.1}ms", us as f64 / 1_000.0),
+        Some(us) => format!("{}ms", us / 1_000),
+    }
+}
+
 /// How a replica answered in a step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Requests {
@@ -139,11 +173,6 @@ impl Requests {
     fn cells(of: Option<&Self>) -> [String; 4] {
         let Some(requests) = of else {
             return std::array::from_fn(|_| "unknown".into());
-        };
-        let latency = |us: Option<u64>| match us {
-            None => "–".to_string(),
-            Some(us) if us < 10_000 => format!("{:.1}ms", us as f64 / 1_000.0),
-            Some(us) => format!("{}ms", us / 1_000),
         };
         let errors = requests.error_percent;
         [

@@ -1,7 +1,7 @@
 //! What a host's agent says of what runs there.
 
 use serde::{Deserialize, Serialize};
-use types::{AllocationId, HostId, PublicKey};
+use types::{AllocationId, DeploymentId, HostId, PublicKey};
 use utoipa::ToSchema;
 
 use crate::Problem;
@@ -74,6 +74,59 @@ pub struct RequestFigures {
     pub now: Vec<RequestSample>,
     /// Minutes of the last hour in which there was a request; empty unless it is asked for.
     pub history: Vec<RequestSample>,
+}
+
+/// How long a step of the past is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PastStep {
+    /// Kept for 35 days.
+    Hour,
+    /// Kept for 400 days.
+    Day,
+}
+
+impl PastStep {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+}
+
+/// What a gateway saw of the requests to one service, from `at_ms` on, for `step_ms`: it need not run
+/// any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestPast {
+    #[schema(value_type = String)]
+    pub deployment: DeploymentId,
+    pub service: String,
+    pub at_ms: u64,
+    pub step_ms: u64,
+    /// By the first digit of the status: 1xx to 5xx.
+    pub answers: [u64; 5],
+    /// Bytes of bodies, from and to clients.
+    pub received: u64,
+    pub sent: u64,
+    /// As in [`RequestSample`].
+    pub p50_us: Option<u64>,
+    pub p95_us: Option<u64>,
+}
+
+/// Of an account's services, as one gateway saw them; it writes down once in a minute.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestsPast {
+    /// Since when it writes down, in milliseconds since 1970; absent: it does not.
+    pub begun_ms: Option<u64>,
+    /// There are more rows than are told.
+    pub cut: bool,
+    /// Steps with a request.
+    pub rows: Vec<RequestPast>,
+}
+
+impl RequestsPast {
+    pub const ROWS_MAX: usize = 20_000;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

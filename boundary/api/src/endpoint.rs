@@ -10,9 +10,9 @@ use crate::{
     DeploymentView, DutiesView, EventProof, EventView, ExecFrame, HostPlan, HostView, JobsView,
     Keeper, LimitView, LogLine, LotsView, LotteryExport, LotteryView, MembersView, NetworkFile,
     ProposalView, PublishedPort, QueueView, Quote, QuoteRequest, RecordsProof, ReleaseView,
-    RequestFigures, Routes, SecretShares, Stats, StatsSample, Submit, SubmitMany, Submitted,
-    SubmittedOne, Supply, TokenView, TransactionView, UsageProof, UseView, ValidatorQueue,
-    WhenView, WhyView,
+    RequestFigures, RequestsPast, Routes, SecretShares, Stats, StatsSample, Submit, SubmitMany,
+    Submitted, SubmittedOne, Supply, TokenView, TransactionView, UsageProof, UseView,
+    ValidatorQueue, WhenView, WhyView,
 };
 
 /// Who answers. A gateway passes on what the others answer, on one address.
@@ -675,6 +675,19 @@ fn of_gateways() -> Vec<Endpoint> {
         .query(&[
             ("since_ms", "Minutes of the last hour from then on, too."),
             ("until_ms", "Only minutes before then."),
+        ])
+        .signed(),
+        get(
+            GATEWAY,
+            "/v1/accounts/{id}/requests",
+            "What an account's services were asked in each hour or day, as this gateway saw it, those \
+             that run no more among them.",
+            json(named::<RequestsPast>),
+        )
+        .query(&[
+            ("by", "hour (kept for 35 days) or day (400 days)."),
+            ("since_ms", "Steps that begin from then on."),
+            ("until_ms", "Only steps that begin before then."),
         ])
         .signed(),
         get(

@@ -44,8 +44,8 @@ mod token;
 mod view;
 
 pub use agent::{
-    AgentStatus, ExecFrame, LogLine, NOBODY_LISTENS, RequestFigures, RequestSample, Stats,
-    StatsSample,
+    AgentStatus, ExecFrame, LogLine, NOBODY_LISTENS, PastStep, RequestFigures, RequestPast,
+    RequestSample, RequestsPast, Stats, StatsSample,
 };
 pub use auth::{AuthError, Caller, RequestAuth};
 pub use beat::{Anchor, BEAT_BYTES_MAX, BEATS, Beat, Beats};

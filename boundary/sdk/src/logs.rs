@@ -1,10 +1,10 @@
 //! What replicas print, used and were asked: past and present, resumed by number.
 
-use api::{Access, AccessLog, LogLine, RequestFigures, StatsSample};
+use api::{Access, AccessLog, LogLine, PastStep, RequestFigures, RequestsPast, StatsSample};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use reqwest::Method;
-use types::{AllocationId, DeploymentId, SecretKey};
+use types::{AccountId, AllocationId, DeploymentId, SecretKey};
 
 use crate::client::{AGAIN, Client, FAILURES_MAX, ndjson};
 use crate::error::SdkError;
@@ -149,6 +149,21 @@ impl Client {
                 .map(|ms| format!("&until_ms={ms}"))
                 .unwrap_or_default();
         }
+        self.get_signed(&path, key).await
+    }
+}
+
+impl Client {
+    /// What services of `owner` were asked in each step from `since_ms` on, as the gateway saw it.
+    pub async fn requests_past(
+        &self,
+        key: &SecretKey,
+        owner: AccountId,
+        by: PastStep,
+        since_ms: u64,
+    ) -> Result<RequestsPast, SdkError> {
+        let by = by.name();
+        let path = format!("/v1/accounts/{owner}/requests?by={by}&since_ms={since_ms}");
         self.get_signed(&path, key).await
     }
 }

@@ -250,6 +250,7 @@ fn prepare(args: &Dev, hosts: usize, data: &Path) -> Result<Plan> {
             layout.registry
         ));
         args.push(text(&network_file));
+        args.extend(["--data".into(), text(&data.join("gateway"))]);
         let key = folder.join(network::gateway_key(1));
         // A network of an earlier version has none.
         if key.exists() {

@@ -6,7 +6,7 @@ use api::{AccessLog, Problem, RequestAuth, ServiceAccess};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use ledger::account::Role;
-use types::DeploymentId;
+use types::{AccountId, DeploymentId};
 
 use crate::limits::{ACCESS_MAX, ACCESS_WAIT};
 use crate::outgoing::Reply;
@@ -83,6 +83,17 @@ pub async fn owned(
         table.services_of(deployment).cloned().collect()
     };
     let first = services.first().ok_or_else(unknown)?;
+    may_see(gateway, id, first.owner, request).await?;
+    Ok(services)
+}
+
+/// Errors: who asks is not `owner`, nor one whom he lets see, or nobody knows; `id` is what he named.
+pub async fn may_see(
+    gateway: &Gateway,
+    id: &str,
+    owner: AccountId,
+    request: &Request<Incoming>,
+) -> Result<(), Box<Response<Reply>>> {
     let header = request.headers().get(RequestAuth::HEADER);
     let header = header.and_then(|v| v.to_str().ok());
     let path = request.uri().path_and_query().map_or("", |p| p.as_str());
@@ -93,9 +104,9 @@ pub async fn owned(
         .map_err(|error| refused(StatusCode::UNAUTHORIZED, "login", error.to_string(), next))?;
     let may = gateway
         .grants
-        .may(caller, first.owner, Role::Viewer, api::now_ms());
+        .may(caller, owner, Role::Viewer, api::now_ms());
     match may.await {
-        Ok(true) => Ok(services),
+        Ok(true) => Ok(()),
         Ok(false) => {
             let why = "it belongs to another account".into();
             Err(refused(StatusCode::FORBIDDEN, "forbidden", why, next))

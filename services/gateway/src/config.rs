@@ -17,6 +17,9 @@ pub struct Config {
     /// What follows `<service>.<label>` in names: `localhost`.
     pub domain: String,
     pub tls: Option<Secure>,
+    /// Where it writes down what services are asked in each hour and day. Without one it remembers
+    /// an hour, until it ends.
+    pub data: Option<PathBuf>,
     /// Signs what it tells the ledger of the demand for services. Without one it cannot have
     /// services started that sleep.
     pub key: Option<SecretKey>,

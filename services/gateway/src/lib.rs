@@ -33,6 +33,7 @@ mod load;
 mod outgoing;
 mod oversized;
 mod page;
+mod past;
 mod pool;
 mod proxy;
 mod published;
@@ -114,7 +115,13 @@ async fn serve(
         tasks.spawn(demand::report(gateway.clone(), client.clone(), key.clone()));
         tasks.spawn(wake::call(gateway.clone(), client, key));
     }
+    if let Some(past) = &gateway.past {
+        tasks.spawn(past::keep(gateway.clone(), past.clone()));
+    }
     listen::serve(listener, secure, workers, shutdown).await;
     tasks.shutdown().await;
+    if let Some(past) = &gateway.past {
+        past::write_down(&gateway, past).await;
+    }
     Ok(())
 }

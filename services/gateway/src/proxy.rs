@@ -37,6 +37,7 @@ use crate::limits::{
     WAITING_MAX,
 };
 use crate::outgoing::{Outgoing, Reply};
+use crate::past::Past;
 use crate::published::PortState;
 use crate::sending::{From, SendError, Sending};
 use crate::service::to_service;
@@ -69,6 +70,8 @@ pub struct Gateway {
     pub shares: Shares,
     pub machine: Digest,
     pub tls: Option<Tls>,
+    /// What services were asked before, if it is kept.
+    pub past: Option<Arc<Past>>,
     /// Names this gateway, and this run of it, in `via`.
     pub pseudonym: String,
     pub via: HeaderValue,
@@ -111,9 +114,14 @@ impl Gateway {
                 table.clone(),
             )?),
         };
+        let past = match &config.data {
+            None => None,
+            Some(folder) => Some(Arc::new(Past::open(folder, api::now_ms())?)),
+        };
         Ok(Self {
             table,
             tls,
+            past,
             via: HeaderValue::try_from(format!("1.1 {pseudonym}")).context("make a name")?,
             pseudonym,
             changes: watch::Sender::new(0),
@@ -167,7 +175,18 @@ impl Gateway {
                 "replicas are passed over: their hosts give addresses that are no container's"
             );
         }
+        let gone: Vec<_> = match &self.past {
+            None => Vec::new(),
+            Some(_) => changed
+                .iter()
+                .filter(|key| !table.services.contains_key(*key))
+                .filter_map(|key| before.services.get(key).cloned())
+                .collect(),
+        };
         self.table.store(Arc::new(table));
+        if let Some(past) = &self.past {
+            gone.iter().for_each(|service| past.part_from(service));
+        }
         self.changes.send_modify(|n| *n += 1);
     }
 }
@@ -342,6 +361,7 @@ async fn to_api(gateway: &Gateway, from: From, request: Request<Incoming>) -> Re
         },
         Answers::Access(id) => access::answer(gateway, id, &request).await,
         Answers::Requests(id) => requests::answer(gateway, id, &request).await,
+        Answers::Past(id) => requests::past(gateway, id, &request).await,
         Answers::Scrape(id) => scrape::answer(gateway, id, &request).await,
         Answers::Validators => to_validators(gateway, from, request).await,
         Answers::Nobody => page::problem(
@@ -367,6 +387,8 @@ enum Answers<'a> {
     Access(&'a str),
     /// Requests to replicas of this deployment, as it is written.
     Requests(&'a str),
+    /// Requests to all services of this account, as it is written.
+    Past(&'a str),
     /// Figures of this deployment, as it is written.
     Scrape(&'a str),
     /// Of the host of this allocation, as it is written.
@@ -387,6 +409,9 @@ fn answers(path: &str) -> Answers<'_> {
         "/v2" => Answers::Registry,
         "/openapi.json" => Answers::Validators,
         _ if path.starts_with("/v2/") => Answers::Registry,
+        _ if of_an_account(path).is_some() => {
+            Answers::Past(of_an_account(path).unwrap_or_default())
+        }
         _ if of_a_keeper(path).is_some() => Answers::Keeper(of_a_keeper(path).unwrap_or_default()),
         _ => match (of_an_agent(path), of_a_deployment(path)) {
             (Some(id), _) => Answers::Agent(id),
@@ -403,6 +428,12 @@ fn answers(path: &str) -> Answers<'_> {
 fn of_a_deployment(path: &str) -> Option<(&str, &str)> {
     let (id, asked) = path.strip_prefix("/v1/deployments/")?.split_once('/')?;
     (!asked.contains('/')).then_some((id, asked))
+}
+
+/// The account of a path that asks what its services were asked.
+fn of_an_account(path: &str) -> Option<&str> {
+    path.strip_prefix("/v1/accounts/")?
+        .strip_suffix("/requests")
 }
 
 /// The allocation of a path that its host's agent answers.
@@ -546,6 +577,7 @@ mod tests {
                 | Answers::Queues
                 | Answers::Access(_)
                 | Answers::Requests(_)
+                | Answers::Past(_)
                 | Answers::Scrape(_) => Some(Role::Gateway),
                 Answers::Registry => Some(Role::Registry),
                 Answers::Agent(_) | Answers::Keeper(_) => Some(Role::Host),

@@ -1,9 +1,10 @@
 //! How many requests each replica of a deployment answers, and how well, for its owner and whom he lets see: what this
 //! gateway has seen, and nothing else.
 
-use api::RequestFigures;
+use api::{PastStep, RequestFigures, RequestsPast};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use types::AccountId;
 
 use crate::access;
 use crate::outgoing::Reply;
@@ -27,6 +28,55 @@ fn span(query: &str) -> Result<Option<(u64, u64)>, String> {
         };
     }
     Ok(span)
+}
+
+/// Which steps, from when until when.
+fn asked(query: &str) -> Result<(PastStep, (u64, u64)), String> {
+    let mut by = None;
+    let mut rest = Vec::new();
+    for pair in query.split('&').filter(|p| !p.is_empty()) {
+        match pair {
+            "by=hour" => by = Some(PastStep::Hour),
+            "by=day" => by = Some(PastStep::Day),
+            _ if pair.starts_with("by=") => return Err("by is to be hour or day".into()),
+            _ => rest.push(pair),
+        }
+    }
+    let by = by.ok_or("it is not said by what: hour or day")?;
+    Ok((by, span(&rest.join("&"))?.unwrap_or((0, u64::MAX))))
+}
+
+/// Of all services of the account with `id`, as it stands in the path.
+pub async fn past(gateway: &Gateway, id: &str, request: &Request<Incoming>) -> Response<Reply> {
+    let invalid = |why: String| {
+        let next = "Ask for by=hour or by=day, since_ms and until_ms, of the id of an account.";
+        access::refused(StatusCode::BAD_REQUEST, "invalid", id, why, next)
+    };
+    let Ok(owner) = id.parse::<AccountId>() else {
+        return invalid("it is not the id of an account".into());
+    };
+    if let Err(response) = access::may_see(gateway, id, owner, request).await {
+        return *response;
+    }
+    let (by, span) = match asked(request.uri().query().unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(why) => return invalid(why),
+    };
+    let Some(past) = gateway.past.clone() else {
+        return page::json(StatusCode::OK, &RequestsPast::default());
+    };
+    let read = tokio::task::spawn_blocking(move || past.of(&owner, by, span)).await;
+    match read {
+        Ok(Ok(told)) => page::json(StatusCode::OK, &told),
+        failed => {
+            let why = match failed {
+                Ok(Err(error)) => format!("what was kept cannot be read: {error:#}"),
+                _ => "it broke off".into(),
+            };
+            let next = "Look at the gateway's disk and log.";
+            access::refused(StatusCode::INTERNAL_SERVER_ERROR, "broken", id, why, next)
+        }
+    }
 }
 
 /// `id` as it stands in the path.
@@ -69,6 +119,23 @@ pub async fn answer(gateway: &Gateway, id: &str, request: &Request<Incoming>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_past_is_asked_for_by_hours_or_days() {
+        for (query, found) in [
+            ("by=day", Some((PastStep::Day, (0, u64::MAX)))),
+            ("since_ms=5&by=hour", Some((PastStep::Hour, (5, u64::MAX)))),
+            (
+                "by=hour&until_ms=9&since_ms=5",
+                Some((PastStep::Hour, (5, 9))),
+            ),
+            ("", None),
+            ("by=week", None),
+            ("by=day&since=1", None),
+        ] {
+            assert_eq!(asked(query).ok(), found, "{query}");
+        }
+    }
 
     #[test]
     fn a_span_is_read_or_refused() {

@@ -17,7 +17,7 @@ pub const STEP_MS: u64 = 60_000;
 /// Steps of the history that are kept.
 pub const STEPS_MAX: usize = 60;
 /// Classes of latency: each ends at √2 times where the one before ends, the first at 64 µs.
-const CLASSES: usize = 44;
+pub const CLASSES: usize = 44;
 
 /// Since the replica was first asked here.
 #[derive(Clone, Debug, Default)]
@@ -99,14 +99,14 @@ fn end_of(class: usize) -> u64 {
     }
 }
 
-fn class_of(us: u64) -> usize {
+pub fn class_of(us: u64) -> usize {
     let at = (0..CLASSES).find(|class| us <= end_of(*class));
     at.unwrap_or(CLASSES - 1)
 }
 
 /// The latency that `percent` of the requests did not exceed: the end of its class, at most
 /// √2 times what it was. `None` without a request.
-fn quantile(latency: &[u32; CLASSES], percent: u64) -> Option<u64> {
+pub fn quantile(latency: &[u32; CLASSES], percent: u64) -> Option<u64> {
     let count: u64 = latency.iter().map(|n| u64::from(*n)).sum();
     let rank = (count * percent).div_ceil(100);
     let mut sum = 0;

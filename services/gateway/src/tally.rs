@@ -13,12 +13,16 @@ use crate::limits::{
     ACCESS_ALL_MAX, ACCESS_MAX, ACCESS_MIN, ACCESS_PATH_MAX, SERVED_ALL_MAX, SERVED_MAX, SERVED_MIN,
 };
 use crate::load::Budget;
+use crate::past::{Asked, HOUR_MS};
 use crate::served::Served;
 
 /// Ends of the classes of latency in [`Counts`], in microseconds; a last one has the rest.
 pub const LATENCY_US: [u64; 9] = [
     1_000, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000,
 ];
+
+/// Of a gateway that writes nothing down.
+const HOURS_MAX: usize = 2;
 
 /// Of one service since this gateway started; they outlive the snapshots of the routes.
 #[derive(Debug, Default)]
@@ -44,6 +48,8 @@ struct Recent {
     next: u64,
     entries: VecDeque<Access>,
     replicas: BTreeMap<AllocationId, Served>,
+    /// By their number since 1970; until somebody writes them down, or no more than the last ones.
+    hours: BTreeMap<u64, Asked>,
 }
 
 #[derive(Debug)]
@@ -161,6 +167,11 @@ impl Tally {
         if let Some(allocation) = access.allocation {
             recent.count(allocation, &access, self.counted.load(Ordering::Relaxed));
         }
+        let hour = access.at_ms / HOUR_MS;
+        recent.hours.entry(hour).or_default().add(&access);
+        if recent.hours.len() > HOURS_MAX {
+            recent.hours.pop_first();
+        }
         access.sequence = recent.next;
         recent.next += 1;
         while recent.entries.len() >= kept {
@@ -171,6 +182,11 @@ impl Tally {
         if self.news.receiver_count() > 0 {
             self.news.send_replace(());
         }
+    }
+
+    /// What was asked since the last time, by hours.
+    pub fn take_hours(&self) -> BTreeMap<u64, Asked> {
+        std::mem::take(&mut self.recent.lock().expect("not poisoned").hours)
     }
 
     /// A connection to a published port has ended.

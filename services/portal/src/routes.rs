@@ -10,7 +10,7 @@ use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, drawn, earn, explorer, hosts, hours, invitations,
     job, jobs, keys, lend, limit, measured, members, money, newcomer, operate, overview, passkeys,
-    shell, space,
+    requests, shell, space,
 };
 use crate::web::{self, Right, Who};
 
@@ -63,8 +63,8 @@ pub fn table() -> Vec<Route> {
         act("/jobs/{name}/act", Right::Deploy, post(job::act)),
         see("/analytics", get(analytics::analytics)),
         see("/analytics.csv", get(analytics::csv)),
-        see("/analytics/requests", get(measured::requests)),
-        see("/analytics/requests.csv", get(measured::requests_csv)),
+        see("/analytics/requests", get(requests::requests)),
+        see("/analytics/requests.csv", get(requests::requests_csv)),
         see("/analytics/use", get(measured::usage)),
         see("/analytics/use.csv", get(measured::usage_csv)),
         see("/hosts", get(earn::hosts)),

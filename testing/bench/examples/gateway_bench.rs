@@ -39,6 +39,7 @@ async fn serve(network: &str, listen: SocketAddr) -> anyhow::Result<()> {
         publish: listen.ip(),
         domain: "localhost".into(),
         tls: None,
+        data: None,
         key: None,
     };
     let kind = tokio::signal::unix::SignalKind::terminate();

@@ -5,15 +5,18 @@ use types::{AccountId, SecretKey};
 
 use super::*;
 
-async fn asked(gateway: &Running, path: &str, key: Option<&SecretKey>) -> (u16, AccessLog) {
+async fn signed(gateway: &Running, path: &str, key: Option<&SecretKey>) -> Answer {
     let header = key.map(|key| RequestAuth::sign(key, "GET", path, api::now_ms()).to_string());
     let headers: Vec<(&str, &str)> = header
         .iter()
         .map(|h| (RequestAuth::HEADER, h.as_str()))
         .collect();
-    let answer = gateway
-        .send("GET", "localhost", path, &headers, Bytes::new())
-        .await;
+    let sent = gateway.send("GET", "localhost", path, &headers, Bytes::new());
+    sent.await
+}
+
+async fn asked(gateway: &Running, path: &str, key: Option<&SecretKey>) -> (u16, AccessLog) {
+    let answer = signed(gateway, path, key).await;
     let log = serde_json::from_slice(&answer.body);
     (answer.status, log.unwrap_or(AccessLog { services: vec![] }))
 }
@@ -98,6 +101,63 @@ async fn the_owner_sees_each_request_and_nobody_else_does() {
     let path = "/v1/deployments/d-1/access?service=web&from=4&wait_ms=20000";
     let (next, _) = tokio::join!(asked(&gateway, path, Some(&owner)), gateway.get(host, "/"));
     assert_eq!(next.1.services[0].requests[0].sequence, 4);
+}
+
+#[tokio::test]
+async fn what_was_asked_outlives_the_gateway_and_the_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let [owner, stranger, viewer] = [1, 2, 3].map(|n| SecretKey::from_seed([n; 32]));
+    let web = Process::start(loopback(1, 0), replica_router("web")).await;
+    let mut service = route("web.app", web.address.port(), vec![upstream(1, LOCAL)]);
+    service.owner = AccountId::of(&owner.public());
+    let mut chain = Chain::new(vec![service.clone()]);
+    chain.viewer = AccountId::of(&viewer.public());
+    let validator = validator(chain.clone()).await;
+    let path = format!("/v1/accounts/{}/requests?by=day", service.owner);
+    let one_life = async |requests: usize, then: &dyn Fn(), left: usize| {
+        let mut gateway = Running::writing(&validator, folder.path()).await;
+        gateway.heard(&chain).await;
+        for _ in 0..requests {
+            gateway.get("web.app.localhost", "/").await;
+        }
+        let log = "/v1/deployments/d-1/access";
+        eventually("all have ended", async || {
+            let log = asked(&gateway, log, Some(&owner)).await.1;
+            log.services.iter().all(|s| s.requests.len() == requests)
+        })
+        .await;
+        then();
+        gateway.heard(&chain).await;
+        let services = gateway.status().await["services"].clone();
+        assert_eq!(services, left, "{services}");
+        gateway.stop();
+        gateway.ended().await;
+    };
+    one_life(3, &|| (), 1).await;
+    one_life(2, &|| chain.set(vec![]), 0).await;
+    let gateway = Running::writing(&validator, folder.path()).await;
+    gateway.heard(&chain).await;
+    for key in [&owner, &viewer] {
+        let told = signed(&gateway, &path, Some(key)).await;
+        let told: api::RequestsPast = serde_json::from_slice(&told.body).unwrap();
+        let requests: u64 = told.rows.iter().map(|r| r.answers[1]).sum();
+        assert_eq!((requests, told.cut), (5, false), "{told:?}");
+        assert!(told.rows.iter().all(|r| r.service == service.service));
+    }
+    let wrong = path.replace("day", "week");
+    for (path, key, status) in [
+        (&path, None, 401),
+        (&path, Some(&stranger), 403),
+        (&wrong, Some(&owner), 400),
+    ] {
+        let told = signed(&gateway, path, key).await;
+        assert_eq!(told.status, status, "{path}: {}", told.text());
+    }
+    // One that writes nothing down says so.
+    let (_validator, other) = gateway_with(&chain).await;
+    let told = signed(&other, &path, Some(&owner)).await;
+    let told: api::RequestsPast = serde_json::from_slice(&told.body).unwrap();
+    assert_eq!(told, api::RequestsPast::default());
 }
 
 #[tokio::test]

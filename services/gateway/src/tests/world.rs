@@ -339,10 +339,24 @@ impl Running {
         Self::with_tls(validators, registry, None).await
     }
 
+    /// One that writes down what was asked in `folder`.
+    pub async fn writing(validator: &Process, folder: &std::path::Path) -> Self {
+        Self::serving(vec![validator.url()], None, None, Some(folder.into())).await
+    }
+
     pub async fn with_tls(
         validators: Vec<String>,
         registry: Option<&Process>,
         certificates: Option<Certificates>,
+    ) -> Self {
+        Self::serving(validators, registry, certificates, None).await
+    }
+
+    async fn serving(
+        validators: Vec<String>,
+        registry: Option<&Process>,
+        certificates: Option<Certificates>,
+        data: Option<std::path::PathBuf>,
     ) -> Self {
         let listener = TcpListener::bind(loopback(1, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -353,6 +367,7 @@ impl Running {
             publish: IpAddr::V4(Ipv4Addr::LOCALHOST),
             domain: "localhost".into(),
             key: Some(types::SecretKey::from_seed([7; 32])),
+            data,
             tls: certificates.map(|certificates| Secure {
                 listen: loopback(1, 0),
                 certificates,
