@@ -58,13 +58,19 @@ fn from_nothing_to_a_verified_receipt() {
     assert!(endpoints.is_some_and(|e| !e.is_empty()), "{up}");
 
     // What runs: two webs on different hosts.
-    let ps = cloud.json(&["ps"]);
-    let rows = ps.as_array().expect("a list");
-    assert_eq!(rows.len(), 3, "{ps}");
     let runs = |r: &Value| r["state"] == "running" && r["pid"].as_u64() > Some(0);
-    assert!(rows.iter().all(runs), "{ps}");
-    let web = cloud.rows("web");
-    assert_ne!(web[0]["host"], web[1]["host"]);
+    // On a machine that others have taken, hosts fall silent, and what was there has a new place.
+    until("three that run", || {
+        let ps = cloud.json(&["ps"]);
+        let rows = ps.as_array().expect("a list");
+        rows.len() == 3 && rows.iter().all(runs)
+    });
+    let hosts = cloud.json(&["host", "ls"]);
+    let silent = |h: &Value| h["trusted_ms"] != 0 || h["online"] != true;
+    let (web, hosts) = (cloud.rows("web"), hosts.as_array().expect("a list"));
+    if !hosts.iter().any(silent) {
+        assert_ne!(web[0]["host"], web[1]["host"]);
+    }
 
     // Reached by published port and by name; services reach each other.
     until("the published port", || {
