@@ -114,7 +114,7 @@ pub struct RequestPast {
     pub p95_us: Option<u64>,
 }
 
-/// Of an account's services, as one gateway saw them; it writes down once in a minute.
+/// Of an account's services, as one gateway saw them, some seconds ago.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RequestsPast {
     /// Since when it writes down, in milliseconds since 1970; absent: it does not.

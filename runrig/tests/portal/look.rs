@@ -7,7 +7,7 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 26] = [
+const MEMBERS: [(&str, &str); 28] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
@@ -22,6 +22,8 @@ const MEMBERS: [(&str, &str); 26] = [
     ("job-missing", "/jobs/nothing"),
     ("analytics", "/analytics"),
     ("requests", "/analytics/requests"),
+    ("requests-day", "/analytics/requests?range=24h"),
+    ("requests-year", "/analytics/requests?range=12m"),
     ("use", "/analytics/use?range=7d"),
     ("hosts", "/hosts"),
     ("host-new", "/hosts/new"),

@@ -4,6 +4,7 @@
 //! that is killed loses a minute. Nobody's requests are told to others: rows are kept by owner.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ const ROWS_MAX: u64 = 1_000_000;
 /// Hours of services that went within one minute.
 const GONE_MAX: usize = 10_000;
 const EVERY: Duration = Duration::from_secs(60);
+/// However many ask, the disk is written no more often for it.
+const FRESH_MS: u64 = 2_000;
 /// What is too old is looked for this often.
 const TIDY_EVERY: u32 = 60;
 const CACHE_BYTES: usize = 8 << 20;
@@ -122,6 +125,8 @@ pub struct Past {
     begun_ms: u64,
     /// Of services that are gone, until it is written down.
     gone: Mutex<Vec<Hour>>,
+    /// When it was written down last.
+    written_ms: AtomicU64,
 }
 
 impl Past {
@@ -161,6 +166,7 @@ impl Past {
             database,
             begun_ms,
             gone: Mutex::default(),
+            written_ms: AtomicU64::new(0),
         })
     }
 
@@ -291,6 +297,18 @@ pub async fn keep(gateway: Arc<Gateway>, past: Arc<Past>) {
                 tracing::warn!("old hours of requests are not forgotten: {error:#}");
             }
         }
+    }
+}
+
+/// Before somebody reads: what he is told is no older than [`FRESH_MS`].
+pub async fn freshen(gateway: &Gateway, past: &Arc<Past>) {
+    let now_ms = api::now_ms();
+    let due = |at: u64| (at.saturating_add(FRESH_MS) <= now_ms).then_some(now_ms);
+    let turn = past
+        .written_ms
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, due);
+    if turn.is_ok() {
+        write_down(gateway, past).await;
     }
 }
 

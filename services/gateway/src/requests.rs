@@ -9,6 +9,7 @@ use types::AccountId;
 use crate::access;
 use crate::outgoing::Reply;
 use crate::page;
+use crate::past;
 use crate::proxy::Gateway;
 use crate::served::Of;
 
@@ -65,6 +66,7 @@ pub async fn past(gateway: &Gateway, id: &str, request: &Request<Incoming>) -> R
     let Some(past) = gateway.past.clone() else {
         return page::json(StatusCode::OK, &RequestsPast::default());
     };
+    past::freshen(gateway, &past).await;
     let read = tokio::task::spawn_blocking(move || past.of(&owner, by, span)).await;
     match read {
         Ok(Ok(told)) => page::json(StatusCode::OK, &told),
