@@ -171,7 +171,11 @@ pub fn from_sign_up_to_a_bill(stage: &Stage) -> Page {
 
     // What the gateway counted, and what the ledger has of use and reservation.
     page.until_says("/analytics/requests", "tbody", "journey");
-    page.until_says("/analytics/requests?range=7d", "tbody", "journey");
+    page.until_says(
+        "/analytics/requests?range=7d",
+        ".tablewrap tbody",
+        "journey",
+    );
     page.until_says("/analytics/use", "tbody", "journey");
     page.until_says("/bills", "main", "journey");
     sound(&page, "the newcomer");

@@ -233,7 +233,7 @@ async fn hour(app: &App, visitor: &Visitor) -> Page {
             section.card.s12 {
                 header { div { h2 { "By minute" } p.sub { "The last hour, all services" } } div.more { (legend(&ANSWERS)) } }
                 @if told.minutes.is_empty() { (empty("activity", "No request in the last hour", "A minute stands here once it is over, and had a request to a published port or name.", None)) }
-                @else { (ui::counts(&minutes(&told, now_of(app)), &ANSWERS.map(|a| a.1), "Requests by minute", "requests")) }
+                @else { (ui::counts(&minutes(&told, now_of(app)), &ANSWERS.map(|a| a.1), "Requests by minute", "requests", true)) }
             }
             section.card.flush.s12 {
                 header { div { h2 { "By service" } p.sub { "p50 is that of the middle minute, p95 that of the worst" } } }

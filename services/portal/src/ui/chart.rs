@@ -105,8 +105,8 @@ pub fn bars(bars: &[Bar], colours: &[u8], words: &str, wide: bool) -> Markup {
 }
 
 /// The same, of what is counted in `unit`.
-pub fn counts(bars: &[Bar], colours: &[u8], words: &str, unit: &str) -> Markup {
-    drawn(bars, colours, words, true, Some(unit))
+pub fn counts(bars: &[Bar], colours: &[u8], words: &str, unit: &str, wide: bool) -> Markup {
+    drawn(bars, colours, words, wide, Some(unit))
 }
 
 fn drawn(bars: &[Bar], colours: &[u8], words: &str, wide: bool, unit: Option<&str>) -> Markup {

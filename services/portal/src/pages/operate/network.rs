@@ -216,7 +216,7 @@ pub async fn network(State(app): State<App>, visitor: Visitor) -> Page {
             section.card.s12 {
                 header { div { h2 { "Transactions" } p.sub { "In blocks of each minute of the last hour, reports of hosts among them" } } }
                 @if transactions.iter().all(|n| *n == 0) { (empty("activity", "None in this hour", "No block of the last hour has a transaction, or the index has just begun.", None)) }
-                @else { (ui::counts(&minutes(&transactions, until), &[1], "Transactions by minute", "transactions")) }
+                @else { (ui::counts(&minutes(&transactions, until), &[1], "Transactions by minute", "transactions", true)) }
             }
         }
         (cli("runrig network status"))

@@ -213,7 +213,7 @@ pub(super) async fn page(app: &App, visitor: &Visitor, range: &str) -> Page {
             section.card.s8 {
                 header { div { h2 { (step) } p.sub { "All services" } } div.more { (legend(&ANSWERS)) } }
                 @if requests == 0 { (empty("activity", "No request is known in this time", "The gateway writes down what comes to published ports and names.", None)) }
-                @else { (ui::counts(&bars(rows, &told.steps), &ANSWERS.map(|a| a.1), "Requests over time by answer", "requests")) }
+                @else { (ui::counts(&bars(rows, &told.steps), &ANSWERS.map(|a| a.1), "Requests over time by answer", "requests", false)) }
             }
             section.card.s4 { header { div { h2 { "By answer" } p.sub { "HTTP status" } } } (donut(&slices, "request", "requests")) }
             section.card.flush.s12 {
