@@ -123,7 +123,11 @@ fn drawn(bars: &[Bar], colours: &[u8], words: &str, wide: bool, unit: Option<&st
         .iter()
         .map(|b| b.parts.iter().sum::<f64>().max(b.plan.unwrap_or(0.0)))
         .fold(0.0, f64::max);
-    let top = ceiling(most);
+    let top = match unit {
+        None => ceiling(most),
+        // Nothing is counted in halves: four whole steps.
+        Some(_) => (ceiling(most) / 4.0).ceil() * 4.0,
+    };
     // Small amounts are counted in a smaller unit, so that the axis stays readable.
     let (unit, per_unit) = match top {
         _ if unit.is_some() => (unit.unwrap_or_default(), 1.0),
@@ -280,6 +284,21 @@ mod tests {
         assert_eq!(tick(0.0125), "0.0125");
         assert_eq!(tick(50.0), "50");
         assert_eq!(tick(0.0000025), "0.0000025");
+    }
+
+    #[test]
+    fn what_is_counted_has_whole_numbers_at_its_axis() {
+        for (most, ticks) in [(1.0, "3"), (5.0, "6"), (17.0, "15"), (2_000.0, "1500")] {
+            let bar = Bar {
+                label: "now".into(),
+                parts: vec![most],
+                plan: None,
+                title: "now".into(),
+            };
+            let drawn = counts(&[bar], &[1], "words", "requests", false).into_string();
+            assert!(drawn.contains(&format!(">{ticks}</text>")), "{drawn}");
+            assert!(!drawn.contains(".5</text>"), "{drawn}");
+        }
     }
 
     #[test]
