@@ -68,7 +68,11 @@ for (const [who, page, paths] of [['stranger', stranger, strangers], ['member', 
   for (const path of paths.filter(path => !only || only.includes(path))) {
     const found = new Map();
     for (const theme of wanted ? [] : ['light', 'dark']) {
-      await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: theme }]);
+      await page.emulateMediaFeatures([
+        { name: 'prefers-color-scheme', value: theme },
+        // Colours half way to others are nobody's.
+        { name: 'prefers-reduced-motion', value: 'reduce' },
+      ]);
       for (const width of [1440, 390]) {
         await page.setViewport({ width, height: 900 });
         await page.goto(portal + path, { waitUntil: 'domcontentloaded' });

@@ -164,8 +164,12 @@ pub fn pictures(stage: &Stage, member: &Page, folder: &Path) {
 
 const THEMES: [&str; 2] = ["light", "dark"];
 
+/// What is looked at stands still: the colours of a button half way to others are nobody's.
 fn in_theme(page: &Page, theme: &str) {
-    let features = serde_json::json!([{ "name": "prefers-color-scheme", "value": theme }]);
+    let features = serde_json::json!([
+        { "name": "prefers-color-scheme", "value": theme },
+        { "name": "prefers-reduced-motion", "value": "reduce" },
+    ]);
     page.command(
         "Emulation.setEmulatedMedia",
         serde_json::json!({ "features": features }),
