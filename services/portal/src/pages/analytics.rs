@@ -1,7 +1,7 @@
 //! What was used, what it cost, what failed, over a range of time.
 
 use axum::extract::{Query, State};
-use maud::html;
+use maud::{Markup, html};
 use sdk::JobQuery;
 use serde::Deserialize;
 use types::{Amount, DeploymentId};
@@ -11,6 +11,7 @@ use super::jobs::slices;
 use super::measured::{FILE_MAX, ROWS_AT_ONCE};
 use super::money::csv_line;
 use super::overview::{RESOURCES, by_month, length, sum};
+use super::range::{self, Range};
 use super::{file, shown};
 use crate::app::App;
 use crate::index::HourRow;
@@ -23,17 +24,23 @@ use crate::words::{self, bytes, plural};
 const RANKED: usize = 8;
 
 #[derive(Deserialize)]
-pub struct Range {
+pub struct Shown {
     range: Option<String>,
 }
 
-/// Name, words, hours back, hours in one bar.
-pub(super) const RANGES: [(&str, &str, u64, u64); 4] = [
-    ("24h", "24 hours", 24, 1),
-    ("7d", "7 days", 24 * 7, 24),
-    ("4w", "4 weeks", 24 * 28, 24),
-    ("12m", "12 months", 24 * 366, 24 * 31),
-];
+/// What kinds of analytics there are.
+pub(super) fn tabs(at: &str) -> Markup {
+    let all = [
+        ("/analytics", "Cost"),
+        ("/analytics/requests", "Requests"),
+        ("/analytics/use", "Use"),
+    ];
+    html! {
+        nav.tabs aria-label="Kinds of analytics" {
+            @for (href, label) in all { a href=(href) aria-current=[(at == href).then_some("page")] { (label) } }
+        }
+    }
+}
 
 /// Charges in bars of `step` hours.
 fn in_steps(rows: &[HourRow], hour: u64, back: u64, step: u64) -> Vec<Bar> {
@@ -69,13 +76,11 @@ fn in_steps(rows: &[HourRow], hour: u64, back: u64, step: u64) -> Vec<Bar> {
 pub async fn analytics(
     State(app): State<App>,
     visitor: Visitor,
-    Query(range): Query<Range>,
+    Query(asked): Query<Shown>,
 ) -> Page {
     let me = visitor.login()?.account();
-    let (name, title, back, step) = RANGES
-        .into_iter()
-        .find(|r| Some(r.0) == range.range.as_deref())
-        .unwrap_or(RANGES[0]);
+    let range = Range::of(asked.range.as_deref());
+    let (name, back) = (range.name, range.hours);
     let now = now_of(&app);
     let hour = now / 3_600_000;
     let since = (hour + 1).saturating_sub(back);
@@ -108,7 +113,7 @@ pub async fn analytics(
     let bars = if name == "12m" {
         by_month(&charges, now, 12)
     } else {
-        in_steps(&charges, hour, back, step)
+        in_steps(&charges, hour, back, range.step)
     };
     let (changes, failures) = (activity.changes, activity.failures);
     let ranked = |rows: Vec<(String, Amount)>| {
@@ -125,13 +130,13 @@ pub async fn analytics(
     );
     let content = html! {
         div.pagehead {
-            div { h1 { "Analytics" } p.sub { "From settled receipts and events, the last " (title) } }
+            div { h1 { "Analytics" } p.sub { "From settled receipts and events, the last " (range.title) } }
             div.acts {
-                nav.seg aria-label="Range" { @for r in RANGES { a href=(format!("/analytics?range={}", r.0)) aria-current=[(r.0 == name).then_some("true")] { (r.0) } } }
+                (range::links("/analytics?", name))
                 a.btn href=(format!("/analytics.csv?range={name}")) { (icon("download")) "CSV" }
             }
         }
-        (super::measured::tabs("/analytics"))
+        (tabs("/analytics"))
         div.grid {
             (kpi(Figure { label: "Cost", value: Some(words::credits(sum(&charges))), unit: "credits", note: html! { "settled" }, spark: None }))
             (kpi(Figure { label: "Traffic", value: Some(bytes(moved)), unit: "", note: html! { "in and out, settled" }, spark: None }))
@@ -154,12 +159,9 @@ pub async fn analytics(
 }
 
 /// `GET /analytics.csv`
-pub async fn csv(State(app): State<App>, visitor: Visitor, Query(range): Query<Range>) -> Page {
+pub async fn csv(State(app): State<App>, visitor: Visitor, Query(asked): Query<Shown>) -> Page {
     let me = visitor.login()?.account();
-    let back = RANGES
-        .into_iter()
-        .find(|r| Some(r.0) == range.range.as_deref())
-        .map_or(24, |r| r.2);
+    let back = Range::of(asked.range.as_deref()).hours;
     let since = (now_of(&app) / 3_600_000 + 1).saturating_sub(back);
     let names = app.index.ask(query::names).await?;
     let mut out = String::from(

@@ -4,28 +4,15 @@ use axum::extract::{Query, State};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::analytics::RANGES;
+use super::analytics::tabs;
 use super::explorer::now_of;
 use super::money::csv_line;
+use super::range::{self, Range};
 use super::{file, shown};
 use crate::app::App;
 use crate::ui::{self, Figure, Place, cli, empty, icon, kpi};
 use crate::web::{Page, Visitor};
 use crate::words;
-
-/// What kinds of analytics there are.
-pub(super) fn tabs(at: &str) -> Markup {
-    let all = [
-        ("/analytics", "Cost"),
-        ("/analytics/requests", "Requests"),
-        ("/analytics/use", "Use"),
-    ];
-    html! {
-        nav.tabs aria-label="Kinds of analytics" {
-            @for (href, label) in all { a href=(href) aria-current=[(at == href).then_some("page")] { (label) } }
-        }
-    }
-}
 
 pub(super) fn csv_of(head: &str, rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut out = format!("{head}\n");
@@ -43,20 +30,9 @@ pub(super) const FILE_MAX: usize = 100_000;
 pub(super) const ROWS_AT_ONCE: usize = 1_000;
 
 #[derive(Deserialize)]
-pub struct Range {
+pub struct Shown {
     range: Option<String>,
     page: Option<usize>,
-}
-
-impl Range {
-    /// Name, words, and the time that it begins.
-    fn since(&self, app: &App) -> (&'static str, &'static str, u64) {
-        let (name, title, hours, _) = RANGES
-            .into_iter()
-            .find(|r| Some(r.0) == self.range.as_deref())
-            .unwrap_or(RANGES[0]);
-        (name, title, now_of(app).saturating_sub(hours * 3_600_000))
-    }
 }
 
 fn percent_of(used: u64, held: u64) -> Option<u64> {
@@ -81,30 +57,31 @@ fn cell(label: &str, used: u64, held: u64, words: fn(u64) -> String) -> Markup {
 }
 
 /// `GET /analytics/use`
-pub async fn usage(State(app): State<App>, visitor: Visitor, Query(range): Query<Range>) -> Page {
-    let (name, title, since_ms) = range.since(&app);
+pub async fn usage(State(app): State<App>, visitor: Visitor, Query(asked): Query<Shown>) -> Page {
+    let range = Range::of(asked.range.as_deref());
+    let since_ms = range.since_ms(now_of(&app));
     let owner = visitor.login()?.account();
-    let asked = range.page.unwrap_or(1).max(1);
+    let wanted = asked.page.unwrap_or(1).max(1);
     let of = |page: usize| {
         app.client
             .jobs_use(owner, since_ms, ((page - 1).saturating_mul(PAGE), PAGE))
     };
-    let mut found = of(asked).await?;
+    let mut found = of(wanted).await?;
     let pages = (found.found as usize).div_ceil(PAGE).max(1);
-    let page = asked.min(pages);
-    if page < asked {
+    let page = wanted.min(pages);
+    if page < wanted {
         found = of(page).await?;
     }
     let sum = &found.sum;
     let percent = |used, held| percent_of(used, held).map(|p| p.to_string());
     let idle = |used: u64, held: u64| held.saturating_sub(used);
-    let at = |page: usize| format!("/analytics/use?range={name}&page={page}");
+    let at = |page: usize| format!("/analytics/use?range={}&page={page}", range.name);
     let content = html! {
         div.pagehead {
-            div { h1 { "Analytics" } p.sub { "Use of what was reserved, by the ledger: whole lives of the replicas that ran in the last " (title) } }
+            div { h1 { "Analytics" } p.sub { "Use of what was reserved, by the ledger: whole lives of the replicas that ran in the last " (range.title) } }
             div.acts {
-                nav.seg aria-label="Range" { @for r in RANGES { a href=(format!("/analytics/use?range={}", r.0)) aria-current=[(r.0 == name).then_some("true")] { (r.0) } } }
-                a.btn href=(format!("/analytics/use.csv?range={name}")) { (icon("download")) "CSV" }
+                (range::links("/analytics/use?", range.name))
+                a.btn href=(format!("/analytics/use.csv?range={}", range.name)) { (icon("download")) "CSV" }
             }
         }
         (tabs("/analytics/use"))
@@ -139,9 +116,9 @@ pub async fn usage(State(app): State<App>, visitor: Visitor, Query(range): Query
 pub async fn usage_csv(
     State(app): State<App>,
     visitor: Visitor,
-    Query(range): Query<Range>,
+    Query(asked): Query<Shown>,
 ) -> Page {
-    let (_, _, since_ms) = range.since(&app);
+    let since_ms = Range::of(asked.range.as_deref()).since_ms(now_of(&app));
     let owner = visitor.login()?.account();
     let mut all = Vec::new();
     loop {

@@ -8,17 +8,18 @@ use std::time::Duration;
 use api::{RequestFigures, RequestSample};
 use axum::extract::{Query, State};
 use futures::stream::{self, StreamExt};
-use maud::html;
+use maud::{Markup, html};
 use sdk::JobQuery;
 use serde::Deserialize;
 
-use super::analytics::RANGES;
+use super::analytics::tabs;
 use super::explorer::now_of;
-use super::measured::{csv_of, tabs};
+use super::measured::csv_of;
+use super::range::{self, Range};
 use super::{file, shown};
 use crate::app::App;
 use crate::people::Login;
-use crate::ui::{self, Bar, Figure, Place, cli, empty, kpi, legend};
+use crate::ui::{self, Bar, Figure, Place, cli, empty, icon, kpi, legend};
 use crate::web::{Page, Trouble, Visitor};
 use crate::words::{self, bytes, plural};
 
@@ -176,14 +177,8 @@ fn minutes(told: &Told, now_ms: u64) -> Vec<Bar> {
 
 const ANSWERS: [(&str, u8); 2] = [("Answered", 1), ("Failed", 4)];
 
-/// Of [`RANGES`], or the hour: name and words.
-fn range_of(asked: &str) -> (&'static str, &'static str) {
-    let found = RANGES.into_iter().find(|r| r.0 == asked);
-    found.map_or((HOUR, "hour"), |r| (r.0, r.1))
-}
-
 #[derive(Deserialize)]
-pub struct Range {
+pub struct Shown {
     #[serde(default)]
     range: String,
 }
@@ -192,11 +187,22 @@ pub struct Range {
 pub async fn requests(
     State(app): State<App>,
     visitor: Visitor,
-    Query(Range { range }): Query<Range>,
+    Query(Shown { range }): Query<Shown>,
 ) -> Page {
-    match range_of(&range).0 {
-        HOUR => hour(&app, &visitor).await,
-        past => past::page(&app, &visitor, past).await,
+    match Range::find(&range) {
+        None => hour(&app, &visitor).await,
+        Some(past) => past::page(&app, &visitor, past).await,
+    }
+}
+
+/// Which range is shown, and the same as a file.
+fn acts(name: &str) -> Markup {
+    let all = std::iter::once(HOUR).chain(range::ALL.map(|r| r.name));
+    html! {
+        div.acts {
+            (range::links_of("/analytics/requests?", name, all))
+            a.btn href=(format!("/analytics/requests.csv?range={name}")) { (icon("download")) "CSV" }
+        }
     }
 }
 
@@ -214,7 +220,7 @@ async fn hour(app: &App, visitor: &Visitor) -> Page {
     let content = html! {
         div.pagehead {
             div { h1 { "Analytics" } p.sub { "Requests, as the gateway saw them: minutes of the last hour, and none from before it was started" } }
-            (past::acts(HOUR))
+            (acts(HOUR))
         }
         (tabs("/analytics/requests"))
         div.grid {
@@ -261,11 +267,11 @@ async fn hour(app: &App, visitor: &Visitor) -> Page {
 pub async fn requests_csv(
     State(app): State<App>,
     visitor: Visitor,
-    Query(Range { range }): Query<Range>,
+    Query(Shown { range }): Query<Shown>,
 ) -> Page {
-    let out = match range_of(&range).0 {
-        HOUR => hour_csv(&ask(&app, visitor.login()?).await?),
-        past => past::csv(&app, visitor.login()?, past).await?,
+    let out = match Range::find(&range) {
+        None => hour_csv(&ask(&app, visitor.login()?).await?),
+        Some(past) => past::csv(&app, visitor.login()?, past).await?,
     };
     Ok(file("requests.csv", "text/csv; charset=utf-8", out))
 }

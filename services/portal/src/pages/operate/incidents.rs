@@ -5,7 +5,8 @@ use maud::{Markup, html};
 use sdk::IncidentKind;
 use serde::Deserialize;
 
-use super::{Range, cut, lasted, page_of, ranges};
+use super::super::range::{self, Range};
+use super::{cut, lasted, page_of};
 use crate::app::App;
 use crate::index::operate::{self, Counted, IncidentRow};
 use crate::pages::explorer::{behind, now_of};
@@ -86,11 +87,11 @@ pub async fn incidents(
     visitor: Visitor,
     Query(filter): Query<Filter>,
 ) -> Page {
-    let range = Range::of(&app, filter.range.as_deref());
+    let range = Range::of(filter.range.as_deref());
     let page = page_of(filter.page);
     let kind = filter.kind.as_deref().and_then(of_name);
     let open = filter.open.is_some();
-    let since = range.since_ms;
+    let since = range.since_ms(now_of(&app));
     let (mut rows, counts) = app
         .index
         .ask(move |store| {
@@ -125,7 +126,7 @@ pub async fn incidents(
     let content = html! {
         div.pagehead {
             div { h1 { "Incidents" } p.sub { "What went wrong in the last " (range.title) ", by certified events and headers" } }
-            div.acts { (ranges(&base, range)) }
+            div.acts { (range::links(&base, range.name)) }
         }
         @if let Some(said) = behind(&app) { (said) }
         div.grid {
@@ -150,7 +151,7 @@ pub async fn incidents(
             @if rows.is_empty() { (empty("circle-check", "Nothing went wrong", "No incident of this kind in this time.", None)) }
             @else { (table(&rows, now)) (pager) }
         }
-        (cli(&format!("runrig network incidents --since {}", range.since())))
+        (cli(&format!("runrig network incidents --since {}", range.since)))
     };
     shown(&app, &visitor, Place::Incidents, "Incidents", content).await
 }

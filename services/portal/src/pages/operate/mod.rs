@@ -9,13 +9,8 @@ pub mod queue;
 
 use maud::{Markup, html};
 
-use super::analytics::RANGES;
-use super::explorer::now_of;
-use crate::app::App;
 use crate::index::query::PAGE;
 use crate::ui;
-
-const HOUR_MS: u64 = 3_600_000;
 
 /// The parts of the network's page.
 fn tabs(at: &str) -> Markup {
@@ -28,46 +23,6 @@ fn tabs(at: &str) -> Markup {
         nav.tabs aria-label="Parts of the network" {
             @for (href, label) in all { a href=(href) aria-current=[(at == href).then_some("page")] { (label) } }
         }
-    }
-}
-
-/// A time back from now, by its name in the address.
-#[derive(Clone, Copy)]
-struct Range {
-    name: &'static str,
-    title: &'static str,
-    since_ms: u64,
-}
-
-impl Range {
-    /// A day, where none or none that there is was named.
-    fn of(app: &App, name: Option<&str>) -> Self {
-        let (name, title, hours, _) = RANGES
-            .into_iter()
-            .find(|r| Some(r.0) == name)
-            .unwrap_or(RANGES[0]);
-        Self {
-            name,
-            title,
-            since_ms: now_of(app).saturating_sub(hours * HOUR_MS),
-        }
-    }
-
-    /// As the command line takes it.
-    fn since(self) -> &'static str {
-        match self.name {
-            "7d" => "7d",
-            "4w" => "28d",
-            "12m" => "366d",
-            _ => "24h",
-        }
-    }
-}
-
-/// `href` is an address whose query goes on with a range.
-fn ranges(href: &str, at: Range) -> Markup {
-    html! {
-        nav.seg aria-label="Range" { @for r in RANGES { a href=(format!("{href}range={}", r.0)) aria-current=[(r.0 == at.name).then_some("true")] { (r.0) } } }
     }
 }
 

@@ -9,7 +9,8 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use types::DeploymentId;
 
-use super::{Range, cut, lasted, page_of, ranges, tabs};
+use super::super::range::{self, Range};
+use super::{cut, lasted, page_of, tabs};
 use crate::app::App;
 use crate::index::operate::{self, Counted, WaitRow};
 use crate::index::query;
@@ -137,11 +138,11 @@ pub async fn placements(
     visitor: Visitor,
     Query(filter): Query<Filter>,
 ) -> Page {
-    let range = Range::of(&app, filter.range.as_deref());
+    let range = Range::of(filter.range.as_deref());
     let page = page_of(filter.page);
     let cause = filter.cause.filter(|c| !c.is_empty() && c.len() <= 100);
     let me = visitor.login.as_ref().map(|login| login.account());
-    let (since, of) = (range.since_ms, cause.clone());
+    let (since, of) = (range.since_ms(now_of(&app)), cause.clone());
     let (mut rows, causes, (all, open), names, own) = app
         .index
         .ask(move |store| {
@@ -171,7 +172,7 @@ pub async fn placements(
     let content = html! {
         div.pagehead {
             div { h1 { "Placements" } p.sub { "Replicas that had no place in the last " (range.title) ", and why: by the ledger's events" } }
-            div.acts { (ranges(&format!("/operate/placements?{with_cause}"), range)) }
+            div.acts { (range::links(&format!("/operate/placements?{with_cause}"), range.name)) }
         }
         (tabs("/operate/placements"))
         @if let Some(said) = behind(&app) { (said) }
@@ -192,7 +193,7 @@ pub async fn placements(
             @if rows.is_empty() { (empty("map-pin", "Every replica had a place", "Nothing waited for a host in this time.", None)) }
             @else { (table(&rows, &names, &own, &waiting, now)) (pager) }
         }
-        (cli(&format!("runrig network placements --since {}", range.since())))
+        (cli(&format!("runrig network placements --since {}", range.since)))
     };
     shown(&app, &visitor, Place::Operate, "Placements", content).await
 }

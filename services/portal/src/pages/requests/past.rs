@@ -6,15 +6,16 @@ use api::{PastStep, RequestPast, RequestsPast};
 use maud::{Markup, html};
 use sdk::SdkError;
 
-use super::super::analytics::RANGES;
+use super::super::analytics::tabs;
 use super::super::explorer::now_of;
-use super::super::measured::{csv_of, tabs};
+use super::super::measured::csv_of;
+use super::super::range::Range;
 use super::super::shown;
-use super::{PATIENCE, Services, latency, range_of};
+use super::{PATIENCE, Services, acts, latency};
 use crate::app::App;
 use crate::index::query;
 use crate::people::Login;
-use crate::ui::{self, Bar, Figure, Place, Slice, Tone, cli, donut, empty, icon, kpi, legend};
+use crate::ui::{self, Bar, Figure, Place, Slice, Tone, cli, donut, empty, kpi, legend};
 use crate::web::{Page, Trouble, Visitor};
 use crate::words::{self, bytes, plural};
 
@@ -118,16 +119,15 @@ fn sum_up(rows: &[RequestPast], names: &words::Names) -> ([u64; 5], Services) {
 
 /// What is known of a range.
 struct Told {
-    name: &'static str,
-    title: &'static str,
+    range: Range,
+    by: PastStep,
     steps: Vec<Step>,
     asked: Result<RequestsPast, SdkError>,
     names: Arc<words::Names>,
 }
 
-async fn ask(app: &App, login: &Login, range: &str) -> Result<Told, Trouble> {
-    let (name, title) = range_of(range);
-    let (by, steps) = steps(name, now_of(app));
+async fn ask(app: &App, login: &Login, range: Range) -> Result<Told, Trouble> {
+    let (by, steps) = steps(range.name, now_of(app));
     let since_ms = steps.first().map_or(0, |s| s.from_ms);
     let client = login.client(app);
     let asked = client.requests_past(&login.key, login.account(), by, since_ms);
@@ -140,8 +140,8 @@ async fn ask(app: &App, login: &Login, range: &str) -> Result<Told, Trouble> {
     };
     let names = app.index.ask(query::names).await?;
     Ok(Told {
-        name,
-        title,
+        range,
+        by,
         steps,
         asked,
         names,
@@ -166,7 +166,7 @@ fn caveats(told: &Told) -> Markup {
 }
 
 /// `GET /analytics/requests?range=24h`, and longer.
-pub(super) async fn page(app: &App, visitor: &Visitor, range: &str) -> Page {
+pub(super) async fn page(app: &App, visitor: &Visitor, range: Range) -> Page {
     let told = ask(app, visitor.login()?, range).await?;
     let rows = told.asked.as_ref().map_or(&[][..], |past| &past.rows);
     let (classes, services) = sum_up(rows, &told.names);
@@ -191,15 +191,15 @@ pub(super) async fn page(app: &App, visitor: &Visitor, range: &str) -> Page {
         colour,
     })
     .collect();
-    let step = match told.name {
+    let step = match told.range.name {
         "24h" => "By hour",
         "12m" => "By month",
         _ => "By day",
     };
     let content = html! {
         div.pagehead {
-            div { h1 { "Analytics" } p.sub { "Requests, as the gateway saw them, the last " (told.title) ", UTC" } }
-            (acts(told.name))
+            div { h1 { "Analytics" } p.sub { "Requests, as the gateway saw them, the last " (told.range.title) ", UTC" } }
+            (acts(told.range.name))
         }
         (tabs("/analytics/requests"))
         (caveats(&told))
@@ -207,7 +207,7 @@ pub(super) async fn page(app: &App, visitor: &Visitor, range: &str) -> Page {
             (kpi(Figure { label: "Requests", value: figure(requests), unit: "", note: html! { "also to jobs that are gone" }, spark: None }))
             (kpi(Figure { label: "Failed", value: figure(classes[4]), unit: "", note: html! { "answers from 500 up" }, spark: None }))
             (kpi(Figure { label: "Sent", value: known.then(|| bytes(sent)), unit: "", note: html! { "to clients, without headers" }, spark: None }))
-            (kpi(Figure { label: "Worst p95", value: worst.map(|us| latency(Some(us))), unit: "", note: html! { "of " @if told.name == "24h" { "an hour" } @else { "a day" } " of a service" }, spark: None }))
+            (kpi(Figure { label: "Worst p95", value: worst.map(|us| latency(Some(us))), unit: "", note: html! { "of " @if told.by == PastStep::Hour { "an hour" } @else { "a day" } " of a service" }, spark: None }))
         }
         div.grid {
             section.card.s8 {
@@ -232,34 +232,12 @@ pub(super) async fn page(app: &App, visitor: &Visitor, range: &str) -> Page {
                 } } }
             }
         }
-        (cli(&line(told.name)))
+        (cli(&format!("runrig stats --since {} --by {}", range.since, told.by.name())))
     };
     shown(app, visitor, Place::Analytics, "Requests", content).await
 }
 
-/// The same by CLI.
-fn line(range: &str) -> String {
-    let (since, by) = match range {
-        "24h" => ("24h", "hour"),
-        "7d" => ("7d", "day"),
-        "4w" => ("28d", "day"),
-        _ => ("366d", "day"),
-    };
-    format!("runrig stats --since {since} --by {by}")
-}
-
-/// Which range is shown, and the same as a file.
-pub(super) fn acts(name: &str) -> Markup {
-    let all = std::iter::once(super::HOUR).chain(RANGES.map(|r| r.0));
-    html! {
-        div.acts {
-            nav.seg aria-label="Range" { @for r in all { a href=(format!("/analytics/requests?range={r}")) aria-current=[(r == name).then_some("true")] { (r) } } }
-            a.btn href=(format!("/analytics/requests.csv?range={name}")) { (icon("download")) "CSV" }
-        }
-    }
-}
-
-pub(super) async fn csv(app: &App, login: &Login, range: &str) -> Result<String, Trouble> {
+pub(super) async fn csv(app: &App, login: &Login, range: Range) -> Result<String, Trouble> {
     let told = ask(app, login, range).await?;
     let number = |n: Option<u64>| n.map_or(String::new(), |n| n.to_string());
     let rows = told.asked?.rows.into_iter().map(|row| {
