@@ -343,20 +343,7 @@ mod tests {
 
     fn asked(status: u16, duration_us: u64) -> Asked {
         let mut asked = Asked::default();
-        asked.add(&Access {
-            sequence: 0,
-            at_ms: 1,
-            client: [127, 0, 0, 1].into(),
-            protocol: "HTTP/1.1".into(),
-            method: "GET".into(),
-            path: "/".into(),
-            status,
-            received: 1,
-            sent: 2,
-            duration_us,
-            allocation: None,
-            retries: 0,
-        });
+        asked.add(&crate::tally::tests::access(status, duration_us));
         asked
     }
 

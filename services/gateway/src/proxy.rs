@@ -175,17 +175,14 @@ impl Gateway {
                 "replicas are passed over: their hosts give addresses that are no container's"
             );
         }
-        let gone: Vec<_> = match &self.past {
-            None => Vec::new(),
-            Some(_) => changed
-                .iter()
-                .filter(|key| !table.services.contains_key(*key))
-                .filter_map(|key| before.services.get(key).cloned())
-                .collect(),
-        };
-        self.table.store(Arc::new(table));
+        let table = Arc::new(table);
+        self.table.store(table.clone());
         if let Some(past) = &self.past {
-            gone.iter().for_each(|service| past.part_from(service));
+            let gone = changed
+                .iter()
+                .filter(|key| !table.services.contains_key(*key));
+            gone.filter_map(|key| before.services.get(key))
+                .for_each(|service| past.part_from(service));
         }
         self.changes.send_modify(|n| *n += 1);
     }

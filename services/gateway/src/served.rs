@@ -243,18 +243,9 @@ mod tests {
 
     fn access(at_ms: u64, status: u16, duration_us: u64) -> Access {
         Access {
-            sequence: 0,
             at_ms,
-            client: [127, 0, 0, 1].into(),
-            protocol: "HTTP/1.1".into(),
-            method: "GET".into(),
-            path: "/".into(),
-            status,
-            received: 1,
-            sent: 2,
-            duration_us,
             allocation: Some(AllocationId(1)),
-            retries: 0,
+            ..crate::tally::tests::access(status, duration_us)
         }
     }
 

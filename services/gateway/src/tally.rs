@@ -223,10 +223,11 @@ impl Tally {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn access(status: u16, duration_us: u64) -> Access {
+    /// A request that has ended.
+    pub fn access(status: u16, duration_us: u64) -> Access {
         Access {
             sequence: 0,
             at_ms: 1,
