@@ -43,6 +43,7 @@ mod login;
 mod logs;
 mod lottery;
 mod manual;
+mod misread;
 mod money;
 mod network;
 mod network_now;
@@ -69,7 +70,6 @@ mod validator_wait;
 mod verified;
 mod vote;
 mod when;
-mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -394,7 +394,7 @@ fn main() -> ExitCode {
                 .iter()
                 .take_while(|a| *a != "--")
                 .any(|a| a == "--json");
-            match words::failure(&error, json) {
+            match misread::failure(&error, json) {
                 Some(failure) => fail(&failure, json),
                 None => error.exit(),
             }

@@ -6,6 +6,7 @@ use api::{Bill, BillLine, EarlierLine, EventView};
 use clap::{Args, Subcommand};
 use futures::StreamExt;
 use ledger::{Call, Event};
+use sdk::EventFilter;
 use serde::Serialize;
 use types::{AccountId, Amount, ReceiptId};
 
@@ -428,7 +429,7 @@ fn movement(account: AccountId, view: &EventView) -> Option<Movement> {
 
 async fn history(session: &Session, json: bool) -> Result {
     let account = session.account()?;
-    let past = session.client.past_events(Some(account), 0);
+    let past = session.client.past_events(EventFilter::of(account), 0);
     futures::pin_mut!(past);
     let mut charged: BTreeMap<&'static str, u128> = BTreeMap::new();
     while let Some(event) = past.next().await {

@@ -7,7 +7,7 @@ use api::{BlockView, EventView, TransactionStatus};
 use clap::Args;
 use futures::StreamExt;
 use ledger::Event;
-use sdk::{Client, IncidentChange, IncidentKind};
+use sdk::{Client, EventFilter, IncidentChange, IncidentKind};
 use serde::Serialize;
 use types::AccountId;
 
@@ -77,14 +77,14 @@ async fn first_since(client: &Client, since_ms: u64) -> Result<u64> {
 
 /// Is event number `at` of `since_ms` or later, or not there yet?
 async fn is_since(client: &Client, at: u64, since_ms: u64) -> Result<bool> {
-    let (events, _) = client.events_page(None, at).await?;
+    let (events, _) = client.events_page(EventFilter::ALL, at).await?;
     Ok(events.first().is_none_or(|e| e.time_ms >= since_ms))
 }
 
 async fn events_since(client: &Client, since_ms: u64) -> Result<Vec<EventView>> {
     let from = first_since(client, since_ms).await?;
     let mut kept = Vec::new();
-    let mut past = pin!(client.past_events(None, from));
+    let mut past = pin!(client.past_events(EventFilter::ALL, from));
     while let Some(event) = past.next().await {
         let event = event?;
         let wanted = !sdk::incidents(&event.event).is_empty()

@@ -84,8 +84,8 @@ fn a_service_sleeps_wakes_for_a_request_and_follows_its_load() {
     until("it sleeps again", || asleep(&cloud));
     let events = cloud.good(&["events"]);
     for words in [
-        "web from 1 to 0 replicas: nobody asked",
-        "from 0 to 1 replicas: a request came",
+        "web goes from 1 to 0 replicas: nobody asked",
+        "from 0 to 1 replica: a request came",
     ] {
         assert!(events.contains(words), "{events}");
     }

@@ -110,7 +110,7 @@ fn who_cannot_be_reached_though_it_says_so_is_flagged() {
     assert!(table.contains("1 flag of witnesses"), "{table}");
     let events = cloud.good(&["events", "--all"]);
     assert!(
-        events.contains(&format!("host {name} lost reputation")),
+        events.contains(&format!("Host {name} lost reputation")),
         "{events}"
     );
     let lots = cloud.good(&["lots", "show", "0"]);

@@ -6,17 +6,16 @@ use std::time::{Duration, Instant};
 
 use api::{
     AccountView, AllocationView, Bill, BlockView, ChainStatus, DeploymentView, DutiesView,
-    EventProof, EventView, Head, HostPlan, HostView, JobsView, LimitView, LotsView, NetworkFile,
-    Problem, Quote, QuoteRequest, RecordsProof, ReleaseView, RequestAuth, Routes, Stats, Submit,
-    SubmitMany, Submitted, SubmittedOne, Supply, TokenView, TransactionStatus, TransactionView,
-    UsageProof, UseView, WhenView, WhyView,
+    EventProof, Head, HostPlan, HostView, JobsView, LimitView, LotsView, NetworkFile, Problem,
+    Quote, QuoteRequest, RecordsProof, ReleaseView, RequestAuth, Routes, Stats, Submit, SubmitMany,
+    Submitted, SubmittedOne, Supply, TokenView, TransactionStatus, TransactionView, UsageProof,
+    UseView, WhenView, WhyView,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use borsh::BorshSerialize;
 use bytes::BytesMut;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use ledger::witness::{Look, Target};
 use ledger::{Call, Transaction, TransactionBody};
@@ -47,8 +46,6 @@ const LINE_MAX: usize = 1 << 20;
 /// A cut stream is opened again after so long, so often in a row.
 pub(crate) const AGAIN: Duration = Duration::from_millis(500);
 pub(crate) const FAILURES_MAX: u32 = 60;
-/// A server that sends events says every 15 s that it is still there.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A peer that is gone without a word is found out so.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Pages of a list that are read at the most.
@@ -250,7 +247,10 @@ impl Client {
         self.read(response).await
     }
 
-    async fn read<T: DeserializeOwned>(&self, response: reqwest::Response) -> Result<T, SdkError> {
+    pub(crate) async fn read<T: DeserializeOwned>(
+        &self,
+        response: reqwest::Response,
+    ) -> Result<T, SdkError> {
         let bytes = self.whole(response).await?;
         serde_json::from_slice(&bytes).map_err(|e| self.unreadable(&e))
     }
@@ -678,90 +678,6 @@ impl Client {
 
     // --- streams
 
-    /// Past events from number `from`, one page; and the number to go on from, `None` at
-    /// the end.
-    pub async fn events_page(
-        &self,
-        owner: Option<AccountId>,
-        from: u64,
-    ) -> Result<(Vec<EventView>, Option<u64>), SdkError> {
-        let owner = owner.map(|o| format!("&owner={o}")).unwrap_or_default();
-        let url = format!("{}/v1/events?from={from}{owner}", self.url());
-        let response = self
-            .http
-            .get(&url)
-            .header("accept", "application/json")
-            .timeout(Duration::from_secs(30))
-            .send()
-            .await
-            .map_err(|e| self.unreachable(&e))?;
-        let response = checked(self.url(), response).await?;
-        // A page may be empty and yet not the last: others' events are passed over.
-        let next = next_of(&response);
-        let events: Vec<EventView> = self.read(response).await?;
-        let next = next.or(events.last().map(|e| e.sequence + 1));
-        Ok((events, next.filter(|next| *next > from)))
-    }
-
-    /// All past events from number `from` on.
-    pub fn past_events(
-        &self,
-        owner: Option<AccountId>,
-        from: u64,
-    ) -> impl Stream<Item = Result<EventView, SdkError>> + Send + use<> {
-        let state = (self.clone(), Some(from));
-        futures::stream::try_unfold(state, move |(client, from)| async move {
-            let Some(from) = from else { return Ok(None) };
-            let (events, next) = client.events_page(owner, from).await?;
-            let events = futures::stream::iter(events.into_iter().map(Ok));
-            Ok(Some((events, (client, next))))
-        })
-        .try_flatten()
-    }
-
-    /// Events as they happen, from number `from` or from now; resumed after a cut with no gap
-    /// and no repeat.
-    pub fn events(
-        &self,
-        owner: Option<AccountId>,
-        from: Option<u64>,
-    ) -> impl Stream<Item = Result<EventView, SdkError>> + Send {
-        let client = self.clone();
-        let owner = owner.map(|o| format!("&owner={o}")).unwrap_or_default();
-        let state = (client, from, None::<BoxStream<'static, EventView>>, 0u32);
-        futures::stream::unfold(state, move |(client, mut from, mut open, mut failures)| {
-            let owner = owner.clone();
-            async move {
-                loop {
-                    if let Some(stream) = &mut open {
-                        if let Some(event) = stream.next().await {
-                            from = Some(event.sequence + 1);
-                            return Some((Ok(event), (client, from, open, 0)));
-                        }
-                        open = None;
-                    }
-                    let at = from.map(|f| format!("from={f}")).unwrap_or_default();
-                    let path = format!("/v1/events?{at}{owner}");
-                    match client.send(Method::GET, &path, None, None, None).await {
-                        Ok(response) => {
-                            // Where "from now on" began, should the stream be cut before its
-                            // first event.
-                            from = from.or(next_of(&response));
-                            open = Some(server_events(response).boxed());
-                        }
-                        Err(error) if failures >= FAILURES_MAX => {
-                            return Some((Err(error), (client, from, open, 0)));
-                        }
-                        Err(_) => {
-                            failures += 1;
-                            tokio::time::sleep(AGAIN).await;
-                        }
-                    }
-                }
-            }
-        })
-    }
-
     pub async fn stats(
         &self,
         key: &SecretKey,
@@ -782,7 +698,7 @@ impl Client {
 }
 
 /// The number that the answer's header names.
-fn next_of(response: &reqwest::Response) -> Option<u64> {
+pub(crate) fn next_of(response: &reqwest::Response) -> Option<u64> {
     let value = response.headers().get(EVENTS_NEXT)?;
     value.to_str().ok()?.parse().ok()
 }
@@ -829,7 +745,7 @@ pub(crate) async fn checked(
 }
 
 /// Lines of a body, each at most [`LINE_MAX`] bytes.
-fn lines(
+pub(crate) fn lines(
     response: reqwest::Response,
 ) -> impl Stream<Item = Result<Vec<u8>, reqwest::Error>> + Send {
     let body = response.bytes_stream().boxed();
@@ -865,19 +781,5 @@ pub(crate) fn ndjson<T: DeserializeOwned + Send>(
             url: url.clone(),
             why: e.to_string(),
         })
-    })
-}
-
-/// The `data:` lines of a server-sent stream; ends when the server is silent for too long.
-fn server_events(response: reqwest::Response) -> impl Stream<Item = EventView> + Send {
-    let lines = lines(response).boxed();
-    let alive = futures::stream::unfold(lines, |mut lines| async move {
-        let line = tokio::time::timeout(SILENCE_MAX, lines.next()).await;
-        Some((line.ok()??, lines))
-    });
-    alive.filter_map(|line| async move {
-        let line = line.ok()?;
-        let data = line.strip_prefix(b"data:")?;
-        serde_json::from_slice(data.trim_ascii()).ok()
     })
 }

@@ -18,7 +18,7 @@ use futures::StreamExt;
 use ledger::{Call, Event, Transaction};
 use types::{AccountId, AllocationId, Amount, Digest, SecretKey};
 
-use crate::{Client, SdkError};
+use crate::{Client, EventFilter, SdkError};
 
 pub(crate) async fn serve(router: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -273,7 +273,7 @@ async fn a_stream_that_is_cut_before_its_first_event_goes_on_where_it_began() {
     let url = serve(Router::new().route("/v1/events", get(cut_first))).await;
     let client = Client::new([url]).expect("a client");
     let seen: Vec<u64> = client
-        .events(None, None)
+        .events(EventFilter::ALL, None)
         .map(|e| e.expect("an event").sequence)
         .take(2)
         .collect()
@@ -287,13 +287,17 @@ async fn events_have_no_gap_and_no_repeat() {
     let client = Client::new([url]).expect("a client");
     let numbers = |e: Result<EventView, SdkError>| e.expect("an event").sequence;
     let live: Vec<u64> = client
-        .events(None, Some(2))
+        .events(EventFilter::ALL, Some(2))
         .map(numbers)
         .take(7)
         .collect()
         .await;
     assert_eq!(live, (2..9).collect::<Vec<_>>());
-    let past: Vec<u64> = client.past_events(None, 0).map(numbers).collect().await;
+    let past: Vec<u64> = client
+        .past_events(EventFilter::ALL, 0)
+        .map(numbers)
+        .collect()
+        .await;
     assert_eq!(past, [0, 1, 2, 6, 7, 8]);
 }
 

@@ -2,7 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{Amount, Digest};
+use types::{Amount, DeploymentId, Digest, HostId};
 
 use crate::{
     Rejection, account, deployment, duty, host, lease, limit, lots, lottery, validator, vote,
@@ -62,4 +62,64 @@ pub enum Event {
     Validator(validator::Event),
     Witness(witness::Event),
     Limit(limit::Event),
+}
+
+impl Event {
+    /// The deployment that it is about.
+    pub fn deployment(&self) -> Option<DeploymentId> {
+        use crate::deployment::Event as D;
+        use crate::lease::Event as L;
+        match self {
+            Self::Deployment(event) => Some(match event {
+                D::Deployed { deployment, .. }
+                | D::Removed { deployment }
+                | D::Closed { deployment, .. }
+                | D::SetRunning { deployment, .. }
+                | D::Restarted { deployment, .. }
+                | D::AllocationPlaced { deployment, .. }
+                | D::AllocationLeaves { deployment, .. }
+                | D::AllocationStays { deployment, .. }
+                | D::Scaled { deployment, .. }
+                | D::TriedAgain { deployment, .. }
+                | D::Unplaced { deployment, .. }
+                | D::ReleaseGood { deployment, .. }
+                | D::ReleaseStuck { deployment, .. }
+                | D::RolledBack { deployment, .. }
+                | D::FundsLow { deployment, .. }
+                | D::Frozen { deployment }
+                | D::Limited { deployment }
+                | D::Thawed { deployment } => *deployment,
+            }),
+            Self::Lease(event) => Some(match event {
+                L::StatusChanged { deployment, .. } | L::LeaseClosed { deployment, .. } => {
+                    *deployment
+                }
+                L::Settled(receipt) => receipt.deployment,
+            }),
+            Self::Account(_)
+            | Self::Host(_)
+            | Self::Lots(_)
+            | Self::Lottery(_)
+            | Self::Duty(_)
+            | Self::Vote(_)
+            | Self::Validator(_)
+            | Self::Witness(_)
+            | Self::Limit(_) => None,
+        }
+    }
+
+    /// The host that it is about, or on which it happened.
+    pub fn host(&self) -> Option<HostId> {
+        use crate::deployment::Event as D;
+        use crate::lease::Event as L;
+        use crate::witness::Event as W;
+        match self {
+            Self::Host(event) => event.host(),
+            Self::Deployment(D::AllocationPlaced { host, .. } | D::TriedAgain { host, .. })
+            | Self::Lease(L::StatusChanged { host, .. })
+            | Self::Witness(W::HostFlagged { host, .. }) => Some(*host),
+            Self::Lease(L::Settled(receipt)) => Some(receipt.host),
+            _ => None,
+        }
+    }
 }

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::limits::Act;
 use crate::people::{Keys, Login};
 use crate::web::Form;
-use crate::words::{self, Names};
+use words::{self, Names};
 
 /// A session's key acts so long, unless it is let act anew.
 pub const PASS_MS: u64 = 90 * DAY_MS;

@@ -29,7 +29,6 @@ mod routes;
 mod shell;
 mod ui;
 mod web;
-mod words;
 
 #[cfg(test)]
 mod hostile_tests;

@@ -18,7 +18,6 @@ use crate::app::App;
 use crate::limits::Act;
 use crate::pages::jobs::own_deployment;
 use crate::web::{Page, Visitor};
-use crate::words;
 
 /// Replicas of one deployment whose logs are followed at once, and of one account whose use
 /// is asked for.

@@ -401,7 +401,7 @@ pub struct EventFilter {
 
 /// Whether `filter` asks for it.
 fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool {
-    let about = deployment_of(event);
+    let about = event.deployment();
     if filter.deployment.is_some() && filter.deployment != about {
         return false;
     }
@@ -453,46 +453,6 @@ fn concerns(state: &ledger::State, event: &Event, filter: &EventFilter) -> bool 
         },
         // Its payments concern their accounts.
         Event::Lots(_) | Event::Lottery(_) | Event::Duty(_) | Event::Vote(_) => false,
-    }
-}
-
-fn deployment_of(event: &Event) -> Option<DeploymentId> {
-    use ledger::deployment::Event as D;
-    use ledger::lease::Event as L;
-    match event {
-        Event::Deployment(event) => Some(match event {
-            D::Deployed { deployment, .. }
-            | D::Removed { deployment }
-            | D::Closed { deployment, .. }
-            | D::SetRunning { deployment, .. }
-            | D::Restarted { deployment, .. }
-            | D::AllocationPlaced { deployment, .. }
-            | D::AllocationLeaves { deployment, .. }
-            | D::AllocationStays { deployment, .. }
-            | D::Scaled { deployment, .. }
-            | D::TriedAgain { deployment, .. }
-            | D::Unplaced { deployment, .. }
-            | D::ReleaseGood { deployment, .. }
-            | D::ReleaseStuck { deployment, .. }
-            | D::RolledBack { deployment, .. }
-            | D::FundsLow { deployment, .. }
-            | D::Frozen { deployment }
-            | D::Limited { deployment }
-            | D::Thawed { deployment } => *deployment,
-        }),
-        Event::Lease(event) => Some(match event {
-            L::StatusChanged { deployment, .. } | L::LeaseClosed { deployment, .. } => *deployment,
-            L::Settled(receipt) => receipt.deployment,
-        }),
-        Event::Account(_)
-        | Event::Host(_)
-        | Event::Lots(_)
-        | Event::Lottery(_)
-        | Event::Duty(_)
-        | Event::Vote(_)
-        | Event::Validator(_)
-        | Event::Witness(_)
-        | Event::Limit(_) => None,
     }
 }
 

@@ -20,7 +20,7 @@ use futures::StreamExt;
 use ledger::lease::UsageLine;
 use ledger::lots::Founder;
 use ledger::{Call, Genesis, Params, account, deployment, host, lease};
-use sdk::Client;
+use sdk::{Client, EventFilter};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -388,7 +388,10 @@ async fn a_deployment_is_placed_billed_and_proven_and_survives_a_restart() {
     let client = running.client();
     let receipt = run_something(&client).await;
     let money = check_money(&client).await;
-    let (events, _) = client.events_page(None, 0).await.expect("events");
+    let (events, _) = client
+        .events_page(EventFilter::ALL, 0)
+        .await
+        .expect("events");
     let numbers: Vec<u64> = events.iter().map(|e| e.sequence).collect();
     assert_eq!(numbers, (0..events.len() as u64).collect::<Vec<_>>());
     let routes = client.routes(None, 0).await.expect("routes");
@@ -408,7 +411,10 @@ async fn a_deployment_is_placed_billed_and_proven_and_survives_a_restart() {
         })
         .await;
         assert_eq!(check_money(&client).await, money);
-        let (again, _) = client.events_page(None, 0).await.expect("events");
+        let (again, _) = client
+            .events_page(EventFilter::ALL, 0)
+            .await
+            .expect("events");
         assert_eq!(again[..events.len()], events);
         running.stop().await;
     }
@@ -435,7 +441,7 @@ async fn four_validators_answer_alike_and_followers_miss_nothing() {
     let clients: Vec<Client> = running.iter().map(Running::client).collect();
     let follower = clients[3].clone();
     let followed = tokio::spawn(async move {
-        let events = follower.events(Some(id(1)), Some(0)).take(6);
+        let events = follower.events(EventFilter::of(id(1)), Some(0)).take(6);
         events
             .map(|e| e.expect("an event"))
             .collect::<Vec<_>>()

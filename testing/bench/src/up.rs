@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use ledger::Event;
 use ledger::deployment::Event as Deployments;
 use ledger::lease::Event as Leases;
-use sdk::Client;
+use sdk::{Client, EventFilter};
 use types::RunState;
 
 use crate::figure::{Bound, Figure, Found, milliseconds};
@@ -168,7 +168,7 @@ async fn up(dev: &Dev, name: &str, healthcheck: bool) -> Result<Stages> {
     let mut next = Some(0);
     let mut deployment = None;
     while let Some(from) = next {
-        let (events, after) = dev.client.events_page(None, from).await?;
+        let (events, after) = dev.client.events_page(EventFilter::ALL, from).await?;
         for event in events {
             let at = event.time_ms as f64 - from_ms;
             match event.event {

@@ -8,6 +8,7 @@ use api::{BlockView, EventView};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::{StreamExt, TryStreamExt};
+use sdk::EventFilter;
 use types::{PublicKey, merkle_root};
 
 use super::incidents;
@@ -172,7 +173,7 @@ async fn events(app: &App, from: u64, height: u64) -> Result<Vec<EventView>> {
     let mut next = Some(from);
     for _ in 0..PAGES_MAX {
         let Some(at) = next else { return Ok(all) };
-        let (page, following) = app.client.events_page(None, at).await?;
+        let (page, following) = app.client.events_page(EventFilter::ALL, at).await?;
         let past = page.last().is_some_and(|e| e.height > height);
         all.extend(page.into_iter().filter(|e| e.height <= height));
         if past {

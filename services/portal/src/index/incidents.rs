@@ -9,7 +9,7 @@ use types::PublicKey;
 
 use super::store::{Store, values};
 use super::write::Certified;
-use crate::words::{self, Names};
+use words::{self, Names};
 
 /// Lineups of so many past epochs are kept.
 const SEATS_KEPT: u64 = 2;

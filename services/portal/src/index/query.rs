@@ -8,7 +8,7 @@ use types::{AccountId, Amount, DeploymentId};
 
 use super::store::{Row, Store, Value, values};
 use super::tables;
-use crate::words::{Names, month_of};
+use words::{Names, month_of};
 
 /// Rows of one page of a list.
 pub const PAGE: usize = 50;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::embedded::Embedded;
 use super::server::{Address, Server};
-use crate::words::Names;
+use words::Names;
 
 /// What a column holds, or a statement is given.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::store::{Store, values};
 
 /// Changes with the tables: an index of an older number is made anew from the chain.
-const VERSION: u64 = 6;
+const VERSION: u64 = 7;
 
 const TABLES: &str = "
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

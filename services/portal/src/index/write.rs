@@ -2,13 +2,15 @@
 
 use anyhow::Result;
 use api::{BlockView, EventView, TransactionStatus, TransactionView};
-use ledger::{Call, Event, account, deployment, host, lease};
-use types::{AccountId, Amount, DeploymentId};
+use ledger::{
+    Call, Event, account, deployment, host, lease, limit, lottery, validator, vote, witness,
+};
+use types::{AccountId, Amount, DeploymentId, RunState};
+use words::Names;
 
 use super::charged::Charged;
 use super::store::{Store, values};
 use super::{incidents, tables};
-use crate::words::{self, Names};
 
 /// Signs of life and reports older than so many blocks are forgotten: they are most of a
 /// chain, and the API still has them.
@@ -192,178 +194,104 @@ fn is_routine(call: &Call) -> bool {
     )
 }
 
-/// What an event is about.
-#[derive(Default)]
-struct About {
-    kind: &'static str,
-    deployment: Option<DeploymentId>,
-    host: Option<String>,
-    receipt: Option<u64>,
-    amount: Option<Amount>,
-    failed: bool,
-    accounts: Vec<String>,
+/// What an event is called in lists.
+fn kind(event: &Event) -> &'static str {
+    use deployment::Event as D;
+    match event {
+        Event::Account(account::Event::Transferred { .. }) => "transfer",
+        Event::Account(account::Event::Granted { .. } | account::Event::Revoked { .. }) => "keys",
+        Event::Limit(_) => "limit",
+        Event::Host(_) | Event::Witness(_) => "host",
+        Event::Deployment(event) => match event {
+            D::Deployed { .. } => "deploy",
+            D::AllocationPlaced { .. }
+            | D::AllocationLeaves { .. }
+            | D::AllocationStays { .. }
+            | D::TriedAgain { .. }
+            | D::Scaled { .. } => "placement",
+            D::Unplaced { .. } => "unplaced",
+            D::ReleaseGood { .. } | D::ReleaseStuck { .. } | D::RolledBack { .. } => "release",
+            D::FundsLow { .. } | D::Thawed { .. } | D::Frozen { .. } | D::Limited { .. } => "funds",
+            D::Removed { .. } | D::Closed { .. } => "removal",
+            D::SetRunning { .. } | D::Restarted { .. } => "control",
+        },
+        Event::Lease(lease::Event::StatusChanged { .. }) => "status",
+        Event::Lease(lease::Event::Settled(_)) => "receipt",
+        Event::Lease(lease::Event::LeaseClosed { .. }) => "lease",
+        Event::Validator(_) => "validator",
+        Event::Lots(_) => "lots",
+        Event::Duty(_) => "duty",
+        Event::Vote(_) => "vote",
+        Event::Lottery(_) => "lottery",
+    }
 }
 
-fn about(event: &Event) -> About {
+/// Did something go wrong by it?
+fn failed(event: &Event) -> bool {
     use deployment::Event as D;
-    let of = |kind, deployment: &DeploymentId| About {
-        kind,
-        deployment: Some(*deployment),
-        ..About::default()
-    };
     match event {
-        Event::Account(account::Event::Transferred {
-            from, to, amount, ..
-        }) => About {
-            kind: "transfer",
-            amount: Some(*amount),
-            accounts: vec![from.to_string(), to.to_string()],
-            ..About::default()
+        Event::Limit(limit::Event::Told { notice, .. }) => *notice == limit::Notice::Percent(100),
+        Event::Host(host::Event::HostOffline { excused, .. }) => !excused,
+        Event::Witness(_) => true,
+        Event::Deployment(D::RolledBack { why, .. }) => !why.is_empty(),
+        Event::Deployment(event) => matches!(
+            event,
+            D::TriedAgain { .. }
+                | D::Unplaced { .. }
+                | D::ReleaseStuck { .. }
+                | D::Frozen { .. }
+                | D::Limited { .. }
+        ),
+        Event::Lease(lease::Event::StatusChanged { status, .. }) => {
+            let code = status.exit_code.unwrap_or_default();
+            status.state == RunState::Failed || (status.state == RunState::Exited && code != 0)
+        }
+        _ => false,
+    }
+}
+
+/// In whose lists it stands; a host's id is an account's.
+fn accounts(event: &Event) -> Vec<AccountId> {
+    match event {
+        Event::Account(event) => match event {
+            account::Event::Transferred { from, to, .. } => vec![*from, *to],
+            account::Event::Granted { account, to, .. } => vec![*account, *to],
+            account::Event::Revoked { account, from } => vec![*account, *from],
         },
-        Event::Account(
-            account::Event::Granted {
-                account, to: other, ..
-            }
-            | account::Event::Revoked {
-                account,
-                from: other,
-            },
-        ) => About {
-            kind: "keys",
-            accounts: vec![account.to_string(), other.to_string()],
-            ..About::default()
-        },
-        Event::Limit(event) => {
-            let (account, full) = match event {
-                ledger::limit::Event::Set { account, .. } => (account, false),
-                ledger::limit::Event::Told {
-                    account, notice, ..
-                } => (account, *notice == ledger::limit::Notice::Percent(100)),
-            };
-            About {
-                kind: "limit",
-                accounts: vec![account.to_string()],
-                failed: full,
-                ..About::default()
-            }
+        Event::Limit(limit::Event::Set { account, .. } | limit::Event::Told { account, .. }) => {
+            vec![*account]
         }
         Event::Host(
             host::Event::HostInvited { owner, .. } | host::Event::HostUninvited { owner, .. },
-        ) => About {
-            kind: "host",
-            accounts: vec![owner.to_string()],
-            ..About::default()
-        },
-        Event::Host(host::Event::HostJoined { host, owner, .. }) => About {
-            kind: "host",
-            accounts: vec![host.to_string(), owner.to_string()],
-            host: Some(host.to_string()),
-            ..About::default()
-        },
-        Event::Host(event) => {
-            let host = event.host().map(|host| host.to_string());
-            About {
-                kind: "host",
-                accounts: host.iter().cloned().collect(),
-                host,
-                failed: matches!(event, host::Event::HostOffline { excused: false, .. }),
-                ..About::default()
+        ) => vec![*owner],
+        Event::Host(host::Event::HostJoined { host, owner, .. }) => vec![*host, *owner],
+        Event::Host(event) => event.host().into_iter().collect(),
+        Event::Witness(witness::Event::HostFlagged { host, .. }) => vec![*host],
+        Event::Deployment(deployment::Event::Deployed { owner, .. }) => vec![*owner],
+        Event::Lease(lease::Event::Settled(receipt)) => vec![receipt.payer, receipt.payee],
+        Event::Validator(event) => {
+            use validator::Event as V;
+            match event {
+                V::ValidatorRegistered { owner, .. } | V::ValidatorLeaving { owner, .. } => {
+                    vec![*owner]
+                }
+                V::BondReturned { to, .. } => vec![*to],
+                V::ValidatorConvicted { owner, finder, .. } => vec![*owner, *finder],
             }
         }
-        Event::Witness(ledger::witness::Event::HostFlagged { host, .. }) => About {
-            kind: "host",
-            accounts: vec![host.to_string()],
-            host: Some(host.to_string()),
-            failed: true,
-            ..About::default()
-        },
-        Event::Deployment(event) => match event {
-            D::Deployed {
-                deployment, owner, ..
-            } => About {
-                accounts: vec![owner.to_string()],
-                ..of("deploy", deployment)
-            },
-            D::AllocationPlaced {
-                deployment, host, ..
-            } => About {
-                host: Some(host.to_string()),
-                ..of("placement", deployment)
-            },
-            D::AllocationLeaves { deployment, .. } => of("placement", deployment),
-            D::TriedAgain {
-                deployment, host, ..
-            } => About {
-                host: Some(host.to_string()),
-                failed: true,
-                ..of("placement", deployment)
-            },
-            D::Unplaced { deployment, .. } => About {
-                failed: true,
-                ..of("unplaced", deployment)
-            },
-            D::ReleaseStuck { deployment, .. } => About {
-                failed: true,
-                ..of("release", deployment)
-            },
-            D::RolledBack {
-                deployment, why, ..
-            } => About {
-                failed: !why.is_empty(),
-                ..of("release", deployment)
-            },
-            D::ReleaseGood { deployment, .. } => of("release", deployment),
-            D::FundsLow { deployment, .. } | D::Thawed { deployment } => of("funds", deployment),
-            D::Frozen { deployment } | D::Limited { deployment } => About {
-                failed: true,
-                ..of("funds", deployment)
-            },
-            D::Closed { deployment, refund } => About {
-                amount: Some(*refund),
-                ..of("removal", deployment)
-            },
-            D::Removed { deployment } => of("removal", deployment),
-            D::SetRunning { deployment, .. } | D::Restarted { deployment, .. } => {
-                of("control", deployment)
-            }
-            #[allow(unreachable_patterns, reason = "events are added")]
-            _ => About {
-                kind: "deploy",
-                ..About::default()
-            },
-        },
-        Event::Lease(event) => match event {
-            lease::Event::StatusChanged {
-                deployment,
-                host,
-                status,
-                ..
-            } => About {
-                host: Some(host.to_string()),
-                failed: status.state == types::RunState::Failed
-                    || (status.state == types::RunState::Exited
-                        && status.exit_code.is_some_and(|c| c != 0)),
-                ..of("status", deployment)
-            },
-            lease::Event::Settled(receipt) => About {
-                host: Some(receipt.host.to_string()),
-                receipt: Some(receipt.id.0),
-                amount: Some(receipt.amount),
-                accounts: vec![receipt.payer.to_string(), receipt.payee.to_string()],
-                ..of("receipt", &receipt.deployment)
-            },
-            lease::Event::LeaseClosed { deployment, .. } => of("lease", deployment),
-            #[allow(unreachable_patterns, reason = "events are added")]
-            _ => About {
-                kind: "lease",
-                ..About::default()
-            },
-        },
-        #[allow(unreachable_patterns, reason = "domains are added")]
-        _ => About {
-            kind: "other",
-            ..About::default()
-        },
+        Event::Vote(vote::Event::Proposed { proposer, .. }) => vec![*proposer],
+        Event::Vote(vote::Event::Cast { account, .. }) => vec![*account],
+        Event::Lottery(lottery::Event::Entered { account, .. }) => vec![*account],
+        _ => Vec::new(),
+    }
+}
+
+fn amount(event: &Event) -> Option<Amount> {
+    match event {
+        Event::Account(account::Event::Transferred { amount, .. }) => Some(*amount),
+        Event::Deployment(deployment::Event::Closed { refund, .. }) => Some(*refund),
+        Event::Lease(lease::Event::Settled(receipt)) => Some(receipt.amount),
+        _ => None,
     }
 }
 
@@ -373,32 +301,37 @@ fn write_event(
     charged: &mut Charged,
     view: &EventView,
 ) -> Result<()> {
-    let about = about(&view.event);
+    let event = &view.event;
+    let kind = kind(event);
+    let receipt = match event {
+        Event::Lease(lease::Event::Settled(receipt)) => Some(receipt.id.0),
+        _ => None,
+    };
     store.execute(
         "INSERT INTO events VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         values![
             view.sequence,
             view.height,
             view.time_ms,
-            about.kind,
-            words::event(&view.event, names),
-            about.deployment.map(|d| d.0),
-            about.host,
-            about.receipt,
-            about.amount.map(|a| a.0.to_string()),
-            about.failed,
+            kind,
+            words::event(event, names),
+            event.deployment().map(|d| d.0),
+            event.host().map(|host| host.to_string()),
+            receipt,
+            amount(event).map(|a| a.0.to_string()),
+            failed(event),
         ],
     )?;
-    for account in about.accounts {
+    for account in accounts(event) {
         store.execute(
             "INSERT INTO accounts VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            values![account, view.sequence, about.kind],
+            values![account.to_string(), view.sequence, kind],
         )?;
     }
-    match &view.event {
+    match event {
         Event::Lease(lease::Event::Settled(receipt)) => charged.add(receipt),
         Event::Lease(lease::Event::StatusChanged { deployment, .. }) => {
-            changed(store, *deployment, view.time_ms, about.failed)?;
+            changed(store, *deployment, view.time_ms, failed(event))?;
         }
         _ => {}
     }

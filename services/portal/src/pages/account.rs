@@ -13,7 +13,6 @@ use crate::limits::Act;
 use crate::people::{Factor, Keys, Login, strength};
 use crate::ui::{self, Place, Tone, alert, badge, cli, copy, field, icon, submit, when};
 use crate::web::{Form, Page, Trouble, Visitor};
-use crate::words;
 
 async fn page(app: &App, visitor: &Visitor, wrong: Option<&str>) -> Page {
     let login = visitor.login()?;

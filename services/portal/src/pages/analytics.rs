@@ -18,7 +18,7 @@ use crate::index::HourRow;
 use crate::index::query::{self, ChargeRow, Side, Spent};
 use crate::ui::{self, Bar, Figure, Place, cli, donut, empty, hbars, icon, kpi, legend};
 use crate::web::{Page, Visitor};
-use crate::words::{self, bytes, plural};
+use words::{self, bytes, plural};
 
 /// Jobs and hosts of which the cost is shown.
 const RANKED: usize = 8;

@@ -20,7 +20,6 @@ use crate::limits::Act;
 use crate::people::Login;
 use crate::ui::{self, Place, Tone, alert, badge, cli, credits, crumbs, field, icon};
 use crate::web::{Form, Page, Visitor};
-use crate::words;
 
 /// A project that is only a text: no files stand beside it.
 struct Nowhere;

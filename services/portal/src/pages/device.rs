@@ -20,7 +20,6 @@ use crate::limits::Act;
 use crate::people::Device;
 use crate::ui::{self, Place, Tone, alert, badge, field, icon};
 use crate::web::{Form, Page, Trouble, Visitor};
-use crate::words;
 
 /// `POST /device/ask`, by a command.
 pub async fn ask(

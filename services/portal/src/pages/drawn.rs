@@ -18,7 +18,7 @@ use super::shown;
 use crate::app::App;
 use crate::ui::{Figure, Place, Tone, badge, cli, copy, credits, crumbs, empty, icon, kpi, meter};
 use crate::web::{Page, Trouble, Visitor};
-use crate::words::{self, brief, plural};
+use words::{self, brief, plural};
 
 /// The parts of the network's place in the explorer.
 pub fn tabs(at: &str) -> Markup {

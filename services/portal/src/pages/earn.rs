@@ -12,7 +12,6 @@ use crate::app::App;
 use crate::index::query::{self, Side, Spent};
 use crate::ui::{self, Bar, Figure, Place, cli, empty, icon, kpi, legend};
 use crate::web::{Page, Visitor};
-use crate::words;
 
 /// Hosts of which it is shown what each earned.
 const HOSTS_SHOWN: usize = 50;

@@ -20,7 +20,7 @@ use crate::ui::{
     pager, when,
 };
 use crate::web::{Page, Trouble, Visitor};
-use crate::words::{self, brief, cores, plural, utc};
+use words::{self, brief, cores, plural, utc};
 
 /// Rows of the lists on the first page.
 const LATEST: usize = 8;

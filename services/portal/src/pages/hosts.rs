@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::index::{EventFilter, query};
 use crate::ui::{Figure, Place, Tone, badge, cli, credits, crumbs, empty, icon, kpi, meter, when};
 use crate::web::{Page, Trouble, Visitor};
-use crate::words::{self, bytes, cores};
+use words::{self, bytes, cores};
 
 /// State of a host as a tone and a word.
 pub fn host_state(host: &api::HostView, now_ms: u64) -> (Tone, &'static str) {

@@ -15,7 +15,6 @@ use crate::limits::Act;
 use crate::people::{Invitation, Terms, Token};
 use crate::ui::{Place, Tone, badge, copy, field, icon};
 use crate::web::{Form, Page, Trouble, Visitor};
-use crate::words;
 
 /// The form of the members' page.
 pub(super) fn form(visitor: &Visitor) -> Markup {

@@ -20,7 +20,7 @@ use crate::ui::{
     meter, when,
 };
 use crate::web::{Form, Page, Trouble, Visitor};
-use crate::words::{self, bytes, cores, plural};
+use words::{self, bytes, cores, plural};
 
 /// Replicas whose placement is explained on one page.
 const WHY_MAX: usize = 12;

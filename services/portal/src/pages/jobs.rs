@@ -14,7 +14,7 @@ use crate::ui::{
     self, Place, Slice, Tone, badge, cli, credits, empty, icon, image, replica_dots, when,
 };
 use crate::web::{Page, Trouble, Visitor};
-use crate::words::{bytes, cores, plural};
+use words::{bytes, cores, plural};
 
 /// Rows of one page.
 const PAGE: usize = 50;
@@ -192,7 +192,7 @@ pub async fn list(State(app): State<App>, visitor: Visitor, Query(filter): Query
                 @else { (empty("funnel", "No job matches", "Take away the filter to see all of them.", Some(("/jobs?status=all", "Show all jobs")))) }
             } @else {
                 (table(&jobs.rows, now_of(&app)))
-                @if pages > 1 { (ui::pager(&format!("Page {page} of {pages}, {} jobs", crate::words::grouped(jobs.found.into())), (page > 1).then(|| at(1)).as_deref(), (page < pages).then(|| at(page + 1)).as_deref())) }
+                @if pages > 1 { (ui::pager(&format!("Page {page} of {pages}, {} jobs", words::grouped(jobs.found.into())), (page > 1).then(|| at(1)).as_deref(), (page < pages).then(|| at(page + 1)).as_deref())) }
             }
         }
         (cli("runrig ls"))

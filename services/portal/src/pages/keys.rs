@@ -20,7 +20,6 @@ use crate::limits::Act;
 use crate::people::{Login, Token};
 use crate::ui::{self, Place, Tone, alert, cli, copy, crumbs, empty, field, icon};
 use crate::web::{Form, Page, Trouble, Visitor};
-use crate::words;
 
 /// In the order of what they may.
 const SCOPES: [Role; 4] = [Role::Viewer, Role::Developer, Role::Billing, Role::Admin];

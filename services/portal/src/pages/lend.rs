@@ -11,7 +11,6 @@ use crate::app::App;
 use crate::limits::Act;
 use crate::ui::{cli, field, hbars};
 use crate::web::{Form, Page, Trouble, Visitor};
-use crate::words;
 
 use super::{hours, slowly};
 

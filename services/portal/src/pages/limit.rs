@@ -17,7 +17,6 @@ use crate::index::query::{self, HourRow, Side};
 use crate::limits::Act;
 use crate::ui::{self, Place, Tone, alert, badge, bound, cli, credits, crumbs, empty, field};
 use crate::web::{Form, Page, Visitor};
-use crate::words;
 
 const HOUR_MS: u64 = 3_600_000;
 /// Under so much a page says when funds end.

@@ -12,7 +12,6 @@ use super::{file, shown};
 use crate::app::App;
 use crate::ui::{self, Figure, Place, cli, empty, icon, kpi};
 use crate::web::{Page, Visitor};
-use crate::words;
 
 pub(super) fn csv_of(head: &str, rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut out = format!("{head}\n");

@@ -22,7 +22,6 @@ use crate::ui::{
     self, Place, Tone, alert, badge, cli, copy, credits, crumbs, empty, field, icon, when,
 };
 use crate::web::{Form, Page, Trouble, Visitor};
-use crate::words;
 
 const DAY_MS: u64 = 86_400_000;
 

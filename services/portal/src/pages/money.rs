@@ -26,7 +26,6 @@ use crate::ui::{
     submit,
 };
 use crate::web::{Form, Page, Visitor};
-use crate::words;
 
 const HOUR_MS: u64 = 3_600_000;
 /// Jobs on one page of bills, and bills that are asked for at once.

@@ -21,7 +21,7 @@ use crate::limits::Act;
 use crate::people::{Login, Token};
 use crate::ui::{self, Place, Tone, alert, cli, copy, credits, crumbs, field, icon, when};
 use crate::web::{Form, Page, Trouble, Visitor};
-use crate::words::{self, bytes, cores};
+use words::{self, bytes, cores};
 
 /// A command is good for so long.
 const PERIOD_MS: u64 = 3_600_000;

@@ -20,7 +20,7 @@ use crate::ui::{
     self, Bar, Figure, Place, Tone, alert, cli, donut, empty, icon, kpi, legend, submit,
 };
 use crate::web::{Page, Visitor, url};
-use crate::words::{self, MONTHS, bytes, month_of, plural};
+use words::{self, MONTHS, bytes, month_of, plural};
 
 const HOUR_MS: u64 = 3_600_000;
 /// Jobs in the table, and of those that are frozen.

@@ -30,7 +30,6 @@ use crate::ui::{
     self, Place, Tone, alert, badge, cli, crumbs, field, icon, passkey_fields, passkey_script, when,
 };
 use crate::web::{DEVICE, Form, Page, Trouble, Visitor, set_cookie};
-use crate::words;
 
 /// A challenge of the login page is good for so long.
 const GOOD_MS: u64 = 15 * 60_000;

@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::people::Login;
 use crate::ui::{self, Bar, Figure, Place, cli, empty, icon, kpi, legend};
 use crate::web::{Page, Trouble, Visitor};
-use crate::words::{self, bytes, plural};
+use words::{self, bytes, plural};
 
 const MINUTE_MS: u64 = 60_000;
 /// The range that is shown first, by minutes.

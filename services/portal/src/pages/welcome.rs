@@ -6,7 +6,6 @@ use maud::html;
 use crate::app::App;
 use crate::ui::{self, icon};
 use crate::web::Visitor;
-use crate::words;
 
 /// `GET /` for who is not logged in.
 pub async fn welcome(app: &App, visitor: &Visitor) -> Response {

@@ -551,7 +551,7 @@ impl People {
                         let account: String = r.get(0)?;
                         let title: Option<String> = r.get(1)?;
                         Ok(Workspace {
-                            title: title.unwrap_or_else(|| crate::words::brief(&account)),
+                            title: title.unwrap_or_else(|| words::brief(&account)),
                             account: account.parse().unwrap_or_default(),
                         })
                     })?

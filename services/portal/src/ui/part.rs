@@ -5,7 +5,6 @@ use maud::{Markup, html};
 use types::{Amount, Health, RunState};
 
 use crate::web::{Visitor, url};
-use crate::words;
 
 /// An icon of the sprite; says nothing to screen readers.
 pub fn icon(name: &str) -> Markup {

@@ -7,7 +7,6 @@ use super::icon;
 use crate::app::App;
 use crate::people::{Kind, Look};
 use crate::web::{Visitor, url};
-use crate::words;
 
 /// Which entry of the navigation a page belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::pages::money::csv_line;
 use crate::pages::{file, shown};
 use crate::ui::{Place, Tone, alert, badge, cli, empty, icon, pager, when};
 use crate::web::{Page, Visitor, escaped};
-use crate::words::{self, KINDS, brief};
+use words::{self, KINDS, brief};
 
 /// Rows of a file at the most.
 const FILE_MAX: usize = 10_000;

@@ -13,7 +13,7 @@ use crate::pages::explorer::{behind, now_of};
 use crate::pages::shown;
 use crate::ui::{Figure, Place, Tone, badge, cli, empty, icon, kpi, when};
 use crate::web::{Page, Visitor};
-use crate::words::{self, plural};
+use words::{self, plural};
 
 #[derive(Deserialize)]
 pub struct Filter {

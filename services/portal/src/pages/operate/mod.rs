@@ -46,11 +46,8 @@ fn cut<T>(rows: &mut Vec<T>, page: usize, href: &str) -> Markup {
 fn lasted(from_ms: u64, until_ms: Option<u64>, now_ms: u64) -> String {
     match until_ms {
         Some(until) if until <= from_ms => "a moment".into(),
-        Some(until) => crate::words::span(until - from_ms),
-        None => format!(
-            "{} so far",
-            crate::words::span(now_ms.saturating_sub(from_ms))
-        ),
+        Some(until) => words::span(until - from_ms),
+        None => format!("{} so far", words::span(now_ms.saturating_sub(from_ms))),
     }
 }
 

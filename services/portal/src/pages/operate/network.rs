@@ -16,7 +16,7 @@ use crate::ui::{
     self, Bar, Figure, Place, Slice, Tone, badge, cli, donut, empty, icon, kpi, meter, when,
 };
 use crate::web::{Page, Visitor};
-use crate::words::{self, brief, plural};
+use words::{self, brief, plural};
 
 const MINUTES: u64 = 61;
 const DAY_MS: u64 = 86_400_000;

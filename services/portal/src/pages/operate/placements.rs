@@ -18,8 +18,8 @@ use crate::pages::explorer::{behind, now_of};
 use crate::pages::shown;
 use crate::ui::{Figure, Place, Tone, badge, cli, empty, icon, kpi, when};
 use crate::web::{Page, Visitor, escaped};
-use crate::words::{self, Names, plural};
 use ledger::deployment::RETRY_MS;
+use words::{self, Names, plural};
 
 /// Deployments that the ledger is asked about at once, and how long in all.
 const AT_ONCE: usize = 8;

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::pages::shown;
 use crate::ui::{Figure, Place, Tone, alert, badge, cli, credits, empty, kpi, meter};
 use crate::web::{Page, Trouble, Visitor};
-use crate::words::{self, brief, bytes, plural};
+use words::{self, brief, bytes, plural};
 
 fn oldest(queue: &QueueView) -> Option<u64> {
     Some(queue.height.saturating_sub(queue.oldest?))

@@ -17,7 +17,7 @@ use crate::index::query;
 use crate::people::Login;
 use crate::ui::{self, Bar, Figure, Place, Slice, Tone, cli, donut, empty, kpi, legend};
 use crate::web::{Page, Trouble, Visitor};
-use crate::words::{self, bytes, plural};
+use words::{self, bytes, plural};
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;

@@ -22,7 +22,7 @@ use crate::index::query::{self, MonthRow, Side, month_number};
 use crate::people::{Books as Openness, Space};
 use crate::ui::{self, Bar, Place, cli, credits, crumbs, empty, icon};
 use crate::web::{Page, Trouble, Visitor};
-use crate::words::{self, MONTHS};
+use words::{self, MONTHS};
 
 /// Books go back so far.
 const MONTHS_KEPT: u64 = 12;

@@ -20,7 +20,6 @@ use crate::approve::now_ms;
 use crate::people::{Audience, Look, Space, SpaceApp};
 use crate::ui::{self, Place, Tone, alert, badge, empty, icon, initials, prose};
 use crate::web::{Page, Right, Trouble, Visitor};
-use crate::words;
 
 /// Addresses of one app that a tile shows.
 const ADDRESSES_MAX: usize = 4;

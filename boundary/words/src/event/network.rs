@@ -1,17 +1,7 @@
-//! What happens to the network itself, as people say it: seats, lots, votes, lotteries, witnesses.
+//! What happens to the network itself: seats, lots, votes, lotteries, witnesses.
 
-use ledger::{duty, lots, lottery, validator, vote, witness};
-use types::{AccountId, PublicKey};
-
-use super::{Names, brief, plural};
-
-fn who(id: &AccountId) -> String {
-    format!("account {}", brief(&id.to_string()))
-}
-
-fn seat(key: &PublicKey) -> String {
-    format!("validator {}", brief(&key.to_string()))
-}
+use crate::{Names, account as who, plural, validator};
+use ledger::{duty, lots, lottery, vote, witness};
 
 pub fn paid(event: &duty::Event) -> String {
     let duty::Event::Paid { epoch, fees } = event;
@@ -47,28 +37,33 @@ pub fn drawn(event: &lots::Event) -> String {
 pub fn flagged(event: &witness::Event, names: &Names) -> String {
     let witness::Event::HostFlagged { host, flag } = event;
     format!(
-        "Host {} lost reputation: {} of {} witnesses got no answer from what it said was running",
+        "Host {} lost reputation: {} of {} witnesses got no answer from what it said was running ({} of {})",
         names.host(host),
         flag.witnesses.len(),
-        flag.drawn
+        flag.drawn,
+        flag.saw,
+        flag.allocation
     )
 }
 
-pub fn validated(event: &validator::Event) -> String {
-    use validator::Event as V;
+pub fn validated(event: &ledger::validator::Event) -> String {
+    use ledger::validator::Event as V;
     match event {
         V::ValidatorRegistered {
             key, bond, until, ..
         } => format!(
             "{} entered with a bond of {bond} credits, good for drawings up to epoch {until}",
-            seat(key)
+            validator(key)
         ),
         V::ValidatorLeaving { key, from, .. } => {
-            format!("{} leaves, and sits no more from epoch {from}", seat(key))
+            format!(
+                "{} leaves, and sits no more from epoch {from}",
+                validator(key)
+            )
         }
         V::BondReturned { key, to, amount } => format!(
             "{} is gone: its bond of {amount} credits went to {}",
-            seat(key),
+            validator(key),
             who(to)
         ),
         V::ValidatorConvicted {
@@ -81,7 +76,7 @@ pub fn validated(event: &validator::Event) -> String {
             ..
         } => format!(
             "{} proposed two blocks for view {view} of epoch {epoch}: it lost its bond of {lost} credits, {reward} of them to {}",
-            seat(key),
+            validator(key),
             who(finder)
         ),
     }
@@ -93,10 +88,10 @@ pub fn voted(event: &vote::Event) -> String {
         V::Proposed {
             proposal,
             proposer,
+            change,
             members,
-            ..
         } => format!(
-            "{} proposed {proposal}, on which {} may vote",
+            "{} proposed {change} ({proposal}), on which {} may vote",
             who(proposer),
             plural((*members).into(), "member", "members")
         ),
@@ -124,8 +119,8 @@ pub fn played(event: &lottery::Event) -> String {
     use lottery::Event as L;
     match event {
         L::Created { lottery, terms } => format!(
-            "lottery {lottery} opened at {} credits an entry",
-            terms.price
+            "lottery {lottery} ({}) opened at {} credits an entry",
+            terms.name, terms.price
         ),
         L::Entered {
             lottery,
@@ -138,68 +133,31 @@ pub fn played(event: &lottery::Event) -> String {
             plural((*count).into(), "entry", "entries")
         ),
         L::Closed {
-            lottery, entries, ..
+            lottery,
+            entries,
+            draw_epoch,
+            ..
         } => format!(
-            "lottery {lottery} closed with {}",
+            "lottery {lottery} closed with {}: epoch {draw_epoch} decides",
             plural((*entries).into(), "entry", "entries")
         ),
-        L::Drawn { lottery, .. } => format!("the winners of lottery {lottery} were drawn"),
+        L::Drawn { lottery, draw } => format!(
+            "lottery {lottery} was drawn: {}",
+            plural(draw.wins.len() as u64, "winner", "winners")
+        ),
         L::Refunded { lottery, .. } => {
             format!("too few entered lottery {lottery}: each got the price back")
         }
     }
 }
 
-/// What was set or reached of an account's limits.
-pub fn limited(event: &ledger::limit::Event, who: &dyn Fn(&types::AccountId) -> String) -> String {
-    use ledger::limit::{Event, Notice};
-    match event {
-        Event::Set {
-            account,
-            alert,
-            limit,
-            ..
-        } => format!(
-            "{} set its limits: {}",
-            who(account),
-            bounds(*alert, *limit)
-        ),
-        Event::Told {
-            account,
-            notice: Notice::Alert,
-            of,
-            ..
-        } => format!(
-            "{} reached its alert of {of} credits this month",
-            who(account)
-        ),
-        Event::Told {
-            account,
-            notice: Notice::Percent(percent),
-            of,
-            ..
-        } => format!(
-            "{} reached {percent} % of its limit of {of} credits this month",
-            who(account)
-        ),
-    }
-}
-
-pub fn bounds(alert: Option<types::Amount>, limit: Option<types::Amount>) -> String {
-    let of = |amount: Option<types::Amount>| match amount {
-        Some(amount) => format!("{amount} credits"),
-        None => "none".to_string(),
-    };
-    format!("alert {}, limit {} a month", of(alert), of(limit))
-}
-
 #[cfg(test)]
 mod tests {
-    use ledger::Event;
-    use types::Amount;
+    use ledger::{Event, validator};
+    use types::{AccountId, Amount, PublicKey};
 
     use super::*;
-    use crate::words::event;
+    use crate::event;
 
     #[test]
     fn what_happens_to_the_network_is_a_sentence() {
