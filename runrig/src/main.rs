@@ -46,6 +46,7 @@ mod manual;
 mod misread;
 mod money;
 mod network;
+mod network_incidents;
 mod network_now;
 mod network_past;
 mod odds;
@@ -585,7 +586,7 @@ fn run(cli: Cli) -> Result<u8> {
             done(ask(globals, async |s| network_now::queue(s, json).await))
         }
         Command::Network(Network::Incidents(since)) => done(ask(globals, async |s| {
-            network_past::incidents(s, since, json).await
+            network_incidents::incidents(s, since, json).await
         })),
         Command::Network(Network::Placements(since)) => done(ask(globals, async |s| {
             network_past::placements(s, since, json).await

@@ -1,4 +1,4 @@
-//! `network incidents`, `placements` and `audit`: what went wrong, and who signed what.
+//! `network placements` and `audit`: what had no place, and who signed what.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -7,7 +7,7 @@ use api::{BlockView, EventView, TransactionStatus};
 use clap::Args;
 use futures::StreamExt;
 use ledger::Event;
-use sdk::{Client, EventFilter, IncidentChange, IncidentKind};
+use sdk::{Client, EventFilter};
 use serde::Serialize;
 use types::AccountId;
 
@@ -48,7 +48,7 @@ pub struct Audit {
 }
 
 impl Since {
-    fn ms(&self) -> Result<u64> {
+    pub fn ms(&self) -> Result<u64> {
         let since = units::moment("--since", Some(&self.since))?;
         Ok(since.unwrap_or_default())
     }
@@ -81,7 +81,8 @@ async fn is_since(client: &Client, at: u64, since_ms: u64) -> Result<bool> {
     Ok(events.first().is_none_or(|e| e.time_ms >= since_ms))
 }
 
-async fn events_since(client: &Client, since_ms: u64) -> Result<Vec<EventView>> {
+/// Of these and later times, what went wrong.
+pub async fn events_since(client: &Client, since_ms: u64) -> Result<Vec<EventView>> {
     let from = first_since(client, since_ms).await?;
     let mut kept = Vec::new();
     let mut past = pin!(client.past_events(EventFilter::ALL, from));
@@ -97,111 +98,6 @@ async fn events_since(client: &Client, since_ms: u64) -> Result<Vec<EventView>> 
         }
     }
     Ok(kept)
-}
-
-#[derive(Debug, PartialEq, Serialize)]
-struct Incident {
-    kind: &'static str,
-    subject: String,
-    from_ms: u64,
-    /// `None`: it goes on.
-    until_ms: Option<u64>,
-    #[serde(skip)]
-    title: &'static str,
-}
-
-/// In the order in which they began.
-fn fold(events: &[EventView]) -> Vec<Incident> {
-    let mut all: Vec<Incident> = Vec::new();
-    for event in events {
-        for note in sdk::incidents(&event.event) {
-            let from_ms = match note.change {
-                IncidentChange::Begins { since_ms } => since_ms,
-                IncidentChange::Ends => {
-                    let open = all.iter_mut().filter(|i| {
-                        i.kind == note.kind.name()
-                            && i.subject == note.subject
-                            && i.until_ms.is_none()
-                    });
-                    open.for_each(|i| i.until_ms = Some(event.time_ms));
-                    continue;
-                }
-                IncidentChange::Moment => event.time_ms,
-            };
-            let moment = note.change == IncidentChange::Moment;
-            all.push(Incident {
-                kind: note.kind.name(),
-                title: note.kind.title(),
-                subject: note.subject,
-                from_ms,
-                until_ms: moment.then_some(event.time_ms),
-            });
-        }
-    }
-    all
-}
-
-pub async fn incidents(session: &Session, since: &Since, json: bool) -> Result {
-    let client = &session.client;
-    let since_ms = since.ms()?;
-    let mut all = fold(&events_since(client, since_ms).await?);
-    let now = units::now_ms();
-    // Those that began before, and go on.
-    let hosts = client.hosts().await?;
-    for host in hosts.iter().filter(|h| !h.online && !h.closed) {
-        let subject = host.host.to_string();
-        let silent = IncidentKind::Silent;
-        let known = |i: &Incident| i.kind == silent.name() && i.subject == subject;
-        if !all.iter().any(|i| known(i) && i.until_ms.is_none()) {
-            all.insert(
-                0,
-                Incident {
-                    kind: silent.name(),
-                    title: silent.title(),
-                    subject,
-                    from_ms: host.last_seen_ms,
-                    until_ms: None,
-                },
-            );
-        }
-    }
-    if json {
-        output::json(&all);
-        return Ok(());
-    }
-    if all.is_empty() {
-        output::say(format!("no incident since {}", units::time(since_ms)));
-        return Ok(());
-    }
-    let names: BTreeMap<String, &str> = hosts
-        .iter()
-        .map(|h| (h.host.to_string(), h.name.as_str()))
-        .collect();
-    let rows: Vec<Vec<String>> = all
-        .iter()
-        .map(|i| {
-            let brief = || i.subject.chars().take(12).collect();
-            let until = i.until_ms.unwrap_or(now);
-            vec![
-                i.title.to_string(),
-                names
-                    .get(&i.subject)
-                    .map_or_else(brief, |name| (*name).to_string()),
-                units::time(i.from_ms),
-                match (i.until_ms, until.saturating_sub(i.from_ms)) {
-                    (None, ms) => format!("{}, goes on", units::age(ms)),
-                    (Some(_), 0) => "a moment".into(),
-                    (Some(_), ms) => units::age(ms),
-                },
-            ]
-        })
-        .collect();
-    output::data(output::table(
-        &["INCIDENT", "OF", "FROM", "LASTED"],
-        &rows,
-        &[],
-    ));
-    Ok(())
 }
 
 pub async fn placements(session: &Session, since: &Since, json: bool) -> Result {
@@ -390,43 +286,7 @@ pub async fn audit(session: &Session, args: &Audit, json: bool) -> Result {
 
 #[cfg(test)]
 mod tests {
-    use ledger::host::Event as H;
-
     use super::*;
-
-    fn at(time_ms: u64, event: Event) -> EventView {
-        EventView {
-            sequence: time_ms,
-            height: time_ms,
-            index: 0,
-            time_ms,
-            event,
-        }
-    }
-
-    #[test]
-    fn a_silence_ends_with_the_host_s_return() {
-        let host = AccountId([3; 20]);
-        let silent = |last_seen_ms| {
-            Event::Host(H::HostOffline {
-                host,
-                last_seen_ms,
-                excused: false,
-            })
-        };
-        let back = || Event::Host(H::HostOnline { host });
-        let events = [
-            at(1, back()),
-            at(10, silent(4)),
-            at(20, back()),
-            at(30, silent(25)),
-        ];
-        let spans: Vec<_> = fold(&events)
-            .iter()
-            .map(|i| (i.from_ms, i.until_ms))
-            .collect();
-        assert_eq!(spans, [(4, Some(20)), (25, None)]);
-    }
 
     #[test]
     fn a_call_is_named_by_its_variants() {

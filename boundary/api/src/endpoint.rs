@@ -11,7 +11,7 @@ use crate::{
     Keeper, LimitView, LogLine, LotsView, LotteryExport, LotteryView, MembersView, NetworkFile,
     ProposalView, PublishedPort, QueueView, Quote, QuoteRequest, RecordsProof, ReleaseView,
     RequestFigures, RequestsPast, Routes, SecretShares, Stats, StatsSample, Submit, SubmitMany,
-    Submitted, SubmittedOne, Supply, TokenView, TransactionView, UsageProof, UseView,
+    Submitted, SubmittedOne, Supply, TokenView, TransactionView, TurnsView, UsageProof, UseView,
     ValidatorQueue, WhenView, WhyView,
 };
 
@@ -307,6 +307,16 @@ fn of_validators() -> Vec<Endpoint> {
             "How the validator that answers stands, and what waits there.",
             json(named::<QueueView>),
         ),
+        get(
+            "/v1/turns",
+            "Turns in which no block was made, whose they were, and ceremonies that failed: the newest \
+             rows, at most 1000, in order.",
+            json(listed::<TurnsView>),
+        )
+        .query(&[
+            ("since_ms", "Only from then on."),
+            ("until", "Only blocks up to this height."),
+        ]),
         get(
             "/v1/witness/{key}",
             "What is asked of a witness now: the round, and what its lot is a signature of.",

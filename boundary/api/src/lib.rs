@@ -41,6 +41,7 @@ mod queue;
 mod route;
 mod rules;
 mod token;
+mod turns;
 mod view;
 
 pub use agent::{
@@ -68,6 +69,7 @@ pub use rules::{
     WhenView,
 };
 pub use token::{TokenView, join_line};
+pub use turns::{MissedView, TurnsView};
 pub use view::*;
 
 /// Of the body of a request to a validator: the largest transaction in base64, with room.

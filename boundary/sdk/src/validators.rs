@@ -1,6 +1,6 @@
 //! Enter validators, keep their tickets fresh, take them off.
 
-use api::{MembersView, Problem, QueueView, TransactionView, ValidatorQueue};
+use api::{MembersView, Problem, QueueView, TransactionView, TurnsView, ValidatorQueue};
 use ledger::Call;
 use ledger::validator::{Call as Act, Registration};
 use types::{AccountId, DoubleProposal, PublicKey, SecretKey};
@@ -36,6 +36,23 @@ impl Client {
                 }])
             }
             answer => answer,
+        }
+    }
+
+    /// Turns missed and ceremonies of epochs since then, in order: what the validator that answers
+    /// has indexed.
+    pub async fn turns(&self, since_ms: u64) -> Result<Vec<TurnsView>, SdkError> {
+        let mut all: Vec<TurnsView> = Vec::new();
+        loop {
+            let until = all.first().map(|row| format!("&until={}", row.height - 1));
+            let until = until.unwrap_or_default();
+            let path = format!("/v1/turns?since_ms={since_ms}{until}");
+            let earlier: Vec<TurnsView> = self.get(&path).await?;
+            let more = earlier.len() >= TurnsView::MAX;
+            all.splice(..0, earlier);
+            if !more {
+                return Ok(all);
+            }
         }
     }
 

@@ -8,12 +8,14 @@
 mod clock;
 mod export;
 mod screened;
+mod turns;
 
 pub use clock::{
     Agreed, CLOCK_BOUND_MS, Clock, STATED_WITHIN, Statement, clock_quorum, is_stated, state_time,
 };
 pub use export::Export;
 pub use screened::{Screened, is_screened, screen};
+pub use turns::{turn_of, turns};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use commonware_codec::{Copying, DecodeExt, Encode};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use api::{
     BlockView, EventView, HandingView, ScreenedBy, Submit, SubmitMany, Submitted, SubmittedOne,
-    TransactionStatus, TransactionView,
+    TransactionStatus, TransactionView, TurnsView,
 };
 use axum::Json;
 use axum::body::Body;
@@ -214,6 +214,22 @@ pub async fn block(State(app): State<App>, Named(height): Named<u64>) -> Answer<
 pub struct WaitFor {
     #[serde(default)]
     wait_ms: u64,
+}
+
+#[derive(Deserialize)]
+pub struct TurnsAsked {
+    #[serde(default)]
+    since_ms: u64,
+    until: Option<u64>,
+}
+
+pub async fn turns(
+    State(app): State<App>,
+    Asked(asked): Asked<TurnsAsked>,
+) -> Answer<Vec<TurnsView>> {
+    let index = app.index.clone();
+    let read = app.compute(move |_| index.turns(asked.since_ms, asked.until.unwrap_or(u64::MAX)));
+    Ok(Json(read.await?.map_err(|e| Refused::internal(&e))?))
 }
 
 /// Final blocks from `height` on, as validators send them to each other, for who follows; none if

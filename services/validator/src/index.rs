@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use anyhow::{Context, Result};
+use api::TurnsView;
 use borsh::BorshDeserialize;
 use consensus::Record;
 use consensus::open_database;
@@ -18,6 +19,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable as _, TableDefi
 use types::{AllocationId, Digest, ReceiptId};
 
 use crate::ledger_machine::LedgerMachine;
+use crate::turns;
 
 pub type Handle = consensus::Handle<LedgerMachine>;
 pub type Follower = consensus::Follower<LedgerMachine>;
@@ -114,6 +116,7 @@ impl Index {
         write.open_table(RECEIPTS_OF)?;
         write.open_table(FIRSTS)?;
         write.open_table(REACHED)?;
+        turns::make(&write)?;
         write.open_table(NETWORK)?.insert("network", network.0)?;
         write.commit()?;
         Ok(Self {
@@ -134,7 +137,9 @@ impl Index {
             leaders: VecDeque::new(),
             forgotten: 0,
         };
-        let fits = same.is_some_and(|n| n.value() == network.0) && reached.height <= head;
+        let fits = same.is_some_and(|n| n.value() == network.0)
+            && reached.height <= head
+            && turns::is_made(&read);
         drop((table, read));
         Ok(fits.then(|| Self {
             database,
@@ -163,6 +168,10 @@ impl Index {
         // What a crash loses is indexed again.
         if from == to && !to.is_multiple_of(DURABLE_EVERY) {
             write.set_durability(Durability::None)?;
+        }
+        // Of others the block before has told it.
+        if let Some(record) = (from == handle.begins() + 1).then(|| handle.block(from - 1)) {
+            record?.map_or(Ok(()), |record| turns::seat(&write, &record))?;
         }
         for height in from..=to {
             let record = if height == head.header.height {
@@ -254,6 +263,16 @@ impl Index {
         Ok(last)
     }
 
+    /// Turns missed and ceremonies, the newest from `since_ms` on in blocks up to `until`.
+    pub fn turns(&self, since_ms: u64, until: u64) -> Result<Vec<TurnsView>> {
+        turns::rows(
+            &self.database.begin_read()?,
+            since_ms,
+            until,
+            TurnsView::MAX,
+        )
+    }
+
     /// Number of the first event that is known here.
     pub fn first_event(&self) -> Result<u64> {
         let table = self.database.begin_read()?.open_table(FIRSTS)?;
@@ -286,7 +305,7 @@ fn forget(write: &redb::WriteTransaction, begins: u64) -> Result<()> {
     let first = receipts.first()?.map_or(u64::MAX, |(id, _)| id.value());
     let mut receipts_of = write.open_table(RECEIPTS_OF)?;
     receipts_of.retain(|(_, receipt), ()| receipt >= first)?;
-    Ok(())
+    turns::forget(write, begins)
 }
 
 fn place((height, index): (u64, u32)) -> At {
@@ -328,5 +347,5 @@ fn add(write: &redb::WriteTransaction, reached: &mut Reached, block: &ReadBlock)
     reached.events += block.events.len() as u64;
     reached.height = height;
     note_leader(reached, block.header.proposer);
-    Ok(())
+    turns::add(write, &block.header, &block.record)
 }

@@ -31,6 +31,7 @@ mod routes;
 mod secret_api;
 mod serve;
 mod state_sync;
+mod turns;
 pub mod views;
 mod vote_api;
 pub mod watch;

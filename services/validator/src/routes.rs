@@ -36,6 +36,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/validators", get(member_api::members)),
         ("/v1/validators/doubles", get(member_api::doubles)),
         ("/v1/queue", get(metrics::queue)),
+        ("/v1/turns", get(chain_api::turns)),
         ("/v1/witness/{key}", get(witness_api::look)),
         ("/v1/witness/{key}/{lot}", get(witness_api::targets)),
         ("/v1/sync", get(member_api::offer)),

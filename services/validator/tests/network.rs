@@ -8,6 +8,8 @@ mod pruning;
 mod records;
 #[path = "network/rules.rs"]
 mod rules;
+#[path = "network/turns.rs"]
+mod turns;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;

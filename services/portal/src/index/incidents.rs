@@ -132,18 +132,6 @@ fn waits(store: &Store, view: &api::EventView) -> Result<()> {
     Ok(())
 }
 
-/// How often each place of a lineup of `seats` leads one of the views from `first` up to, and
-/// without, `end`.
-fn led(epoch: u64, seats: u64, first: u64, end: u64) -> impl Iterator<Item = (u64, u64)> {
-    let count = end.saturating_sub(first);
-    let begins = epoch.wrapping_add(first) % seats.max(1);
-    (0..seats).map(move |place| {
-        let after = (place + seats - begins) % seats;
-        let times = count.saturating_sub(after).div_ceil(seats);
-        (place, times)
-    })
-}
-
 /// A validator that missed its turn goes on missing until it leads a block.
 fn turns(store: &Store, block: &Certified) -> Result<()> {
     let header = &block.header;
@@ -155,13 +143,12 @@ fn turns(store: &Store, block: &Certified) -> Result<()> {
         )?;
         let seats: Vec<String> = rows.iter().map(|r| r.get(0)).collect::<Result<_>>()?;
         let many = seats.len() as u64;
-        let place = |view: u64| (header.epoch.wrapping_add(view) % many.max(1)) as usize;
+        let leads = light::turn_of(header.epoch, many, header.view);
         // A lineup that does not name this block's leader is not the one that voted.
-        if seats.get(place(header.view)) == Some(&leader) {
-            for (place, missed) in led(header.epoch, many, header.parent_view + 1, header.view) {
-                if missed > 0 {
-                    miss(store, &seats[place as usize], missed, block)?;
-                }
+        if seats.get(leads as usize) == Some(&leader) {
+            let first = header.parent_view + 1;
+            for (place, missed) in light::turns(header.epoch, many, first, header.view) {
+                miss(store, &seats[place as usize], missed, block)?;
             }
         }
     }
@@ -238,27 +225,4 @@ pub fn seat(store: &Store, epoch: u64, seats: &[PublicKey]) -> Result<()> {
         )?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turns_are_counted_as_they_would_be_one_by_one() {
-        for epoch in [0u64, 1, 7, 100] {
-            for seats in 1..=7u64 {
-                for (first, end) in [(1u64, 2u64), (1, 1), (3, 20), (5, 6), (2, 9)] {
-                    let mut counted = vec![0u64; seats as usize];
-                    for view in first..end {
-                        counted[((epoch + view) % seats) as usize] += 1;
-                    }
-                    let found: Vec<u64> = led(epoch, seats, first, end)
-                        .map(|(_, times)| times)
-                        .collect();
-                    assert_eq!(found, counted, "{epoch} {seats} {first} {end}");
-                }
-            }
-        }
-    }
 }

@@ -64,7 +64,7 @@ async fn between_which_times_something_came_about_is_checked_from_two_blocks() {
 }
 
 /// Transfers until `done`, so that blocks come fast.
-async fn busy(client: &Client, mut done: impl AsyncFnMut() -> bool) {
+pub(crate) async fn busy(client: &Client, mut done: impl AsyncFnMut() -> bool) {
     let from = Instant::now();
     while !done().await {
         assert!(from.elapsed() < 2 * PATIENCE, "it does not come");
