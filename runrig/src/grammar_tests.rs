@@ -187,3 +187,109 @@ fn a_typo_is_answered_with_a_hint() {
     let error = Cli::try_parse_from(["runrig", "lgos"]).expect_err("a typo");
     assert!(error.to_string().contains("'logs'"), "{error}");
 }
+
+/// Files below `folder` that people's commands stand in.
+fn papers(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let ours = !name.starts_with('.')
+            && !["target", "rfd", "tests", "testing", "screenshots"].contains(&&*name);
+        if path.is_dir() && ours {
+            papers(&path, found);
+        } else if name.ends_with(".md") || (name.ends_with(".rs") && !name.contains("test")) {
+            found.push(path);
+        }
+    }
+}
+
+/// Commands that `text` tells people: in backticks, in quotes, or after a prompt.
+fn commands(text: &str) -> Vec<String> {
+    let text = text.replace("\\\n", "\n").replace("\\\"", "'");
+    let mut found = Vec::new();
+    let quotes = [
+        ("`runrig ", '`'),
+        ("$ runrig ", '\n'),
+        ("cli(\"runrig ", '"'),
+        ("cli(&format!(\"runrig ", '"'),
+    ];
+    for (before, end) in quotes {
+        for (at, _) in text.match_indices(before) {
+            let rest = &text[at + before.len()..];
+            let told = rest.split(end).next().unwrap_or_default();
+            let told = told.split(['\n', '`', '#', '|', ';', '>', '&', '(']).next();
+            found.push(told.unwrap_or_default().trim().to_string());
+        }
+    }
+    found
+}
+
+/// Words of a command; what stands for something else is `sample`.
+fn filled(told: &str, sample: &str) -> Option<Vec<String>> {
+    let mut words = vec!["runrig".to_string()];
+    let mut quoted = None::<char>;
+    let mut word = String::new();
+    let mut depth = 0;
+    for letter in told.chars().chain([' ']) {
+        match letter {
+            '{' => depth += 1,
+            '}' => {
+                depth -= 1;
+                word.push_str(sample);
+            }
+            _ if depth > 0 => {}
+            '\'' if quoted.is_some() => quoted = None,
+            '\'' => quoted = Some(letter),
+            ' ' if quoted.is_none() => {
+                words.extend(Some(std::mem::take(&mut word)).filter(|w| !w.is_empty()))
+            }
+            _ => word.push(letter),
+        }
+    }
+    // Not to be typed: something is left out, or said to be optional.
+    let typed = words
+        .iter()
+        .all(|w| !w.contains(['…', '[', ']', '<', '*']) && !w.contains("..."));
+    let is_name = |w: &String| w.len() > 1 && w.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let named = words
+        .into_iter()
+        .map(|w| if is_name(&w) { sample.to_string() } else { w });
+    typed.then(|| named.collect())
+}
+
+#[test]
+fn every_command_that_people_are_told_is_understood() {
+    use clap::error::ErrorKind::{InvalidSubcommand, UnknownArgument};
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = Vec::new();
+    papers(&root, &mut files);
+    let mut wrong = Vec::new();
+    let mut read = 0;
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("text");
+        for told in commands(&text) {
+            if told.starts_with('{') || told.starts_with("shim") || told.contains('"') {
+                continue;
+            }
+            let refused = |sample: &str| {
+                let words = filled(&told, sample)?;
+                let error = Cli::try_parse_from(words).err()?;
+                matches!(error.kind(), InvalidSubcommand | UnknownArgument).then_some(error)
+            };
+            read += 1;
+            if let Some(error) = refused("1").filter(|_| refused("10m").is_some()) {
+                let first = error.to_string();
+                let first = first.lines().next().unwrap_or_default().to_string();
+                wrong.push(format!("{}: runrig {told}\n    {first}", file.display()));
+            }
+        }
+    }
+    assert!(read > 500, "{read}");
+    assert!(
+        wrong.is_empty(),
+        "{} of {read}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}

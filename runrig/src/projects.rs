@@ -4,7 +4,7 @@ use api::DeploymentView;
 use clap::Args;
 use ledger::lease::Desired;
 use serde::Serialize;
-use types::{AccountId, Amount, DeploymentId, Protocol, RunState};
+use types::{AccountId, Amount, DeploymentId, Protocol, PublicKey, RunState};
 
 use crate::context::Session;
 use crate::endpoint::gateway_of;
@@ -210,6 +210,9 @@ pub async fn whoami(session: &Session, json: bool) -> Result {
         account: AccountId,
         context: &'a str,
         url: &'a str,
+        /// What the key is known by to others, as `readers` of logs names it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        public_key: Option<PublicKey>,
         /// Of the key, where it is not the account's own, with what the account lets it do.
         #[serde(skip_serializing_if = "Option::is_none")]
         key: Option<AccountId>,
@@ -219,7 +222,8 @@ pub async fn whoami(session: &Session, json: bool) -> Result {
     let account = session.account()?;
     let (context, url) = (session.name.as_str(), session.client.url());
     // Without a key one may still ask.
-    let key = session.key().ok().map(|key| AccountId::of(&key.public()));
+    let public_key = session.key().ok().map(|key| key.public());
+    let key = public_key.as_ref().map(AccountId::of);
     let key = key.filter(|key| *key != account);
     let grant = match key {
         None => None,
@@ -242,6 +246,7 @@ pub async fn whoami(session: &Session, json: bool) -> Result {
             account,
             context,
             url,
+            public_key,
             key,
             grant,
         });
@@ -251,6 +256,9 @@ pub async fn whoami(session: &Session, json: bool) -> Result {
         if let (Some(key), Some(grant)) = (key, grant) {
             let may = login::may(&grant, units::now_ms());
             output::say(format!("by key {key}: {may}"));
+        }
+        if let Some(public_key) = public_key {
+            output::say(format!("public key {public_key}"));
         }
     }
     Ok(())

@@ -38,7 +38,7 @@ fn policy(reader: &mut Reader, field: &Field<'_>, logs: &mut LogPolicy) {
             "readers" => {
                 for item in reader.list(&inner) {
                     let key = |text: &str| text.parse::<PublicKey>().ok();
-                    let example = "the 64 digits that `runrig wallet show` gives as the key";
+                    let example = "the 64 digits that `runrig whoami` says as the public key";
                     logs.readers.extend(reader.parsed(&item, key, example));
                 }
                 if logs.readers.len() >= LogPolicy::READERS_MAX {
