@@ -117,6 +117,8 @@ pub struct Scenario {
     /// How many sit once the lot decides.
     pub seats: u32,
     pub transfers: u32,
+    /// They are spread over all epochs; else one is submitted in each turn from the start.
+    pub steady: bool,
     pub links: Links,
     pub epoch_blocks: u64,
     /// The run goes on until so many epochs have ended.
@@ -213,6 +215,7 @@ pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
         faults: 0,
         now: Duration::ZERO,
         turn: 0,
+        given: 0,
         moved: Duration::ZERO,
         settling: None,
         links: scenario.links,
@@ -317,6 +320,8 @@ struct Act<'a> {
     now: Duration,
     /// Of the client.
     turn: u64,
+    /// So many transfers have been submitted.
+    given: usize,
     /// When there was a block last, or the last fault.
     moved: Duration,
     /// Since when nothing but to settle is left.
@@ -593,12 +598,25 @@ impl Act<'_> {
         Ok(())
     }
 
-    /// The transfer of this turn, and now and then all that are still not applied.
+    /// So many transfers have been submitted by the end of this turn.
+    fn due(&self) -> usize {
+        let all = self.payments.transactions.len();
+        let last = self.scenario.epochs * self.scenario.epoch_blocks;
+        let due = match self.scenario.steady {
+            true => all as u64 * (self.witness.height() + 1) / last.max(1),
+            false => self.turn,
+        };
+        all.min(due as usize)
+    }
+
+    /// The transfers of this turn, and now and then all that are still not applied.
     fn submit(&mut self, network: &Network<'_>) {
         let all = &self.payments.transactions;
-        let fresh = all.get(self.turn as usize - 1..self.turn as usize);
+        let due = self.due();
+        let fresh = &all[self.given..due];
+        self.given = due;
         let again = if self.turn.is_multiple_of(RETRY_TURNS) {
-            &all[..all.len().min(self.turn as usize)]
+            &all[..due]
         } else {
             &[]
         };
@@ -609,7 +627,7 @@ impl Act<'_> {
             .filter(|(id, _)| !self.witness.applied().contains_key(id));
         let good = (0..self.site.validators()).filter(|at| !self.scenario.bad.contains(at));
         let good: Vec<usize> = good.collect();
-        for (turn, (id, bytes)) in fresh.into_iter().flatten().chain(missing).enumerate() {
+        for (turn, (id, bytes)) in fresh.iter().chain(missing).enumerate() {
             let at = good[(self.turn as usize + turn) % good.len()];
             if let Some(node) = network.node(at) {
                 // Refused: applied already, or too many wait. It is tried again if need be.
@@ -715,7 +733,7 @@ impl Act<'_> {
             heads()
         );
         let height = self.scenario.epochs * self.scenario.epoch_blocks;
-        let all = self.turn as usize >= self.payments.transactions.len();
+        let all = self.given >= self.payments.transactions.len();
         if healed && all && self.witness.height() >= height {
             let since = *self.settling.get_or_insert(self.now);
             if self.now - since > SETTLED {

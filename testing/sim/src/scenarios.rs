@@ -199,6 +199,7 @@ pub fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
         live: false,
         accused: false,
         watched: false,
+        steady: false,
         following: false,
         transfer_max: None,
         blocks_max: None,
@@ -366,6 +367,8 @@ fn drawn(seed: u64) -> Scenario {
 
 fn follow(seed: u64) -> Scenario {
     Scenario {
+        // Else all have been submitted before anybody follows.
+        steady: true,
         following: true,
         ..drawn(seed)
     }
