@@ -35,7 +35,7 @@ use crate::app::Core;
 use crate::block::{Directory, EpochInfo};
 use crate::committee::{Committee, MEMBERS_MAX, Member, key_bytes, read_key};
 use crate::machine::Machine;
-use crate::scheme::{Known, Scheme};
+use crate::scheme::{Known, Plain, Scheme};
 
 /// Schemes of past epochs are kept for messages that come late.
 const KEPT: u64 = 2;
@@ -95,7 +95,7 @@ impl Seated {
 impl Schemes {
     pub fn new(committee: &Committee, seated: Arc<Seated>, known: Known) -> Self {
         let key = *committee.output.public().public();
-        let any = light::Scheme::certificate_verifier(NAMESPACE, key);
+        let any = Plain::certificate_verifier(NAMESPACE, key);
         Self {
             by_epoch: Arc::default(),
             any: Arc::new(known.dress(any, None)),
@@ -131,7 +131,7 @@ impl Registrar for Schemes {
                 participants: members,
                 sharing,
             } => {
-                let scheme = light::Scheme::verifier(NAMESPACE, members.clone(), sharing.clone());
+                let scheme = Plain::verifier(NAMESPACE, members.clone(), sharing.clone());
                 (members, sharing, Some(scheme))
             }
             SchemeInfo::Member {
@@ -144,7 +144,7 @@ impl Registrar for Schemes {
                     "this validator sits, but has no share of the key: it will have one after the next ceremony"
                 );
                 let known = (members.clone(), sharing.clone());
-                let scheme = light::Scheme::member(NAMESPACE, known.0, known.1, &public_key);
+                let scheme = Plain::member(NAMESPACE, known.0, known.1, &public_key);
                 (members, sharing, scheme)
             }
             SchemeInfo::Signer {
@@ -158,10 +158,10 @@ impl Registrar for Schemes {
                     share: share.clone(),
                 });
                 let known = (members.clone(), sharing.clone());
-                let signer = light::Scheme::signer(NAMESPACE, known.0, known.1, share);
+                let signer = Plain::signer(NAMESPACE, known.0, known.1, share);
                 let scheme = signer.unwrap_or_else(|| {
                     tracing::error!(epoch = epoch.get(), "this validator's share does not belong to the committee's key: it only follows");
-                    light::Scheme::verifier(NAMESPACE, members.clone(), sharing.clone())
+                    Plain::verifier(NAMESPACE, members.clone(), sharing.clone())
                 });
                 (members, sharing, Some(scheme))
             }

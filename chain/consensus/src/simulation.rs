@@ -20,13 +20,14 @@ use commonware_parallel::Sequential;
 use commonware_runtime::deterministic::Context;
 use commonware_runtime::{Handle as Task, Spawner as _};
 use commonware_utils::non_empty;
-use light::{BEACON_BYTES, BEACON_VIEW, NAMESPACE, Scheme};
+use light::{BEACON_BYTES, BEACON_VIEW, NAMESPACE};
 
 use crate::boundary::{Boundary, Piece, adopt_in};
 use crate::committee::{Committee, Seat};
 use crate::machine::Machine;
 use crate::node::{Config, Handle, handle, open};
 use crate::once::{Kept, Sealer};
+use crate::scheme::Plain;
 use crate::store::Store;
 use crate::vault::{Sealed, Vault};
 use crate::wiring::{Life, PEER_SETS, message_bytes_max, on_simulated};
@@ -99,9 +100,9 @@ pub fn beacon(committee: &Committee, seats: &[Seat], epoch: u64) -> Option<[u8; 
     let proposal = Proposal::new(round, View::zero(), sha256::Digest::from([0; 32]));
     let signer = |seat: &Seat| {
         let share = seat.share.clone()?;
-        Scheme::signer(NAMESPACE, members.clone(), sharing.clone(), share)
+        Plain::signer(NAMESPACE, members.clone(), sharing.clone(), share)
     };
-    let signers: Vec<Scheme> = seats.iter().filter_map(signer).collect();
+    let signers: Vec<Plain> = seats.iter().filter_map(signer).collect();
     let votes: Vec<_> = signers
         .iter()
         .filter_map(|signer| Finalize::sign(signer, proposal.clone()))

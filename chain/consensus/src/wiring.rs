@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use commonware_broadcast::buffered;
+use commonware_codec::Encode as _;
 use commonware_consensus::Reporters;
 use commonware_consensus::marshal::core::Actor as MarshalActor;
 use commonware_consensus::marshal::resolver::p2p as marshal_resolver;
@@ -51,7 +52,7 @@ use crate::kept::Kept;
 use crate::lineup::{BATCH_BYTES_MAX, receive, send_on};
 use crate::machine::Machine;
 use crate::node::{Config, Ends};
-use crate::scheme::{Known, Scheme, plain};
+use crate::scheme::{Known, Scheme};
 use crate::vault::Vault;
 
 const VOTES: u64 = 0;
@@ -390,7 +391,7 @@ macro_rules! start_parts {
                     let marshal = marshal.clone();
                     async move {
                         let found = marshal.get_finalization(Height::new(height)).await?;
-                        Some(light::certificate_bytes(&plain(found)))
+                        Some(found.encode().to_vec())
                     }
                 };
                 let prune = |below| forgetful.prune(Height::new(below));

@@ -5,6 +5,7 @@
 //!
 //! Start at [`verify_block`], then [`verify_event`] or, for what is so now, [`verify_record`].
 
+mod certificate;
 mod clock;
 mod export;
 mod screened;
@@ -18,23 +19,11 @@ pub use screened::{Screened, is_screened, screen};
 pub use turns::{turn_of, turns};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use commonware_codec::{Copying, DecodeExt, Encode};
-use commonware_consensus::simplex::scheme::bls12381_threshold::vrf;
-use commonware_consensus::simplex::types::Finalization;
-use commonware_consensus::types::{Epoch, Round, View};
-use commonware_cryptography::bls12381::primitives::variant::{MinSig, Variant};
-use commonware_cryptography::{ed25519, sha256};
-use commonware_parallel::Sequential;
-use rand_010::SeedableRng;
-use rand_010::rngs::StdRng;
+use certificate::{Certificate, NetworkKey};
 use types::{Digest, StateProof, merkle_verify, record_digest, state_key};
 
 /// Separates Runrig's signatures from those of other programs.
 pub const NAMESPACE: &[u8] = b"RUNRIG";
-
-/// Threshold scheme of votes and certificates.
-pub type Scheme = vrf::Scheme<ed25519::PublicKey, MinSig>;
-pub type Certificate = Finalization<Scheme, sha256::Digest>;
 
 /// What a certificate signs: a block without its transactions.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -165,13 +154,8 @@ pub fn verify_beacon(
     epoch: u64,
     seed: &[u8; BEACON_BYTES],
 ) -> Result<(), LightError> {
-    let key =
-        <MinSig as Variant>::Public::decode(Copying(network_key)).map_err(|_| LightError::Key)?;
-    let signature = <MinSig as Variant>::Signature::decode(Copying(&seed[..]))
-        .map_err(|_| LightError::Beacon(epoch))?;
-    let round = Round::new(Epoch::new(epoch), View::new(BEACON_VIEW));
-    let scheme = Scheme::certificate_verifier(NAMESPACE, key);
-    if vrf::Seed::<MinSig>::new(round, signature).verify(&scheme) {
+    let key = NetworkKey::from_bytes(network_key)?;
+    if key.has_seeded(epoch, BEACON_VIEW, seed) {
         Ok(())
     } else {
         Err(LightError::Beacon(epoch))
@@ -230,20 +214,15 @@ pub fn verify_block(
         }
         last = next;
     }
-    let key =
-        <MinSig as Variant>::Public::decode(Copying(network_key)).map_err(|_| LightError::Key)?;
-    let certificate =
-        Certificate::decode(Copying(certificate)).map_err(|_| LightError::Certificate)?;
-    if certificate.proposal.payload.as_ref() != last.digest().0 {
+    let key = NetworkKey::from_bytes(network_key)?;
+    let certificate = Certificate::from_bytes(certificate)?;
+    if certificate.block != last.digest() {
         return Err(LightError::OtherBlock);
     }
-    let scheme = Scheme::certificate_verifier(NAMESPACE, key);
-    // A single threshold signature is checked without chance; the argument is for batches.
-    let mut rng = StdRng::from_seed(last.digest().0);
-    if !certificate.verify(&mut rng, &scheme, &Sequential) {
-        return Err(LightError::Forged);
+    match certificate.is_good(&key) {
+        true => Ok(first),
+        false => Err(LightError::Forged),
     }
-    Ok(first)
 }
 
 /// Whether `event` (canonical bytes) is number `index` of the `count` events of a block.
@@ -280,11 +259,6 @@ pub fn verify_record<K: BorshSerialize>(
         Some(proof) if proof.holds(&header.state_root, &key, value.as_ref()) => Ok(()),
         _ => Err(LightError::Record),
     }
-}
-
-/// Canonical bytes of a certificate.
-pub fn certificate_bytes(certificate: &Certificate) -> Vec<u8> {
-    certificate.encode().to_vec()
 }
 
 #[cfg(test)]

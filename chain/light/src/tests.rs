@@ -1,16 +1,25 @@
 //! Certificates made as validators make them; then every byte of everything flipped.
 
-use commonware_consensus::simplex::types::{Finalize, Proposal};
+use commonware_codec::Encode as _;
+use commonware_consensus::simplex::scheme::bls12381_threshold::vrf;
+use commonware_consensus::simplex::types::{Finalization, Finalize, Proposal};
 use commonware_consensus::types::{Epoch, Round, View};
-use commonware_cryptography::Signer as _;
 use commonware_cryptography::bls12381::dkg::feldman_desmedt;
 use commonware_cryptography::bls12381::primitives::sharing::Mode;
+use commonware_cryptography::bls12381::primitives::variant::MinSig;
+use commonware_cryptography::{Signer as _, ed25519, sha256};
 use commonware_math::algebra::Random as _;
+use commonware_parallel::Sequential;
 use commonware_utils::ordered::Set;
 use commonware_utils::{N3f1, non_empty};
+use rand_010::SeedableRng as _;
+use rand_010::rngs::StdRng;
 use types::merkle_path;
 
 use super::*;
+
+type Scheme = vrf::Scheme<ed25519::PublicKey, MinSig>;
+type Certificate = Finalization<Scheme, sha256::Digest>;
 
 /// The network key, and what its whole committee signs.
 struct Network {
@@ -59,7 +68,7 @@ impl Network {
         let certificate =
             Certificate::from_finalizes(&self.signers[0], non_empty![@votes.iter()], &Sequential)
                 .expect("a quorum");
-        certificate_bytes(&certificate)
+        certificate.encode().to_vec()
     }
 }
 
@@ -291,7 +300,7 @@ fn a_duty_is_the_one_that_the_header_names() {
 
 #[test]
 fn a_beacon_is_of_one_epoch_and_one_network() {
-    use commonware_consensus::simplex::scheme::bls12381_threshold::vrf::Seedable as _;
+    use vrf::Seedable as _;
     let (network, other) = (Network::new(1, 4), Network::new(2, 4));
     let round = Round::new(Epoch::new(7), View::new(BEACON_VIEW));
     let proposal = Proposal::new(round, View::new(1), sha256::Digest::from([1; 32]));

@@ -5,6 +5,7 @@
 mod direction;
 mod papers;
 mod pure;
+mod slim;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -20,6 +21,7 @@ pub fn check() -> Result<()> {
     let mut breaches = direction::breaches(&crates);
     breaches.extend(pure::breaches(&crates, &files)?);
     breaches.extend(papers::breaches(&crates, &files)?);
+    breaches.extend(slim::breaches(&crates)?);
     for breach in &breaches {
         eprintln!("tidy: {breach}");
     }

@@ -20,7 +20,7 @@ use commonware_utils::ordered::{Quorum as _, Set};
 use rand_010::CryptoRng;
 use types::Digest as Hash;
 
-use super::Known;
+use super::{Known, Plain};
 
 impl Known {
     /// Shared by whoever is given a clone.
@@ -29,7 +29,7 @@ impl Known {
     }
 
     /// `sharing`: what `plain` checks votes by, if it can.
-    pub(crate) fn dress(&self, plain: light::Scheme, sharing: Option<&Sharing<MinSig>>) -> Scheme {
+    pub(crate) fn dress(&self, plain: Plain, sharing: Option<&Sharing<MinSig>>) -> Scheme {
         let digest = |sharing: &Sharing<MinSig>| Hash::of(&sharing.encode());
         Scheme {
             plain,
@@ -56,7 +56,7 @@ impl Found {
 
 #[derive(Clone, Debug)]
 pub struct Scheme {
-    plain: light::Scheme,
+    plain: Plain,
     sharing: Hash,
     found: Option<Arc<Found>>,
 }
@@ -75,12 +75,12 @@ fn vote(of: &Attestation<Scheme>) -> Hash {
     Hash::of(&[&of.signer.get().to_le_bytes()[..], &of.signature.encode()].concat())
 }
 
-fn plain(of: Attestation<Scheme>) -> Attestation<light::Scheme> {
+fn plain(of: Attestation<Scheme>) -> Attestation<Plain> {
     let Attestation { signer, signature } = of;
     Attestation { signer, signature }
 }
 
-fn dressed(of: Attestation<light::Scheme>) -> Attestation<Scheme> {
+fn dressed(of: Attestation<Plain>) -> Attestation<Scheme> {
     let Attestation { signer, signature } = of;
     Attestation { signer, signature }
 }
@@ -162,11 +162,11 @@ impl Verifier for Scheme {
     }
 
     fn is_batchable() -> bool {
-        light::Scheme::is_batchable()
+        Plain::is_batchable()
     }
 
     fn max_certificate_size(participants: u32) -> usize {
-        light::Scheme::max_certificate_size(participants)
+        Plain::max_certificate_size(participants)
     }
 
     fn certificate_codec_config(&self) -> <Self::Certificate as Read>::Cfg {
@@ -174,7 +174,7 @@ impl Verifier for Scheme {
     }
 
     fn certificate_codec_config_unbounded() -> <Self::Certificate as Read>::Cfg {
-        light::Scheme::certificate_codec_config_unbounded()
+        Plain::certificate_codec_config_unbounded()
     }
 }
 
@@ -292,7 +292,7 @@ impl certificate::Scheme for Scheme {
     }
 
     fn is_attributable() -> bool {
-        light::Scheme::is_attributable()
+        Plain::is_attributable()
     }
 }
 

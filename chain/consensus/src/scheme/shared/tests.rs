@@ -18,7 +18,7 @@ fn seats(known: &Known, seed: u8) -> Vec<Scheme> {
     let sharing = committee.output.public();
     let seat = |seat: &crate::Seat| {
         let share = seat.share.clone()?;
-        let plain = light::Scheme::signer(NAMESPACE, members.clone(), sharing.clone(), share)?;
+        let plain = Plain::signer(NAMESPACE, members.clone(), sharing.clone(), share)?;
         Some(known.dress(plain, Some(sharing)))
     };
     let all: Vec<_> = seats.iter().filter_map(seat).collect();
