@@ -175,7 +175,10 @@
     };
     let again = 0;
     document.addEventListener('visibilitychange', () => {
-      if (document.hidden) { source?.close(); say('Paused while hidden', true); } else open();
+      // One stream at a time: one that waits to be opened again is not opened twice.
+      clearTimeout(again);
+      source?.close();
+      if (document.hidden) say('Paused while hidden', true); else open();
     });
     open();
   }
@@ -222,9 +225,14 @@
         text.textContent = s.words;
       };
     };
-    document.addEventListener('visibilitychange', () => { if (document.hidden) source?.close(); else open(); });
+    let first = 0;
+    document.addEventListener('visibilitychange', () => {
+      clearTimeout(first);
+      source?.close();
+      if (!document.hidden) open();
+    });
     addEventListener('resize', () => plot?.setSize({ width: use.clientWidth, height: 214 }));
     addEventListener('themed', () => { if (plot) draw(); });
-    setTimeout(() => { if (!document.hidden) open(); }, 1200);
+    first = setTimeout(() => { if (!document.hidden) open(); }, 1200);
   });
 })();

@@ -12,12 +12,12 @@ use axum::response::{IntoResponse, Response};
 use futures::stream::{self, BoxStream, StreamExt};
 use sdk::{News, Note, Watched};
 use serde::{Deserialize, Serialize};
-use types::{AllocationId, RunState};
+use types::{AccountId, AllocationId, RunState};
 
 use crate::app::App;
 use crate::limits::Act;
 use crate::pages::jobs::own_deployment;
-use crate::web::{Page, Visitor};
+use crate::web::{self, Page, Right, Visitor};
 
 /// Replicas of one deployment whose logs are followed at once, and of one account whose use
 /// is asked for.
@@ -29,6 +29,8 @@ const TAIL: usize = 200;
 const USE_EVERY: Duration = Duration::from_secs(2);
 /// A stream ends after so long; browsers open it again where it was.
 const STREAM_MAX: Duration = Duration::from_secs(3600);
+/// So often it is looked whether who opened a stream may still read it.
+const LOOK: Duration = Duration::from_secs(5);
 
 type Events = BoxStream<'static, Result<Event, Infallible>>;
 
@@ -37,6 +39,28 @@ fn answer(events: Events) -> Response {
     Sse::new(bounded)
         .keep_alive(KeepAlive::default())
         .into_response()
+}
+
+/// As [`answer`], for as long as who opened it may read it.
+fn answer_while(events: Events, app: App, visitor: &Visitor, owner: AccountId) -> Response {
+    let token = visitor.token.clone();
+    let over = async move {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Some(why) = web::over(&app, &token, owner, Right::Look).await {
+                return why;
+            }
+        }
+    };
+    // Said last: nothing comes behind it.
+    let last = |why| Event::default().event("over").json_data(why).ok().map(Ok);
+    let last = stream::once(over).filter_map(move |why| futures::future::ready(last(why)));
+    let said = futures::stream::select(events.map(|e| (e, false)), last.map(|e| (e, true)));
+    let ended = said.scan(false, |ended, (event, is_last)| {
+        let goes_on = !std::mem::replace(ended, is_last);
+        futures::future::ready(goes_on.then_some(event))
+    });
+    answer(ended.boxed())
 }
 
 fn allowed(app: &App, visitor: &Visitor) -> Result<(), crate::web::Trouble> {
@@ -91,6 +115,7 @@ pub async fn logs(
 ) -> Page {
     allowed(&app, &visitor)?;
     let login = visitor.login()?;
+    let owner = login.account();
     let deployment = own_deployment(&app, login, &name).await?;
     let said = headers.get("last-event-id").and_then(|v| v.to_str().ok());
     let cursors = read_cursors(said.or(query.after.as_deref()).unwrap_or(""));
@@ -133,7 +158,7 @@ pub async fn logs(
             Some((Ok(event), (seen, client, looks)))
         },
     );
-    Ok(answer(events.boxed()))
+    Ok(answer_while(events.boxed(), app, &visitor, owner))
 }
 
 /// What a reader of a log has seen.
@@ -236,14 +261,10 @@ pub async fn usage(State(app): State<App>, visitor: Visitor) -> Page {
             Some((Ok(event), (client, key, false)))
         },
     );
-    Ok(answer(events.boxed()))
+    Ok(answer_while(events.boxed(), app, &visitor, owner))
 }
 
-async fn measure(
-    client: &sdk::Client,
-    key: &types::SecretKey,
-    owner: types::AccountId,
-) -> Option<Use> {
+async fn measure(client: &sdk::Client, key: &types::SecretKey, owner: AccountId) -> Option<Use> {
     let query = sdk::JobQuery {
         state: Some(api::JobState::Running.name().into()),
         count: Some(FOLLOWED_MAX),

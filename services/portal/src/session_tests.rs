@@ -101,3 +101,23 @@ async fn behind_https_cookies_are_bound_to_the_host() {
     let plain = bound.trim_start_matches("__Host-");
     assert!(!is_in(&site, plain).await, "another host may have set it");
 }
+
+#[tokio::test]
+async fn a_stream_ends_with_its_session() {
+    let site = Site::open().await;
+    let (ada, token) = site.member("ada", Kind::Personal).await;
+    let mut stream = site.get("/live/use", &ada).await;
+    assert_eq!(stream.status(), StatusCode::OK);
+    assert!(stream.chunk().await.expect("read").is_some());
+    site.post("/logout", &ada, &format!("csrf={token}")).await;
+    let rest = async {
+        let mut said = Vec::new();
+        while let Ok(Some(chunk)) = stream.chunk().await {
+            said.extend_from_slice(&chunk);
+        }
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    let said = tokio::time::timeout(std::time::Duration::from_secs(60), rest).await;
+    let said = said.expect("the stream goes on after the logout");
+    assert!(said.contains("Your session has ended."), "{said}");
+}

@@ -246,8 +246,7 @@ async fn printed(
     }
 }
 
-/// Ends it when nobody types any more, or the person may no more: he has logged out, acts for
-/// somebody else, or lost his role.
+/// Ends it when nobody types any more, or the person may no more.
 async fn looked_after(shell: &Shell, state: &State) -> End {
     loop {
         sleep(LOOK).await;
@@ -255,18 +254,9 @@ async fn looked_after(shell: &Shell, state: &State) -> End {
         if api::now_ms().saturating_sub(typed_ms) > IDLE.as_millis() as u64 {
             return End::Over("Nothing was typed for half an hour.".into());
         }
-        let login = match shell.app.people.login(&shell.token).await {
-            Ok(login) => login.filter(|l| l.account() == shell.owner),
-            Err(error) => {
-                tracing::error!("{error:#}");
-                continue;
-            }
-        };
-        let Some(login) = login else {
-            return End::Over("Your session has ended.".into());
-        };
-        if web::check(&shell.app, &login, Right::Deploy).await.is_err() {
-            return End::Over("Your role does not do this any more.".into());
+        let over = web::over(&shell.app, &shell.token, shell.owner, Right::Deploy);
+        if let Some(why) = over.await {
+            return End::Over(why.into());
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use ledger::lease::Receipt;
-use types::{AccountId, DeploymentId, Resource};
+use types::{AccountId, Amount, DeploymentId, Resource};
 
 use super::query::{Side, Spent, month_number, subject_of};
 use super::store::{Row, Store, Value, values};
@@ -76,6 +76,14 @@ pub struct Charged {
     days: BTreeMap<(AccountId, &'static str, u64, String), u128>,
     months: BTreeMap<(AccountId, &'static str, u64, String), Sums>,
     receipts: u64,
+    paid: u128,
+}
+
+/// What all receipts come to.
+pub fn paid(store: &Store) -> Result<Amount> {
+    let row = store.row("SELECT value FROM facts WHERE name = 'paid'", &[])?;
+    let text = row.map_or(Ok(String::new()), |row| row.get::<String>(0))?;
+    Ok(Amount(text.parse().unwrap_or(0)))
 }
 
 impl Charged {
@@ -120,6 +128,7 @@ impl Charged {
             }
         }
         self.receipts += 1;
+        self.paid = self.paid.saturating_add(receipt.amount.0);
     }
 
     pub fn write(self, store: &Store) -> Result<()> {
@@ -134,6 +143,12 @@ impl Charged {
             "INSERT INTO counters VALUES ('receipts', $1)
              ON CONFLICT (name) DO UPDATE SET count = counters.count + excluded.count",
             values![self.receipts],
+        )?;
+        let sum = paid(store)?.0.saturating_add(self.paid);
+        store.execute(
+            "INSERT INTO facts VALUES ('paid', $1)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            values![sum.to_string()],
         )?;
         Ok(())
     }

@@ -84,6 +84,8 @@ impl HourRow {
 pub struct Totals {
     pub events: u64,
     pub receipts: u64,
+    /// What all receipts come to.
+    pub paid: Amount,
 }
 
 /// Changes of state of replicas, and how many of them were failures.
@@ -439,6 +441,17 @@ pub fn sums_of(
     rows.iter().map(month).collect()
 }
 
+/// What an account has paid, or was paid, in all: also by or for what is there no more.
+pub fn ever(store: &Store, side: Side, account: &AccountId) -> Result<Amount> {
+    let rows = store.rows(
+        "SELECT month, subject, cpu, memory, storage, bandwidth, transfer FROM months
+         WHERE account = $1 AND side = $2 AND subject = ''",
+        values![account.to_string(), side.name()],
+    )?;
+    let rows: Vec<MonthRow> = rows.iter().map(month).collect::<Result<_>>()?;
+    Ok(Amount(rows.iter().map(|row| row.amount().0).sum()))
+}
+
 /// What an account paid for each job, or was paid for each host, from month `since` on, the latest
 /// first: `count` rows behind `before`.
 pub fn items_of(
@@ -556,6 +569,7 @@ pub fn totals(store: &Store) -> Result<Totals> {
     Ok(Totals {
         events: one("SELECT max(sequence) + 1 FROM events")?,
         receipts: one("SELECT count FROM counters WHERE name = 'receipts'")?,
+        paid: super::charged::paid(store)?,
     })
 }
 

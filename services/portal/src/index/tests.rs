@@ -173,6 +173,14 @@ async fn charges_add_up_exactly() {
             .await
             .expect("asked");
         assert_eq!(top, [(HOST.to_string(), Amount(LARGE + 7))]);
+        let ever = |side, account| index.ask(move |s| query::ever(s, side, &account));
+        for (side, account) in [(Side::Payer, PAYER), (Side::Payee, PAYEE)] {
+            let sum = ever(side, account).await.expect("asked");
+            assert_eq!(sum, Amount(LARGE + 7), "{side:?}");
+        }
+        assert_eq!(ever(Side::Payee, PAYER).await.expect("asked"), Amount::ZERO);
+        let totals = index.ask(query::totals).await.expect("asked");
+        assert_eq!(totals.paid, Amount(LARGE + 7));
         for (side, account, count) in [
             (Side::Payee, PAYEE, 2),
             (Side::Payee, PAYER, 0),

@@ -438,9 +438,10 @@ pub async fn round(State(app): State<App>, visitor: Visitor, Path(id): Path<Stri
         }
         _ => Arc::default(),
     };
-    let next = match over {
-        true => format!("runrig lottery export {number} > round.json"),
-        false => format!("runrig lottery enter {number}"),
+    let next = match (over, round.phase) {
+        (true, _) => format!("runrig lottery export {number} > round.json"),
+        (_, lottery::Phase::Open) => format!("runrig lottery enter {number}"),
+        _ => format!("runrig lottery show {number}"),
     };
     let content = html! {
         (crumbs(&[("/explorer/lotteries", "Lotteries")]))

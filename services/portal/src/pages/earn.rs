@@ -1,9 +1,5 @@
 //! Lenders: their hosts, what they earned.
 
-use axum::extract::State;
-use maud::html;
-use types::Amount;
-
 use super::explorer::now_of;
 use super::hosts::host_table;
 use super::overview::{RESOURCES, length, sum};
@@ -12,6 +8,9 @@ use crate::app::App;
 use crate::index::query::{self, Side, Spent};
 use crate::ui::{self, Bar, Figure, Place, cli, empty, icon, kpi, legend};
 use crate::web::{Page, Visitor};
+use axum::extract::State;
+use maud::html;
+use types::Amount;
 
 /// Hosts of which it is shown what each earned.
 const HOSTS_SHOWN: usize = 50;
@@ -21,7 +20,10 @@ pub async fn hosts(State(app): State<App>, visitor: Visitor) -> Page {
     let me = visitor.login()?.account();
     let all = app.client.hosts().await?;
     let own: Vec<&api::HostView> = all.iter().filter(|h| h.owner == me).collect();
-    let earned = Amount(own.iter().map(|h| h.earned.0).sum());
+    let earned = app
+        .index
+        .ask(move |c| query::ever(c, Side::Payee, &me))
+        .await?;
     let content = html! {
         div.pagehead { div { h1 { "My hosts" } p.sub { "Machines whose pay goes to your account" } } @if !own.is_empty() { div.acts { a.btn.primary href="/hosts/new" { (icon("plus")) "Lend a machine" } } } }
         @if own.is_empty() {
@@ -45,11 +47,10 @@ pub async fn earnings(State(app): State<App>, visitor: Visitor) -> Page {
     let me = visitor.login()?.account();
     let all = app.client.hosts().await?;
     let own: Vec<&api::HostView> = all.iter().filter(|h| h.owner == me).collect();
-    let lifetime = Amount(own.iter().map(|h| h.earned.0).sum());
     let now = now_of(&app);
     let hour = now / 3_600_000;
     let since = hour.saturating_sub(24 * 28);
-    let (rows, by_host) = app
+    let (rows, by_host, lifetime) = app
         .index
         .ask(move |c| {
             let names = query::names(c)?;
@@ -61,6 +62,7 @@ pub async fn earnings(State(app): State<App>, visitor: Visitor) -> Page {
             Ok((
                 query::by_hour(c, Side::Payee, &me, since)?,
                 paid.into_iter().map(name).collect::<Vec<_>>(),
+                query::ever(c, Side::Payee, &me)?,
             ))
         })
         .await?;
@@ -103,7 +105,7 @@ pub async fn earnings(State(app): State<App>, visitor: Visitor) -> Page {
                 (kpi(Figure { label: "This hour", value: Some(words::credits(within(1))), unit: "credits", note: html! { "by the index" }, spark: None }))
                 (kpi(Figure { label: "Last 24 hours", value: Some(words::credits(within(24))), unit: "credits", note: html! { "by the index" }, spark: None }))
                 (kpi(Figure { label: "Last 7 days", value: Some(words::credits(within(168))), unit: "credits", note: html! { "by the index" }, spark: None }))
-                (kpi(Figure { label: "Lifetime", value: Some(words::credits(lifetime)), unit: "credits", note: html! { "by the ledger" }, spark: None }))
+                (kpi(Figure { label: "Lifetime", value: Some(words::credits(lifetime)), unit: "credits", note: html! { "hosts that have left too" }, spark: None }))
             }
             div.grid {
                 section.card.s8 { header { div { h2 { "By day" } p.sub { "Credits, by what was used" } } div.more { (legend(&RESOURCES)) } } (ui::bars(&bars, &RESOURCES.map(|r| r.1), "Earnings by day", false)) }

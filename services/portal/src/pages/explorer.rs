@@ -225,7 +225,6 @@ pub async fn home(State(app): State<App>, visitor: Visitor) -> Page {
         .filter(|h| h.online)
         .map(|h| u64::from(h.free.cpu_millis))
         .sum();
-    let paid = Amount(hosts.iter().map(|h| h.earned.0).sum());
     // The minute that has not ended says nothing yet.
     let full: Vec<f64> = minutes
         .iter()
@@ -252,7 +251,7 @@ pub async fn home(State(app): State<App>, visitor: Visitor) -> Page {
             (kpi(Figure { label: "Finalised block", value: Some(words::grouped(status.height.into())), unit: "", note: html! { (plural(status.validators.len() as u64, "validator", "validators")) " · " (when(status.time_ms, now_of(&app))) " ago" }, spark: None }))
             (kpi(Figure { label: "Transactions", value: (!late).then(|| format!("{last:.0}")), unit: "in the last minute", note: html! { (words::grouped(totals.events.into())) " events in all" }, spark: if late { None } else { ui::spark(&full) } }))
             (kpi(Figure { label: "Hosts online", value: Some(online.to_string()), unit: &format!("of {}", hosts.len()), note: html! { (cores(free)) " of " (cores(cpu)) " cores are free" }, spark: None }))
-            (kpi(Figure { label: "Paid to hosts", value: Some(words::credits(paid)), unit: "credits", note: html! { "in " (plural(totals.receipts, "receipt", "receipts")) }, spark: None }))
+            (kpi(Figure { label: "Paid to hosts", value: Some(words::credits(totals.paid)), unit: "credits", note: html! { "in " (plural(totals.receipts, "receipt", "receipts")) }, spark: None }))
         }
         div data-refresh="/explorer/latest" data-every="3" { (latest_part(&app).await?) }
         (cli("runrig chain status"))
@@ -319,11 +318,26 @@ pub async fn search(
     if text.len() == 40 && text.parse::<AccountId>().is_ok() {
         return to(format!("/explorer/accounts/{text}"));
     }
+    // What is one's own is found by its name; of others' projects the ledger's public part says none.
+    if let Some(login) = &visitor.login
+        && !text.is_empty()
+        && super::jobs::own_deployment(&app, login, &text)
+            .await
+            .is_ok()
+    {
+        return to(format!("/jobs/{text}"));
+    }
+    let status = app.client.status().await?;
+    let key = text.to_lowercase();
+    let mut validators = status.validators.iter().filter(|v| v.key.starts_with(&key));
+    if key.len() >= 6 && validators.next().is_some() {
+        return to("/explorer/network".into());
+    }
     let content = html! {
         div.pagehead { div { h1 { "Search" } @if !text.is_empty() { p.sub.wrap { "for “" (text) "”" } } } }
         div.card {
             @if hosts.is_empty() {
-                (empty("search", "Nothing has this name", "Try a block's height, a transaction's or an account's id, a receipt such as r-12, or the beginning of a host's name.", Some(("/explorer", "Back to the explorer"))))
+                (empty("search", "Nothing has this name", "Try a block's height, a transaction's or an account's id, a receipt such as r-12, a validator's key, the beginning of a host's name, or a job of yours.", Some(("/explorer", "Back to the explorer"))))
             } @else {
                 header { div { h2 { "Hosts" } } }
                 ul.feed {
@@ -364,7 +378,7 @@ pub async fn blocks(State(app): State<App>, visitor: Visitor, Query(page): Query
             (block_table(&rows, now_of(&app)))
             (pager(&range, page.before.map(|_| "/explorer/blocks"), next.as_deref()))
         }
-        (cli("runrig chain block HEIGHT"))
+        @if let Some(row) = rows.first() { (cli(&format!("runrig chain block {}", row.height))) }
     };
     shown(&app, &visitor, Place::Blocks, "Blocks", content).await
 }
@@ -392,6 +406,7 @@ pub async fn block(State(app): State<App>, visitor: Visitor, Path(height): Path<
         .ask(move |c| query::events(c, &filter, 200))
         .await?;
     let certified = certified(&app, &block);
+    let clock = app.client.when(&number.to_string()).await.ok();
     let now = now_of(&app);
     let last = app.tick.borrow().height;
     let content = html! {
@@ -409,6 +424,7 @@ pub async fn block(State(app): State<App>, visitor: Visitor, Path(height): Path<
                 p.sentence { "Made " (when(block.time_ms, now)) " ago with " (plural(block.transactions.len() as u64, "transaction", "transactions")) ", which caused " (plural(events.len() as u64, "event", "events")) "." }
                 dl.facts {
                     dt { "Time" } dd { (utc(block.time_ms)) " UTC" }
+                    (between(clock.as_ref()))
                     dt { "Block" } dd.mono { (block.block.hex()) (copy(&block.block.hex(), "the block's digest")) }
                     dt { "Before it" } dd { @if number > 1 { a.mono href=(format!("/explorer/blocks/{}", number - 1)) { (brief(&block.parent.hex())) } } @else { span.mono { (brief(&block.parent.hex())) } } }
                     dt { "State root" } dd.mono { (block.state_root.hex()) }
@@ -446,7 +462,7 @@ pub async fn block(State(app): State<App>, visitor: Visitor, Path(height): Path<
                 }
             }
         }
-        (cli(&format!("runrig chain block {number}")))
+        (cli(&format!("runrig chain when {number}")))
     };
     shown(
         &app,
@@ -456,6 +472,21 @@ pub async fn block(State(app): State<App>, visitor: Visitor, Path(height): Path<
         content,
     )
     .await
+}
+
+/// Between which times something came about, by the clocks that validators signed.
+fn between(clock: Option<&api::WhenView>) -> Markup {
+    html! {
+        @if let Some(clock) = clock {
+            dt { "Not before" } dd { (utc(clock.not_before_ms)) " UTC, by the clocks in its block" }
+            dt { "Not after" } dd {
+                @match clock.not_after_ms {
+                    Some(ms) => { (utc(ms)) " UTC, by the clocks of a later one" }
+                    None => { "told by the blocks to come" }
+                }
+            }
+        }
+    }
 }
 
 /// Whether this portal itself finds the block certified by the network key.
@@ -517,7 +548,7 @@ pub async fn transactions(
             @else { (transaction_table(&rows, now_of(&app))) }
             (pager(&plural(rows.len() as u64, "transaction", "transactions"), page.before.map(|_| if all { "/explorer/transactions?all=1" } else { "/explorer/transactions" }), next.as_deref()))
         }
-        (cli("runrig chain tx ID"))
+        @if let Some(row) = rows.first() { (cli(&format!("runrig chain tx {}", row.id))) }
     };
     shown(&app, &visitor, Place::Transactions, "Transactions", content).await
 }
@@ -547,6 +578,10 @@ pub async fn transaction(State(app): State<App>, visitor: Visitor, Path(id): Pat
         _ => (Tone::Info, "Waiting"),
     };
     let raw = serde_json::to_string_pretty(&view.call).unwrap_or_default();
+    let clock = match view.height {
+        Some(_) => app.client.when(&digest.to_string()).await.ok(),
+        None => None,
+    };
     let content = html! {
         (crumbs(&[("/explorer", "Explorer"), ("/explorer/transactions", "Transactions")]))
         div.pagehead { div { h1 { "Transaction" } } div.acts { (badge(tone, state)) } }
@@ -559,7 +594,8 @@ pub async fn transaction(State(app): State<App>, visitor: Visitor, Path(id): Pat
                     @if let Some(sender) = &view.sender { dt { "Of" } dd { a.mono href=(format!("/explorer/accounts/{sender}")) { (sender) } } }
                     @if let Some(signer) = &view.signer { dt { "Signed by" } dd { @if view.sender == view.signer { "its own key" } @else { a.mono href=(format!("/explorer/accounts/{signer}")) { (signer) } ", which it lets act" } } }
                     @if let Some(height) = view.height { dt { "Block" } dd { a href=(format!("/explorer/blocks/{height}")) { (words::grouped(height.into())) } } }
-                    dt { "Fee" } dd { "none in this version" }
+                    dt { "Fee" } dd { @if view.height.is_some() { (credits(view.fee)) " credits" } @else { "not charged yet" } }
+                    (between(clock.as_ref()))
                 }
                 @if let Some(rejection) = &view.rejection {
                     (alert(Tone::Bad, html! { p.strong { (rejection.why) } p { (rejection.next) } }))
@@ -578,7 +614,10 @@ pub async fn transaction(State(app): State<App>, visitor: Visitor, Path(id): Pat
                 }
             }
         }
-        (cli(&format!("runrig chain tx {}", digest.hex())))
+        @match clock {
+            Some(_) => { (cli(&format!("runrig chain when {}", digest.hex()))) }
+            None => { (cli(&format!("runrig chain tx {}", digest.hex()))) }
+        }
     };
     shown(&app, &visitor, Place::Transactions, "Transaction", content).await
 }
@@ -629,7 +668,7 @@ pub async fn account(State(app): State<App>, visitor: Visitor, Path(id): Path<St
                 }
             }
         }
-        (cli(&format!("runrig chain account {id}")))
+        (cli(&format!("runrig chain account {id} --verify")))
     };
     shown(&app, &visitor, Place::Explorer, "Account", content).await
 }
@@ -752,7 +791,7 @@ pub async fn network(State(app): State<App>, visitor: Visitor) -> Page {
         @if let Some(said) = behind(&app) { (said) }
         div.grid {
             section.card.flush.s7 {
-                header { div { h2 { "Prices" } p.sub { "Network parameters: the same on every host" } } }
+                header { div { h2 { "Prices" } p.sub { "The network's rates; each host asks 50 to 100 % of them" } } }
                 div.tablewrap tabindex="0" { table {
                     thead { tr { th { "What" } th { "Counted" } th.num { "Credits" } } }
                     tbody { @for (what, price, how) in &prices { tr { td.strong { (what) } td.dim { (how) } td.num.strong { (credits(*price)) } } } }
@@ -792,7 +831,8 @@ pub async fn network(State(app): State<App>, visitor: Visitor) -> Page {
                 }
             }
         }
-        (cli("runrig chain status"))
+        (cli("runrig chain params"))
+        (cli("runrig chain supply"))
     };
     shown(
         &app,

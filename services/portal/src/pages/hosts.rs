@@ -168,7 +168,7 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String
                 @if events.is_empty() { (empty("activity", "Nothing yet", "No event names this host.", None)) } @else { (happenings(&events, now)) }
             }
         }
-        (cli(&format!("runrig host show {}", host.name)))
+        (cli(&format!("runrig host show {} --verify", host.name)))
     };
     shown(&app, &visitor, Place::NetworkHosts, &host.name, content).await
 }

@@ -21,7 +21,7 @@ const PAGE: usize = 50;
 /// What is typed into a filter.
 const TEXT_MAX: usize = 100;
 
-/// The deployment of this name that the person owns; anybody else's is not there.
+/// The deployment of this name, or with this id, that the person owns; anybody else's is not there.
 pub async fn own_deployment(
     app: &App,
     login: &Login,
@@ -39,8 +39,23 @@ pub async fn own_deployment(
         ..JobQuery::default()
     };
     let found = app.client.jobs(login.account(), &query).await?;
-    let one = found.rows.first().ok_or_else(missing)?;
-    Ok(app.client.deployment(one.deployment).await?)
+    let id = match found.rows.first() {
+        Some(one) => one.deployment,
+        // Of a name that another one has taken since.
+        None => name.parse().map_err(|_| missing())?,
+    };
+    let view = app
+        .client
+        .deployment(id)
+        .await
+        .map_err(|e| match e.kind() {
+            "not_found" => missing(),
+            _ => e.into(),
+        })?;
+    match view.owner == login.account() {
+        true => Ok(view),
+        false => Err(missing()),
+    }
 }
 
 pub fn word(state: JobState) -> &'static str {

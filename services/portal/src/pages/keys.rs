@@ -205,7 +205,7 @@ async fn once(app: &App, visitor: &Visitor, label: &str, to: AccountId, made: &M
                     p.ink2 { "For a Prometheus, under " code { "authorization: { credentials: TOKEN }" } "; to try it:" }
                 }
                 div.row { code.code.wrap { (use_it) } (copy(&use_it, "the command")) }
-                p.ink2 { "To take it back: the list, or " code { "runrig account keys revoke " (words::brief(&to.to_string())) } }
+                p.ink2 { "To take it back: the list, or " code.wrap { "runrig account keys revoke " (to) } }
                 div.row { a.btn.primary href="/settings/keys" { "I have it" } }
             }
         }

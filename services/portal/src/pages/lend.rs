@@ -80,10 +80,18 @@ pub fn forms(visitor: &Visitor, host: &api::HostView) -> Markup {
                 }
                 button.btn.primary { "Lend this" }
             }
-            (cli(&format!("runrig host set {} --cpus {} --memory {}g --disk {}g", host.name, f64::from(lent.cpu_millis) / 1_000.0, gib(lent.memory_bytes), gib(lent.disk_bytes))))
+            (cli(&format!("runrig host set {} --cpus {} --memory {} --disk {} --bandwidth {}kbit", host.name, f64::from(lent.cpu_millis) / 1_000.0, exact(lent.memory_bytes), exact(lent.disk_bytes), lent.bandwidth_kbps)))
         }
         (drain_card(visitor, host))
         (hours::card(visitor, host))
+    }
+}
+
+/// Bytes as the command line reads them back.
+fn exact(bytes: u64) -> String {
+    match bytes % (1 << 20) {
+        0 => format!("{}m", bytes >> 20),
+        _ => bytes.to_string(),
     }
 }
 

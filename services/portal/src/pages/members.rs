@@ -199,7 +199,7 @@ async fn page(app: &App, visitor: &Visitor, form: &Form, wrong: Option<&str>) ->
             }
             section.card.s8 {
                 header { div { h2 { "For the command line" } p.sub { "A key for a machine, made there and never shown" } } }
-                p.ink2 { "For a machine with a person at it: " code { "runrig login" } ". For a program: " a href="/settings/keys" { "API keys" } ", or make it with " code { "runrig account keys add --new ci.key --role developer" } ", then use it: " code { "runrig --account " (words::brief(&view.account.to_string())) " --key ci.key up" } }
+                p.ink2 { "For a machine with a person at it: " code { "runrig login" } ". For a program: " a href="/settings/keys" { "API keys" } ", or make it with " code { "runrig account keys add --new ci.key --role developer" } ", then use it: " code.wrap { "runrig --account " (view.account) " --key ci.key up" } }
                 p.foot-note { "The account: " span.mono.wrap { (view.account) } " " (copy(&view.account.to_string(), "the account")) }
             }
         }

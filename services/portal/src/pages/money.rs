@@ -264,7 +264,7 @@ async fn one_bill(app: &App, visitor: &Visitor, id: DeploymentId) -> Page {
         (crumbs(&[("/bills", "Bills")]))
         div.pagehead {
             div { h1 { "Bill of " (name) } p.sub { (id) ", by the ledger at block " (words::grouped(bill.height.into())) ": " (bill.total) " credits" } }
-            @if named.is_some() { div.acts { a.btn href=(format!("/jobs/{name}/receipts")) { (icon("receipt-text")) "Receipts" } } }
+            @if named.is_some() { div.acts { a.btn href=(format!("/jobs/{id}/receipts")) { (icon("receipt-text")) "Receipts" } } }
         }
         section.card.flush {
             @if rows.is_empty() { (empty("receipt-text", "No bill yet", "It begins with the first second that something runs.", None)) }
@@ -277,7 +277,7 @@ async fn one_bill(app: &App, visitor: &Visitor, id: DeploymentId) -> Page {
                 } } }
             } } }
         }
-        (cli(&format!("runrig bill {name}")))
+        (cli(&format!("runrig bill {id}")))
     };
     shown(app, visitor, Place::Bills, "Bill", content).await
 }

@@ -90,10 +90,8 @@ async fn page(app: &App, visitor: &Visitor, said: Option<&str>, wrong: Option<&s
     let open = app.client.tokens_of(me).await?;
     let all = app.client.hosts().await?;
     let own = all.iter().filter(|h| h.owner == me).count();
-    let name = match said {
-        Some(said) => said.to_string(),
-        None => proposed(&login.person.handle, own),
-    };
+    let proposed = proposed(&login.person.handle, own);
+    let name = said.map_or_else(|| proposed.clone(), str::to_string);
     let core_day = Amount(params.tariff.cpu.0 * 86_400);
     let gib_day = Amount(params.tariff.memory.0 * 86_400);
     let content = html! {
@@ -136,6 +134,7 @@ async fn page(app: &App, visitor: &Visitor, said: Option<&str>, wrong: Option<&s
                 }
             }
         }
+        @let name = if is_name(&name) { &name } else { &proposed };
         (cli(&format!("runrig host invite --for 1h --name {name}")))
     };
     let mut response = ui::page(app, visitor, Place::Hosts, "Lend a machine", content).await;
@@ -157,7 +156,7 @@ pub async fn make(State(app): State<App>, visitor: Visitor, form: Form) -> Page 
     let name = form.text("name");
     if !is_name(name) {
         let why = "1 to 40 small letters, digits and hyphens";
-        return page(&app, &visitor, Some(""), Some(why)).await;
+        return page(&app, &visitor, Some(name), Some(why)).await;
     }
     let Some(seed) = Token::parse(form.text("seed")) else {
         let why = "The form was incomplete: send it once more";

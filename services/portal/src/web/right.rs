@@ -10,7 +10,7 @@ use types::AccountId;
 use super::trouble::Trouble;
 use crate::app::App;
 use crate::approve::now_ms;
-use crate::people::Login;
+use crate::people::{Login, Token};
 
 /// What a route is about, for members of a company.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,30 @@ pub async fn check(app: &App, login: &Login, right: Right) -> Result<(), Trouble
             tracing::warn!("roles are not known just now: {error}");
             Ok(())
         }
+    }
+}
+
+/// Why what a session began for `owner` is over: he has logged out, acts for somebody else, or lost
+/// his role. What lasts, as streams do, asks again and again.
+pub async fn over(
+    app: &App,
+    token: &Token,
+    owner: AccountId,
+    right: Right,
+) -> Option<&'static str> {
+    let login = match app.people.login(token).await {
+        Ok(login) => login.filter(|login| login.account() == owner),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            return None;
+        }
+    };
+    match login {
+        None => Some("Your session has ended."),
+        Some(login) if check(app, &login, right).await.is_err() => {
+            Some("Your role does not do this any more.")
+        }
+        Some(_) => None,
     }
 }
 

@@ -173,6 +173,9 @@ pub async fn audit(State(app): State<App>, visitor: Visitor, Query(asked): Query
     if filter.refused == Some(true) {
         line.push_str(" --refused");
     }
+    if filter.routine {
+        line.push_str(" --routine");
+    }
     let content = html! {
         div.pagehead {
             div { h1 { "Audit log" } p.sub { "Every signed act on the ledger: for whom, by whose key, and what came of it" } }
