@@ -42,8 +42,9 @@ pub struct Seat {
     pub(crate) share: Option<Share>,
 }
 
-/// A trusted deal: whoever runs it knows all shares of the first committee. Fit for a
-/// founder's own machines; the first handing over to others makes what he knew worthless.
+/// A trusted deal: whoever runs it can know the network's secret, for good. Handing the key on makes
+/// new shares of the same secret, so that old ones are of no use without a quorum of them, and the
+/// dealer has had them all. Fit for a founder whom all others trust not to have kept them.
 pub fn deal(validators: u32, seed: [u8; 32]) -> Result<(Committee, Vec<Seat>)> {
     ensure!(
         (1..=MEMBERS_MAX).contains(&validators),
