@@ -143,7 +143,12 @@ pub fn from_sign_up_to_a_bill(stage: &Stage) -> Page {
     );
     deploy(&page, &compose(image));
     page.at("/jobs/journey");
-    page.until_says("/jobs/journey", "main", "2 of 2");
+    // The page moves by itself.
+    page.eval("window.unmoved = true");
+    page.until(
+        "both replicas are ready",
+        "document.querySelector('main').textContent.includes('2 of 2') && window.unmoved",
+    );
 
     // It answers where the page says.
     let url = page.eval("document.querySelector('main .feed a').href");

@@ -100,13 +100,16 @@
   // Parts that follow the chain: read again after a block, at most every few seconds.
   all('[data-refresh]').forEach(part => {
     let at = Date.now(), busy = false;
+    // What somebody has the pointer or the keyboard on stays as it is, and what he has opened too.
+    const held = () => part.contains(document.activeElement) || part.querySelector(':active, details.pop[open]');
     const every = Number(part.dataset.every || 3) * 1000;
     document.body.addEventListener('tick', async () => {
-      if (busy || document.hidden || Date.now() - at < every || part.contains(document.activeElement)) return;
+      if (busy || document.hidden || Date.now() - at < every || held()) return;
       busy = true;
       try {
         const answer = await fetch(part.dataset.refresh, { headers: { 'hx-request': 'true' } });
-        if (answer.ok) part.innerHTML = await answer.text();
+        const words = await answer.text();
+        if (answer.ok && !held()) part.innerHTML = words;
       } catch { /* the stream says that it is stale */ }
       at = Date.now();
       busy = false;

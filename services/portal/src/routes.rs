@@ -46,6 +46,8 @@ pub fn table() -> Vec<Route> {
         open("/", get(overview::overview)),
         see("/live/use", get(live::usage)),
         see("/jobs", get(jobs::list)),
+        see("/parts/jobs", get(jobs::rows)),
+        see("/parts/jobs/{name}", get(job::now)),
         fill("/jobs/new", Right::Deploy, get(deploy::form)),
         act("/jobs/new", Right::Deploy, post(deploy::submit)),
         see("/jobs/{name}", get(job::overview)),

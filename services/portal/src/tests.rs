@@ -309,6 +309,21 @@ async fn a_machine_waits_until_somebody_who_is_logged_in_answers() {
 }
 
 #[tokio::test]
+async fn a_form_is_bounded() {
+    let site = Site::open().await;
+    let (ada, token) = site.member("ada", Kind::Personal).await;
+    for (kib, expected) in [
+        (511, StatusCode::UNPROCESSABLE_ENTITY),
+        (513, StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        let compose = "x".repeat(kib << 10);
+        let form = format!("csrf={token}&way=quote&compose={compose}");
+        let answer = site.post("/jobs/new", &ada, &form).await;
+        assert_eq!(answer.status(), expected, "{kib} KiB");
+    }
+}
+
+#[tokio::test]
 async fn a_form_is_taken_only_from_the_session_that_it_was_made_for() {
     let site = Site::open().await;
     let (ada, token) = site.member("ada", Kind::Personal).await;

@@ -152,33 +152,16 @@ fn replica_row(one: &AllocationView, now: u64) -> Markup {
     }
 }
 
-/// `GET /jobs/{name}`
-pub async fn overview(State(app): State<App>, visitor: Visitor, Path(name): Path<String>) -> Page {
+/// What of a job changes while it is looked at.
+async fn now_part(app: &App, visitor: &Visitor, view: &DeploymentView) -> Result<Markup, Trouble> {
     let login = visitor.login()?;
-    let view = own_deployment(&app, login, &name).await?;
-    let now = now_of(&app);
-    let replicas: Vec<&AllocationView> = live(&view).collect();
-    let reasons: Vec<api::WhyView> = futures::stream::iter(
-        replicas
-            .iter()
-            .take(WHY_MAX)
-            .map(|a| a.allocation)
-            .collect::<Vec<_>>(),
-    )
-    .map(|id| {
-        let client = app.client.clone();
-        async move { client.why(id).await.ok() }
-    })
-    .buffered(4)
-    .filter_map(futures::future::ready)
-    .collect()
-    .await;
-    let stats = sample(&login.client(&app), &login.key, &replicas).await;
+    let (name, now) = (&view.project, now_of(app));
+    let replicas: Vec<&AllocationView> = live(view).collect();
+    let stats = sample(&login.client(app), &login.key, &replicas).await;
     let ready = replicas.iter().filter(|a| a.status.is_ready()).count();
     let restarts: u32 = replicas.iter().map(|a| a.status.restarts).sum();
-    let urls = addresses(&app, &view);
-    let content = html! {
-        (head(&visitor, &view, ""))
+    Ok(html! {
+        (head(visitor, view, ""))
         @if let Some(setback) = &view.setback { (alert(Tone::Warn, html! { p.strong { "Release " (setback.release) " failed" } p { (setback.why) } })) }
         @for one in &view.unplaced { (alert(Tone::Warn, html! { p.strong { (one.service) "." (one.replica) " has no place" } p { (one.why) " The ledger goes on trying." } })) }
         @for one in &view.tried { (alert(Tone::Warn, html! { p.strong { (one.service) "." (one.replica) " could not be made ready " @if one.times == 1 { "once" } @else { (one.times) " times" } } p { "Tried on " (plural(one.hosts.len() as u64, "host", "hosts")) " so far. The ledger tries again, elsewhere if it can; " a href=(format!("/jobs/{name}/events")) { "the events" } " say why it failed." } })) }
@@ -189,12 +172,15 @@ pub async fn overview(State(app): State<App>, visitor: Visitor, Path(name): Path
             (kpi(Figure { label: "Running since", value: Some(words::span(now.saturating_sub(view.created_ms))), unit: "", note: html! { (words::utc(view.created_ms)) " UTC" }, spark: None }))
         }
         div.grid {
-            section.card.s6 {
-                header { div { h2 { "Addresses" } p.sub { "Through the network's gateway" } } }
-                @if urls.is_empty() { (empty("globe", "None", "No service publishes or exposes a port.", None)) }
-                @else { ul.feed { @for (service, url) in &urls { li { span.ic { (icon("globe")) } div.tx { span.wrap { a href=(url) rel="noreferrer" { (url) } } span.second { (service) } } (copy(url, "the address")) } } } }
+            section.card.flush.s8 {
+                header { div { h2 { "Replicas" } } div.more { a href=(format!("/jobs/{name}/logs")) { "Live log" } (icon("chevron-right")) } }
+                @if replicas.is_empty() { (empty("box", "None lives", "This job was removed, or nothing has been placed yet.", None)) }
+                @else { div.tablewrap { table.cards {
+                    thead { tr { th { "Replica" } th { "State" } th { "Host" } th { "Reserved" } th.num { "Restarts" } th.num { "Charged" } th.num { "Age" } } }
+                    tbody { @for one in &replicas { (replica_row(one, now)) } }
+                } } }
             }
-            section.card.s6 {
+            section.card.s4 {
                 header { div { h2 { "Use now" } p.sub { "A sample from each host, just taken" } } }
                 @if stats.is_empty() { (empty("gauge", "Not known", "No replica runs, or its host does not answer.", None)) }
                 @else { div.stack { @for one in &stats {
@@ -204,22 +190,47 @@ pub async fn overview(State(app): State<App>, visitor: Visitor, Path(name): Path
                     }
                 } } }
             }
-            section.card.flush.s12 {
-                header { div { h2 { "Replicas" } } div.more { a href=(format!("/jobs/{name}/logs")) { "Live log" } (icon("chevron-right")) } }
-                @if replicas.is_empty() { (empty("box", "None lives", "This job was removed, or nothing has been placed yet.", None)) }
-                @else { div.tablewrap { table.cards {
-                    thead { tr { th { "Replica" } th { "State" } th { "Host" } th { "Reserved" } th.num { "Restarts" } th.num { "Charged" } th.num { "Age" } } }
-                    tbody { @for one in &replicas { (replica_row(one, now)) } }
-                } } }
-            }
+        }
+    })
+}
+
+/// `GET /parts/jobs/{name}`: what a job's page reads again.
+pub async fn now(State(app): State<App>, visitor: Visitor, Path(name): Path<String>) -> Page {
+    let view = own_deployment(&app, visitor.login()?, &name).await?;
+    Ok(now_part(&app, &visitor, &view).await?.into_response())
+}
+
+/// `GET /jobs/{name}`
+pub async fn overview(State(app): State<App>, visitor: Visitor, Path(name): Path<String>) -> Page {
+    let login = visitor.login()?;
+    let view = own_deployment(&app, login, &name).await?;
+    let placed = live(&view).take(WHY_MAX).map(|a| a.allocation);
+    let reasons: Vec<api::WhyView> = futures::stream::iter(placed.collect::<Vec<_>>())
+        .map(|id| {
+            let client = app.client.clone();
+            async move { client.why(id).await.ok() }
+        })
+        .buffered(4)
+        .filter_map(futures::future::ready)
+        .collect()
+        .await;
+    let urls = addresses(&app, &view);
+    let content = html! {
+        div data-refresh=(format!("/parts/jobs/{name}")) data-every="2" { (now_part(&app, &visitor, &view).await?) }
+        div.grid {
             section.card.s6 {
-                header { div { h2 { "Why each is where it is" } p.sub { "As the ledger decided and keeps it" } } }
-                @if reasons.is_empty() { (empty("map-pin", "Not known", "Nothing is placed.", None)) }
-                @else { div.stack { @for why in &reasons { details open[reasons.len() == 1] { summary { span.strong { (why.service) "." (why.replica) } " on " (why.names.get(&why.host.to_string()).map_or("its host", String::as_str)) } (why_words(why)) } } } }
+                header { div { h2 { "Addresses" } p.sub { "Through the network's gateway" } } }
+                @if urls.is_empty() { (empty("globe", "None", "No service publishes or exposes a port.", None)) }
+                @else { ul.feed { @for (service, url) in &urls { li { span.ic { (icon("globe")) } div.tx { span.wrap { a href=(url) rel="noreferrer" { (url) } } span.second { (service) } } (copy(url, "the address")) } } } }
             }
             section.card.s6 {
                 header { div { h2 { "Services" } p.sub { "Pinned by digest" } } }
                 ul.feed { @for (service, spec) in &view.spec.services { li { span.ic { (icon("box")) } div.tx { span { (service) " × " (spec.replicas) } (image(&spec.image.reference)) span.second.mono { (words::brief(&spec.image.digest.hex())) } } } } }
+            }
+            section.card.s12 {
+                header { div { h2 { "Why each is where it is" } p.sub { "As the ledger decided and keeps it" } } }
+                @if reasons.is_empty() { (empty("map-pin", "Not known", "Nothing is placed.", None)) }
+                @else { div.stack { @for why in &reasons { details open[reasons.len() == 1] { summary { span.strong { (why.service) "." (why.replica) } " on " (why.names.get(&why.host.to_string()).map_or("its host", String::as_str)) } (why_words(why)) } } } }
             }
         }
         (cli(&format!("runrig ps {name}")))

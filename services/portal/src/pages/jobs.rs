@@ -2,6 +2,7 @@
 
 use api::{AllocationView, DeploymentView, JobRow, JobState, JobsView, is_live};
 use axum::extract::{Query, State};
+use axum::response::IntoResponse;
 use maud::{Markup, html};
 use sdk::JobQuery;
 use serde::Deserialize;
@@ -147,43 +148,82 @@ pub struct Filter {
     page: Option<usize>,
 }
 
+/// A page of the list, as it was asked for.
+struct Listed {
+    jobs: JobsView,
+    text: String,
+    /// Name of a [`JobState`], `active` or `all`.
+    chosen: String,
+    page: usize,
+    pages: usize,
+}
+
+impl Listed {
+    async fn read(app: &App, login: &Login, filter: &Filter) -> Result<Self, Trouble> {
+        let text = filter.q.as_deref().unwrap_or("").trim();
+        let text: String = text.chars().take(TEXT_MAX).collect();
+        let named = filter.status.as_deref().unwrap_or("active");
+        let chosen = match named == "all" || JobState::named(named).is_some() {
+            true => named,
+            false => "active",
+        };
+        let asked = filter.page.unwrap_or(1).max(1);
+        let of = |page: usize| JobQuery {
+            state: Some(chosen.into()),
+            text: Some(text.clone()),
+            from: (page - 1).saturating_mul(PAGE),
+            count: Some(PAGE),
+            ..JobQuery::default()
+        };
+        let mut jobs = app.client.jobs(login.account(), &of(asked)).await?;
+        let pages = (jobs.found as usize).div_ceil(PAGE).max(1);
+        let page = asked.min(pages);
+        if page < asked {
+            jobs = app.client.jobs(login.account(), &of(page)).await?;
+        }
+        Ok(Self {
+            jobs,
+            chosen: chosen.into(),
+            text,
+            page,
+            pages,
+        })
+    }
+
+    fn query(&self, page: usize) -> String {
+        format!(
+            "q={}&status={}&page={page}",
+            crate::web::escaped(&self.text),
+            crate::web::escaped(&self.chosen)
+        )
+    }
+
+    fn rows(&self, now_ms: u64) -> Markup {
+        let at = |page: usize| format!("/jobs?{}", self.query(page));
+        let (page, pages, jobs) = (self.page, self.pages, &self.jobs);
+        html! {
+            @if jobs.rows.is_empty() {
+                @if jobs.all() == 0 { (empty("rocket", "Nothing runs yet", "Paste a compose file or name an image: you see the price before anything starts.", Some(("/jobs/new", "Create your first job")))) }
+                @else { (empty("funnel", "No job matches", "Take away the filter to see all of them.", Some(("/jobs?status=all", "Show all jobs")))) }
+            } @else {
+                (table(&jobs.rows, now_ms))
+                @if pages > 1 { (ui::pager(&format!("Page {page} of {pages}, {} jobs", words::grouped(jobs.found.into())), (page > 1).then(|| at(1)).as_deref(), (page < pages).then(|| at(page + 1)).as_deref())) }
+            }
+        }
+    }
+}
+
+/// `GET /parts/jobs`: what the list reads again.
+pub async fn rows(State(app): State<App>, visitor: Visitor, Query(filter): Query<Filter>) -> Page {
+    let listed = Listed::read(&app, visitor.login()?, &filter).await?;
+    Ok(listed.rows(now_of(&app)).into_response())
+}
+
 /// `GET /jobs`
 pub async fn list(State(app): State<App>, visitor: Visitor, Query(filter): Query<Filter>) -> Page {
-    let login = visitor.login()?;
-    let text: String = filter
-        .q
-        .as_deref()
-        .unwrap_or("")
-        .trim()
-        .chars()
-        .take(TEXT_MAX)
-        .collect();
-    let named = filter.status.as_deref().unwrap_or("active");
-    let chosen = match named == "all" || JobState::named(named).is_some() {
-        true => named,
-        false => "active",
-    };
-    let asked = filter.page.unwrap_or(1).max(1);
-    let of = |page: usize| JobQuery {
-        state: Some(chosen.into()),
-        text: Some(text.clone()),
-        from: (page - 1).saturating_mul(PAGE),
-        count: Some(PAGE),
-        ..JobQuery::default()
-    };
-    let mut jobs = app.client.jobs(login.account(), &of(asked)).await?;
-    let pages = (jobs.found as usize).div_ceil(PAGE).max(1);
-    let page = asked.min(pages);
-    if page < asked {
-        jobs = app.client.jobs(login.account(), &of(page)).await?;
-    }
-    let at = |page: usize| {
-        format!(
-            "/jobs?q={}&status={}&page={page}",
-            crate::web::escaped(&text),
-            crate::web::escaped(chosen)
-        )
-    };
+    let listed = Listed::read(&app, visitor.login()?, &filter).await?;
+    let (jobs, chosen) = (&listed.jobs, listed.chosen.as_str());
+    let again = format!("/parts/jobs?{}", listed.query(listed.page));
     let content = html! {
         div.pagehead {
             div { h1 { "Jobs" } p.sub { (plural(jobs.alive(), "deployment", "deployments")) " of yours on the ledger" } }
@@ -192,7 +232,7 @@ pub async fn list(State(app): State<App>, visitor: Visitor, Query(filter): Query
         div.card.flush {
             header {
                 form.filters action="/jobs" {
-                    div.search { (icon("search")) label.sr for="filter" { "Filter" } input id="filter" name="q" type="search" value=(text) placeholder="Filter by name, image or host" maxlength="100"; }
+                    div.search { (icon("search")) label.sr for="filter" { "Filter" } input id="filter" name="q" type="search" value=(listed.text) placeholder="Filter by name, image or host" maxlength="100"; }
                     label.sr for="status" { "Status" }
                     select.short id="status" name="status" {
                         option value="active" selected[chosen == "active"] { "Active" }
@@ -202,13 +242,7 @@ pub async fn list(State(app): State<App>, visitor: Visitor, Query(filter): Query
                     button.btn { (icon("funnel")) "Filter" }
                 }
             }
-            @if jobs.rows.is_empty() {
-                @if jobs.all() == 0 { (empty("rocket", "Nothing runs yet", "Paste a compose file or name an image: you see the price before anything starts.", Some(("/jobs/new", "Create your first job")))) }
-                @else { (empty("funnel", "No job matches", "Take away the filter to see all of them.", Some(("/jobs?status=all", "Show all jobs")))) }
-            } @else {
-                (table(&jobs.rows, now_of(&app)))
-                @if pages > 1 { (ui::pager(&format!("Page {page} of {pages}, {} jobs", words::grouped(jobs.found.into())), (page > 1).then(|| at(1)).as_deref(), (page < pages).then(|| at(page + 1)).as_deref())) }
-            }
+            div data-refresh=(again) data-every="2" { (listed.rows(now_of(&app))) }
         }
         (cli("runrig ls"))
     };
