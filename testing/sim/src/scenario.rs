@@ -756,13 +756,19 @@ impl Scenario {
     /// Errors: more was promised of each seed than that nothing breaks, and is not so.
     pub fn check(&self, report: &Report) -> Result<()> {
         ensure!(report.certificates > 0, "no certificate was checked");
+        // Bad will may spoil a ceremony; those who had the key go on then.
+        let handed_min = match self.bad.is_empty() {
+            true => self.epochs,
+            false => self.epochs.div_ceil(2),
+        };
+        ensure!(
+            report.handed_on as u64 >= handed_min,
+            "in {} epochs the key went on to new shares {} times",
+            self.epochs,
+            report.handed_on
+        );
         if self.live {
             ensure!(report.opened > 0, "nobody opened what was sealed");
-            ensure!(
-                self.epochs < 2 || report.handed_on > 0,
-                "in {} epochs the key never went on to new shares",
-                self.epochs
-            );
             // The last epoch's may not have been told yet.
             let epochs = (report.height + 1) / self.epoch_blocks;
             ensure!(
