@@ -231,8 +231,8 @@ pub async fn host_ls(session: &Session, json: bool) -> Result {
                 h.allocations.to_string(),
                 format!(
                     "{}/{}",
-                    units::cores(free.cpu_millis.into()),
-                    units::cores(all.cpu_millis.into())
+                    words::cores(free.cpu_millis.into()),
+                    words::cores(all.cpu_millis.into())
                 ),
                 format!(
                     "{}/{}",

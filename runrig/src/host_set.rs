@@ -101,10 +101,10 @@ fn say(host: &api::HostView, wanted: Resources, json: bool) -> Result {
 }
 
 /// `4 cores, 8 GiB of memory, 100 GiB of disk, 1000 Mbit/s`
-pub fn words(r: &Resources) -> String {
+fn words(r: &Resources) -> String {
     format!(
         "{} cores, {} of memory, {} of disk, {} Mbit/s",
-        units::cores(r.cpu_millis.into()),
+        words::cores(r.cpu_millis.into()),
         units::bytes(r.memory_bytes),
         units::bytes(r.disk_bytes),
         f64::from(r.bandwidth_kbps) / 1_000.0

@@ -240,7 +240,7 @@ fn stats_table(samples: &[Row]) -> String {
                 format!(
                     "{:.1}% of {}",
                     s.cpu_millis as f64 / 10.0,
-                    units::cores(s.cpu_limit_millis)
+                    words::cores(s.cpu_limit_millis)
                 ),
                 format!(
                     "{} / {}",

@@ -175,12 +175,6 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
-/// `2`, `0.5`: cores of so many thousandths.
-pub fn cores(millis: u64) -> String {
-    let text = format!("{}.{:03}", millis / 1000, millis % 1000);
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,7 +235,5 @@ mod tests {
     fn shown_for_people() {
         assert_eq!(bytes(1023), "1023B");
         assert_eq!(bytes(3 << 29), "1.5GiB");
-        assert_eq!(cores(1500), "1.5");
-        assert_eq!(cores(2000), "2");
     }
 }

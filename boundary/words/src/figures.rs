@@ -127,6 +127,7 @@ mod tests {
         assert_eq!(bytes(256 << 20), "256 MiB");
         assert_eq!(bytes(3 << 29), "1.5 GiB");
         assert_eq!(cores(250), "0.25");
+        assert_eq!(cores(1500), "1.5");
         assert_eq!(cores(2000), "2");
         assert_eq!(span(59_999), "59 s");
         assert_eq!(span(3 * 86_400_000), "3 d");

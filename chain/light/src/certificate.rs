@@ -28,8 +28,8 @@ impl NetworkKey {
     /// Whether the committee signed `message` as one of the kind that `suffix` names.
     fn has_signed(&self, suffix: &[u8], message: &[u8], signature: &[u8; BEACON_BYTES]) -> bool {
         let kind = [NAMESPACE, suffix].concat();
-        let length = u8::try_from(kind.len()).expect("a short name");
-        let signed = [&[length], &kind[..], message].concat();
+        let length = numbers(&[kind.len() as u64]);
+        let signed = [&length[..], &kind, message].concat();
         Signature::sig_validate(signature, true).is_ok_and(|signature| {
             // Both are known to be in their groups.
             signature.verify(false, &signed, SUITE, &[], &self.0, false) == BLST_SUCCESS

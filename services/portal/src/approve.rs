@@ -13,12 +13,12 @@ use ledger::account::{Call as Account, Grant, Role, SpendingLimit};
 use ledger::{Call, Transaction, TransactionBody};
 use sdk::SdkError;
 use types::{AccountId, AccountKey, Amount, Assertion, Proof};
+use words::Names;
 
 use crate::app::App;
 use crate::limits::Act;
 use crate::people::{Keys, Login};
 use crate::web::Form;
-use words::{self, Names};
 
 /// A session's key acts so long, unless it is let act anew.
 pub const PASS_MS: u64 = 90 * DAY_MS;

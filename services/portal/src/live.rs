@@ -9,6 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
 use futures::stream::{self, BoxStream, StreamExt};
 use sdk::{News, Note, Watched};
 use serde::{Deserialize, Serialize};
@@ -52,15 +53,12 @@ fn answer_while(events: Events, app: App, visitor: &Visitor, owner: AccountId) -
             }
         }
     };
-    // Said last: nothing comes behind it.
-    let last = |why| Event::default().event("over").json_data(why).ok().map(Ok);
-    let last = stream::once(over).filter_map(move |why| futures::future::ready(last(why)));
-    let said = futures::stream::select(events.map(|e| (e, false)), last.map(|e| (e, true)));
-    let ended = said.scan(false, |ended, (event, is_last)| {
-        let goes_on = !std::mem::replace(ended, is_last);
-        futures::future::ready(goes_on.then_some(event))
+    let over = over.boxed().shared();
+    let last = stream::once(over.clone()).filter_map(async |why| {
+        let event = Event::default().event("over");
+        event.json_data(why).ok().map(Ok)
     });
-    answer(ended.boxed())
+    answer(events.take_until(over).chain(last).boxed())
 }
 
 fn allowed(app: &App, visitor: &Visitor) -> Result<(), crate::web::Trouble> {

@@ -228,7 +228,8 @@ pub async fn turns(
     Asked(asked): Asked<TurnsAsked>,
 ) -> Answer<Vec<TurnsView>> {
     let index = app.index.clone();
-    let read = app.compute(move |_| index.turns(asked.since_ms, asked.until.unwrap_or(u64::MAX)));
+    let read =
+        app.compute_with(move |_| index.turns(asked.since_ms, asked.until.unwrap_or(u64::MAX)));
     Ok(Json(read.await?.map_err(|e| Refused::internal(&e))?))
 }
 

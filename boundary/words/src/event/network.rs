@@ -1,7 +1,8 @@
 //! What happens to the network itself: seats, lots, votes, lotteries, witnesses.
 
-use crate::{Names, account as who, plural, validator};
 use ledger::{duty, lots, lottery, vote, witness};
+
+use crate::{Names, account as who, plural, validator};
 
 pub fn paid(event: &duty::Event) -> String {
     let duty::Event::Paid { epoch, fees } = event;

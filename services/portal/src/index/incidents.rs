@@ -6,10 +6,10 @@ use api::HandingView;
 use ledger::{Event, deployment};
 use sdk::{IncidentChange, IncidentKind};
 use types::PublicKey;
+use words::Names;
 
 use super::store::{Store, values};
 use super::write::Certified;
-use words::{self, Names};
 
 /// Lineups of so many past epochs are kept.
 const SEATS_KEPT: u64 = 2;

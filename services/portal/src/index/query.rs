@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use types::{AccountId, Amount, DeploymentId};
+use words::{Names, month_of};
 
 use super::store::{Row, Store, Value, values};
 use super::tables;
-use words::{Names, month_of};
 
 /// Rows of one page of a list.
 pub const PAGE: usize = 50;

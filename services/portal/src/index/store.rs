@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use words::Names;
 
 use super::embedded::Embedded;
 use super::server::{Address, Server};
-use words::Names;
 
 /// What a column holds, or a statement is given.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use sdk::JobQuery;
 use serde::Deserialize;
 use types::{Amount, DeploymentId};
+use words::{bytes, plural};
 
 use super::explorer::now_of;
 use super::jobs::slices;
@@ -18,7 +19,6 @@ use crate::index::HourRow;
 use crate::index::query::{self, ChargeRow, Side, Spent};
 use crate::ui::{self, Bar, Figure, Place, cli, donut, empty, hbars, icon, kpi, legend};
 use crate::web::{Page, Visitor};
-use words::{self, bytes, plural};
 
 /// Jobs and hosts of which the cost is shown.
 const RANKED: usize = 8;

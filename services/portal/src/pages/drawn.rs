@@ -13,12 +13,12 @@ use sdk::Step;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use types::{Digest, LotteryId, ProposalId, PublicKey};
+use words::{brief, plural};
 
 use super::shown;
 use crate::app::App;
 use crate::ui::{Figure, Place, Tone, badge, cli, copy, credits, crumbs, empty, icon, kpi, meter};
 use crate::web::{Page, Trouble, Visitor};
-use words::{self, brief, plural};
 
 /// The parts of the network's place in the explorer.
 pub fn tabs(at: &str) -> Markup {

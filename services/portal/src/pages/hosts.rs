@@ -3,6 +3,7 @@
 use axum::extract::{Path, State};
 use maud::{Markup, html};
 use types::Hours;
+use words::{bytes, cores};
 
 use super::explorer::{happenings, now_of};
 use super::{lend, shown};
@@ -10,7 +11,6 @@ use crate::app::App;
 use crate::index::{EventFilter, query};
 use crate::ui::{Figure, Place, Tone, badge, cli, credits, crumbs, empty, icon, kpi, meter, when};
 use crate::web::{Page, Trouble, Visitor};
-use words::{self, bytes, cores};
 
 /// State of a host as a tone and a word.
 pub fn host_state(host: &api::HostView, now_ms: u64) -> (Tone, &'static str) {

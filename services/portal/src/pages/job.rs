@@ -8,6 +8,7 @@ use ledger::deployment::{Call as Deployments, Cause};
 use maud::{Markup, html};
 use serde::Deserialize;
 use similar::{ChangeTag, TextDiff};
+use words::{bytes, cores, plural};
 
 use super::explorer::{happenings, now_of};
 use super::jobs::{live, own_deployment, tone, word};
@@ -20,7 +21,6 @@ use crate::ui::{
     meter, when,
 };
 use crate::web::{Form, Page, Trouble, Visitor};
-use words::{self, bytes, cores, plural};
 
 /// Replicas whose placement is explained on one page.
 const WHY_MAX: usize = 12;

@@ -6,6 +6,7 @@ use axum::response::IntoResponse;
 use maud::{Markup, html};
 use sdk::JobQuery;
 use serde::Deserialize;
+use words::{bytes, cores, plural};
 
 use super::explorer::now_of;
 use super::shown;
@@ -15,7 +16,6 @@ use crate::ui::{
     self, Place, Slice, Tone, badge, cli, credits, empty, icon, image, replica_dots, when,
 };
 use crate::web::{Page, Trouble, Visitor};
-use words::{bytes, cores, plural};
 
 /// Rows of one page.
 const PAGE: usize = 50;

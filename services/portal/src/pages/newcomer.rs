@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Redirect};
 use ledger::host::{Call, Joined};
 use maud::{Markup, html};
 use types::{AccountId, Amount, ReceiptId, SecretKey, ServiceSpec};
+use words::{bytes, cores};
 
 use super::explorer::now_of;
 use super::{shown, slowly};
@@ -21,7 +22,6 @@ use crate::limits::Act;
 use crate::people::{Login, Token};
 use crate::ui::{self, Place, Tone, alert, cli, copy, credits, crumbs, field, icon, when};
 use crate::web::{Form, Page, Trouble, Visitor};
-use words::{self, bytes, cores};
 
 /// A command is good for so long.
 const PERIOD_MS: u64 = 3_600_000;

@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use sdk::JobQuery;
 use serde::Deserialize;
 use types::{Amount, Month};
+use words::{MONTHS, bytes, month_of, plural};
 
 use super::explorer::{happenings, now_of};
 use super::jobs::{slices, table};
@@ -20,7 +21,6 @@ use crate::ui::{
     self, Bar, Figure, Place, Tone, alert, cli, donut, empty, icon, kpi, legend, submit,
 };
 use crate::web::{Page, Visitor, url};
-use words::{self, MONTHS, bytes, month_of, plural};
 
 const HOUR_MS: u64 = 3_600_000;
 /// Jobs in the table, and of those that are frozen.

@@ -11,6 +11,7 @@ use futures::stream::{self, StreamExt};
 use maud::{Markup, html};
 use sdk::JobQuery;
 use serde::Deserialize;
+use words::{bytes, plural};
 
 use super::analytics::tabs;
 use super::explorer::now_of;
@@ -21,7 +22,6 @@ use crate::app::App;
 use crate::people::Login;
 use crate::ui::{self, Bar, Figure, Place, cli, empty, icon, kpi, legend};
 use crate::web::{Page, Trouble, Visitor};
-use words::{self, bytes, plural};
 
 const MINUTE_MS: u64 = 60_000;
 /// The range that is shown first, by minutes.

@@ -3,6 +3,7 @@
 use axum::extract::{Query, State};
 use maud::{Markup, html};
 use serde::Deserialize;
+use words::{KINDS, brief};
 
 use crate::app::App;
 use crate::index::operate::{self, ActFilter, ActRow};
@@ -12,7 +13,6 @@ use crate::pages::money::csv_line;
 use crate::pages::{file, shown};
 use crate::ui::{Place, Tone, alert, badge, cli, empty, icon, pager, when};
 use crate::web::{Page, Visitor, escaped};
-use words::{self, KINDS, brief};
 
 /// Rows of a file at the most.
 const FILE_MAX: usize = 10_000;

@@ -4,6 +4,7 @@ use axum::extract::{Query, State};
 use maud::{Markup, html};
 use sdk::IncidentKind;
 use serde::Deserialize;
+use words::plural;
 
 use super::super::range::{self, Range};
 use super::{cut, lasted, page_of};
@@ -13,7 +14,6 @@ use crate::pages::explorer::{behind, now_of};
 use crate::pages::shown;
 use crate::ui::{Figure, Place, Tone, badge, cli, empty, icon, kpi, when};
 use crate::web::{Page, Visitor};
-use words::{self, plural};
 
 #[derive(Deserialize)]
 pub struct Filter {

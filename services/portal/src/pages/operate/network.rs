@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use api::{HostView, MemberView, MembersView, ValidatorQueue};
 use axum::extract::State;
 use maud::{Markup, html};
+use words::{brief, plural};
 
 use super::tabs;
 use crate::app::App;
@@ -16,7 +17,6 @@ use crate::ui::{
     self, Bar, Figure, Place, Slice, Tone, badge, cli, donut, empty, icon, kpi, meter, when,
 };
 use crate::web::{Page, Visitor};
-use words::{self, brief, plural};
 
 const MINUTES: u64 = 61;
 const DAY_MS: u64 = 86_400_000;

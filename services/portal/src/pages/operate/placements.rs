@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt};
 use maud::{Markup, html};
 use serde::Deserialize;
 use types::DeploymentId;
+use words::{Names, plural};
 
 use super::super::range::{self, Range};
 use super::{cut, lasted, page_of, tabs};
@@ -19,7 +20,6 @@ use crate::pages::shown;
 use crate::ui::{Figure, Place, Tone, badge, cli, empty, icon, kpi, when};
 use crate::web::{Page, Visitor, escaped};
 use ledger::deployment::RETRY_MS;
-use words::{self, Names, plural};
 
 /// Deployments that the ledger is asked about at once, and how long in all.
 const AT_ONCE: usize = 8;

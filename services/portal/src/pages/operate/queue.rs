@@ -4,13 +4,13 @@ use api::{QueueView, ValidatorQueue};
 use axum::extract::State;
 use axum::response::IntoResponse;
 use maud::{Markup, html};
+use words::{brief, bytes, plural};
 
 use super::tabs;
 use crate::app::App;
 use crate::pages::shown;
 use crate::ui::{Figure, Place, Tone, alert, badge, cli, credits, empty, kpi, meter};
 use crate::web::{Page, Trouble, Visitor};
-use words::{self, brief, bytes, plural};
 
 fn oldest(queue: &QueueView) -> Option<u64> {
     Some(queue.height.saturating_sub(queue.oldest?))

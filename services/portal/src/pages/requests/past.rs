@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::{PastStep, RequestPast, RequestsPast};
 use maud::{Markup, html};
 use sdk::SdkError;
+use words::{bytes, plural};
 
 use super::super::analytics::tabs;
 use super::super::explorer::now_of;
@@ -17,7 +18,6 @@ use crate::index::query;
 use crate::people::Login;
 use crate::ui::{self, Bar, Figure, Place, Slice, Tone, cli, donut, empty, kpi, legend};
 use crate::web::{Page, Trouble, Visitor};
-use words::{self, bytes, plural};
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;

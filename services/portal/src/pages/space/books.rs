@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use maud::{Markup, html};
 use serde::Deserialize;
 use types::{AccountId, Amount, DeploymentId};
+use words::MONTHS;
 
 use super::super::explorer::{behind, now_of};
 use super::super::file;
@@ -22,7 +23,6 @@ use crate::index::query::{self, MonthRow, Side, month_number};
 use crate::people::{Books as Openness, Space};
 use crate::ui::{self, Bar, Place, cli, credits, crumbs, empty, icon};
 use crate::web::{Page, Trouble, Visitor};
-use words::{self, MONTHS};
 
 /// Books go back so far.
 const MONTHS_KEPT: u64 = 12;
