@@ -40,7 +40,7 @@ fn check(steps: &mut Vec<Step>, key: &[u8], what: &str, view: &WhenView) -> Resu
             let bytes = BASE64.decode(&proof.transaction).unwrap_or_default();
             let id = ledger::decode(&bytes).map_or_else(|_| Digest::of(&bytes), |t| t.id());
             let root = &header.payload_root;
-            if id.to_string() != what
+            if what.parse() != Ok(id)
                 || !merkle_verify(root, &bytes, proof.index, proof.count, &proof.path)
             {
                 return Err("the transaction is not in the block".into());

@@ -28,6 +28,9 @@ async fn between_which_times_something_came_about_is_checked_from_two_blocks() {
     };
     let steps = sdk::verify_when(&trusted, &what, &view);
     assert!(steps.iter().all(|s| s.good), "{steps:?}");
+    // As the explorer writes it.
+    let steps = sdk::verify_when(&trusted, &paid.id.hex(), &view);
+    assert!(steps.iter().all(|s| s.good), "{steps:?}");
     assert_eq!(Some(view.height), paid.height);
     assert!(view.not_after_ms >= Some(view.not_before_ms), "{view:?}");
     let now = api::now_ms();
