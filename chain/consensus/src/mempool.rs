@@ -127,6 +127,12 @@ impl Mempool {
         self.waiting.contains_key(id)
     }
 
+    /// What was submitted here, in the order of blocks.
+    pub fn own(&self) -> Vec<Bytes> {
+        let waiting = self.own.values().filter_map(|id| self.waiting.get(id));
+        waiting.map(|waiting| waiting.bytes.clone()).collect()
+    }
+
     /// `true` if it was not there yet.
     pub fn insert(
         &mut self,

@@ -255,13 +255,23 @@ impl<M: Machine> Handle<M> {
         }
     }
 
-    /// Ends the node in order.
+    /// Keeps on disk what was submitted here and waits: who took it answers for it. Whoever opens
+    /// this data next queues it again.
+    pub fn lay_by(&self) -> Result<()> {
+        let own = self.core.mempool.lock().expect("not poisoned").own();
+        self.core.store.put_waiting(&own)
+    }
+
+    /// Ends the node in order: what was submitted here and waits comes back with its next start.
     pub async fn stop(&self) {
         let stop = self.stop.lock().expect("not poisoned").take();
         if let Some(stop) = stop {
             let _ = stop.send(());
         }
         self.ended().await;
+        if let Err(error) = self.lay_by() {
+            tracing::warn!("what waits here is lost: {error:#}");
+        }
     }
 }
 
@@ -383,7 +393,7 @@ pub(crate) struct Ends {
     pub stopped: oneshot::Receiver<()>,
 }
 
-/// The sender is dropped when nothing of the node runs any more.
+/// What was laid by is queued again. The sender is dropped when nothing of the node runs any more.
 pub(crate) fn handle<M: Machine>(core: Arc<Core<M>>) -> (Handle<M>, Ends, watch::Sender<()>) {
     let (forward, forwarded) = mpsc::channel(FORWARDED_MAX);
     let (stop, stopped) = oneshot::channel();
@@ -394,6 +404,11 @@ pub(crate) fn handle<M: Machine>(core: Arc<Core<M>>) -> (Handle<M>, Ends, watch:
         stop: Arc::new(Mutex::new(Some(stop))),
         ended,
     };
+    match handle.core.store.take_waiting() {
+        // What has been applied since, or may be no more, is refused.
+        Ok(waiting) => drop(handle.submit_many(waiting)),
+        Err(error) => tracing::warn!("what waited here is lost: {error:#}"),
+    }
     (handle, Ends { forwarded, stopped }, ended_sender)
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use borsh::{BorshDeserialize, BorshSerialize};
+use bytes::Bytes;
 use light::{Duty, Header};
 use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata as _, TableDefinition,
@@ -313,6 +314,32 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps transactions that wait, instead of those kept before. Durable when it returns.
+    pub fn put_waiting(&self, transactions: &[Bytes]) -> Result<()> {
+        let list: Vec<&[u8]> = transactions.iter().map(|bytes| bytes.as_ref()).collect();
+        let write = self.database.begin_write()?;
+        write
+            .open_table(SAVED)?
+            .insert("waiting", borsh::to_vec(&list)?.as_slice())?;
+        write.commit()?;
+        Ok(())
+    }
+
+    /// What [`Self::put_waiting`] kept, once.
+    pub fn take_waiting(&self) -> Result<Vec<Bytes>> {
+        let write = self.database.begin_write()?;
+        let list = {
+            let mut saved = write.open_table(SAVED)?;
+            let kept = saved.remove("waiting")?;
+            kept.map(|bytes| Vec::<Vec<u8>>::try_from_slice(bytes.value()))
+                .transpose()?
+        };
+        if list.is_some() {
+            write.commit()?;
+        }
+        Ok(list.into_iter().flatten().map(Bytes::from).collect())
+    }
+
     /// Where the engine begins; `None`: with the genesis.
     pub fn floor(&self) -> Result<Option<Floor>> {
         let read = self.database.begin_read()?;
@@ -532,6 +559,23 @@ mod tests {
         let again = Store::open(&path).expect("opens");
         assert_eq!(again.saved(), 280);
         assert_eq!(again.state().expect("reads"), Some((280, large)));
+    }
+
+    #[test]
+    fn what_waits_is_kept_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("blocks.redb");
+        let store = Store::open(&path).expect("made");
+        assert!(store.take_waiting().expect("reads").is_empty());
+        let waiting = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
+        store
+            .put_waiting(&[Bytes::from_static(b"older")])
+            .expect("kept");
+        store.put_waiting(&waiting).expect("kept");
+        drop(store);
+        let again = Store::open(&path).expect("opens");
+        assert_eq!(again.take_waiting().expect("reads"), waiting);
+        assert!(again.take_waiting().expect("reads").is_empty());
     }
 
     #[test]

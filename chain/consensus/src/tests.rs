@@ -250,8 +250,11 @@ fn agree_restart_and_catch_up() {
         nodes[3].head().state.get(&vec![25; 40]) == Some(&1)
     });
 
-    // All stop; all go on where they were.
-    nodes.iter().for_each(stop);
+    // All stop; all go on where they were. What one took alone when the others were gone comes
+    // into a block when they are back.
+    nodes[1..].iter().for_each(stop);
+    nodes[0].submit(Bytes::from(vec![77; 40])).expect("queued");
+    stop(&nodes[0]);
     let heights: Vec<u64> = nodes.iter().map(|n| n.head().header.height).collect();
     drop(nodes);
     let nodes: Vec<_> = (0..4).map(|n| net.start(n)).collect();
@@ -260,9 +263,11 @@ fn agree_restart_and_catch_up() {
     }
     nodes[2].submit(Bytes::from(vec![99; 40])).expect("queued");
     wait("all back", || {
-        nodes
-            .iter()
-            .all(|x| x.head().state.get(&vec![99; 40]) == Some(&1))
+        nodes.iter().all(|x| {
+            [77, 99]
+                .iter()
+                .all(|n| x.head().state.get(&vec![*n; 40]) == Some(&1))
+        })
     });
 
     // Same chain everywhere, each block certified under the one network key.

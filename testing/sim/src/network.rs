@@ -345,6 +345,9 @@ impl<'a> Network<'a> {
         }
         for at in 0..self.nodes.len() {
             if let Some(votes) = self.turns(at, now_ms)? {
+                if let Some(node) = self.node(at) {
+                    node.lay_by()?;
+                }
                 self.run(at)?;
                 self.turned += usize::from(votes);
             }

@@ -23,8 +23,9 @@ use crate::network::{Network, Site};
 use crate::trace::Trace;
 use crate::witness::Witness;
 
-/// Transfers come, and what is not applied is submitted again elsewhere, this often.
+/// Transfers come this often.
 const TURN_MS: u64 = 50;
+/// What nobody has taken, or who took it has died since, is submitted again elsewhere this often.
 const RETRY_TURNS: u64 = 60;
 /// What was sealed to the network is opened this often.
 const OPEN_TURNS: u64 = 10;
@@ -228,6 +229,7 @@ pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
         flood: Flood::new(site.genesis()),
         hosts: Hosts::new(site.genesis().digest(), scenario.seed),
         submitted: BTreeMap::new(),
+        taken: BTreeMap::new(),
         transfer_ms: Vec::new(),
         transfer_blocks: Vec::new(),
         forwarded: 0,
@@ -342,6 +344,8 @@ struct Act<'a> {
     hosts: Hosts,
     /// Where and when transfers were submitted first, and what height was final there.
     submitted: BTreeMap<Digest, (usize, Duration, u64)>,
+    /// Who answers for what was submitted: it took it, and has not died since.
+    taken: BTreeMap<Digest, usize>,
     transfer_ms: Vec<u64>,
     transfer_blocks: Vec<u64>,
     forwarded: u64,
@@ -436,7 +440,10 @@ impl Act<'_> {
             self.trace.note(self.now, format_args!("FAULT {fault:?}"));
             match fault {
                 Fault::Enter(_) | Fault::Grind(..) | Fault::Join(_) | Fault::Leave(_) => {}
-                Fault::Kill(at) => network.kill(*at),
+                Fault::Kill(at) => {
+                    network.kill(*at);
+                    self.forgot(*at);
+                }
                 Fault::Start(at) => network.run(*at)?,
                 Fault::Weather(links) => {
                     self.links = *links;
@@ -467,6 +474,7 @@ impl Act<'_> {
                 Fault::PowerFailure => {
                     self.site.power_failure(self.scenario.seed);
                     self.dead.clear();
+                    self.taken.clear();
                     return Ok(false);
                 }
             }
@@ -552,6 +560,7 @@ impl Act<'_> {
             ensure!(self.scenario.supervised, "validator {at} ended by itself");
             self.trace.note(self.now, format_args!("end {at}"));
             network.kill(at);
+            self.forgot(at);
             self.dead.push((at, self.now + RESTART));
         }
         let (due, later): (Vec<_>, Vec<_>) =
@@ -609,7 +618,12 @@ impl Act<'_> {
         all.min(due as usize)
     }
 
-    /// The transfers of this turn, and now and then all that are still not applied.
+    /// It has died: what it had taken and not yet passed on is lost.
+    fn forgot(&mut self, at: usize) {
+        self.taken.retain(|_, by| *by != at);
+    }
+
+    /// The transfers of this turn, and now and then all that nobody answers for.
     fn submit(&mut self, network: &Network<'_>) {
         let all = &self.payments.transactions;
         let due = self.due();
@@ -624,14 +638,17 @@ impl Act<'_> {
             .iter()
             .chain(&self.entries)
             .chain(&self.tries)
-            .filter(|(id, _)| !self.witness.applied().contains_key(id));
+            .filter(|(id, _)| !self.witness.applied().contains_key(id))
+            .filter(|(id, _)| !self.taken.contains_key(id));
         let good = (0..self.site.validators()).filter(|at| !self.scenario.bad.contains(at));
         let good: Vec<usize> = good.collect();
+        let missing: Vec<_> = missing.collect();
         for (turn, (id, bytes)) in fresh.iter().chain(missing).enumerate() {
             let at = good[(self.turn as usize + turn) % good.len()];
             if let Some(node) = network.node(at) {
                 // Refused: applied already, or too many wait. It is tried again if need be.
                 if node.submit(bytes.clone()).is_ok() {
+                    self.taken.insert(*id, at);
                     let final_there = node.head().header.height;
                     let entry = self.submitted.entry(*id);
                     entry.or_insert((at, self.now, final_there));
