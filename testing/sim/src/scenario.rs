@@ -132,6 +132,8 @@ pub struct Scenario {
     pub twins: Vec<usize>,
     /// Validators may end by themselves, as their disks fail them, and are started again.
     pub supervised: bool,
+    /// So many epochs begin without new shares of the key, as too few dealt.
+    pub spoiled: u64,
     /// A quorum is well all the time: there are always blocks, and each epoch has a beacon.
     pub live: bool,
     /// Whoever proposes two blocks for one view is accused, as validators do by a task of theirs;
@@ -165,6 +167,8 @@ pub struct Report {
     pub opened: usize,
     /// How often the network's key went on to new shares.
     pub handed_on: usize,
+    /// How often it was not, and those who had it went on.
+    pub failed_ceremonies: usize,
     /// How often one that followed was drawn, and voted.
     pub turned: usize,
     /// What those who follow brought as screeners.
@@ -261,6 +265,7 @@ pub fn run_traced(scenario: &Scenario, trace: &Trace) -> Result<Report> {
         empty_views: witness.empty_views(),
         opened: act.letter.opened(),
         handed_on: act.letter.handed_on(),
+        failed_ceremonies: witness.failed_ceremonies(),
         turned: act.turned,
         screened: act.screened,
         told: act.hosts.told_from(scenario.validators as usize),
@@ -775,7 +780,7 @@ impl Scenario {
         ensure!(report.certificates > 0, "no certificate was checked");
         // Bad will may spoil a ceremony; those who had the key go on then.
         let handed_min = match self.bad.is_empty() {
-            true => self.epochs,
+            true => self.epochs - self.spoiled,
             false => self.epochs.div_ceil(2),
         };
         ensure!(
@@ -783,6 +788,12 @@ impl Scenario {
             "in {} epochs the key went on to new shares {} times",
             self.epochs,
             report.handed_on
+        );
+        ensure!(
+            report.failed_ceremonies as u64 >= self.spoiled,
+            "too few dealt in {} epochs, and the key was not handed on {} times",
+            self.spoiled,
+            report.failed_ceremonies
         );
         if self.live {
             ensure!(report.opened > 0, "nobody opened what was sealed");

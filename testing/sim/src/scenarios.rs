@@ -7,6 +7,7 @@ mod network;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use consensus::simulation::Channel;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -18,7 +19,7 @@ const SHORT: u64 = 16;
 /// Name, what it tries, and how it is made from a seed.
 type Named = (&'static str, &'static str, fn(u64) -> Scenario);
 
-pub const SCENARIOS: [Named; 34] = [
+pub const SCENARIOS: [Named; 35] = [
     ("calm", "four validators, no faults", |seed| {
         scenario(seed, &[])
     }),
@@ -37,6 +38,11 @@ pub const SCENARIOS: [Named; 34] = [
         "epoch-power",
         "all lose power at each step of handing the key on",
         epoch_power,
+    ),
+    (
+        "epoch-fail",
+        "too few deal in two epochs: those who had the key go on, and hand it on later",
+        epoch_fail,
     ),
     (
         "epoch-cut",
@@ -196,6 +202,7 @@ pub fn scenario(seed: u64, faults: &[(u64, Fault)]) -> Scenario {
         bad: Vec::new(),
         twins: Vec::new(),
         supervised: false,
+        spoiled: 0,
         live: false,
         accused: false,
         watched: false,
@@ -312,6 +319,27 @@ fn epoch_power(seed: u64) -> Scenario {
             .map(|height| (When::Height(height), Fault::PowerFailure))
             .collect(),
         ..short(seed, 9)
+    }
+}
+
+/// Two of four deal nothing in the second epoch and in the fourth, while power fails somewhere.
+fn epoch_fail(seed: u64) -> Scenario {
+    let first = (seed % 4) as usize;
+    let second = (first + 1 + (seed / 4 % 3) as usize) % 4;
+    let mut faults = Vec::new();
+    for epoch in [1, 3] {
+        let silence =
+            |channels: &[Channel]| [first, second].map(|at| Fault::Withhold(at, channels.to_vec()));
+        // All is dealt as soon as an epoch begins.
+        let begins = epoch * SHORT;
+        faults.extend(silence(&[Channel::Ceremony]).map(|fault| at(begins - 2, fault)));
+        faults.push(at(begins + seed % (SHORT - 1), Fault::PowerFailure));
+        faults.extend(silence(&[]).map(|fault| at(begins + SHORT - 1, fault)));
+    }
+    Scenario {
+        faults,
+        spoiled: 2,
+        ..short(seed, 7)
     }
 }
 

@@ -238,6 +238,40 @@ impl Witness {
         self.drawn.len()
     }
 
+    /// Epochs into which the key was not handed on, as their certified beginnings say: those who had it
+    /// went on. Panics if somebody leads who has no share of the key.
+    pub fn failed_ceremonies(&self) -> usize {
+        let mut failed = 0;
+        let mut seats: Option<Vec<[u8; 32]>> = None;
+        for (at, record) in self.chain.iter().enumerate() {
+            let header = Header::from_bytes(&record.header).expect("a header");
+            if let Some(seats) = &seats {
+                assert!(seats.contains(&header.proposer), "block {}", header.height);
+            }
+            let duty = Duty::from_bytes(&header, &record.duty).expect("its duty");
+            if duty.snapshot.is_none() {
+                continue;
+            }
+            let after = self.chain[at..].iter();
+            let Some(certified) = after.clone().position(|r| r.certificate.is_some()) else {
+                break;
+            };
+            let last = &self.chain[at + certified];
+            let descendants = after.skip(1).take(certified).map(|r| r.header.clone());
+            let change = light::verify_epoch_change(
+                &self.network_key,
+                &record.header,
+                &descendants.collect::<Vec<_>>(),
+                last.certificate.as_deref().unwrap_or_default(),
+                &record.duty,
+            );
+            let change = change.expect("the end of an epoch says who votes next");
+            failed += usize::from(!change.handed_on);
+            seats = Some(change.seats);
+        }
+        failed
+    }
+
     /// Views that brought no block.
     pub fn empty_views(&self) -> u64 {
         let (mut empty, mut before) = (0, (0, 0));

@@ -93,6 +93,24 @@ fn dying_at_any_step_of_an_epoch_harms_nobody() {
 }
 
 #[test]
+fn too_few_dealings_keep_the_committee_and_the_key_goes_on_later() {
+    assert!(one("epoch-fail", 1).failed_ceremonies >= 2);
+}
+
+#[test]
+fn newcomers_come_and_founders_go() {
+    one("join", 1);
+    one("replaced", 1);
+}
+
+/// Seed 75 could not be opened again: power failed while a file grew.
+#[test]
+fn disks_fill_up_and_fail() {
+    one("disk-full", 75);
+    one("disk-sick", 1);
+}
+
+#[test]
 fn liars_do_not_move_the_time() {
     let report = one("liars", 1);
     // No block was ever ahead, or the run had ended; and the last is not behind.
