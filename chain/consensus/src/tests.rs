@@ -374,6 +374,14 @@ fn the_key_goes_from_hand_to_hand() {
         }
     }
     println!("leaders by epoch: {led:?}");
+    let handed = (1..epochs).filter(|epoch| {
+        let change = says_who_votes(first, &key, epoch * BLOCKS - 1);
+        let sat = led[epoch].iter().map(|at| net.seats[*at].key());
+        assert!(sat.into_iter().all(|leader| change.seats.contains(&leader)));
+        assert_eq!((change.epoch, change.seats.len()), (*epoch, 4));
+        change.handed_on
+    });
+    assert!(handed.count() >= 1);
     // Nobody leads who does not sit, and both fours have sat.
     for (epoch, leaders) in &led {
         assert!(
@@ -383,6 +391,47 @@ fn the_key_goes_from_hand_to_hand() {
     }
     assert!(led.values().flatten().any(|l| *l >= 4), "{led:?}");
     nodes.iter().flatten().for_each(stop);
+}
+
+/// What the last block of an epoch, at `height`, says to one who has but the network's key; and no
+/// changed block says anything.
+fn says_who_votes(node: &Handle<Counter>, key: &[u8], height: u64) -> light::EpochChange {
+    let record = |height| node.block(height).expect("reads").expect("kept");
+    let mut last = record(height);
+    let mut descendants = Vec::new();
+    while last.certificate.is_none() {
+        last = record(height + 1 + descendants.len() as u64);
+        descendants.push(last.header.clone());
+    }
+    let certificate = last.certificate.expect("just looked");
+    let named = record(height);
+    let read = |key: &[u8], duty: &[u8]| {
+        light::verify_epoch_change(key, &named.header, &descendants, &certificate, duty)
+    };
+    let change = read(key, &named.duty).expect("says it");
+    let header = Header::from_bytes(&named.header).expect("reads");
+    let duty = Duty::from_bytes(&header, &named.duty).expect("its own");
+    let payload = duty
+        .ceremony
+        .as_deref()
+        .and_then(crate::block::read_payload);
+    let seats = payload.as_ref().and_then(crate::block::seats_of);
+    assert_eq!(
+        Some(&change.seats),
+        seats.as_ref(),
+        "as the engine reads it"
+    );
+    let other = deal(4, [8; 32]).expect("dealt").0.network_key();
+    assert!(read(&other, &named.duty).is_err());
+    for at in [0, named.duty.len() / 2, named.duty.len() - 1] {
+        let mut bent = named.duty.clone();
+        bent[at] ^= 1;
+        assert_eq!(read(key, &bent), Err(light::LightError::Duty));
+    }
+    let before = record(height - 1);
+    let none = light::verify_epoch_change(key, &before.header, &[], &certificate, &before.duty);
+    assert!(none.is_err(), "block {} ends no epoch", height - 1);
+    change
 }
 
 /// All pieces of what `giver` offers now.

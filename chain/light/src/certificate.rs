@@ -79,7 +79,7 @@ impl Certificate {
     }
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+pub fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, after) = rest.split_first_chunk()?;
     *rest = after;
     Some(*taken)
@@ -100,7 +100,7 @@ fn numbers(all: &[u64]) -> Vec<u8> {
 }
 
 /// A number in its shortest form.
-fn number(rest: &mut &[u8]) -> Option<u64> {
+pub fn number(rest: &mut &[u8]) -> Option<u64> {
     let end = rest.iter().position(|byte| byte & 0x80 == 0)?;
     let (bytes, after) = rest.split_at_checked(end + 1)?;
     let mut number = 0u64;

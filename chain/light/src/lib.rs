@@ -3,10 +3,12 @@
 //! No I/O and no clock: also runs in other people's programs. Everything starts from bytes
 //! and the network key; a certificate is 131 bytes whatever the committee.
 //!
-//! Start at [`verify_block`], then [`verify_event`] or, for what is so now, [`verify_record`].
+//! Start at [`verify_block`], then [`verify_event`] or, for what is so now, [`verify_record`];
+//! for who votes, [`verify_epoch_change`].
 
 mod certificate;
 mod clock;
+mod epoch;
 mod export;
 mod screened;
 mod turns;
@@ -14,6 +16,7 @@ mod turns;
 pub use clock::{
     Agreed, CLOCK_BOUND_MS, Clock, STATED_WITHIN, Statement, clock_quorum, is_stated, state_time,
 };
+pub use epoch::{EpochChange, verify_epoch_change};
 pub use export::Export;
 pub use screened::{Screened, is_screened, screen};
 pub use turns::{turn_of, turns};
@@ -190,6 +193,10 @@ pub enum LightError {
     NoSnapshot(u64),
     #[error("this is not the state that block {0} names: it was changed")]
     OtherState(u64),
+    #[error("block {0} does not say who votes after it")]
+    NoChange(u64),
+    #[error("the key that block {0} hands on is not the network's")]
+    OtherKey(u64),
     #[error("the beacon of epoch {0} was not made by this network's committee")]
     Beacon(u64),
 }

@@ -327,3 +327,27 @@ fn a_beacon_is_of_one_epoch_and_one_network() {
         assert!(verify_beacon(&network.key, 7, &bad.try_into().expect("its size")).is_err());
     }
 }
+
+/// `cargo test --release -p light -- --ignored --nocapture`
+#[test]
+#[ignore = "measures"]
+fn how_long_a_check_takes() {
+    const ROUNDS: usize = 500;
+    let network = Network::new(1, 100);
+    let header = header(5, Digest::of(b"parent"), &[]);
+    let (bytes, certificate) = (header.to_bytes(), network.certify(&header));
+    let mut took: Vec<_> = (0..ROUNDS)
+        .map(|_| {
+            let began = std::time::Instant::now();
+            verify_block(&network.key, &bytes, &[], &certificate).expect("good");
+            began.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    println!(
+        "a certificate of 100: {:?} (1 of 20 under {:?}, 19 under {:?})",
+        took[ROUNDS / 2],
+        took[ROUNDS / 20],
+        took[ROUNDS * 19 / 20]
+    );
+}
