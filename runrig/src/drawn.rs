@@ -1,6 +1,9 @@
 //! `lots`: who was drawn to vote, and whether rightly.
 
+use api::LotsView;
 use clap::{Args, Subcommand};
+use ledger::Genesis;
+use serde::{Deserialize, Serialize};
 
 use crate::context::Session;
 use crate::failure::{Failure, Result};
@@ -31,6 +34,20 @@ pub struct Verify {
     network_key: Option<String>,
 }
 
+/// A drawing, and what the network began with: all that its check needs beside the network's key.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    view: &'a LotsView,
+    genesis: Genesis,
+}
+
+/// Of the same, what is no part of the view.
+#[derive(Deserialize)]
+struct Beside {
+    genesis: Genesis,
+}
+
 pub async fn run(session: &Session, command: &Lots, json: bool) -> Result {
     match command {
         Lots::Show { epoch } => show(session, *epoch, json).await,
@@ -52,7 +69,9 @@ async fn show(session: &Session, epoch: Option<u64>, json: bool) -> Result {
     };
     let view = session.client.lots(epoch).await?;
     if json {
-        output::json(&view);
+        let genesis = session.client.network().await?.genesis;
+        let view = &view;
+        output::json(&Shown { view, genesis });
         return Ok(());
     }
     output::data(format!(
@@ -116,8 +135,11 @@ async fn show(session: &Session, epoch: Option<u64>, json: bool) -> Result {
 
 async fn verify(session: &Session, args: &Verify, json: bool) -> Result {
     let key = proof::trusted_key(session, args.network_key.as_ref()).await?;
-    let view = match &args.file {
-        None => session.client.lots(args.epoch).await?,
+    let (view, genesis) = match &args.file {
+        None => {
+            let view = session.client.lots(args.epoch).await?;
+            (view, session.client.network().await?.genesis)
+        }
         Some(path) => {
             let wrong = |why: String| {
                 Failure::usage(
@@ -127,16 +149,15 @@ async fn verify(session: &Session, args: &Verify, json: bool) -> Result {
                 )
             };
             let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-            let view: api::LotsView =
-                serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+            let view: LotsView = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
             if view.epoch != args.epoch {
                 return Err(wrong(format!("it is of epoch {}", view.epoch)));
             }
-            view
+            let beside: Beside = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+            (view, beside.genesis)
         }
     };
-    let network = session.client.network().await?;
-    let steps = sdk::verify_lots(&key, &network.genesis, &view);
+    let steps = sdk::verify_lots(&key, &genesis, &view);
     let verified = steps.iter().all(|s| s.good);
     if json {
         output::json(&serde_json::json!({

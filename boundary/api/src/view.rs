@@ -296,6 +296,9 @@ pub struct LotsView {
     pub fallen: Option<EventProof>,
     /// The same of the epoch before.
     pub fallen_before: Option<EventProof>,
+    /// Of the last block before the epoch, which says who got shares of the network's key.
+    #[serde(default)]
+    pub seated: Option<DutyProof>,
 }
 
 /// A usage record under the root of its host's report.

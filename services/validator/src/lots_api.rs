@@ -131,5 +131,9 @@ pub async fn drawing(From(app): From<App>, Named(epoch): Named<u64>) -> Answer<L
             None
         },
         fallen_before: app.fallen(epoch.saturating_sub(1), blocks).await?,
+        seated: match epoch.checked_mul(blocks).and_then(|h| h.checked_sub(1)) {
+            Some(height) => app.duty_proof(height).await?,
+            None => None,
+        },
     }))
 }

@@ -133,7 +133,51 @@ fn check(
         fallen.lineup.committee.len(),
         fallen.lineup.payroll.len()
     ));
+    match &view.seated {
+        Some(proof) => step(seated(key, proof, epoch, blocks, &fallen.lineup)?),
+        None => step(format!(
+            "epoch {epoch} has not begun where this was asked: who votes is not certified yet"
+        )),
+    }
     Ok(())
+}
+
+/// Who got shares of the key for `epoch`, as the last block before it says.
+fn seated(
+    key: &[u8],
+    proof: &DutyProof,
+    epoch: u64,
+    blocks: u64,
+    drawn: &Lineup,
+) -> Result<String, String> {
+    let bytes = |text: &str| BASE64.decode(text).unwrap_or_default();
+    let descendants: Vec<Vec<u8>> = proof.descendants.iter().map(|d| bytes(d)).collect();
+    let header = bytes(&proof.header);
+    let (certificate, duty) = (bytes(&proof.certificate), bytes(&proof.duty));
+    let change = light::verify_epoch_change(key, &header, &descendants, &certificate, &duty);
+    let change = change.map_err(|e| e.to_string())?;
+    let header = Header::from_bytes(&header).map_err(|e| e.to_string())?;
+    at(
+        &header,
+        epoch.saturating_mul(blocks) - 1,
+        "that ends the epoch before",
+    )?;
+    let many = change.seats.len();
+    if !change.handed_on {
+        return Ok(format!(
+            "block {} is certified: the key could not be handed on to those drawn, and the {many} who had it vote in epoch {epoch}",
+            header.height
+        ));
+    }
+    let mut keys: Vec<[u8; 32]> = drawn.committee.iter().map(|seat| seat.key.0).collect();
+    keys.sort_unstable();
+    match keys == change.seats {
+        true => Ok(format!(
+            "block {} is certified, and handed the network's key, unchanged, on to the {many} drawn",
+            header.height
+        )),
+        false => Err("others than those drawn got shares of the key".into()),
+    }
 }
 
 fn draw(
