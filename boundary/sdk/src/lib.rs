@@ -17,7 +17,6 @@ mod rounds;
 mod splice;
 mod tunnel;
 mod validators;
-mod verify;
 mod watch;
 
 pub use client::Client;

@@ -6,8 +6,8 @@ use ledger::lottery::{Draw, Event, draw_seed, draw_wins, entries_root};
 use light::Header;
 use types::{AccountId, Amount};
 
-use super::Step;
-use super::lots::{certified_event, duty};
+use crate::Step;
+use crate::lots::{certified_event, duty};
 
 /// All steps, in order; stops at the first that does not hold. Asks nobody: `export` has all.
 pub fn verify_lottery(network_key: &[u8], export: &LotteryExport) -> Vec<Step> {

@@ -1,4 +1,7 @@
-//! Check a receipt, a time, a drawing or a record down to certified blocks, trusting nobody but the network key.
+//! Check what the API shows down to certified blocks: receipts, times, records, drawings.
+//!
+//! Nobody is trusted but the network key. No I/O and no clock: the command line, the portal and
+//! people's browsers run the same functions.
 
 mod lots;
 mod lottery;

@@ -10,7 +10,7 @@ use light::{Duty, Header};
 use lots::{Lineup, Seat};
 use types::Digest;
 
-use super::Step;
+use crate::Step;
 
 /// Who sat, by what chance, as a certified event says.
 struct Drawn {

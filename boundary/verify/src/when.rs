@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use types::{Digest, merkle_verify};
 
-use super::Step;
-use super::lots::duty;
+use crate::Step;
+use crate::lots::duty;
 
 /// All steps, in order; stops at the first that does not hold.
 ///
