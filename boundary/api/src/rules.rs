@@ -70,7 +70,7 @@ pub struct WhenView {
     pub seen: Option<DutyProof>,
 }
 
-/// A transaction under its block's payload root.
+/// A transaction under its block's payload root, and what came of it under the outcomes root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TransactionProof {
     /// Base64 of canonical bytes.
@@ -79,6 +79,12 @@ pub struct TransactionProof {
     pub count: u64,
     #[schema(value_type = Vec<String>)]
     pub path: Vec<Digest>,
+    /// Base64 of canonical bytes of a `ledger::Outcome`; `None`: whoever answered does not show it.
+    #[serde(default)]
+    pub outcome: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub outcome_path: Vec<Digest>,
 }
 
 /// That a screener has checked transactions: RFD 21.

@@ -11,7 +11,7 @@ mod when;
 pub use self::lots::verify_lots;
 pub use self::lottery::verify_lottery;
 pub use self::now::{Checkpoint, OfRecord, Sight, Trust, verify_records};
-pub use self::when::verify_when;
+pub use self::when::{outcome, verify_when};
 
 use api::{EventProof, UsageProof};
 use base64::Engine as _;

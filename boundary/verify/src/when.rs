@@ -1,8 +1,11 @@
-//! Check between which two times a block came about.
+//! Check between which two times a block came about, and what came of a transaction in it.
 
-use api::WhenView;
+use api::{TransactionProof, WhenView};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use borsh::BorshDeserialize as _;
+use ledger::Outcome;
+use light::Header;
 use types::{Digest, merkle_verify};
 
 use crate::Step;
@@ -50,6 +53,7 @@ fn check(steps: &mut Vec<Step>, key: &[u8], what: &str, view: &WhenView) -> Resu
                 proof.index + 1,
                 proof.count
             ));
+            step(came(&header, &id, proof)?);
         }
     }
     let (Some(not_after), Some(seen)) = (view.not_after_ms, &view.seen) else {
@@ -66,4 +70,35 @@ fn check(steps: &mut Vec<Step>, key: &[u8], what: &str, view: &WhenView) -> Resu
         later.height, header.height
     ));
     Ok(())
+}
+
+/// What came of the transaction, in words.
+fn came(header: &Header, id: &Digest, proof: &TransactionProof) -> Result<String, String> {
+    let Some(shown) = &proof.outcome else {
+        return Ok("whether it was applied is not shown".into());
+    };
+    let (root, way) = (&header.outcomes_root, &proof.outcome_path);
+    let bytes = BASE64.decode(shown).unwrap_or_default();
+    let outcome = outcome(proof)
+        .flatten()
+        .filter(|outcome| outcome.transaction == *id)
+        .filter(|_| merkle_verify(root, &bytes, proof.index, proof.count, way))
+        .ok_or("what is shown to have come of the transaction is not in the block")?;
+    Ok(match outcome.rejection {
+        None => "under the block's outcomes root: it was applied".into(),
+        Some(rejection) => format!(
+            "under the block's outcomes root: it was rejected: {}",
+            rejection.why
+        ),
+    })
+}
+
+/// What is shown to have come of the transaction; `None` inside: nothing is shown. To be believed
+/// after [`verify_when`] only.
+pub fn outcome(proof: &TransactionProof) -> Option<Option<Outcome>> {
+    let Some(shown) = &proof.outcome else {
+        return Some(None);
+    };
+    let bytes = BASE64.decode(shown).ok()?;
+    Outcome::try_from_slice(&bytes).ok().map(Some)
 }

@@ -65,7 +65,13 @@ pub async fn when(From(app): From<App>, Named(what): Named<String>) -> Answer<Wh
         Some(index) => {
             let all = &block.record.transactions;
             let path = merkle_path(all, index).ok_or_else(missing)?;
+            let outcomes = &block.record.outcomes;
+            let outcome_path = merkle_path(outcomes, index);
             Some(TransactionProof {
+                outcome: outcome_path
+                    .as_ref()
+                    .map(|_| BASE64.encode(&outcomes[index])),
+                outcome_path: outcome_path.unwrap_or_default(),
                 transaction: BASE64.encode(&all[index]),
                 index: index as u64,
                 count: all.len() as u64,

@@ -31,6 +31,8 @@ async fn between_which_times_something_came_about_is_checked_from_two_blocks() {
     // As the explorer writes it.
     let steps = sdk::verify_when(&trusted, &paid.id.hex(), &view);
     assert!(steps.iter().all(|s| s.good), "{steps:?}");
+    let applied = steps.iter().any(|s| s.what.ends_with("it was applied"));
+    assert!(applied, "{steps:?}");
     assert_eq!(Some(view.height), paid.height);
     assert!(view.not_after_ms >= Some(view.not_before_ms), "{view:?}");
     let now = api::now_ms();
@@ -49,6 +51,7 @@ async fn between_which_times_something_came_about_is_checked_from_two_blocks() {
     doubt(&|v| v.made = v.seen.clone().expect("seen"));
     doubt(&|v| v.transaction = None);
     doubt(&|v| v.transaction.as_mut().expect("asked for").index += 1);
+    doubt(&|v| v.transaction.as_mut().expect("asked for").outcome = Some("AAAA".into()));
     let height = view.height.to_string();
     let block = client.when(&height).await.expect("a block");
     let steps = sdk::verify_when(&trusted, &height, &block);
