@@ -4,6 +4,7 @@
 //! With `RUNRIG_SCREENSHOTS=FOLDER` (`cargo xtask screenshots`) it takes pictures of all pages too. A
 //! relative one is in `screenshots/`, which git ignores.
 
+mod checked;
 mod hostile;
 mod hosts;
 mod journeys;
@@ -61,6 +62,7 @@ fn people_go_through_the_pages() {
     hosts::are_ruled_by_forms(&stage, &newcomer);
     hosts::a_newcomer_joins(&stage, &newcomer);
     limits::are_set_on_their_page(&stage, &newcomer);
+    checked::in_the_browser(&stage);
     look::around(&stage, &newcomer);
     if let Some(pictures) = &stage.pictures {
         look::pictures(&stage, &newcomer, pictures);

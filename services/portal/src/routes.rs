@@ -10,7 +10,7 @@ use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, drawn, earn, explorer, hosts, hours, invitations,
     job, jobs, keys, lend, limit, measured, members, money, newcomer, operate, overview, passkeys,
-    requests, shell, space,
+    proof, requests, shell, space,
 };
 use crate::web::{self, Right, Who};
 
@@ -145,6 +145,13 @@ pub fn table() -> Vec<Route> {
         open("/explorer/hosts", get(hosts::list)),
         open("/explorer/hosts/{id}", get(hosts::one)),
         open("/explorer/receipts/{id}", get(explorer::receipt)),
+        open("/explorer/proofs/receipts/{id}", get(proof::receipt)),
+        open(
+            "/explorer/proofs/transactions/{id}",
+            get(proof::transaction),
+        ),
+        open("/explorer/proofs/blocks/{height}", get(proof::block)),
+        open("/explorer/proofs/accounts/{id}", get(proof::account)),
         open("/explorer/network", get(explorer::network)),
         open("/explorer/lots", get(drawn::lots)),
         open("/explorer/lots/{epoch}", get(drawn::epoch)),

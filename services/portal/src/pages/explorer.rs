@@ -1,18 +1,18 @@
 //! The explorer: blocks, transactions, accounts, hosts, receipts, the network. No login.
 //!
 //! Lists come from the index; what one page is about is asked of the API, so that it is the
-//! ledger's word. Every proof stands beside the command that checks it.
-
-use std::time::Duration;
+//! ledger's word. Every proof stands beside the command that checks it, and a button that has the
+//! browser check it.
 
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect};
+use browser::About;
 use maud::{Markup, html};
 use serde::Deserialize;
 use types::{AccountId, Amount, Digest, ReceiptId};
 use words::{brief, cores, plural, utc};
 
-use super::shown;
+use super::{proof, shown};
 use crate::app::App;
 use crate::index::query::{self, PAGE};
 use crate::index::{BlockRow, EventFilter, EventRow, TransactionRow};
@@ -462,10 +462,11 @@ pub async fn block(State(app): State<App>, visitor: Visitor, Path(height): Path<
                     }
                 }
             }
+            @if clock.is_some() { (proof::card(&app, About::Block(number))) }
         }
         (cli(&format!("runrig chain when {number}")))
     };
-    shown(
+    proof::shown_with_check(
         &app,
         &visitor,
         Place::Blocks,
@@ -614,13 +615,14 @@ pub async fn transaction(State(app): State<App>, visitor: Visitor, Path(id): Pat
                     details { summary { "As it was signed" } div.code.soft tabindex="0" { (raw) } }
                 }
             }
+            @if clock.is_some() { (proof::card(&app, About::Transaction(digest))) }
         }
         @match clock {
             Some(_) => { (cli(&format!("runrig chain when {}", digest.hex()))) }
             None => { (cli(&format!("runrig chain tx {}", digest.hex()))) }
         }
     };
-    shown(&app, &visitor, Place::Transactions, "Transaction", content).await
+    proof::shown_with_check(&app, &visitor, Place::Transactions, "Transaction", content).await
 }
 
 /// `GET /explorer/accounts/{id}`
@@ -669,9 +671,10 @@ pub async fn account(State(app): State<App>, visitor: Visitor, Path(id): Path<St
                 }
             }
         }
+        div.grid { (proof::card(&app, About::Account(account))) }
         (cli(&format!("runrig chain account {id} --verify")))
     };
-    shown(&app, &visitor, Place::Explorer, "Account", content).await
+    proof::shown_with_check(&app, &visitor, Place::Explorer, "Account", content).await
 }
 
 /// `GET /explorer/receipts/{id}`: what was charged, and the proof, checked here and now.
@@ -680,15 +683,10 @@ pub async fn receipt(State(app): State<App>, visitor: Visitor, Path(id): Path<St
         .parse()
         .map_err(|_| Trouble::missing("There is no such receipt"))?;
     let receipt = app.client.receipt(number).await?;
-    let proof = app.client.receipt_proof(number).await?;
-    // The host's own record, if it still answers.
-    let usage = tokio::time::timeout(
-        Duration::from_secs(2),
-        app.client.usage(receipt.allocation, receipt.sequence),
-    );
-    let usage = usage.await.ok().and_then(Result::ok);
+    let shown = app.client.receipt_proof(number).await?;
+    let usage = proof::usage_of(&app, &receipt).await;
     let key = app.network.get().map(|n| n.key.clone()).unwrap_or_default();
-    let (steps, _) = sdk::verify_receipt(&key, number, &proof, usage.as_ref());
+    let (steps, _) = sdk::verify_receipt(&key, number, &shown, usage.as_ref());
     let good = !steps.is_empty() && steps.iter().all(|s| s.good);
     let names = app.index.ask(query::names).await?;
     let host = names.host(&receipt.host);
@@ -730,10 +728,11 @@ pub async fn receipt(State(app): State<App>, visitor: Visitor, Path(id): Path<St
                     } } }
                 } }
             }
+            (proof::card(&app, About::Receipt(number)))
         }
         (cli(&format!("runrig receipt {number} --verify")))
     };
-    shown(
+    proof::shown_with_check(
         &app,
         &visitor,
         Place::Explorer,

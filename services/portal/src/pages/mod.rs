@@ -24,6 +24,7 @@ pub mod newcomer;
 pub mod operate;
 pub mod overview;
 pub mod passkeys;
+pub mod proof;
 mod range;
 pub mod requests;
 pub mod shell;

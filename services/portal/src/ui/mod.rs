@@ -5,6 +5,7 @@
 
 mod approval;
 mod chart;
+mod check;
 mod part;
 mod prose;
 mod shell;
@@ -14,6 +15,7 @@ mod tests;
 
 pub use approval::{approval, passkey_fields, passkey_script};
 pub use chart::{Bar, Slice, bars, bound, counts, donut, hbars, legend, meter, spark};
+pub use check::{Check, check};
 pub use part::{
     Figure, Tone, alert, badge, cli, copy, credits, crumbs, empty, feed, field, icon, image, kpi,
     pager, replica_dots, status, submit, trouble, when,

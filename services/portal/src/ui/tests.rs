@@ -93,3 +93,38 @@ fn text_of_others_is_escaped() {
         assert!(!part.contains("<b>"), "{part}");
     }
 }
+
+#[test]
+fn a_check_has_a_button_only_where_there_is_a_program() {
+    let of = |program| {
+        let about = "{\"receipt\":\"r-3\"}";
+        let proof = "/explorer/proofs/receipts/r-3";
+        let network_key = &"8c".repeat(96);
+        check(&Check {
+            about,
+            proof,
+            program,
+            network_key,
+        })
+        .0
+    };
+    let with = of(Ok("/a/check.0123456789.wasm"));
+    for part in [
+        "<div hidden data-check=\"{&quot;receipt&quot;:&quot;r-3&quot;}\" data-proof=\"/explorer/proofs/receipts/r-3\" data-program=\"/a/check.0123456789.wasm\" data-network-key=\"8c8c",
+        "<span class=\"mono\" data-part=\"key\">8c8c8c…8c8c</span>",
+        "<button class=\"btn primary\" type=\"button\">",
+        "<noscript><p class=\"ink2\">It takes a script. The command below",
+        "<div data-part=\"said\" role=\"status\"></div>",
+    ] {
+        assert!(with.contains(part), "{part}: {with}");
+    }
+    let without = of(Err("it is a debug build"));
+    assert!(
+        !without.contains("<button") && !without.contains("<script"),
+        "{without}"
+    );
+    assert!(
+        without.contains("without the program for that: it is a debug build."),
+        "{without}"
+    );
+}

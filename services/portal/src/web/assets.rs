@@ -42,6 +42,7 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
         "passkey.js" = "passkey.js", "text/javascript; charset=utf-8";
         "terminal.js" = "vendor/xterm-headless.mjs", "text/javascript; charset=utf-8";
         "shell.js" = "shell.js", "text/javascript; charset=utf-8";
+        "check.js" = "check.js", "text/javascript; charset=utf-8";
         "live.js" = "live.js", "text/javascript; charset=utf-8";
         "portal.css" = "portal.css", "text/css; charset=utf-8";
     };
@@ -49,7 +50,9 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
         urls: BTreeMap::new(),
         by_name: BTreeMap::new(),
     };
-    for (name, content, media) in fonts_first {
+    // Where this build has it.
+    let program = browser::PROGRAM.map(|program| ("check.wasm", program, "application/wasm"));
+    for (name, content, media) in fonts_first.into_iter().chain(program.ok()) {
         let mut plain = content.to_vec();
         if name == "portal.css" {
             // Fonts are known by their own changing names.

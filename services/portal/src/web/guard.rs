@@ -31,9 +31,25 @@ pub const STRANGER: &str = "runrig_guest";
 pub const DEVICE: &str = "runrig_device";
 pub const THEME: &str = "runrig_theme";
 
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-    font-src 'self'; connect-src 'self'; worker-src 'self'; manifest-src 'self'; \
-    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+macro_rules! policy {
+    ($more:literal) => {
+        concat!(
+            "default-src 'none'; script-src 'self'",
+            $more,
+            "; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; \
+             worker-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; \
+             frame-ancestors 'none'"
+        )
+    };
+}
+
+const POLICY: &str = policy!("");
+const POLICY_OF_PROGRAMS: &str = policy!(" 'wasm-unsafe-eval'");
+
+/// Of an answer: a page that loads a program of this site for WebAssembly.
+#[derive(Clone, Copy)]
+pub struct Programs;
+
 /// Pages smaller than this are sent as they are.
 const COMPRESSED_MIN: usize = 1_000;
 /// Answers that are held in memory are never larger.
@@ -350,9 +366,13 @@ async fn dress(app: &App, visitor: &Visitor, response: Response) -> Response {
 /// What browsers are told with every answer of this site, whatever it is and whoever made it.
 pub async fn sealed(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    let policy = match response.extensions().get::<Programs>() {
+        Some(Programs) => POLICY_OF_PROGRAMS,
+        None => POLICY,
+    };
     let headers = response.headers_mut();
     let value = HeaderValue::from_static;
-    headers.insert(header::CONTENT_SECURITY_POLICY, value(POLICY));
+    headers.insert(header::CONTENT_SECURITY_POLICY, value(policy));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, value("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, value("DENY"));
     headers.insert(header::REFERRER_POLICY, value("same-origin"));

@@ -10,7 +10,9 @@ mod whence;
 
 pub use assets::{asset, url};
 pub use form::Form;
-pub use guard::{DEVICE, SESSION, STRANGER, THEME, Who, escaped, guard, sealed, set_cookie};
+pub use guard::{
+    DEVICE, Programs, SESSION, STRANGER, THEME, Who, escaped, guard, sealed, set_cookie,
+};
 pub use right::{Right, certain, over};
 pub use trouble::{Page, Trouble};
 pub use visitor::{Theme, Visitor};
