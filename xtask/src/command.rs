@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::wasm;
+
 /// The workspace's folder: that of the `cargo xtask` which runs us. A program built in one
 /// clone may be run in another that shares its target folder, or be moved with it.
 pub fn root() -> PathBuf {
@@ -17,6 +19,7 @@ pub fn root() -> PathBuf {
 pub fn new_cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    command.envs(wasm::switch());
     command
 }
 

@@ -11,6 +11,7 @@ mod packages;
 mod tests;
 mod tidy;
 mod unified;
+mod wasm;
 
 use std::process::ExitCode;
 
@@ -105,6 +106,10 @@ fn ci() -> Result<()> {
         ("clippy", &|| command::cargo(&clippy)),
         ("test", &|| test(&[])),
     ];
+    // What is lacking is said again by the tests, who need it.
+    if let Err(error) = packages::install() {
+        eprintln!("{error:#}");
+    }
     let mut failed = Vec::new();
     for (name, step) in steps {
         eprintln!("== {name}");

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command;
+use crate::{command, wasm};
 
 struct Package {
     name: &'static str,
@@ -69,6 +69,11 @@ const PACKAGES: &[Package] = &[
         purpose: "build images",
     },
     Package {
+        name: "clang",
+        program: "clang",
+        purpose: "check proofs in a browser",
+    },
+    Package {
         name: "chromium",
         program: "chromium",
         purpose: "go through the pages as people do",
@@ -105,10 +110,16 @@ const PACKAGES: &[Package] = &[
     },
 ];
 
-/// Makes sure that all of [`PACKAGES`] are there.
+/// Makes sure that all of [`PACKAGES`] are there, and tries to have rustc's target for browsers.
 ///
 /// Errors: names what is missing when this user or system cannot install it.
 pub fn install() -> Result<()> {
+    packages()?;
+    wasm::add_target();
+    Ok(())
+}
+
+fn packages() -> Result<()> {
     let missing: Vec<&Package> = PACKAGES.iter().filter(|p| !found(p.program)).collect();
     // The tests make namespaces, mounts and cgroups of their own.
     let root = unsafe { libc::geteuid() } == 0;

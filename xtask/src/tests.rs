@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::command;
+use crate::{command, wasm};
 use outcome::Outcome;
 
 /// A run that says nothing for so long hangs.
@@ -51,7 +51,11 @@ pub fn run(crates: &[String]) -> Result<()> {
             }
         }
     });
-    let outcome = follow(&mut child, &incoming)?;
+    let mut outcome = follow(&mut child, &incoming)?;
+    let pages = crates.is_empty() || crates.iter().any(|c| c == "runrig");
+    if let Some(why) = wasm::left_out().filter(|_| pages) {
+        outcome.leaves_out(&format!("portal: proofs checked in the browser ({why})"));
+    }
     println!("{}", outcome.summary());
     println!(
         "built in {} s, tested in {} s",

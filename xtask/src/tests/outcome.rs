@@ -71,6 +71,11 @@ impl Outcome {
         }
     }
 
+    /// What a test that ran did not look at, with the reason.
+    pub fn leaves_out(&mut self, what: &str) {
+        self.skipped.push(what.to_string());
+    }
+
     pub fn hangs(&mut self, silence: Duration) {
         let minutes = silence.as_secs() / 60;
         let slow: Vec<&str> = self.slow.iter().map(String::as_str).collect();

@@ -2,12 +2,11 @@
 //! at, not only what it names itself.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use anyhow::Result;
 
-use crate::command;
 use crate::crates::Crate;
+use crate::{command, wasm};
 
 /// Crates that run things, wait for things or ask the machine for chance.
 const HEAVY: &[&str] = &[
@@ -25,14 +24,14 @@ const HEAVY: &[&str] = &[
 /// Crates below [`LIGHT`] at most: it runs in browsers and on other people's servers.
 const LIGHT_MAX: usize = 80;
 const LIGHT: &str = "light";
-
-const WASM: &str = "wasm32-unknown-unknown";
+/// What runs in browsers as it is.
+const BROWSER: &str = "browser";
 
 pub fn breaches(crates: &[Crate]) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    let slim = crates
-        .iter()
-        .filter(|c| c.name == LIGHT || c.folder().starts_with("kernel"));
+    let slim = crates.iter().filter(|c| {
+        [LIGHT, BROWSER].contains(&c.name.as_str()) || c.folder().starts_with("kernel")
+    });
     for each in slim {
         let tree = tree(&each.name)?;
         for heavy in HEAVY.iter().filter(|heavy| tree.contains(**heavy)) {
@@ -60,19 +59,9 @@ fn tree(name: &str) -> Result<BTreeSet<String>> {
     Ok(names.map(str::to_string).collect())
 }
 
-/// Does [`LIGHT`] compile for browsers? Looked at where there is what that takes.
+/// Does [`BROWSER`] compile for browsers, and [`LIGHT`] by itself? Looked at where there is what that takes.
 fn in_browsers() -> Result<Option<String>> {
-    let sysroot = command::read(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let target = std::path::Path::new(sysroot.trim())
-        .join("lib/rustlib")
-        .join(WASM);
-    let clang = Command::new("clang").arg("--version").output();
-    let lacks = match (target.is_dir(), clang) {
-        (false, _) => Some(format!("`rustup target add {WASM}`")),
-        (_, Err(_)) => Some("clang, for the curve's C".to_string()),
-        _ => None,
-    };
-    if let Some(lacks) = lacks {
+    if let Some(lacks) = wasm::lacks()? {
         eprintln!("tidy: {LIGHT} was not compiled for browsers: install {lacks}");
         return Ok(None);
     }
@@ -80,12 +69,14 @@ fn in_browsers() -> Result<Option<String>> {
         "check",
         "-p",
         LIGHT,
+        "-p",
+        BROWSER,
         "--target",
-        WASM,
-        "--target-dir",
-        "target/wasm",
+        wasm::TARGET,
     ];
-    let good = command::run(command::new_cargo().args(arguments));
+    let mut check = command::new_cargo();
+    check.args(arguments).args(["--target-dir", "target/wasm"]);
+    let good = command::run(&mut check);
     Ok(good
         .err()
         .map(|why| format!("{LIGHT} for browsers: {why:#}")))
