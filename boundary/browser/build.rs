@@ -21,7 +21,6 @@ const NOT_OURS: &[&str] = &[
     "CARGO_MANIFEST_",
     "CARGO_PKG_",
     "CARGO_PROFILE_",
-    "CARGO_TARGET_",
     "CFLAGS",
     "CLIPPY_",
     "RUSTC_WORKSPACE_WRAPPER",
@@ -83,6 +82,8 @@ fn program() -> Result<PathBuf, String> {
         .args(["--package", "browser", "--lib", "--crate-type", "cdylib"])
         .args(["--profile", "browser", "--target", TARGET, "--target-dir"])
         .arg(&folder)
+        // Else a user's own choice may be one for both: our caller waits for us, and holds its lock.
+        .env("CARGO_BUILD_BUILD_DIR", &folder)
         .env(COMPILER, &compiler)
         .env("CARGO_ENCODED_RUSTFLAGS", without_folders(&root))
         .env_remove("CARGO_INCREMENTAL");

@@ -13,19 +13,23 @@ mod abi;
 use api::{EventProof, RecordsProof, UsageProof, WhenView};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use borsh::BorshDeserialize;
 use ledger::Outcome;
 use ledger::account::Account;
+use ledger::host::Host;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use types::{AccountId, Amount, Digest, ReceiptId};
-use verify::{Checkpoint, Step, Trust, outcome, verify_receipt, verify_records, verify_when};
+use types::{AccountId, Amount, Digest, HostId, ReceiptId};
+use verify::{
+    Checkpoint, Sight, Step, Trust, outcome, verify_receipt, verify_records, verify_when,
+};
 use words::{Names, credits, grouped, utc};
 
 /// This crate as a program for browsers (WebAssembly), or why this build has none.
 #[cfg(not(target_family = "wasm"))]
 pub const PROGRAM: Result<&[u8], &str> = include!(concat!(env!("OUT_DIR"), "/program.rs"));
 
-/// A block that is older is no word on what an account has now: as with `--verify`.
+/// A block that is older is no word on what is so now: as with `--verify`.
 const AGE_MAX_MS: u64 = 60_000;
 
 /// What is to be checked; its proof is JSON, of the type that is named here.
@@ -40,10 +44,13 @@ pub enum About {
     Block(u64),
     /// By a [`RecordsProof`] of its record in [`ACCOUNTS`].
     Account(AccountId),
+    /// By a [`RecordsProof`] of its record in [`HOSTS`].
+    Host(HostId),
 }
 
-/// The ledger's table of accounts.
+/// Tables of the ledger.
 pub const ACCOUNTS: &str = "accounts";
+pub const HOSTS: &str = "hosts";
 
 /// What proves a receipt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +67,7 @@ pub struct Request {
     pub key: String,
     /// By the clock of whoever asks.
     pub now_ms: u64,
-    /// The newest block that was seen before, if any: no account's record of an older one is taken.
+    /// The newest block that was seen before, if any: no record of an older one is taken.
     pub seen: Option<Checkpoint>,
     /// As the API or a portal sent it, unread.
     pub proof: String,
@@ -132,6 +139,7 @@ fn answer(request: &Request) -> Result<Answer, String> {
         About::Transaction(id) => transaction(&key, &id, &read(text)?),
         About::Block(height) => block(&key, height, &read(text)?),
         About::Account(id) => account(key, id, &read(text)?, request)?,
+        About::Host(id) => host(key, id, &read(text)?, request)?,
     })
 }
 
@@ -185,20 +193,20 @@ fn block(key: &[u8], height: u64, view: &WhenView) -> Answer {
     })
 }
 
-fn account(
+/// The record of `table` under `id`, or that there is none; what was checked for that.
+fn now<V: BorshDeserialize>(
     key: Vec<u8>,
-    id: AccountId,
+    (table, id): (&str, AccountId),
     proof: &RecordsProof,
     request: &Request,
-) -> Result<Answer, String> {
+) -> Result<(Sight, Option<V>, Vec<Step>), String> {
     let trust = Trust {
         network_key: key,
         age_max_ms: AGE_MAX_MS,
         checkpoint: request.seen.clone(),
     };
-    let (sight, found) =
-        verify_records::<_, Account>(&trust, ACCOUNTS, &[id], proof, request.now_ms)?;
-    let found = found.into_iter().next().flatten();
+    let (sight, found) = verify_records(&trust, table, &[id], proof, request.now_ms)?;
+    let found: Option<V> = found.into_iter().next().flatten();
     let good = |what| Step { what, good: true };
     let steps = vec![
         good(format!(
@@ -210,13 +218,37 @@ fn account(
         good(format!(
             "{} under the block's state root: {} bytes of proof",
             match &found {
-                Some(_) => "the account's record is",
-                None => "no record of the account is",
+                Some(_) => "its record is",
+                None => "no record of it is",
             },
             sight.proof_bytes_max
         )),
     ];
-    let record = found.unwrap_or_default();
+    Ok((sight, found, steps))
+}
+
+/// What is so after the block that was seen.
+fn standing(sight: Sight, steps: Vec<Step>, said: &str) -> Answer {
+    Answer {
+        good: true,
+        said: format!(
+            "{said}: after block {}.",
+            grouped(sight.checkpoint.height.into())
+        ),
+        steps,
+        seen: Some(sight.checkpoint),
+    }
+}
+
+fn account(
+    key: Vec<u8>,
+    id: AccountId,
+    proof: &RecordsProof,
+    request: &Request,
+) -> Result<Answer, String> {
+    let (sight, record, steps) = now::<Account>(key, (ACCOUNTS, id), proof, request)?;
+    // Whom nobody has paid yet is in no record, and has nothing.
+    let record = record.unwrap_or_default();
     let held = match record.held {
         Amount::ZERO => String::new(),
         held => format!(
@@ -225,16 +257,32 @@ fn account(
             credits(held)
         ),
     };
-    Ok(Answer {
-        good: true,
-        said: format!(
-            "The account has {} credits{held}: after block {}.",
-            record.balance(),
-            grouped(sight.checkpoint.height.into())
+    let said = format!("The account has {} credits{held}", record.balance());
+    Ok(standing(sight, steps, &said))
+}
+
+fn host(
+    key: Vec<u8>,
+    id: HostId,
+    proof: &RecordsProof,
+    request: &Request,
+) -> Result<Answer, String> {
+    let (sight, record, steps) = now::<Host>(key, (HOSTS, id), proof, request)?;
+    let said = match record {
+        None => "There is no such host".into(),
+        Some(host) => format!(
+            "Host {} {}, offers {} and has earned {} credits",
+            host.name,
+            match (host.online, host.closed) {
+                (_, true) => "is outside its hours",
+                (true, false) => "is online",
+                (false, false) => "is silent",
+            },
+            words::resources(&host.offer.capacity),
+            host.earned
         ),
-        steps,
-        seen: Some(sight.checkpoint),
-    })
+    };
+    Ok(standing(sight, steps, &said))
 }
 
 #[cfg(test)]

@@ -91,19 +91,60 @@ fn rejection() -> Rejection {
     }
 }
 
+fn at() -> (u64, u64) {
+    (HEIGHT, HEIGHT * 1_000)
+}
+
 fn record() -> (Account, RecordsProof) {
     let account = Account {
         spendable: Amount::credits(10),
         held: Amount::credits(2),
         ..Account::default()
     };
-    let at = (HEIGHT, HEIGHT * 1_000);
-    let shown = Certified::by(1).record(at, ACCOUNTS, &PAYEE, &account);
+    let shown = Certified::by(1).record(at(), ACCOUNTS, &PAYEE, &account);
     (account, shown)
 }
 
+fn machine() -> Host {
+    Host {
+        name: "<i>barn</i>".into(),
+        address: String::new(),
+        owner: PAYEE,
+        machine: Digest::default(),
+        offer: types::Offer {
+            capacity: types::Resources::default(),
+            architecture: String::new(),
+            region: String::new(),
+            price_multiplier_milli: 1_000,
+            builds: false,
+        },
+        allotment: None,
+        free: types::Resources::default(),
+        online: true,
+        cordoned: false,
+        draining: false,
+        hours: None,
+        hours_ms: 0,
+        closed: false,
+        closing: false,
+        turn_ms: 0,
+        registered_ms: 0,
+        last_seen_ms: 0,
+        silent: 0,
+        flaps: 0,
+        trusted_ms: 0,
+        plan: 0,
+        interval: 0,
+        bond: Amount::ZERO,
+        earned: Amount::credits(3),
+        record: ledger::host::Record::default(),
+        mesh: None,
+        joined: None,
+    }
+}
+
 /// One of each that holds.
-fn all_good() -> [Request; 4] {
+fn all_good() -> [Request; 5] {
     let signed = transfer();
     [
         asked(About::Receipt(ReceiptId(3)), &proof_of_receipt()),
@@ -112,6 +153,10 @@ fn all_good() -> [Request; 4] {
             &Certified::by(1).when(HEIGHT, Some((&signed, None))),
         ),
         asked(About::Block(HEIGHT), &Certified::by(1).when(HEIGHT, None)),
+        asked(
+            About::Host(PAYEE),
+            &Certified::by(1).record(at(), HOSTS, &PAYEE, &machine()),
+        ),
         asked(About::Account(PAYEE), &record().1),
     ]
 }
@@ -125,7 +170,7 @@ fn what_holds_is_said_in_a_sentence() {
         assert!(answer.steps[0].what.starts_with("block 7 is certified"));
         answer.said
     });
-    let [receipt, transaction, block, account] = said;
+    let [receipt, transaction, block, host, account] = said;
     let (payer, payee) = (AccountId([1; 20]), PAYEE);
     assert_eq!(
         receipt,
@@ -140,6 +185,11 @@ fn what_holds_is_said_in_a_sentence() {
     assert_eq!(
         block,
         "Block 7 is final: made not before 1970-01-01 00:00:07 UTC."
+    );
+    assert!(
+        host.starts_with("Host <i>barn</i> is online, offers 0 cores")
+            && host.ends_with("and has earned 3 credits: after block 7."),
+        "{host}"
     );
     assert_eq!(
         account,
@@ -197,6 +247,7 @@ fn nothing_holds_once_it_is_changed() {
                 About::Transaction(_) => About::Transaction(Digest::of(b"other")),
                 About::Block(_) => About::Block(other.0),
                 About::Account(_) => About::Account(AccountId([other.0 as u8; 20])),
+                About::Host(_) => About::Host(AccountId([other.0 as u8; 20])),
             };
             // The payee's is the one that is shown.
             if asked_for != request.about {

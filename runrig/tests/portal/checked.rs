@@ -29,7 +29,7 @@ fn holds(page: &Page, path: &str, words: &str) {
     assert!(steps.as_u64() >= Some(2), "{path}: {steps}");
 }
 
-/// Of a receipt, a transaction, a block and an account; and what does not hold.
+/// Of a receipt, a transaction, a block, an account and a host; and what does not hold.
 pub fn in_the_browser(stage: &Stage) {
     let page = stage.browser.visitor(&stage.site);
     let receipt = "/explorer/receipts/r-1";
@@ -58,6 +58,10 @@ pub fn in_the_browser(stage: &Stage) {
     let payee = "[...document.querySelectorAll('a[href^=\"/explorer/accounts/\"]')].pop().pathname";
     let account = page.eval(payee);
     holds(&page, account.as_str().expect("a path"), "The account has ");
+
+    page.go(receipt);
+    let host = page.eval("document.querySelector('a[href^=\"/explorer/hosts/\"]').pathname");
+    holds(&page, host.as_str().expect("a path"), "and has earned");
 
     another_key(stage, &page, receipt);
     page.scripts(false);

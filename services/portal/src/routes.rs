@@ -152,6 +152,7 @@ pub fn table() -> Vec<Route> {
         ),
         open("/explorer/proofs/blocks/{height}", get(proof::block)),
         open("/explorer/proofs/accounts/{id}", get(proof::account)),
+        open("/explorer/proofs/hosts/{id}", get(proof::host)),
         open("/explorer/network", get(explorer::network)),
         open("/explorer/lots", get(drawn::lots)),
         open("/explorer/lots/{epoch}", get(drawn::epoch)),

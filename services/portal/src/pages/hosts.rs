@@ -1,12 +1,13 @@
 //! Hosts of the network: what each has, what of it is let, what happened on it.
 
 use axum::extract::{Path, State};
+use browser::About;
 use maud::{Markup, html};
 use types::Hours;
 use words::{bytes, cores};
 
 use super::explorer::{happenings, now_of};
-use super::{lend, shown};
+use super::{lend, proof, shown};
 use crate::app::App;
 use crate::index::{EventFilter, query};
 use crate::ui::{Figure, Place, Tone, badge, cli, credits, crumbs, empty, icon, kpi, meter, when};
@@ -167,10 +168,11 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String
                 header { div { h2 { "What happened on it" } } }
                 @if events.is_empty() { (empty("activity", "Nothing yet", "No event names this host.", None)) } @else { (happenings(&events, now)) }
             }
+            (proof::card(&app, About::Host(host.host)))
         }
         (cli(&format!("runrig host show {} --verify", host.name)))
     };
-    shown(&app, &visitor, Place::NetworkHosts, &host.name, content).await
+    proof::shown_with_check(&app, &visitor, Place::NetworkHosts, &host.name, content).await
 }
 
 /// `0.86 of 1`, and what speaks against it.

@@ -7,10 +7,10 @@ use api::UsageProof;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
-use browser::{ACCOUNTS, About, ReceiptProof};
+use browser::{ACCOUNTS, About, HOSTS, ReceiptProof};
 use ledger::lease::Receipt;
 use maud::Markup;
-use types::{AccountId, Digest, ReceiptId};
+use types::{AccountId, Digest, HostId, ReceiptId};
 
 use super::shown;
 use crate::app::App;
@@ -39,6 +39,7 @@ fn path(about: About) -> String {
         About::Transaction(id) => format!("/explorer/proofs/transactions/{}", id.hex()),
         About::Block(height) => format!("/explorer/proofs/blocks/{height}"),
         About::Account(id) => format!("/explorer/proofs/accounts/{id}"),
+        About::Host(id) => format!("/explorer/proofs/hosts/{id}"),
     }
 }
 
@@ -94,6 +95,13 @@ pub async fn account(State(app): State<App>, Path(id): Path<String>) -> Page {
     let missing = |_| Trouble::missing("There is no such account");
     let id: AccountId = id.parse().map_err(missing)?;
     Ok(Json(app.client.records(ACCOUNTS, &[id]).await?).into_response())
+}
+
+/// `GET /explorer/proofs/hosts/{id}`
+pub async fn host(State(app): State<App>, Path(id): Path<String>) -> Page {
+    let missing = |_| Trouble::missing("There is no such host");
+    let id: HostId = id.parse().map_err(missing)?;
+    Ok(Json(app.client.records(HOSTS, &[id]).await?).into_response())
 }
 
 #[cfg(test)]
