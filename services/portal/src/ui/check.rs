@@ -35,7 +35,7 @@ pub fn check(check: &Check<'_>) -> Markup {
                 Err(why) => { p.ink2 { "This build of the portal came without the program for that: " (why) ". The command below does the same on your own machine." } }
                 Ok(program) => {
                     noscript { p.ink2 { "It takes a script. The command below does the same on your own machine." } }
-                    div hidden data-check=(check.about) data-proof=(check.proof) data-program=(program) data-network-key=(key) {
+                    div.stack hidden data-check=(check.about) data-proof=(check.proof) data-program=(program) data-network-key=(key) {
                         details {
                             summary { "By the network’s key " span.mono data-part="key" { (words::brief(key)) } }
                             (field("check-key", "Network’s key", html! {

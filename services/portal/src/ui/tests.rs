@@ -110,7 +110,7 @@ fn a_check_has_a_button_only_where_there_is_a_program() {
     };
     let with = of(Ok("/a/check.0123456789.wasm"));
     for part in [
-        "<div hidden data-check=\"{&quot;receipt&quot;:&quot;r-3&quot;}\" data-proof=\"/explorer/proofs/receipts/r-3\" data-program=\"/a/check.0123456789.wasm\" data-network-key=\"8c8c",
+        "<div class=\"stack\" hidden data-check=\"{&quot;receipt&quot;:&quot;r-3&quot;}\" data-proof=\"/explorer/proofs/receipts/r-3\" data-program=\"/a/check.0123456789.wasm\" data-network-key=\"8c8c",
         "<span class=\"mono\" data-part=\"key\">8c8c8c…8c8c</span>",
         "<button class=\"btn primary\" type=\"button\">",
         "<noscript><p class=\"ink2\">It takes a script. The command below",
