@@ -19,7 +19,7 @@ fn press(page: &Page) -> String {
 
 /// Opens a page and has its proof checked.
 fn holds(page: &Page, path: &str, words: &str) {
-    page.go(path);
+    page.until_says(path, "main", "Check it in this browser");
     let said = press(page);
     assert!(
         said.contains("Checked in this browser") && said.contains(words),
