@@ -35,6 +35,8 @@ mod hostile_tests;
 #[cfg(test)]
 mod newcomer_tests;
 #[cfg(test)]
+mod right_tests;
+#[cfg(test)]
 mod role_tests;
 #[cfg(test)]
 mod session_tests;

@@ -22,16 +22,20 @@ const DAYS: [&str; 7] = [
     "Sunday",
 ];
 
+/// The same on the command line.
+pub fn command(host: &api::HostView) -> String {
+    match &host.hours {
+        Some(hours) => format!("runrig host hours {} '{hours}'", host.name),
+        None => format!("runrig host hours {} --always", host.name),
+    }
+}
+
 /// For its owner alone.
 pub fn card(visitor: &Visitor, host: &api::HostView) -> Markup {
     let days = days_of(host.hours.as_ref());
     // A row has one time; who has several a day said them in a line.
     let one_each = days.iter().all(|spans| spans.len() <= 1);
     let line = host.hours.map(|h| h.to_string()).unwrap_or_default();
-    let command = match &host.hours {
-        Some(hours) => format!("runrig host hours {} '{hours}'", host.name),
-        None => format!("runrig host hours {} --always", host.name),
-    };
     let action = format!("/hosts/{}/hours", host.host);
     html! {
         section.card.s6 {
@@ -55,7 +59,7 @@ pub fn card(visitor: &Visitor, host: &api::HostView) -> Markup {
                     div.row { button.btn name="how" value="line" { "Set this line" } @if !one_each { button.btn name="how" value="always" { "Take work at any time" } } }
                 }
             }
-            (cli(&command))
+            (cli(&command(host)))
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::limits::Act;
 use crate::people::{Invitation, Terms, Token};
 use crate::ui::{Place, Tone, badge, copy, field, icon};
-use crate::web::{Form, Page, Trouble, Visitor};
+use crate::web::{Form, Page, Right, Trouble, Visitor};
 
 /// The form of the members' page.
 pub(super) fn form(visitor: &Visitor) -> Markup {
@@ -42,6 +42,7 @@ pub(super) fn form(visitor: &Visitor) -> Markup {
 
 /// Those that are out, with what is to be done about each.
 pub(super) fn list(visitor: &Visitor, all: &[Invitation], now: u64) -> Markup {
+    let rules = visitor.lack(Right::Rule, "answer them").is_none();
     html! {
         div.tablewrap { table.cards {
             thead { tr { th { "For" } th { "Role" } th { "Made" } th { "Answer" } th { span.sr { "What to do" } } } }
@@ -50,7 +51,7 @@ pub(super) fn list(visitor: &Visitor, all: &[Invitation], now: u64) -> Markup {
                 td data-l="Role" { span { (badge(Tone::Plain, &one.terms.role)) } }
                 td data-l="Made" { span { (words::span(now.saturating_sub(one.created_ms))) " ago" } }
                 td data-l="Answer" { span { @match &one.accepted { Some((_, handle)) => { (badge(Tone::Ok, &format!("@{handle} says yes"))) } None => { span.dim { "none yet" } } } } }
-                td { div.row {
+                td { @if rules { div.row {
                     @if let Some((account, handle)) = &one.accepted {
                         form.inline method="post" action="/members" {
                             input type="hidden" name="csrf" value=(visitor.form_token());
@@ -68,7 +69,7 @@ pub(super) fn list(visitor: &Visitor, all: &[Invitation], now: u64) -> Markup {
                         input type="hidden" name="invitation" value=(one.id);
                         button.btn.small.danger { "Withdraw" }
                     }
-                } }
+                } } }
             } } }
         } }
     }

@@ -18,9 +18,9 @@ use crate::index::{EventFilter, query};
 use crate::limits::Act;
 use crate::ui::{
     self, Figure, Place, Tone, alert, badge, cli, copy, credits, crumbs, empty, icon, image, kpi,
-    meter, when,
+    meter, no_right, when,
 };
-use crate::web::{Form, Page, Trouble, Visitor};
+use crate::web::{Form, Page, Right, Trouble, Visitor};
 
 /// Replicas whose placement is explained on one page.
 const WHY_MAX: usize = 12;
@@ -30,6 +30,7 @@ pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Marku
     let name = &view.project;
     let base = format!("/jobs/{name}");
     let act = format!("{base}/act");
+    let lack = visitor.lack(Right::Deploy, "restart, stop or remove jobs");
     let button = |what: &str, class: &str, content: Markup| {
         html! {
             form.inline method="post" action=(act) {
@@ -56,7 +57,7 @@ pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Marku
             div { h1 { (name) } p.sub { (view.deployment) " · release " (view.release) @if view.good == view.release { ", good" } } }
             div.acts {
                 (badge(tone(state), word(state)))
-                @if !view.removed {
+                @if !view.removed && lack.is_none() {
                     @if state == JobState::Stopped { (button("start", "", html! { (icon("play")) "Start" })) }
                     @else { (button("restart", "", html! { (icon("rotate-cw")) "Restart" })) (button("stop", "", html! { (icon("square")) "Stop" })) }
                     details.pop {
@@ -76,6 +77,7 @@ pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Marku
                 }
             }
         }
+        @if let Some(lack) = lack.filter(|_| !view.removed && tab.is_empty()) { (no_right(&lack)) }
         nav.tabs aria-label="Parts of this job" {
             @for (path, label) in tabs { a href=(format!("{base}{path}")) aria-current=[(tab == path).then_some("page")] { (label) } }
         }
@@ -325,7 +327,7 @@ pub async fn releases(State(app): State<App>, visitor: Visitor, Path(name): Path
                         div.more {
                             @if release.latest { (badge(Tone::Info, "Latest")) }
                             @if release.good { (badge(Tone::Ok, "Good")) }
-                            @if !release.latest && !view.removed {
+                            @if !release.latest && !view.removed && visitor.lack(Right::Deploy, "go back to releases").is_none() {
                                 form.inline method="post" action=(format!("/jobs/{name}/act")) {
                                     input type="hidden" name="csrf" value=(visitor.form_token());
                                     input type="hidden" name="act" value="rollback";

@@ -18,8 +18,8 @@ use crate::app::App;
 use crate::approve::Unsubmitted;
 use crate::limits::Act;
 use crate::people::{Login, Token};
-use crate::ui::{self, Place, Tone, alert, cli, copy, crumbs, empty, field, icon};
-use crate::web::{Form, Page, Trouble, Visitor};
+use crate::ui::{self, Place, Tone, alert, cli, copy, crumbs, empty, field, icon, if_may};
+use crate::web::{Form, Page, Right, Trouble, Visitor};
 
 /// In the order of what they may.
 const SCOPES: [Role; 4] = [Role::Viewer, Role::Developer, Role::Billing, Role::Admin];
@@ -92,7 +92,7 @@ async fn page(app: &App, visitor: &Visitor, said: &Form, wrong: Option<&str>) ->
             }
             section.card.s4 {
                 header { div { h2 { "Make one" } p.sub { "You sign it in the next step" } } }
-                (form(visitor, said))
+                (if_may(visitor.lack(Right::Rule, "make API keys"), || form(visitor, said)))
             }
         }
         (cli("runrig account keys add --new ci.key --role developer --limit 5 --every 30d --expires 90d --label ci"))

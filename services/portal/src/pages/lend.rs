@@ -9,8 +9,8 @@ use types::Resources;
 
 use crate::app::App;
 use crate::limits::Act;
-use crate::ui::{cli, field, hbars};
-use crate::web::{Form, Page, Trouble, Visitor};
+use crate::ui::{cli, field, hbars, no_right};
+use crate::web::{Form, Page, Right, Trouble, Visitor};
 
 use super::{hours, slowly};
 
@@ -50,8 +50,40 @@ pub fn market(host: &api::HostView, all: &[api::HostView]) -> Markup {
     }
 }
 
+/// The same acts on the command line.
+fn price_line(host: &api::HostView) -> String {
+    let percent = f64::from(host.offer.price_multiplier_milli) / 10.0;
+    format!("runrig host price {} {percent}", host.name)
+}
+
+fn allotment_line(host: &api::HostView) -> String {
+    let lent = host.allotment.unwrap_or(host.offer.capacity);
+    format!(
+        "runrig host set {} --cpus {} --memory {} --disk {} --bandwidth {}kbit",
+        host.name,
+        f64::from(lent.cpu_millis) / 1_000.0,
+        exact(lent.memory_bytes),
+        exact(lent.disk_bytes),
+        lent.bandwidth_kbps
+    )
+}
+
+fn drain_line(host: &api::HostView) -> String {
+    let undo = if host.draining { " --undo" } else { "" };
+    format!("runrig host drain {}{undo}", host.name)
+}
+
 /// For its owner alone.
 pub fn forms(visitor: &Visitor, host: &api::HostView) -> Markup {
+    if let Some(lack) = visitor.lack(Right::Rule, "change what its hosts ask and lend") {
+        return html! {
+            section.card.s12 {
+                header { div { h2 { "Its price, its size, its hours" } p.sub { "And emptying it for upkeep" } } }
+                (no_right(&lack))
+                (cli(&price_line(host))) (cli(&allotment_line(host))) (cli(&drain_line(host))) (cli(&hours::command(host)))
+            }
+        };
+    }
     let lent = host.allotment.unwrap_or(host.offer.capacity);
     let percent = f64::from(host.offer.price_multiplier_milli) / 10.0;
     let input = |name: &str, value: String, least: &str, step: &str| html! { input.in id=(name) name=(name) type="number" value=(value) min=(least) step=(step) required; };
@@ -64,7 +96,7 @@ pub fn forms(visitor: &Visitor, host: &api::HostView) -> Markup {
                 (field("percent", "Percent of the network's rates", html! { input.in id="percent" name="percent" type="number" value=(percent) min="50" max="100" step="0.1" required; }, "50 to 100: hosts that ask less are chosen more often", None))
                 button.btn.primary { "Set the price" }
             }
-            (cli(&format!("runrig host price {} {percent}", host.name)))
+            (cli(&price_line(host)))
         }
         section.card.s6 {
             header { div { h2 { "What you lend" } p.sub { "Less holds at once; more as soon as its agent finds that the machine has it" } } }
@@ -80,7 +112,7 @@ pub fn forms(visitor: &Visitor, host: &api::HostView) -> Markup {
                 }
                 button.btn.primary { "Lend this" }
             }
-            (cli(&format!("runrig host set {} --cpus {} --memory {} --disk {} --bandwidth {}kbit", host.name, f64::from(lent.cpu_millis) / 1_000.0, exact(lent.memory_bytes), exact(lent.disk_bytes), lent.bandwidth_kbps)))
+            (cli(&allotment_line(host)))
         }
         (drain_card(visitor, host))
         (hours::card(visitor, host))
@@ -97,7 +129,6 @@ fn exact(bytes: u64) -> String {
 
 /// Empties it for upkeep, and lets it take work again.
 fn drain_card(visitor: &Visitor, host: &api::HostView) -> Markup {
-    let undo = if host.draining { " --undo" } else { "" };
     html! {
         section.card.s6 {
             header { div { h2 { "Empty it" } p.sub { "For upkeep: each replica moves once its successor is good; those with volumes stay" } } }
@@ -108,7 +139,7 @@ fn drain_card(visitor: &Visitor, host: &api::HostView) -> Markup {
                     button.btn name="draining" value="no" { "Let it take work again" }
                 } @else { button.btn name="draining" value="yes" { "Drain it" } }
             }
-            (cli(&format!("runrig host drain {}{undo}", host.name)))
+            (cli(&drain_line(host)))
         }
     }
 }

@@ -15,8 +15,10 @@ use crate::app::App;
 use crate::approve::Unsubmitted;
 use crate::index::query::{self, HourRow, Side};
 use crate::limits::Act;
-use crate::ui::{self, Place, Tone, alert, badge, bound, cli, credits, crumbs, empty, field};
-use crate::web::{Form, Page, Visitor};
+use crate::ui::{
+    self, Place, Tone, alert, badge, bound, cli, credits, crumbs, empty, field, if_may,
+};
+use crate::web::{Form, Page, Right, Visitor};
 
 const HOUR_MS: u64 = 3_600_000;
 /// Under so much a page says when funds end.
@@ -158,7 +160,7 @@ async fn limits_page(
             }
             section.card.s6 {
                 header { div { h2 { "Set them" } p.sub { "The ledger holds to them, whoever signs" } } }
-                form method="post" action="/bills/limits" {
+                (if_may(visitor.lack(Right::Pay, "set limits"), || html! { form method="post" action="/bills/limits" {
                     input type="hidden" name="csrf" value=(visitor.form_token());
                     div.two {
                         (field("alert", "Alert, in credits", html! { input.in id="alert" name="alert" value=(shown("alert", view.alert)) inputmode="decimal" maxlength="30" autocomplete="off"; }, "You are told; nothing stops. Empty: none", of("alert")))
@@ -166,7 +168,7 @@ async fn limits_page(
                     }
                     (field("order", "What stops first", html! { input.in id="order" name="order" value=(order) maxlength="4200" autocomplete="off" spellcheck="false"; }, "Jobs, apart by commas, as batch, preview. The others stop after them, the newest first", of("order")))
                     button.btn.primary { "Set the limits" }
-                }
+                } }))
             }
         }
         section.card.flush {

@@ -19,9 +19,9 @@ use crate::approve::Unsubmitted;
 use crate::index;
 use crate::limits::Act;
 use crate::ui::{
-    self, Place, Tone, alert, badge, cli, copy, credits, crumbs, empty, field, icon, when,
+    self, Place, Tone, alert, badge, cli, copy, credits, crumbs, empty, field, icon, if_may, when,
 };
-use crate::web::{Form, Page, Trouble, Visitor};
+use crate::web::{Form, Page, Right, Trouble, Visitor};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -95,6 +95,7 @@ pub(super) fn row(
     now: u64,
 ) -> Markup {
     let id = key.to_string();
+    let rules = visitor.lack(Right::Rule, "change roles").is_none();
     html! {
         tr {
             td.wrap {
@@ -102,7 +103,7 @@ pub(super) fn row(
                 span.second { a.mono href=(format!("/explorer/accounts/{id}")) { (words::brief(&id)) } @if let Some(handle) = known.people.get(key) { " · @" (handle) } }
             }
             td data-l="Role" {
-                @if known.is_person(key) {
+                @if rules && known.is_person(key) {
                     form.inline method="post" action="/members/role" {
                         input type="hidden" name="csrf" value=(visitor.form_token());
                         input type="hidden" name="key" value=(id);
@@ -127,11 +128,11 @@ pub(super) fn row(
                     Some(at) => { "in " (words::span(at - now)) }
                 }
             }
-            td { form.inline method="post" action="/members/revoke" {
+            td { @if rules { form.inline method="post" action="/members/revoke" {
                 input type="hidden" name="csrf" value=(visitor.form_token());
                 input type="hidden" name="key" value=(id);
                 button.btn.small.danger { "Revoke" }
-            } }
+            } } }
         }
     }
 }
@@ -185,7 +186,7 @@ async fn page(app: &App, visitor: &Visitor, form: &Form, wrong: Option<&str>) ->
             }
             section.card.s4 {
                 header { div { h2 { "Invite somebody" } p.sub { "Who says yes, you let in" } } }
-                (invitations::form(visitor))
+                (if_may(visitor.lack(Right::Rule, "invite somebody"), || invitations::form(visitor)))
             }
             @if !invited.is_empty() {
                 section.card.flush.s12 {
@@ -195,7 +196,7 @@ async fn page(app: &App, visitor: &Visitor, form: &Form, wrong: Option<&str>) ->
             }
             section.card.s4 {
                 header { div { h2 { "Add one" } p.sub { "Or change what one may: name it again" } } }
-                (add_form(visitor, form))
+                (if_may(visitor.lack(Right::Rule, "say who else may act"), || add_form(visitor, form)))
             }
             section.card.s8 {
                 header { div { h2 { "For the command line" } p.sub { "A key for a machine, made there and never shown" } } }

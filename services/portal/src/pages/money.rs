@@ -22,10 +22,10 @@ use crate::index::EventFilter;
 use crate::index::query::{self, Side};
 use crate::limits::Act;
 use crate::ui::{
-    self, Figure, Place, Tone, alert, cli, copy, credits, crumbs, empty, field, icon, kpi, legend,
-    submit,
+    self, Figure, Place, Tone, alert, cli, copy, credits, crumbs, empty, field, icon, if_may, kpi,
+    legend, submit,
 };
-use crate::web::{Form, Page, Visitor};
+use crate::web::{Form, Page, Right, Visitor};
 
 const HOUR_MS: u64 = 3_600_000;
 /// Jobs on one page of bills, and bills that are asked for at once.
@@ -67,13 +67,14 @@ async fn wallet_page(
             section.card.kpi.s3.keep6 {
                 p.lab { "Test faucet" }
                 @if account.gift.is_zero() { p.unknown { "Taken" } p.note { "Once per account, on test networks" } }
+                @else if visitor.lack(Right::Pay, "take credits").is_some() { p.val { (words::credits(account.gift)) } p.note { "Taken by the role " (Right::Pay.roles()) } }
                 @else { p.val { (words::credits(account.gift)) } (submit(visitor, "/wallet/topup", "small", html! { (icon("gift")) "Get test credits" })) }
             }
         }
         div.grid {
             section.card.s6 {
                 header { div { h2 { "Send" } p.sub { "Final within a second or so; nobody can take it back" } } }
-                form method="post" action="/wallet/send" {
+                (if_may(visitor.lack(Right::Pay, "send credits"), || html! { form method="post" action="/wallet/send" {
                     input type="hidden" name="csrf" value=(visitor.form_token());
                     (field("to", "To account", html! { input.in.mono id="to" name="to" value=(form.text("to")) maxlength="40" required spellcheck="false" autocomplete="off"; }, "40 characters, as it stands in their wallet", of("to")))
                     div.two {
@@ -81,7 +82,8 @@ async fn wallet_page(
                         (field("memo", "Note", html! { input.in id="memo" name="memo" value=(form.text("memo")) maxlength="100"; }, "Public, on the ledger", None))
                     }
                     button.btn.primary { (icon("send")) "Send" }
-                }
+                } }))
+                (cli("runrig wallet send ACCOUNT 2.5"))
             }
             section.card.s6 {
                 header { div { h2 { "Receive" } p.sub { "Give this to who pays you" } } }

@@ -20,8 +20,8 @@ use crate::approve::{Unsubmitted, now_ms};
 use crate::index::query;
 use crate::limits::Act;
 use crate::people::{Login, Token};
-use crate::ui::{self, Place, Tone, alert, cli, copy, credits, crumbs, field, icon, when};
-use crate::web::{Form, Page, Trouble, Visitor};
+use crate::ui::{self, Place, Tone, alert, cli, copy, credits, crumbs, field, icon, if_may, when};
+use crate::web::{Form, Page, Right, Trouble, Visitor};
 
 /// A command is good for so long.
 const PERIOD_MS: u64 = 3_600_000;
@@ -74,6 +74,9 @@ fn open_list(visitor: &Visitor, open: &[TokenView], now: u64) -> Markup {
 }
 
 fn taking_back(visitor: &Visitor, token: &str) -> Markup {
+    if visitor.lack(Right::Rule, "take it back").is_some() {
+        return html! {};
+    }
     html! {
         form.inline method="post" action="/hosts/uninvite" {
             input type="hidden" name="csrf" value=(visitor.form_token());
@@ -101,7 +104,7 @@ async fn page(app: &App, visitor: &Visitor, said: Option<&str>, wrong: Option<&s
             div.s7.stack {
                 section.card {
                     header { div { h2 { "Make the command" } p.sub { "With a token in it that lets one machine join for your account, once, within an hour" } } }
-                    (form(visitor, &name, wrong))
+                    (if_may(visitor.lack(Right::Rule, "let a machine join"), || form(visitor, &name, wrong)))
                 }
                 section.card {
                     header { div { h2 { "How it works" } } }

@@ -20,7 +20,7 @@ use crate::index::{EventFilter, HourRow};
 use crate::ui::{
     self, Bar, Figure, Place, Tone, alert, cli, donut, empty, icon, kpi, legend, submit,
 };
-use crate::web::{Page, Visitor, url};
+use crate::web::{Page, Right, Visitor, url};
 
 const HOUR_MS: u64 = 3_600_000;
 /// Jobs in the table, and of those that are frozen.
@@ -90,6 +90,7 @@ fn checklist(visitor: &Visitor, passkey: bool, funded: bool, gift: Amount) -> Ma
                 li.done[funded] {
                     span.strong { "Get starter credits" }
                     @if funded { span.dim { "They are here." } }
+                    @else if visitor.lack(Right::Pay, "take credits").is_some() { span.dim { "Taken from the faucet by the role " (Right::Pay.roles()) "." } }
                     @else if !gift.is_zero() { div.row { span.dim { (words::credits(gift)) " test credits from this network's faucet." } (submit(visitor, "/wallet/topup", "small", html! { (icon("gift")) "Get them" })) } }
                     @else { span.dim { "Ask somebody for a transfer." } }
                 }

@@ -147,6 +147,9 @@ pub struct Login {
     pub organisation: Option<Organisation>,
     /// What he approved with his own key in this request.
     pub approval: std::sync::OnceLock<crate::approve::Approval>,
+    /// In which role he acts for another account, once it was asked in this request; see
+    /// [`crate::web::Right`].
+    pub role: std::sync::OnceLock<Option<ledger::account::Role>>,
 }
 
 /// An account that somebody else may act for.
@@ -584,6 +587,7 @@ impl People {
                     acting,
                     organisation,
                     approval: std::sync::OnceLock::new(),
+                    role: std::sync::OnceLock::new(),
                 })
             }),
         )

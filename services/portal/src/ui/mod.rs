@@ -17,8 +17,8 @@ pub use approval::{approval, passkey_fields, passkey_script};
 pub use chart::{Bar, Slice, bars, bound, counts, donut, hbars, legend, meter, spark};
 pub use check::{Check, check};
 pub use part::{
-    Figure, Tone, alert, badge, cli, copy, credits, crumbs, empty, feed, field, icon, image, kpi,
-    pager, replica_dots, status, submit, trouble, when,
+    Figure, Tone, alert, badge, cli, copy, credits, crumbs, empty, feed, field, icon, if_may,
+    image, kpi, no_right, pager, replica_dots, status, submit, trouble, when,
 };
 pub use prose::prose;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use api::{AllocationView, JobRow};
 use maud::{Markup, html};
 use types::{Amount, Health, RunState};
 
-use crate::web::{Visitor, url};
+use crate::web::{Lack, Visitor, url};
 
 /// An icon of the sprite; says nothing to screen readers.
 pub fn icon(name: &str) -> Markup {
@@ -78,6 +78,33 @@ pub fn empty(picture: &str, title: &str, words: &str, act: Option<(&str, &str)>)
             p { (words) }
             @if let Some((href, label)) = act { a.btn.primary href=(href) { (label) } }
         }
+    }
+}
+
+/// Instead of a form, for whom his role keeps from it: what it takes, and who gives it.
+pub fn no_right(lack: &Lack) -> Markup {
+    html! {
+        div.noright role="note" {
+            (icon("key-round"))
+            div {
+                p.strong { "You may not " (lack.act) " for " (lack.account) }
+                p {
+                    @match lack.role {
+                        Some(role) => { "You are " (role.name()) " there; this takes the role " (lack.right.roles()) ". " }
+                        None => { "It gave you no role, or took it back; this takes the role " (lack.right.roles()) ". " }
+                    }
+                    "Its owners and admins give roles, under " a href="/members" { "Keys and members" } "."
+                }
+            }
+        }
+    }
+}
+
+/// A form, or [`no_right`] for whom something lacks.
+pub fn if_may(lack: Option<Lack>, form: impl FnOnce() -> Markup) -> Markup {
+    match lack {
+        Some(lack) => no_right(&lack),
+        None => form(),
     }
 }
 

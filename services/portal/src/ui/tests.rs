@@ -4,6 +4,7 @@ use maud::html;
 use types::Amount;
 
 use super::*;
+use crate::web::{Lack, Right};
 
 #[test]
 fn parts_are_what_they_were() {
@@ -47,6 +48,32 @@ fn a_figure_that_is_not_known_says_so() {
     };
     assert!(figure(None).contains("not known") && !figure(None).contains("a minute"));
     assert!(figure(Some("3".into())).contains("3 <small>a minute</small>"));
+}
+
+#[test]
+fn who_lacks_a_role_reads_which_it_takes_and_who_gives_it() {
+    let lack = |role| Lack {
+        act: "send credits",
+        right: Right::Pay,
+        role,
+        account: "Acme & Sons".into(),
+    };
+    let icon = icon("key-round").0;
+    let note = |said: &str| {
+        format!(
+            "<div class=\"noright\" role=\"note\">{icon}<div><p class=\"strong\">You may not send \
+             credits for Acme &amp; Sons</p><p>{said}; this takes the role owner, admin or billing. \
+             Its owners and admins give roles, under <a href=\"/members\">Keys and members</a>.</p>\
+             </div></div>"
+        )
+    };
+    let viewer = Some(ledger::account::Role::Viewer);
+    assert_eq!(no_right(&lack(viewer)).0, note("You are viewer there"));
+    let none = no_right(&lack(None)).0;
+    assert_eq!(none, note("It gave you no role, or took it back"));
+    let form = || html! { form {} };
+    assert_eq!(if_may(None, form).0, "<form></form>");
+    assert_eq!(if_may(Some(lack(None)), form).0, none);
 }
 
 #[test]

@@ -283,6 +283,11 @@ async fn admit(
     if let Some(refused) = lacks(app, visitor, who, right).await {
         return refused;
     }
+    if let Some(login) = &visitor.login
+        && let Err(error) = super::right::role(app, login).await
+    {
+        tracing::warn!("roles are not known just now: {error}");
+    }
     request.extensions_mut().insert(visitor.clone());
     next.run(request).await
 }

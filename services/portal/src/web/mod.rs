@@ -13,7 +13,7 @@ pub use form::Form;
 pub use guard::{
     DEVICE, Programs, SESSION, STRANGER, THEME, Who, escaped, guard, sealed, set_cookie,
 };
-pub use right::{Right, certain, over};
+pub use right::{Lack, Right, certain, over};
 pub use trouble::{Page, Trouble};
 pub use visitor::{Theme, Visitor};
 pub use whence::Range;

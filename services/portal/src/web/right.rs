@@ -5,6 +5,7 @@
 
 use axum::http::StatusCode;
 use ledger::account::Role;
+use sdk::SdkError;
 use types::AccountId;
 
 use super::trouble::Trouble;
@@ -37,6 +38,44 @@ impl Right {
             Self::Rule => matches!(role, Role::Owner | Role::Admin),
         }
     }
+
+    /// Who has it, as `owner, admin or billing`.
+    pub fn roles(self) -> String {
+        let names = Role::ALL.into_iter().filter(|role| self.is_of(*role));
+        let names: Vec<&str> = names.map(Role::name).collect();
+        match names.split_last() {
+            Some((last, [])) => (*last).into(),
+            Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+            None => String::new(),
+        }
+    }
+}
+
+/// Why somebody finds a note where others find a form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// What the form is for, as `send credits`.
+    pub act: &'static str,
+    pub right: Right,
+    /// The one he has; `None`: it was taken back.
+    pub role: Option<Role>,
+    /// Whose the account is, for people.
+    pub account: String,
+}
+
+/// In which role he acts for another account, asked once in a request; `None`: in none any more.
+///
+/// Errors: the ledger does not answer.
+pub async fn role(app: &App, login: &Login) -> Result<Option<Role>, SdkError> {
+    let Some(workspace) = &login.acting else {
+        return Ok(Some(Role::Owner));
+    };
+    if let Some(role) = login.role.get() {
+        return Ok(*role);
+    }
+    let (own, account) = (login.person.account, workspace.account);
+    let role = app.grants.role(own, account, now_ms(app)).await?;
+    Ok(*login.role.get_or_init(|| role))
 }
 
 /// Errors: he acts for an account that gave him no role, or one that does not do this. A ledger that
@@ -49,7 +88,7 @@ pub async fn check(app: &App, login: &Login, right: Right) -> Result<(), Trouble
     let refused = |what: &str, why: String, next: &str| {
         Err(Trouble::new(StatusCode::FORBIDDEN, what, why, next))
     };
-    match app.grants.role(own, account, now_ms(app)).await {
+    match role(app, login).await {
         Ok(Some(role)) if right.is_of(role) => Ok(()),
         Ok(Some(role)) => refused(
             "Your role does not do this",

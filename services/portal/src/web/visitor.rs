@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use types::Digest;
 
 use super::Trouble;
+use super::right::{Lack, Right};
 use super::whence::neighbourhood;
 use crate::people::{Login, Token};
 
@@ -92,6 +93,24 @@ impl Visitor {
     /// Errors: nobody is logged in.
     pub fn login(&self) -> Result<&Login, Trouble> {
         self.login.as_ref().ok_or(Trouble::LoginNeeded)
+    }
+
+    /// What he lacks to `act` for whom he acts; nothing for himself. A role that is not known just
+    /// now keeps nobody from a form: the ledger holds to it all the same.
+    pub fn lack(&self, right: Right, act: &'static str) -> Option<Lack> {
+        let login = self.login.as_ref()?;
+        let workspace = login.acting.as_ref()?;
+        let role = *login.role.get()?;
+        if role.is_some_and(|role| right.is_of(role)) {
+            return None;
+        }
+        let account = workspace.title.clone();
+        Some(Lack {
+            act,
+            right,
+            role,
+            account,
+        })
     }
 
     /// A token for one form. Differs each time, so that compression does not betray it.
