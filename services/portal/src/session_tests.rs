@@ -67,6 +67,69 @@ async fn a_login_and_another_password_begin_under_a_cookie_of_their_own() {
     assert!(!is_in(&site, &new).await);
 }
 
+/// What a stranger is told, without what differs each time.
+async fn told(answer: Response) -> (StatusCode, String, bool, String) {
+    let (status, to, begun) = (answer.status(), to(&answer), session(&answer).is_some());
+    let text = answer.text().await.expect("text");
+    let mut parts = text.split("name=\"csrf\" value=\"");
+    let first = parts.next().unwrap_or("").to_string();
+    let rest = parts.map(|part| part.split_once('"').map_or("", |(_, rest)| rest));
+    let text = rest.fold(first, |text, part| text + part);
+    // A passkey's challenge is another each time.
+    let text = match text.split_once("<form class=\"with-passkey\"") {
+        Some((before, rest)) => before.to_string() + rest.split_once("</form>").map_or("", |r| r.1),
+        None => text,
+    };
+    (status, to, begun, text)
+}
+
+#[tokio::test]
+async fn strangers_learn_of_no_email_whether_somebody_here_has_it() {
+    let site = Site::open().await;
+    site.member("ada", Kind::Personal).await;
+    let guest = format!("runrig_guest={}", Token::random().hex());
+    let form = site.form_token("/signup", &guest).await;
+    let sign_up = async |handle: &str, email: &str| {
+        let form = format!(
+            "csrf={form}&kind=personal&handle={handle}&email={email}%40example.org\
+             &password=some+other+plain+words"
+        );
+        told(site.post("/signup", &guest, &form).await).await
+    };
+    let (taken, free) = (sign_up("bob", "ada").await, sign_up("cyd", "nobody").await);
+    assert_eq!(taken, free);
+    assert_eq!(taken.1, "/?welcome=1");
+    assert!(taken.2, "a session begins");
+    // A handle is public on the ledger.
+    let handle = sign_up("ada", "new").await;
+    assert_eq!((handle.0, handle.2), (StatusCode::CONFLICT, false));
+    assert!(handle.3.contains("This handle is taken"), "{}", handle.3);
+
+    let log_in = async |email: &str, password: &str| {
+        let form = format!("csrf={form}&handle={email}%40example.org&password={password}");
+        let (status, to, begun, text) = told(site.post("/login", &guest, &form).await).await;
+        (status, to, begun, text.replace(email, "EMAIL"))
+    };
+    let wrong = "wrong+wrong+wrong";
+    assert_eq!(log_in("ada", wrong).await, log_in("nemo", wrong).await);
+    assert_eq!(log_in("nobody", wrong).await.0, StatusCode::UNAUTHORIZED);
+    // Whoever wrote another's email comes to his own account by it, as if nobody else had.
+    let own = "some+other+plain+words";
+    assert_eq!(log_in("ada", own).await, log_in("nobody", own).await);
+    // And so often: a browser that has logged in by it is not counted apart.
+    let mut tries = Vec::new();
+    for email in ["ada", "nobody"] {
+        let mut count = 0u32;
+        while log_in(email, wrong).await.0 == StatusCode::UNAUTHORIZED {
+            count += 1;
+            assert!(count < 40, "{email}: guesses have no end");
+        }
+        tries.push(count);
+    }
+    // On a slow machine some tries come back in between.
+    assert!(tries[0].abs_diff(tries[1]) <= 2, "{tries:?}");
+}
+
 #[tokio::test]
 async fn a_page_of_another_site_opens_no_shell() {
     let site = Site::open().await;

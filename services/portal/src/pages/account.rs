@@ -299,7 +299,7 @@ pub async fn forget_own(State(app): State<App>, visitor: Visitor, form: Form) ->
     };
     let password = form.exact("password");
     app.people
-        .forget_own(login.person.id, &keys, password)
+        .forget_own(&login.person, &keys, password)
         .await?;
     anew(&app, login, "/settings").await
 }

@@ -280,9 +280,9 @@ fn with_next(page: &str, next: &str) -> String {
     }
 }
 
-/// Which of both is taken is not said: nobody learns who is here.
+/// A handle stands on the ledger for all to read; of emails nothing is ever told.
 fn taken(app: &App, visitor: &Visitor, form: Form) -> Response {
-    let why = "This handle or email cannot be had. Take another, or log in if it is yours.";
+    let why = "This handle is taken. Take another, or log in if it is yours.";
     let draft = Draft {
         form,
         wrong: vec![("handle", why.into())],
@@ -435,7 +435,14 @@ pub async fn log_in(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
     let bucket = format!("{name} {known}");
     if app.limits.take(Act::Guess, &bucket).is_err() {
         return again(
-            "Too many tries for this handle. Wait half a minute, or use a browser that you have logged in with before.",
+            match name.contains('@') {
+                true => {
+                    "Too many tries for this email. Wait half a minute, or log in with your handle in a browser that you have logged in with before."
+                }
+                false => {
+                    "Too many tries for this handle. Wait half a minute, or use a browser that you have logged in with before."
+                }
+            },
             StatusCode::TOO_MANY_REQUESTS,
         );
     }

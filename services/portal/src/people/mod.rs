@@ -5,6 +5,7 @@
 //! nothing secret here.
 
 mod device;
+mod email;
 mod factor;
 mod invitation;
 mod passkey;
@@ -36,10 +37,6 @@ const SESSIONS_MAX: usize = 20;
 const SEEN_EVERY_MS: u64 = 60_000;
 
 const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS people (
-    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, handle TEXT NOT NULL UNIQUE COLLATE NOCASE,
-    email TEXT NOT NULL UNIQUE COLLATE NOCASE, company_name TEXT, company_address TEXT,
-    account TEXT NOT NULL, sealed BLOB NOT NULL, created_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY, person INTEGER NOT NULL REFERENCES people (id), sealed BLOB NOT NULL,
     browser TEXT NOT NULL, address TEXT NOT NULL, created_ms INTEGER NOT NULL,
@@ -239,6 +236,7 @@ impl People {
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        email::prepare(&connection)?;
         connection.execute_batch(SCHEMA)?;
         passkey::grow(&connection)?;
         let secret = passkey::secret(&connection)?;
@@ -261,21 +259,37 @@ impl People {
         Ok(done.await??)
     }
 
-    /// A new person with new keys. `None`: the handle or the email is taken; which of them is not
-    /// said, so that nobody learns who is here.
+    /// A new person with new keys. `None`: the handle is taken. Of an email that somebody else
+    /// wrote nothing is told, and it takes as long.
     pub async fn sign_up(&self, new: NewPerson, password: &str) -> Result<Option<(Person, Keys)>> {
         let keys = Keys::random();
-        let sealed = self.sealer.seal(&keys, password).await?;
         let account = keys.own.as_ref().map(|own| AccountId::of(&own.public()));
         let account = account.unwrap_or_default();
-        let made = self
-            .with(move |c| insert(c, &new, account, &sealed))
-            .await?;
-        Ok(made.map(|person| (person, keys)))
+        let email = new.email.clone();
+        let mut salt = self.with(move |c| email::salt(c, &email)).await?;
+        loop {
+            let sealed = self.sealer.seal(&keys, password, salt).await?;
+            let new = new.clone();
+            let made = self.with(move |c| {
+                let act = c.transaction()?;
+                // Another has signed up with this email since.
+                let other = email::salt(&act, &new.email)?;
+                if other.is_some_and(|salt| !sealed.starts_with(&salt)) {
+                    return Ok(Err(other));
+                }
+                let made = insert(&act, &new, account, &sealed)?;
+                act.commit()?;
+                Ok(Ok(made))
+            });
+            match made.await? {
+                Ok(made) => return Ok(made.map(|person| (person, keys))),
+                Err(other) => salt = other,
+            }
+        }
     }
 
-    /// Who has this handle or email, and his keys if the password opens them, and the code is
-    /// right where he has a second factor. Takes as long for nobody as for somebody.
+    /// Who has this handle, or wrote this email, and his keys if the password opens them, and the
+    /// code is right where he has a second factor. Takes as long for nobody as for somebody.
     pub async fn log_in(
         &self,
         name: &str,
@@ -285,30 +299,30 @@ impl People {
         let name = name.to_string();
         let found = self
             .with(move |c| {
-                c.query_row(
-                    &format!("{PERSON} WHERE p.handle = ?1 OR p.email = ?1"),
-                    [name],
-                    person,
-                )
-                .optional()
+                let sql = format!("{PERSON} WHERE p.handle = ?1 OR p.email = ?1 ORDER BY p.id");
+                let found = c.prepare_cached(&sql)?.query_map([name], person)?.collect();
+                found
             })
             .await?;
-        let sealed = found.as_ref().map(|p| p.sealed.clone());
-        let keys = self.sealer.open(sealed, password).await?;
-        let Some((person, keys)) = found.zip(keys) else {
+        let mut found: Vec<Person> = found;
+        let boxes = found.iter().map(|person| person.sealed.clone()).collect();
+        let Some((at, keys)) = self.sealer.open(boxes, password).await? else {
             return Ok(None);
         };
+        let person = found.swap_remove(at);
         let passed = self.passes(person.id, &keys, code).await?;
         Ok(passed.then_some((person, keys)))
     }
 
     /// Keeps the account's own key no more: the owner has it in a file.
-    pub async fn forget_own(&self, person: i64, keys: &Keys, password: &str) -> Result<()> {
+    pub async fn forget_own(&self, person: &Person, keys: &Keys, password: &str) -> Result<()> {
         let left = Keys {
             web: keys.web.clone(),
             own: None,
         };
-        let sealed = self.sealer.seal(&left, password).await?;
+        let salt = person.sealed.first_chunk().copied();
+        let sealed = self.sealer.seal(&left, password, salt).await?;
+        let person = person.id;
         self.with(move |c| {
             c.execute(
                 "UPDATE people SET sealed = ?2 WHERE id = ?1",
@@ -497,7 +511,8 @@ impl People {
     /// Seals a person's keys with another password; his other sessions end, and other browsers
     /// are strangers again.
     pub async fn set_password(&self, login: &Login, keys: &Keys, password: &str) -> Result<()> {
-        let sealed = self.sealer.seal(keys, password).await?;
+        let salt = login.person.sealed.first_chunk().copied();
+        let sealed = self.sealer.seal(keys, password, salt).await?;
         let (person, session) = (login.person.id, login.session.clone());
         self.with(move |c| {
             let act = c.transaction()?;
@@ -640,13 +655,14 @@ impl People {
         Ok(())
     }
 
-    /// Whether whoever has this handle or email has logged in with this browser before.
+    /// Whether whoever has this handle has logged in with this browser before. By an email nobody is
+    /// known: another may have written the same, and would share what is counted for its owner.
     pub async fn knows(&self, name: &str, browser: &Token) -> Result<bool> {
         let (id, name) = (browser_id(browser), name.to_string());
         self.with(move |c| {
             c.query_row(
                 "SELECT count(*) > 0 FROM browsers b JOIN people p ON p.id = b.person
-                 WHERE b.id = ?1 AND (p.handle = ?2 OR p.email = ?2)",
+                 WHERE b.id = ?1 AND p.handle = ?2",
                 params![id, name],
                 |r| r.get(0),
             )
@@ -655,7 +671,7 @@ impl People {
     }
 }
 
-/// `None`: the handle or the email is taken.
+/// `None`: the handle is taken.
 fn insert(
     connection: &Connection,
     new: &NewPerson,

@@ -101,7 +101,7 @@ impl People {
         used.insert(challenge, until_ms).is_none()
     }
 
-    /// A new person whose account key is a passkey. `None`: handle, email or passkey is taken.
+    /// A new person whose account key is a passkey. `None`: handle or passkey is taken.
     pub async fn sign_up_with(&self, new: NewPerson, passkey: Passkey) -> Result<Option<Person>> {
         self.with(move |c| {
             let act = c.transaction()?;

@@ -14,7 +14,8 @@ use types::{Digest, SecretKey};
 
 use super::Factor;
 
-const SALT: usize = 16;
+/// What a box begins with.
+pub(super) type Salt = [u8; 16];
 const NONCE: usize = 24;
 /// Passwords that are stretched at once: each takes memory and a core.
 const AT_ONCE: usize = 2;
@@ -121,27 +122,33 @@ fn decrypt_key(key: [u8; 32], sealed: &[u8]) -> Option<SecretKey> {
 }
 
 impl Sealer {
-    pub async fn seal(&self, keys: &Keys, password: &str) -> Result<Vec<u8>> {
+    /// With a salt of its own, or with that of another box, which then opens at the same cost.
+    pub async fn seal(&self, keys: &Keys, password: &str, salt: Option<Salt>) -> Result<Vec<u8>> {
         let _turn = self.0.acquire().await?;
         let (plain, password) = (keys.write(), password.to_string());
         tokio::task::spawn_blocking(move || {
-            let salt: [u8; SALT] = rand::random();
+            let salt = salt.unwrap_or_else(rand::random);
             let sealed = encrypt(stretch(&password, &salt)?, plain.as_bytes())?;
             Ok([salt.as_slice(), &sealed].concat())
         })
         .await?
     }
 
-    /// `None`: the password does not fit, or there is nothing to open; both take as long.
-    pub async fn open(&self, sealed: Option<Vec<u8>>, password: &str) -> Result<Option<Keys>> {
+    /// The first of these boxes that the password opens, and what is in it. They share their salt.
+    /// `None`: it opens none of them, or there is nothing to open; all of it takes as long.
+    pub async fn open(&self, boxes: Vec<Vec<u8>>, password: &str) -> Result<Option<(usize, Keys)>> {
         let _turn = self.0.acquire().await?;
         let password = password.to_string();
         tokio::task::spawn_blocking(move || {
-            let sealed = sealed.unwrap_or_default();
-            let (salt, rest) = sealed.split_at_checked(SALT).unwrap_or((&[0; SALT], &[]));
-            let plain = decrypt(stretch(&password, salt)?, rest);
-            let plain = plain.and_then(|plain| String::from_utf8(plain).ok());
-            Ok(plain.and_then(|plain| Keys::read(&plain)))
+            let salts = boxes.iter().filter_map(|sealed| sealed.first_chunk());
+            let salt: Salt = salts.copied().next().unwrap_or_default();
+            let key = stretch(&password, &salt)?;
+            let opened = |sealed: &Vec<u8>| {
+                let plain = decrypt(key, sealed.strip_prefix(&salt)?)?;
+                Keys::read(&String::from_utf8(plain).ok()?)
+            };
+            let mut opened = boxes.iter().map(opened).enumerate();
+            Ok(opened.find_map(|(at, keys)| Some((at, keys?))))
         })
         .await?
     }
