@@ -164,6 +164,15 @@ pub(crate) fn filled(path: &str) -> String {
         .replace("{token}", &"ab".repeat(32))
         .replace("lotteries/{id}", "lotteries/l-1")
         .replace("votes/{id}", "votes/p-1")
+        .replace("receipts/{id}", "receipts/r-1")
+        .replace(
+            "accounts/{id}",
+            &format!("accounts/{}", AccountId::default()),
+        )
+        .replace(
+            "transactions/{id}",
+            &format!("transactions/{}", "00".repeat(32)),
+        )
         .replace("{id}", "dev-1")
         .replace("{handle}", "acme")
 }

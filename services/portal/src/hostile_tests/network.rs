@@ -43,7 +43,7 @@ fn service() -> ServiceSpec {
     }
 }
 
-fn spec() -> DeploymentSpec {
+pub(super) fn spec() -> DeploymentSpec {
     DeploymentSpec {
         project: PROJECT.into(),
         services: [(evil(), service())].into(),
@@ -296,7 +296,7 @@ fn status() -> api::ChainStatus {
     }
 }
 
-fn lottery() -> api::LotteryView {
+pub(super) fn lottery() -> api::LotteryView {
     use ledger::lottery::{Phase, Round, Terms};
     api::LotteryView {
         lottery: types::LotteryId(1),
@@ -406,7 +406,7 @@ async fn refused() -> (Status, Json<api::Problem>) {
 pub(crate) async fn network(owner: Owner, grants: Grants) -> String {
     let own = move || owner.get().copied().unwrap_or_default();
     let (listed, shown) = (own.clone(), own.clone());
-    let (listed_of, deployed) = (own.clone(), own);
+    let (listed_of, deployed) = (own.clone(), own.clone());
     let router = Router::new()
         .route(
             "/v1/accounts/{id}",
@@ -455,6 +455,7 @@ pub(crate) async fn network(owner: Owner, grants: Grants) -> String {
         .route("/v1/lotteries", get(|| async { Json([lottery()]) }))
         .route("/v1/lotteries/{id}", get(|| async { Json(lottery()) }))
         .route("/v1/params", get(|| async { Json(ledger::Params::dev()) }))
+        .merge(super::ledger::routes(own))
         .fallback(refused);
     served(router).await
 }

@@ -1,5 +1,6 @@
 //! The index, in a file and on a server.
 
+mod heard;
 mod operate;
 
 use bench::Postgres;
