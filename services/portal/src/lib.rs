@@ -39,6 +39,8 @@ mod right_tests;
 #[cfg(test)]
 mod role_tests;
 #[cfg(test)]
+mod secret_tests;
+#[cfg(test)]
 mod session_tests;
 #[cfg(test)]
 mod space_tests;

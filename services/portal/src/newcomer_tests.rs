@@ -17,7 +17,7 @@ use crate::approve::pass;
 use crate::people::{Kind, NewPerson, Token};
 use crate::tests::{Site, served, to};
 
-type Chain = Arc<Mutex<ledger::State>>;
+pub(crate) type Chain = Arc<Mutex<ledger::State>>;
 
 fn executed(chain: &Chain, bytes: &[u8]) -> api::TransactionView {
     let mut state = chain.lock().expect("unpoisoned");
@@ -172,7 +172,8 @@ async fn submit(
     })
 }
 
-async fn network() -> (String, Chain) {
+/// Its URL, and what it executes on.
+pub(crate) async fn network() -> (String, Chain) {
     let genesis = Genesis {
         name: "test".into(),
         time_ms: api::now_ms(),

@@ -137,6 +137,16 @@ impl Site {
         request.send().await.expect("answered")
     }
 
+    /// As a command does, in JSON; what it is told.
+    pub(crate) async fn tell(&self, path: &str, body: &str) -> String {
+        let request = self.http.post(format!("{}{path}", self.url));
+        let request = request
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        let answer = request.send().await.expect("answered");
+        answer.text().await.expect("text")
+    }
+
     pub(crate) async fn post(&self, path: &str, cookie: &str, form: &str) -> Response {
         self.http
             .post(format!("{}{path}", self.url))
