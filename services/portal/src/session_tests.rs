@@ -1,8 +1,10 @@
 //! Sessions over HTTP: which cookie opens what after a login, another password, another role.
 
+use ledger::account::Role;
 use reqwest::{Response, StatusCode};
 
-use crate::people::{Kind, Token};
+use crate::people::{Factor, Kind, Token};
+use crate::role_tests::{Grants, grant, ledger_of, person};
 use crate::tests::{Site, to};
 
 /// The session's cookie that an answer sets.
@@ -65,6 +67,77 @@ async fn a_login_and_another_password_begin_under_a_cookie_of_their_own() {
     site.post("/settings/sessions", &new, &format!("csrf={token}"))
         .await;
     assert!(!is_in(&site, &new).await);
+}
+
+#[tokio::test]
+async fn another_workspace_and_a_second_factor_begin_under_a_cookie_of_their_own() {
+    let grants = Grants::default();
+    let site = Site::on(ledger_of(grants.clone()).await).await;
+    let (company, _) = person(&site, "acme", Kind::Company).await;
+    let (ada, token) = person(&site, "ada", Kind::Personal).await;
+    let granted = grant(Role::Developer);
+    grants.lock().expect("held").insert(ada.account, granted);
+    let noted = site
+        .app
+        .people
+        .note_member(company.account, ada.account, true);
+    noted.await.expect("noted");
+    let mut cookie = format!("runrig_session={}", token.hex());
+    let brought = cookie.clone();
+    // To the company and back; what did not change anything leaves the cookie as it is.
+    let nobody = "nobody".to_string();
+    for (account, goes) in [
+        (company.account.to_string(), true),
+        (nobody, false),
+        (ada.account.to_string(), true),
+    ] {
+        let form = site.form_token("/settings", &cookie).await;
+        let form = format!("csrf={form}&account={account}");
+        let answer = site.post("/workspace", &cookie, &form).await;
+        assert_eq!(to(&answer) == "/", goes, "{account}");
+        let new = session(&answer);
+        assert_eq!(new.is_some(), goes, "{account}");
+        if let Some(new) = new {
+            assert!(is_in(&site, &new).await);
+            assert!(!is_in(&site, &cookie).await, "the old cookie is let in");
+            cookie = new;
+            let token = cookie
+                .strip_prefix("runrig_session=")
+                .and_then(Token::parse);
+            let login = site.app.people.login(&token.expect("a token")).await;
+            let acting = login.expect("read").expect("in").account();
+            assert_eq!(acting.to_string(), account);
+        }
+    }
+    let elsewhere = log_in(&site, "four+plain+words+here").await.expect("in");
+    let form = site.form_token("/settings", &cookie).await;
+    let factor = Factor::random();
+    let code = |step: u64| factor.now(api::now_ms() + step * 30_000);
+    let begin = |code: &str| format!("csrf={form}&act=begin&secret={}&code={code}", factor.text());
+    let answer = site
+        .post("/settings/factor", &cookie, &begin("000000x"))
+        .await;
+    assert_eq!(
+        (answer.status(), session(&answer)),
+        (StatusCode::UNAUTHORIZED, None)
+    );
+    let answer = site
+        .post("/settings/factor", &cookie, &begin(&code(0)))
+        .await;
+    let begun = session(&answer).expect("a new cookie");
+    for gone in [&brought, &cookie, &elsewhere] {
+        assert!(!is_in(&site, gone).await);
+    }
+    assert!(is_in(&site, &begun).await);
+    // Its end too.
+    let form = site.form_token("/settings", &begun).await;
+    let end = format!(
+        "csrf={form}&act=end&password=four+plain+words+here&code={}",
+        code(1)
+    );
+    let answer = site.post("/settings/factor", &begun, &end).await;
+    let ended = session(&answer).expect("a new cookie");
+    assert!(is_in(&site, &ended).await && !is_in(&site, &begun).await);
 }
 
 /// What a stranger is told, without what differs each time.
