@@ -8,6 +8,7 @@ mod charged;
 mod embedded;
 mod follow;
 mod incidents;
+pub mod lent;
 pub mod operate;
 pub mod query;
 mod secure;

@@ -238,7 +238,7 @@ pub fn last_acts(store: &Store, sender: &AccountId) -> Result<BTreeMap<AccountId
     Ok(acts)
 }
 
-fn event(row: &Row) -> Result<EventRow> {
+pub(super) fn event(row: &Row) -> Result<EventRow> {
     Ok(EventRow {
         sequence: row.get(0)?,
         height: row.get(1)?,

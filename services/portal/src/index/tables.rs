@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::store::{Store, values};
 
 /// Changes with the tables: an index of an older number is made anew from the chain.
-const VERSION: u64 = 7;
+const VERSION: u64 = 8;
 
 const TABLES: &str = "
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -82,6 +82,16 @@ CREATE TABLE causes (
     cause TEXT NOT NULL, sequence INTEGER NOT NULL, hosts INTEGER NOT NULL,
     PRIMARY KEY (cause, sequence)) WITHOUT ROWID;
 CREATE INDEX causes_sequence ON causes (sequence);
+CREATE TABLE payouts (
+    payee TEXT NOT NULL, sequence INTEGER NOT NULL, host TEXT NOT NULL,
+    PRIMARY KEY (payee, sequence)) WITHOUT ROWID;
+CREATE INDEX payouts_host ON payouts (payee, host, sequence);
+CREATE TABLE runs (
+    allocation INTEGER PRIMARY KEY, deployment INTEGER NOT NULL, service TEXT NOT NULL,
+    host TEXT NOT NULL, leaves INTEGER NOT NULL, failed INTEGER NOT NULL, lost INTEGER NOT NULL,
+    until_ms INTEGER);
+CREATE INDEX runs_host ON runs (host, until_ms);
+CREATE INDEX runs_deployment ON runs (deployment);
 ";
 
 /// Makes the tables where they are missing, or old.

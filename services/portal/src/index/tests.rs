@@ -1,6 +1,7 @@
 //! The index, in a file and on a server.
 
 mod heard;
+mod lent;
 mod operate;
 
 use bench::Postgres;
