@@ -30,7 +30,7 @@ const strangers = ['/', '/signup', '/login', '/explorer', '/explorer/blocks', '/
 const members = ['/', '/jobs', '/jobs?q=nothing', '/jobs/new', '/jobs/new?from=image', `/jobs/${job}`,
   `/jobs/${job}/logs`, `/jobs/${job}/shell`, `/jobs/${job}/releases`, `/jobs/${job}/events`, `/jobs/${job}/receipts`,
   '/jobs/nothing', '/analytics', '/analytics/requests', '/analytics/requests?range=24h',
-  '/analytics/requests?range=12m', '/analytics/use?range=7d', '/hosts', '/hosts/new',
+  '/analytics/requests?range=12m', '/analytics/use?range=7d', '/hosts', '/hosts/new', '/earnings/payouts',
   '/earnings', '/wallet', '/bills', '/bills/limits', '/settings', '/settings/passkeys', '/settings/space', '/members',
   '/settings/keys', '/device', '/nowhere'];
 // One page of each kind, of those that are there.

@@ -7,7 +7,7 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 28] = [
+const MEMBERS: [(&str, &str); 30] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
@@ -27,7 +27,9 @@ const MEMBERS: [(&str, &str); 28] = [
     ("use", "/analytics/use?range=7d"),
     ("hosts", "/hosts"),
     ("host-new", "/hosts/new"),
+    ("hosts-none", "/hosts?q=nothing"),
     ("earnings", "/earnings"),
+    ("payouts", "/earnings/payouts"),
     ("wallet", "/wallet"),
     ("bills", "/bills"),
     ("limits", "/bills/limits"),
@@ -38,7 +40,7 @@ const MEMBERS: [(&str, &str); 28] = [
     ("no-page", "/nowhere"),
 ];
 
-const STRANGERS: [(&str, &str); 19] = [
+const STRANGERS: [(&str, &str); 20] = [
     ("stranger", "/"),
     ("signup", "/signup"),
     ("login", "/login"),
@@ -47,6 +49,7 @@ const STRANGERS: [(&str, &str); 19] = [
     ("block", "/explorer/blocks/2"),
     ("transactions", "/explorer/transactions"),
     ("network-hosts", "/explorer/hosts"),
+    ("network-hosts-none", "/explorer/hosts?q=nothing&status=silent"),
     ("network", "/explorer/network"),
     ("lots", "/explorer/lots"),
     ("votes", "/explorer/votes"),

@@ -11,7 +11,7 @@ mod said;
 use api::LogLine;
 use reqwest::{Response, StatusCode};
 
-pub(crate) use self::network::{Owner, deployment, network, space};
+pub(crate) use self::network::{Owner, deployment, host, network, space};
 use crate::people::{Kind, Token};
 use crate::role_tests::Grants;
 use crate::routes;

@@ -10,7 +10,7 @@ use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, drawn, earn, explorer, hosts, hours, invitations,
     job, jobs, keys, lend, limit, measured, members, money, newcomer, operate, overview, passkeys,
-    proof, requests, shell, space,
+    payouts, proof, requests, shell, space,
 };
 use crate::web::{self, Right, Who};
 
@@ -70,6 +70,8 @@ pub fn table() -> Vec<Route> {
         see("/analytics/use", get(measured::usage)),
         see("/analytics/use.csv", get(measured::usage_csv)),
         see("/hosts", get(earn::hosts)),
+        see("/parts/hosts", get(earn::rows)),
+        see("/parts/hosts/now", get(earn::now)),
         see("/hosts/new", get(newcomer::new)),
         act("/hosts/new", Right::Rule, post(newcomer::make)),
         act("/hosts/uninvite", Right::Rule, post(newcomer::take_back)),
@@ -79,6 +81,8 @@ pub fn table() -> Vec<Route> {
         act("/hosts/{id}/allotment", Right::Rule, post(lend::allotment)),
         act("/hosts/{id}/hours", Right::Rule, post(hours::set)),
         see("/earnings", get(earn::earnings)),
+        see("/earnings/payouts", get(payouts::page)),
+        see("/earnings/payouts.csv", get(payouts::csv)),
         see("/wallet", get(money::wallet)),
         act("/wallet/send", Right::Pay, post(money::send)),
         act("/wallet/topup", Right::Pay, post(money::topup)),

@@ -123,7 +123,7 @@ pub(crate) fn deployment(owner: AccountId) -> DeploymentView {
     }
 }
 
-fn host(owner: AccountId) -> HostView {
+pub(crate) fn host(owner: AccountId) -> HostView {
     HostView {
         host: HostId::default(),
         name: evil(),

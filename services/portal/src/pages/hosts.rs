@@ -1,14 +1,18 @@
 //! Hosts of the network: what each has, what of it is let, what happened on it.
 
-use axum::extract::{Path, State};
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, Query, State};
 use browser::About;
 use maud::{Markup, html};
-use types::Hours;
+use types::{HostId, Hours};
 use words::{bytes, cores};
 
 use super::explorer::{happenings, now_of};
+use super::host_list::Filter;
 use super::{lend, proof, shown};
 use crate::app::App;
+use crate::index::lent::{self, Runs};
 use crate::index::{EventFilter, query};
 use crate::ui::{Figure, Place, Tone, badge, cli, credits, crumbs, empty, icon, kpi, meter, when};
 use crate::web::{Page, Trouble, Visitor};
@@ -66,20 +70,25 @@ fn used(host: &api::HostView) -> [(&'static str, u128, u128, String); 3] {
     ]
 }
 
-/// A table of hosts: what each has and what of it is let.
-pub fn host_table(hosts: &[&api::HostView], base: &str, now_ms: u64) -> Markup {
+/// A table of hosts: what each has and what of it is let; `runs`: how what ran there ended.
+pub fn host_table(
+    hosts: &[&api::HostView],
+    now_ms: u64,
+    runs: Option<&BTreeMap<HostId, Runs>>,
+) -> Markup {
     html! {
         div.tablewrap {
             table.cards {
-                thead { tr { th { "Host" } th { "State" } th { "CPU let" } th { "Memory let" } th { "Disk let" } th.num { "Replicas" } th.num { "Earned" } th { "Last heard" } } }
+                thead { tr { th { "Host" } th { "State" } th { "CPU let" } th { "Memory let" } th { "Disk let" } th.num { "Replicas" } th.num { "Earned" } @if runs.is_some() { th.num { "Ended well" } } th { "Last heard" } } }
                 tbody {
                     @for host in hosts {
                         tr {
-                            td { a.row href=(format!("{base}/{}", host.host)) { (host.name) } span.second { (host.offer.architecture) " · " @if host.offer.region.is_empty() { "region not said" } @else { (host.offer.region) } } }
+                            td { a.row href=(format!("/explorer/hosts/{}", host.host)) { (host.name) } span.second { (host.offer.architecture) " · " @if host.offer.region.is_empty() { "region not said" } @else { (host.offer.region) } } }
                             td data-l="State" { (state_badge(host, now_ms)) }
                             @for (label, part, whole, said) in used(host) { td data-l=(label) { (meter(part, whole, "")) span.nowrap { (said) } } }
                             td.num data-l="Replicas" { (host.allocations) }
                             td.num.strong data-l="Earned" { (credits(host.earned)) }
+                            @if let Some(runs) = runs { td.num data-l="Ended well" { (ended_well(runs.get(&host.host).copied().unwrap_or_default())) } }
                             td data-l="Last heard" { span { (when(host.last_seen_ms, now_ms)) " ago" } }
                         }
                     }
@@ -89,11 +98,21 @@ pub fn host_table(hosts: &[&api::HostView], base: &str, now_ms: u64) -> Markup {
     }
 }
 
+/// The part of what ran there that ended well.
+fn ended_well(runs: Runs) -> Markup {
+    html! {
+        @match runs.milli() {
+            Some(milli) => { span.nowrap { b { (words::percent(milli)) } " of " (words::grouped(runs.ended.into())) } }
+            None => { span.dim { "none ended" } }
+        }
+    }
+}
+
 /// `GET /explorer/hosts`
-pub async fn list(State(app): State<App>, visitor: Visitor) -> Page {
+pub async fn list(State(app): State<App>, visitor: Visitor, Query(filter): Query<Filter>) -> Page {
     let hosts = app.client.hosts().await?;
-    let all: Vec<&api::HostView> = hosts.iter().collect();
     let now = now_of(&app);
+    let listed = filter.of(&hosts, now);
     let sum =
         |of: fn(&api::HostView) -> u128| hosts.iter().filter(|h| h.online).map(of).sum::<u128>();
     let content = html! {
@@ -105,8 +124,8 @@ pub async fn list(State(app): State<App>, visitor: Visitor) -> Page {
             (kpi(Figure { label: "Free disk", value: Some(bytes(sum(|h| h.free.disk_bytes.into()))), unit: "", note: html! { "of " (bytes(sum(|h| h.offer.capacity.disk_bytes.into()))) }, spark: None }))
         }
         div.card.flush {
-            @if all.is_empty() { (empty("server", "No host has joined", "A machine joins with one command.", Some(("/hosts/new", "Lend a machine")))) }
-            @else { (host_table(&all, "/explorer/hosts", now)) }
+            header { (listed.form("/explorer/hosts")) }
+            (listed.table("/explorer/hosts", now, None))
         }
         (cli("runrig host ls"))
     };
@@ -123,9 +142,10 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String
         host: Some(host.host.to_string()),
         ..EventFilter::default()
     };
-    let events = app
+    let id = host.host;
+    let (events, runs) = app
         .index
-        .ask(move |c| query::events(c, &filter, 25))
+        .ask(move |c| Ok((query::events(c, &filter, 25)?, lent::runs(c, &[id])?)))
         .await?;
     let now = now_of(&app);
     let account = host.host.to_string();
@@ -152,6 +172,7 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String
                     dt { "Takes work" } dd { (words::in_hours(host.hours.as_ref())) }
                     dt { "Earned in all" } dd { (credits(host.earned)) " credits" }
                     dt { "Replicas on it" } dd { (host.allocations) }
+                    dt { "Runs that ended well" } dd { (ended_well(runs.get(&id).copied().unwrap_or_default())) }
                     dt { "Usage reports" } dd { (words::grouped(host.interval.into())) }
                     dt { "Last heard" } dd { (when(host.last_seen_ms, now)) " ago" }
                     dt { "Bandwidth" } dd { (host.offer.capacity.bandwidth_kbps / 1000) " Mbit/s offered, " (host.free.bandwidth_kbps / 1000) " free" }
@@ -177,11 +198,19 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(id): Path<String
 
 /// `0.86 of 1`, and what speaks against it.
 fn reputation(r: &api::Reputation) -> String {
-    let mut words = format!(
-        "{}.{:03} of 1",
-        r.reliability_milli / 1_000,
-        r.reliability_milli % 1_000
-    );
+    let mut words = vec![of_one(r.reliability_milli)];
+    words.extend(against(r));
+    words.join(", ")
+}
+
+/// `0.860 of 1`
+pub fn of_one(milli: u32) -> String {
+    format!("{}.{:03} of 1", milli / 1_000, milli % 1_000)
+}
+
+/// What speaks against a host, as `fell silent twice`.
+pub fn against(r: &api::Reputation) -> Vec<String> {
+    let mut words = Vec::new();
     for (milli, what) in [
         (r.silences_milli, "fell silent"),
         (r.late_milli, "reported late"),
@@ -190,7 +219,7 @@ fn reputation(r: &api::Reputation) -> String {
         // What is all but forgotten is not worth a word.
         match (milli + 500) / 1_000 {
             0 => {}
-            count => words.push_str(&format!(", {what} {}", times(count))),
+            count => words.push(format!("{what} {}", times(count))),
         }
     }
     words

@@ -297,14 +297,14 @@ impl People {
         code: &str,
     ) -> Result<Option<(Person, Keys)>> {
         let name = name.to_string();
-        let found = self
+        let mut found = self
             .with(move |c| {
                 let sql = format!("{PERSON} WHERE p.handle = ?1 OR p.email = ?1 ORDER BY p.id");
-                let found = c.prepare_cached(&sql)?.query_map([name], person)?.collect();
-                found
+                c.prepare_cached(&sql)?
+                    .query_map([name], person)?
+                    .collect::<rusqlite::Result<Vec<Person>>>()
             })
             .await?;
-        let mut found: Vec<Person> = found;
         let boxes = found.iter().map(|person| person.sealed.clone()).collect();
         let Some((at, keys)) = self.sealer.open(boxes, password).await? else {
             return Ok(None);

@@ -253,14 +253,23 @@ pub fn submit(visitor: &Visitor, action: &str, class: &str, content: Markup) -> 
     }
 }
 
-/// Where the rest of a list is.
+/// Where the rest of a list by time is.
 pub fn pager(shown: &str, first: Option<&str>, next: Option<&str>) -> Markup {
+    pages(shown, ("Newest", first), ("Older", next))
+}
+
+/// Where the rest of any other list is.
+pub fn turner(shown: &str, before: Option<&str>, after: Option<&str>) -> Markup {
+    pages(shown, ("Before", before), ("After", after))
+}
+
+fn pages(shown: &str, back: (&str, Option<&str>), on: (&str, Option<&str>)) -> Markup {
     html! {
         nav.pager aria-label="Pages" {
             span { (shown) }
             span.acts {
-                @if let Some(href) = first { a.btn.small href=(href) { (icon("chevron-left")) "Newest" } }
-                @if let Some(href) = next { a.btn.small href=(href) { "Older" (icon("chevron-right")) } }
+                @if let (label, Some(href)) = back { a.btn.small href=(href) { (icon("chevron-left")) (label) } }
+                @if let (label, Some(href)) = on { a.btn.small href=(href) { (label) (icon("chevron-right")) } }
             }
         }
     }
