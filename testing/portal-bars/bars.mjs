@@ -25,7 +25,7 @@ const job = 'journey';
 const handle = `bars-${Date.now()}`;
 const strangers = ['/', '/signup', '/login', '/explorer', '/explorer/blocks', '/explorer/blocks/2',
   '/explorer/transactions', '/explorer/hosts', '/explorer/network', '/explorer/receipts/r-1',
-  '/explorer/search?q=nothing', '/explorer/lots', '/explorer/lots/1', '/explorer/votes', '/explorer/lotteries', '/operate', '/operate/queue', '/operate/placements', '/operate/incidents',
+  '/explorer/search?q=nothing', '/explorer/search?q=d-1', '/docs', '/docs/deploy', '/explorer/lots', '/explorer/lots/1', '/explorer/votes', '/explorer/lotteries', '/operate', '/operate/queue', '/operate/placements', '/operate/incidents',
   '/operate/audit', '/operate/audit?kind=rollback&result=refused'];
 const members = ['/', '/jobs', '/jobs?q=nothing', '/jobs/new', '/jobs/new?from=image', `/jobs/${job}`,
   `/jobs/${job}/logs`, `/jobs/${job}/shell`, `/jobs/${job}/releases`, `/jobs/${job}/events`, `/jobs/${job}/receipts`,

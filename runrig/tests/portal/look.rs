@@ -7,7 +7,7 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 30] = [
+const MEMBERS: [(&str, &str); 31] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
@@ -37,10 +37,11 @@ const MEMBERS: [(&str, &str); 30] = [
     ("members", "/members"),
     ("api-keys", "/settings/keys"),
     ("device", "/device"),
+    ("search", "/explorer/search?q=d-1"),
     ("no-page", "/nowhere"),
 ];
 
-const STRANGERS: [(&str, &str); 20] = [
+const STRANGERS: [(&str, &str); 24] = [
     ("stranger", "/"),
     ("signup", "/signup"),
     ("login", "/login"),
@@ -55,6 +56,10 @@ const STRANGERS: [(&str, &str); 20] = [
     ("votes", "/explorer/votes"),
     ("lotteries", "/explorer/lotteries"),
     ("receipt", "/explorer/receipts/r-1"),
+    ("search-deployment", "/explorer/search?q=d-1"),
+    ("search-replica", "/explorer/search?q=a-1"),
+    ("docs", "/docs"),
+    ("docs-deploy", "/docs/deploy"),
     ("operate", "/operate"),
     ("operate-queue", "/operate/queue"),
     ("operate-placements", "/operate/placements?range=7d"),

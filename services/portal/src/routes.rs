@@ -8,9 +8,9 @@ use axum::routing::{MethodRouter, get, post};
 use crate::app::App;
 use crate::live;
 use crate::pages::{
-    account, analytics, auth, deploy, device, drawn, earn, explorer, hosts, hours, invitations,
-    job, jobs, keys, lend, limit, measured, members, money, newcomer, operate, overview, passkeys,
-    payouts, proof, requests, shell, space,
+    account, analytics, auth, deploy, device, docs, drawn, earn, explorer, hosts, hours,
+    invitations, job, jobs, keys, lend, limit, measured, members, money, newcomer, operate,
+    overview, passkeys, payouts, proof, requests, search, shell, space,
 };
 use crate::web::{self, Right, Who};
 
@@ -140,7 +140,7 @@ pub fn table() -> Vec<Route> {
         open("/o/{handle}/books.csv", get(space::books::csv)),
         open("/explorer", get(explorer::home)),
         open("/explorer/latest", get(explorer::latest)),
-        open("/explorer/search", get(explorer::search)),
+        open("/explorer/search", get(search::search)),
         open("/explorer/blocks", get(explorer::blocks)),
         open("/explorer/blocks/{height}", get(explorer::block)),
         open("/explorer/transactions", get(explorer::transactions)),
@@ -164,6 +164,8 @@ pub fn table() -> Vec<Route> {
         open("/explorer/votes/{id}", get(drawn::proposal)),
         open("/explorer/lotteries", get(drawn::lotteries)),
         open("/explorer/lotteries/{id}", get(drawn::round)),
+        open("/docs", get(docs::list)),
+        open("/docs/{name}", get(docs::one)),
         open("/operate", get(operate::network::network)),
         open("/operate/queue", get(operate::queue::queue)),
         open("/operate/queue/now", get(operate::queue::now)),

@@ -167,7 +167,8 @@ fn token_in(page: &str) -> String {
 
 /// A route's path with something in its holes.
 pub(crate) fn filled(path: &str) -> String {
-    path.replace("{name}", "shop")
+    path.replace("docs/{name}", "docs/deploy")
+        .replace("{name}", "shop")
         .replace("{height}", "1")
         .replace("{epoch}", "1")
         .replace("new/{token}", &format!("new/{}", AccountId::default()))
@@ -457,6 +458,114 @@ async fn what_strangers_write_is_text_and_pages_have_nothing_inline() {
             assert!(!text.contains(bad), "{path} has {bad}");
         }
         assert_eq!(text.matches("<h1").count(), 1, "{path}");
+    }
+}
+
+/// Links of the menu.
+fn entries(page: &str) -> Vec<&str> {
+    let (_, nav) = page.split_once("<nav class=\"nav\"").expect("a menu");
+    let (nav, _) = nav.split_once("</nav>").expect("its end");
+    let items = nav.split("<li>").skip(1);
+    items
+        .map(|item| {
+            let (_, href) = item.split_once("href=\"").expect("a link");
+            href.split('"').next().unwrap_or("")
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_menu_is_short_and_invites_to_what_was_not_used() {
+    let site = Site::open().await;
+    let (acme, _) = site.member("acme", Kind::Company).await;
+    let token = acme.strip_prefix("runrig_session=").and_then(Token::parse);
+    let login = site.app.people.login(&token.expect("a token")).await;
+    let account = login.expect("read").expect("in").account();
+    let space = crate::hostile_tests::space(account);
+    site.app.people.set_space(space).await.expect("stored");
+    let page = async |path: &str, cookie: &str| {
+        let page = site.get(path, cookie).await;
+        page.text().await.expect("a page")
+    };
+    let new = page("/settings", &acme).await;
+    let menu = entries(&new);
+    for there in [
+        "/",
+        "/jobs/new",
+        "/hosts/new",
+        "/wallet",
+        "/explorer",
+        "/docs",
+        "/o/acme",
+    ] {
+        assert!(menu.contains(&there), "{there}: {menu:?}");
+    }
+    assert!(
+        !menu.contains(&"/jobs") && !menu.contains(&"/earnings"),
+        "{menu:?}"
+    );
+    // Whoever looks at a page finds the others of its group.
+    let jobs = page("/analytics", &acme).await;
+    assert!(jobs.contains("<title>") && entries(&jobs).len() <= 12);
+    let host = AccountId([6; 20]);
+    let events = vec![
+        ledger::Event::Deployment(ledger::deployment::Event::Deployed {
+            deployment: types::DeploymentId(1),
+            owner: account,
+            project: "shop".into(),
+            release: 1,
+            changed: Vec::new(),
+        }),
+        ledger::Event::Host(ledger::host::Event::HostRegistered {
+            host,
+            name: "barn".into(),
+            owner: account,
+            offer: types::Offer {
+                capacity: types::Resources::default(),
+                architecture: String::new(),
+                region: String::new(),
+                price_multiplier_milli: 1_000,
+                builds: false,
+            },
+            bond: types::Amount::ZERO,
+        }),
+    ];
+    site.app.index.hear(1, Vec::new(), events).await;
+    let used = page("/settings", &acme).await;
+    let menu = entries(&used);
+    assert_eq!(menu.len(), 12, "{menu:?}");
+    for there in [
+        "/jobs",
+        "/analytics",
+        "/hosts",
+        "/earnings",
+        "/bills",
+        "/operate",
+    ] {
+        assert!(menu.contains(&there), "{there}: {menu:?}");
+    }
+    assert!(entries(&page("/docs", "").await).len() <= 12);
+    // What is in no menu stands above the pages of its group.
+    for (path, parts) in [
+        (
+            "/explorer/blocks",
+            [
+                "/explorer/transactions",
+                "/explorer/hosts",
+                "/explorer/network",
+            ],
+        ),
+        (
+            "/operate/audit",
+            ["/operate", "/operate/incidents", "/operate/audit"],
+        ),
+    ] {
+        let page = page(path, "").await;
+        let (_, nav) = page.split_once("<nav class=\"parts\"").expect(path);
+        let (nav, _) = nav.split_once("</nav>").expect("its end");
+        for part in parts {
+            assert!(nav.contains(&format!("href=\"{part}\"")), "{path}: {part}");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use ledger::{Event, deployment, host, lease};
-use types::AccountId;
+use types::{AccountId, AllocationId, DeploymentId};
 
 use super::query::EventRow;
 use super::store::{Store, Value, values};
@@ -159,6 +159,36 @@ pub fn payouts(store: &Store, filter: &PayoutFilter, count: usize) -> Result<Vec
         })
     };
     rows.iter().map(payout).collect()
+}
+
+/// A replica on a host.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub allocation: AllocationId,
+    pub deployment: DeploymentId,
+    pub service: String,
+    /// Id of the host.
+    pub host: String,
+    /// When it ended, if it has.
+    pub until_ms: Option<u64>,
+}
+
+/// That of an allocation.
+pub fn run(store: &Store, allocation: u64) -> Result<Option<Run>> {
+    let row = store.row(
+        "SELECT deployment, service, host, until_ms FROM runs WHERE allocation = $1",
+        values![allocation],
+    )?;
+    row.map(|row| {
+        Ok(Run {
+            allocation: AllocationId(allocation),
+            deployment: DeploymentId(row.get(0)?),
+            service: row.get(1)?,
+            host: row.get(2)?,
+            until_ms: row.get(3)?,
+        })
+    })
+    .transpose()
 }
 
 /// How runs ended.

@@ -479,6 +479,44 @@ pub fn items_of(
     rows.iter().map(month).collect()
 }
 
+/// A deployment as everyone may know it.
+#[derive(Clone, Debug)]
+pub struct Deployed {
+    pub deployment: DeploymentId,
+    pub owner: String,
+    pub project: String,
+    /// When it was first deployed.
+    pub time_ms: u64,
+}
+
+pub fn deployed(store: &Store, id: DeploymentId) -> Result<Option<Deployed>> {
+    let row = store.row(
+        "SELECT owner, project, time_ms FROM deployments WHERE deployment = $1",
+        values![id.0],
+    )?;
+    row.map(|row| {
+        Ok(Deployed {
+            deployment: id,
+            owner: row.get(0)?,
+            project: row.get(1)?,
+            time_ms: row.get(2)?,
+        })
+    })
+    .transpose()
+}
+
+/// Whether an account has ever deployed, and whether a host was ever registered for it.
+pub fn uses(store: &Store, account: &AccountId) -> Result<(bool, bool)> {
+    let any = |sql: &str| {
+        let row = store.row(sql, values![account.to_string()])?;
+        Ok::<bool, anyhow::Error>(row.is_some())
+    };
+    Ok((
+        any("SELECT 1 FROM deployments WHERE owner = $1 LIMIT 1")?,
+        any("SELECT 1 FROM hosts WHERE owner = $1 LIMIT 1")?,
+    ))
+}
+
 /// The project of a deployment.
 pub fn project(store: &Store, id: DeploymentId) -> Result<Option<String>> {
     let sql = "SELECT project FROM deployments WHERE deployment = $1";
@@ -595,7 +633,7 @@ pub fn per_minute(store: &Store, until_ms: u64, count: u64) -> Result<Vec<u64>> 
     Ok(out)
 }
 
-/// Deployments and hosts whose name or id begins so.
+/// Hosts whose name or id begins so.
 pub fn named(store: &Store, text: &str) -> Result<Vec<(String, String)>> {
     let pattern: String = text
         .chars()

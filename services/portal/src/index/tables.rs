@@ -61,6 +61,7 @@ CREATE TABLE activity (
     PRIMARY KEY (owner, hour)) WITHOUT ROWID;
 CREATE TABLE counters (name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE hosts (host TEXT PRIMARY KEY, name TEXT NOT NULL, owner TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX hosts_owner ON hosts (owner);
 CREATE TABLE deployments (
     deployment INTEGER PRIMARY KEY, owner TEXT NOT NULL, project TEXT NOT NULL, time_ms INTEGER NOT NULL);
 CREATE INDEX deployments_owner ON deployments (owner);

@@ -5,7 +5,7 @@
 //! browser check it.
 
 use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Redirect};
+use axum::response::IntoResponse;
 use browser::About;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -257,99 +257,6 @@ pub async fn home(State(app): State<App>, visitor: Visitor) -> Page {
         (cli("runrig chain status"))
     };
     shown(&app, &visitor, Place::Explorer, "Explorer", content).await
-}
-
-#[derive(Deserialize)]
-pub struct Search {
-    q: Option<String>,
-}
-
-/// `GET /explorer/search`: to what was meant, if it is one thing.
-pub async fn search(
-    State(app): State<App>,
-    visitor: Visitor,
-    Query(search): Query<Search>,
-) -> Page {
-    let text: String = search
-        .q
-        .unwrap_or_default()
-        .trim()
-        .chars()
-        .take(100)
-        .collect();
-    let to = |path: String| Ok(Redirect::to(&path).into_response());
-    let plain: String = text
-        .chars()
-        .filter(|c| !matches!(c, ' ' | '\u{202f}' | ',' | '#'))
-        .collect();
-    if let Ok(height) = plain.parse::<u64>() {
-        return to(format!("/explorer/blocks/{height}"));
-    }
-    if let Some(number) = text.strip_prefix("r-").and_then(|n| n.parse::<u64>().ok()) {
-        return to(format!("/explorer/receipts/r-{number}"));
-    }
-    for (letter, pages) in [("l-", "lotteries"), ("p-", "votes")] {
-        if let Some(number) = text
-            .strip_prefix(letter)
-            .and_then(|n| n.parse::<u64>().ok())
-        {
-            return to(format!("/explorer/{pages}/{letter}{number}"));
-        }
-    }
-    let hex: &str = text.strip_prefix("sha256:").unwrap_or(&text);
-    if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        let digest = hex.to_lowercase();
-        let of = digest.clone();
-        return match app.index.ask(move |c| query::height_of(c, &of)).await? {
-            Some(height) => to(format!("/explorer/blocks/{height}")),
-            None => to(format!("/explorer/transactions/{digest}")),
-        };
-    }
-    let of = text.clone();
-    let hosts = match text.is_empty() {
-        true => Vec::new(),
-        false => app.index.ask(move |c| query::named(c, &of)).await?,
-    };
-    if let [(name, id)] = hosts.as_slice()
-        && (*name == text || *id == text)
-    {
-        return to(format!("/explorer/hosts/{id}"));
-    }
-    if text.len() == 40 && text.parse::<AccountId>().is_ok() {
-        return to(format!("/explorer/accounts/{text}"));
-    }
-    // What is one's own is found by its name; of others' projects the ledger's public part says none.
-    if let Some(login) = &visitor.login
-        && !text.is_empty()
-        && super::jobs::own_deployment(&app, login, &text)
-            .await
-            .is_ok()
-    {
-        return to(format!("/jobs/{text}"));
-    }
-    let key = text.to_lowercase();
-    if key.len() >= 6 {
-        let status = app.client.status().await?;
-        if status.validators.iter().any(|v| v.key.starts_with(&key)) {
-            return to("/explorer/network".into());
-        }
-    }
-    let content = html! {
-        div.pagehead { div { h1 { "Search" } @if !text.is_empty() { p.sub.wrap { "for “" (text) "”" } } } }
-        div.card {
-            @if hosts.is_empty() {
-                (empty("search", "Nothing has this name", "Try a block's height, a transaction's or an account's id, a receipt such as r-12, a validator's key, the beginning of a host's name, or a job of yours.", Some(("/explorer", "Back to the explorer"))))
-            } @else {
-                header { div { h2 { "Hosts" } } }
-                ul.feed {
-                    @for (name, id) in &hosts {
-                        li { span.ic { (icon("server")) } div.tx { span { a href=(format!("/explorer/hosts/{id}")) { (name) } } span.second.mono { (brief(id)) } } }
-                    }
-                }
-            }
-        }
-    };
-    shown(&app, &visitor, Place::Nowhere, "Search", content).await
 }
 
 /// `GET /explorer/blocks`

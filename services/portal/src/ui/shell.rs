@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::icon;
 use crate::app::App;
+use crate::index::query;
 use crate::people::{Kind, Look};
 use crate::web::{Visitor, url};
 
@@ -26,6 +27,7 @@ pub enum Place {
     Operate,
     Incidents,
     Audit,
+    Docs,
     Settings,
     Space,
     /// In no menu.
@@ -34,8 +36,8 @@ pub enum Place {
 
 struct Entry(Place, &'static str, &'static str, &'static str);
 
-const BUILD: [Entry; 3] = [
-    Entry(Place::Overview, "/", "layout-dashboard", "Overview"),
+const OVERVIEW: Entry = Entry(Place::Overview, "/", "layout-dashboard", "Overview");
+const BUILD: [Entry; 2] = [
     Entry(Place::Jobs, "/jobs", "rocket", "Jobs"),
     Entry(Place::Analytics, "/analytics", "chart-area", "Analytics"),
 ];
@@ -47,8 +49,10 @@ const MONEY: [Entry; 2] = [
     Entry(Place::Wallet, "/wallet", "wallet", "Wallet"),
     Entry(Place::Bills, "/bills", "receipt-text", "Bills"),
 ];
+/// One entry of the menu each, and parts above the pages.
+const EXPLORER: Entry = Entry(Place::Explorer, "/explorer", "blocks", "Explorer");
 const EXPLORE: [Entry; 5] = [
-    Entry(Place::Explorer, "/explorer", "blocks", "Explorer"),
+    Entry(Place::Explorer, "/explorer", "blocks", "Latest"),
     Entry(Place::Blocks, "/explorer/blocks", "box", "Blocks"),
     Entry(
         Place::Transactions,
@@ -65,6 +69,7 @@ const EXPLORE: [Entry; 5] = [
     ),
 ];
 
+const OPERATION: Entry = Entry(Place::Operate, "/operate", "gauge", "Operation");
 const OPERATE: [Entry; 3] = [
     Entry(Place::Operate, "/operate", "gauge", "Network"),
     Entry(
@@ -75,6 +80,31 @@ const OPERATE: [Entry; 3] = [
     ),
     Entry(Place::Audit, "/operate/audit", "scroll-text", "Audit log"),
 ];
+const DOCS: Entry = Entry(Place::Docs, "/docs", "book-open", "How to");
+const SETTINGS: Entry = Entry(Place::Settings, "/settings", "settings", "Settings");
+
+/// Which groups an account has used: of the others an invitation stands in the menu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Used {
+    build: bool,
+    earn: bool,
+}
+
+/// What is not known counts as used.
+async fn used(app: &App, visitor: &Visitor) -> Used {
+    let all = Used {
+        build: true,
+        earn: true,
+    };
+    let Some(login) = &visitor.login else {
+        return all;
+    };
+    let account = login.account();
+    match app.index.ask(move |c| query::uses(c, &account)).await {
+        Ok((build, earn)) => Used { build, earn },
+        Err(_) => all,
+    }
+}
 
 /// Every address of the menus: each must be a page.
 #[cfg(test)]
@@ -85,14 +115,54 @@ pub fn menu() -> impl Iterator<Item = &'static str> {
         .chain(&MONEY)
         .chain(&EXPLORE)
         .chain(&OPERATE)
+        .chain([&OVERVIEW, &EXPLORER, &OPERATION, &DOCS, &SETTINGS])
         .map(|e| e.1)
-        .chain(["/settings"])
+        .chain(["/jobs/new", "/hosts/new"])
 }
 
-fn group(title: &str, entries: &[Entry], at: Place) -> Markup {
+/// `first`: an entry that is always there; `else_`: where nothing of the group was used yet, where it
+/// begins.
+fn group(
+    title: &str,
+    first: Option<&Entry>,
+    entries: &[Entry],
+    else_: Option<&Entry>,
+    at: Place,
+) -> Markup {
+    let here = entries.iter().any(|entry| entry.0 == at);
     html! {
         h2 { (title) }
-        ul { @for entry in entries { (item(entry, at)) } }
+        ul {
+            @if let Some(first) = first { (item(first, at)) }
+            @match else_.filter(|_| !here) {
+                Some(begin) => { (item(begin, at)) }
+                None => { @for entry in entries { (item(entry, at)) } }
+            }
+        }
+    }
+}
+
+/// The entry of a group whose parts stand above its pages.
+fn whole(entry: &Entry, parts: &[Entry], at: Place) -> Markup {
+    let within = parts.iter().any(|part| part.0 == at);
+    item(entry, if within { entry.0 } else { at })
+}
+
+/// The parts of what a page belongs to.
+fn parts(at: Place) -> Markup {
+    let all = [
+        ("the explorer", EXPLORE.as_slice()),
+        ("operation", &OPERATE),
+    ];
+    let of = all
+        .into_iter()
+        .find(|(_, parts)| parts.iter().any(|part| part.0 == at));
+    html! {
+        @if let Some((of, parts)) = of {
+            nav.parts aria-label=(format!("Parts of {of}")) {
+                @for Entry(place, href, _, label) in parts { a href=(href) aria-current=[(*place == at).then_some("page")] { (label) } }
+            }
+        }
     }
 }
 
@@ -130,7 +200,9 @@ pub fn initials(name: &str) -> String {
         .collect()
 }
 
-fn nav(visitor: &Visitor, network: &str, at: Place) -> Markup {
+fn nav(visitor: &Visitor, network: &str, used: Used, at: Place) -> Markup {
+    let job = Entry(Place::Nowhere, "/jobs/new", "plus", "Create a job");
+    let host = Entry(Place::Nowhere, "/hosts/new", "plus", "Lend a machine");
     html! {
         nav.nav id="nav" aria-label="Main" {
             a.iconbtn.close href="#" aria-label="Close the menu" { (icon("x")) }
@@ -145,22 +217,24 @@ fn nav(visitor: &Visitor, network: &str, at: Place) -> Markup {
                     h2 { "Organisation" }
                     ul { li { a href=(format!("/o/{}", look.handle)) aria-current=[(at == Place::Space).then_some("page")] { (icon("building-2")) "Space" } } }
                 }
-                (group("Build", &BUILD, at))
-                (group("Earn", &EARN, at))
-                (group("Money", &MONEY, at))
-                (group("Look up", &EXPLORE, at))
-                (group("Operate", &OPERATE, at))
+                (group("Build", Some(&OVERVIEW), &BUILD, (!used.build).then_some(&job), at))
+                (group("Earn", None, &EARN, (!used.earn).then_some(&host), at))
+                (group("Money", None, &MONEY, None, at))
             } @else {
                 div.who {
                     span.disc aria-hidden="true" { (icon("globe")) }
                     div.clip { div.strong.clip { (network) } div.dim { "Open to everyone" } }
                 }
-                (group("Look up", &EXPLORE, at))
-                (group("Operate", &OPERATE, at))
+            }
+            h2 { "Network" }
+            ul {
+                (whole(&EXPLORER, &EXPLORE, at))
+                (whole(&OPERATION, &OPERATE, at))
             }
             ul.foot {
+                (item(&DOCS, at))
                 @if visitor.login.is_some() {
-                    (item(&Entry(Place::Settings, "/settings", "settings", "Settings"), at))
+                    (item(&SETTINGS, at))
                 } @else {
                     (item(&Entry(Place::Nowhere, "/login", "key-round", "Log in"), Place::Overview))
                     (item(&Entry(Place::Nowhere, "/signup", "user", "Create an account"), Place::Overview))
@@ -284,7 +358,7 @@ pub async fn page_of(
     let body = html! {
         a.skip href="#content" { "Skip to content" }
         div.shell {
-            (nav(visitor, app.network_name(), at))
+            (nav(visitor, app.network_name(), used(app, visitor).await, at))
             div.main {
                 header.top {
                     a.iconbtn.menu href="#nav" aria-label="Open the menu" { (icon("menu")) }
@@ -310,7 +384,7 @@ pub async fn page_of(
                         @else { a.btn.small.primary href="/login" { "Log in" } }
                     }
                 }
-                main id="content" tabindex="-1" { (content) }
+                main id="content" tabindex="-1" { (parts(at)) (content) }
             }
         }
     };
