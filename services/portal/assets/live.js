@@ -7,7 +7,7 @@ const tend = () => {
   if (wanted && !source) {
     source = new EventSource('/live');
     source.onmessage = e => tell(JSON.parse(e.data));
-    source.onerror = () => { if (last) tell({ ...last, stale: true }); };
+    source.onerror = () => tell({ ...last, stale: true });
   } else if (!wanted && source) {
     source.close();
     source = null;

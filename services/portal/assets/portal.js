@@ -66,8 +66,24 @@
   }
 
   // One stream for all tabs: a shared worker holds it; without one, this tab does.
+  // What moves by itself says since when it does not: the stream was lost, or a part was not to be had.
+  const still = $('[data-stale]'), lost = { stream: !!still && !still.hidden, part: false };
+  let good = 0, shows = 0;
+  const moves = (what, is) => {
+    if (!still) return;
+    const before = lost.stream || lost.part;
+    lost[what] = !is;
+    const now = lost.stream || lost.part;
+    if (now === before) { if (!now) good = Date.now(); return; }
+    clearTimeout(shows);
+    if (!now) { still.hidden = true; good = Date.now(); return; }
+    $('time', still).textContent = new Date(good || performance.timeOrigin).toISOString().slice(11, 19) + ' UTC';
+    // A stream that is opened anew is no loss, and whoever leaves the page needs no note.
+    shows = setTimeout(() => { still.hidden = false; }, 2500);
+  };
   const heard = tick => {
-    all('[data-live=height]').forEach(n => { n.textContent = tick.height.toLocaleString('en').replace(/,/g, ' '); });
+    moves('stream', !tick.stale);
+    if (tick.height) all('[data-live=height]').forEach(n => { n.textContent = tick.height.toLocaleString('en').replace(/,/g, ' '); });
     all('.chip.block').forEach(n => n.classList.toggle('stale', !!tick.stale));
     document.body.dispatchEvent(new CustomEvent('tick', { detail: tick, bubbles: true }));
   };
@@ -110,7 +126,8 @@
         const answer = await fetch(part.dataset.refresh, { headers: { 'hx-request': 'true' } });
         const words = await answer.text();
         if (answer.ok && !held()) part.innerHTML = words;
-      } catch { /* the stream says that it is stale */ }
+        moves('part', answer.ok);
+      } catch { moves('part', false); }
       at = Date.now();
       busy = false;
     });
@@ -221,12 +238,14 @@
       source = new EventSource(use.dataset.stream);
       source.onmessage = e => {
         const s = JSON.parse(e.data);
-        use.querySelector('.empty')?.remove();
+        use.querySelector('.empty, .skeleton')?.remove();
         data[0].push(s.at_ms / 1000); data[1].push(s.cpu); data[2].push(s.memory);
         if (data[0].length > 300) data.forEach(d => d.shift());
         if (plot) plot.setData(data); else draw();
         text.textContent = s.words;
+        moves('part', true);
       };
+      source.onerror = () => moves('part', false);
     };
     let first = 0;
     document.addEventListener('visibilitychange', () => {

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::index::query::{self, Side};
 use crate::index::{EventFilter, HourRow};
 use crate::ui::{
-    self, Bar, Figure, Place, Tone, alert, cli, donut, empty, icon, kpi, legend, submit,
+    self, Bar, Figure, Place, Tone, alert, cli, donut, empty, icon, kpi, legend, skeleton, submit,
 };
 use crate::web::{Page, Right, Visitor, url};
 
@@ -222,7 +222,8 @@ pub async fn overview(
                         div.more { (legend(&[("CPU", 1), ("Memory", 2)])) }
                     }
                     div.live data-stream="/live/use" data-text="use-words" {
-                        (empty("activity", "Measured while you look", "Hosts send a sample every other second, as long as a replica runs.", None))
+                        @if jobs.ready > 0 { (skeleton("Asking the hosts, every other second")) }
+                        @else { (empty("activity", "Measured while you look", "Hosts send a sample every other second, as long as a replica runs.", None)) }
                     }
                     p.foot-note id="use-words" { "Not known yet." }
                 }

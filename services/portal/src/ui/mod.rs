@@ -18,7 +18,8 @@ pub use chart::{Bar, Slice, bars, bound, counts, donut, hbars, legend, meter, sp
 pub use check::{Check, check};
 pub use part::{
     Figure, Tone, alert, badge, cli, copy, credits, crumbs, empty, feed, field, icon, if_may,
-    image, kpi, no_right, pager, replica_dots, status, submit, trouble, turner, when,
+    image, kpi, no_right, pager, replica_dots, skeleton, stale, status, submit, trouble, turner,
+    when,
 };
 pub use prose::prose;
 #[cfg(test)]

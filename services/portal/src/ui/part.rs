@@ -100,6 +100,33 @@ pub fn no_right(lack: &Lack) -> Markup {
     }
 }
 
+/// Where a script draws: as large as what comes, which then takes its place.
+pub fn skeleton(words: &str) -> Markup {
+    html! {
+        div.skeleton {
+            svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true" {
+                @for y in [20, 40, 60, 80] { line x1="0" x2="100" y1=(y) y2=(y) {} }
+            }
+            p role="status" { (words) }
+            noscript { p { "What is drawn here needs scripts." } }
+        }
+    }
+}
+
+/// That what moves by itself stands still, and since when; hidden while it moves. The script shows it
+/// when the stream is lost; `since_ms`: the network does not answer the portal itself.
+pub fn stale(since_ms: Option<u64>) -> Markup {
+    html! {
+        div.alert.warn.stale-note role="status" data-stale hidden[since_ms.is_none()] {
+            (icon("wifi-off"))
+            div {
+                p.strong { "Not live since " time { @match since_ms { Some(0) | None => { "it was opened" } Some(at) => { (words::utc(at)) " UTC" } } } }
+                p { "The network, or the way to it, does not answer. What is shown is as it was then, and moves again by itself." }
+            }
+        }
+    }
+}
+
 /// A form, or [`no_right`] for whom something lacks.
 pub fn if_may(lack: Option<Lack>, form: impl FnOnce() -> Markup) -> Markup {
     match lack {

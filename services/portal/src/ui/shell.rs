@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
-use super::icon;
+use super::{icon, stale};
 use crate::app::App;
 use crate::index::query;
 use crate::people::{Kind, Look};
@@ -355,6 +355,8 @@ pub async fn page_of(
         None => None,
     };
     let tick = *app.tick.borrow();
+    let moves = ["data-refresh=", "data-stream="];
+    let moves = moves.iter().any(|part| content.0.contains(part));
     let body = html! {
         a.skip href="#content" { "Skip to content" }
         div.shell {
@@ -384,7 +386,7 @@ pub async fn page_of(
                         @else { a.btn.small.primary href="/login" { "Log in" } }
                     }
                 }
-                main id="content" tabindex="-1" { (parts(at)) (content) }
+                main id="content" tabindex="-1" { (parts(at)) @if moves { (stale(tick.stale.then_some(tick.time_ms))) } (content) }
             }
         }
     };

@@ -77,6 +77,34 @@ fn who_lacks_a_role_reads_which_it_takes_and_who_gives_it() {
 }
 
 #[test]
+fn what_moves_says_what_it_waits_for_and_since_when_it_stands() {
+    let lines = "<line x1=\"0\" x2=\"100\" y1=\"20\" y2=\"20\"></line>\
+        <line x1=\"0\" x2=\"100\" y1=\"40\" y2=\"40\"></line>\
+        <line x1=\"0\" x2=\"100\" y1=\"60\" y2=\"60\"></line>\
+        <line x1=\"0\" x2=\"100\" y1=\"80\" y2=\"80\"></line>";
+    assert_eq!(
+        skeleton("Asking & waiting").0,
+        format!(
+            "<div class=\"skeleton\"><svg viewBox=\"0 0 100 100\" preserveAspectRatio=\"none\" \
+             aria-hidden=\"true\">{lines}</svg><p role=\"status\">Asking &amp; waiting</p>\
+             <noscript><p>What is drawn here needs scripts.</p></noscript></div>"
+        )
+    );
+    let note = |hidden: &str, since: &str| {
+        format!(
+            "<div class=\"alert warn stale-note\" role=\"status\" data-stale{hidden}>{}<div>\
+             <p class=\"strong\">Not live since <time>{since}</time></p><p>The network, or the way \
+             to it, does not answer. What is shown is as it was then, and moves again by itself.</p>\
+             </div></div>",
+            icon("wifi-off").0
+        )
+    };
+    assert_eq!(stale(None).0, note(" hidden", "it was opened"));
+    assert_eq!(stale(Some(0)).0, note("", "it was opened"));
+    assert_eq!(stale(Some(65_000)).0, note("", "1970-01-01 00:01:05 UTC"));
+}
+
+#[test]
 fn charts_carry_their_numbers_and_survive_nothing() {
     let none = donut(&[], "job", "jobs").0;
     assert!(none.contains("aria-label=\"0 jobs\""));
