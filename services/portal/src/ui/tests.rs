@@ -1,6 +1,8 @@
 //! Components, as markup: a change of one is seen here before it is seen on twenty pages.
 
-use maud::html;
+mod snapshots;
+
+use maud::{Markup, html};
 use types::Amount;
 
 use super::*;

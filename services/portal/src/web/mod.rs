@@ -15,5 +15,7 @@ pub use guard::{
 };
 pub use right::{Lack, Right, certain, over};
 pub use trouble::{Page, Trouble};
+#[cfg(test)]
+pub use visitor::Asking;
 pub use visitor::{Theme, Visitor};
 pub use whence::Range;
