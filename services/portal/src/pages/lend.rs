@@ -75,7 +75,7 @@ fn drain_line(host: &api::HostView) -> String {
 
 /// For its owner alone.
 pub fn forms(visitor: &Visitor, host: &api::HostView) -> Markup {
-    if let Some(lack) = visitor.lack(Right::Rule, "change what its hosts ask and lend") {
+    if let Some(lack) = visitor.lack(Right::Rule, "change what hosts ask and lend") {
         return html! {
             section.card.s12 {
                 header { div { h2 { "Its price, its size, its hours" } p.sub { "And emptying it for upkeep" } } }

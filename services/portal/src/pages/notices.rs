@@ -2,6 +2,7 @@
 
 use api::HostView;
 use maud::{Markup, html};
+use types::AccountId;
 
 use super::hosts::against;
 use crate::ui::{Tone, alert};
@@ -10,8 +11,11 @@ use crate::ui::{Tone, alert};
 const SHOWN: usize = 6;
 /// So many others must be online for there to be a market.
 const MARKET_MIN: usize = 3;
-/// Fell so low, in thousandths: below a newcomer's.
+/// Below a newcomer's, in thousandths.
 const LOW_MILLI: u32 = 200;
+
+/// So long it is told that witnesses got no answer.
+const FLAG_MS: u64 = 7 * 86_400_000;
 
 struct Notice {
     tone: Tone,
@@ -21,16 +25,17 @@ struct Notice {
 }
 
 /// What half of the others ask at the most, in thousandths of the network's rates.
-fn market(host: &HostView, all: &[HostView]) -> Option<u32> {
+fn market(owner: AccountId, all: &[HostView]) -> Option<u32> {
     let others = all
         .iter()
-        .filter(|other| other.online && other.owner != host.owner);
+        .filter(|other| other.online && other.owner != owner);
     let mut asked: Vec<u32> = others.map(|h| h.offer.price_multiplier_milli).collect();
     asked.sort_unstable();
     (asked.len() >= MARKET_MIN).then(|| asked[(asked.len() - 1) / 2])
 }
 
-fn of(host: &HostView, all: &[HostView], now_ms: u64) -> Vec<Notice> {
+/// `market`: see [`market`].
+fn of(host: &HostView, market: Option<u32>, now_ms: u64) -> Vec<Notice> {
     let name = &host.name;
     let mut notices = Vec::new();
     let mut say = |tone, title: String, words: String, command: String| {
@@ -64,9 +69,10 @@ fn of(host: &HostView, all: &[HostView], now_ms: u64) -> Vec<Notice> {
         );
     }
     let against = against(&host.reputation);
-    if host.reputation.reliability_milli < LOW_MILLI && !against.is_empty() {
+    if !against.is_empty() {
+        let low = host.reputation.reliability_milli < LOW_MILLI;
         say(
-            Tone::Warn,
+            if low { Tone::Warn } else { Tone::Info },
             format!("The reputation of {name} fell"),
             format!(
                 "It is {} now: it {}. It grows again with each hour of good service; until then others are chosen first.",
@@ -76,7 +82,7 @@ fn of(host: &HostView, all: &[HostView], now_ms: u64) -> Vec<Notice> {
             show.clone(),
         );
     }
-    if let Some(flag) = host.flag.as_ref().filter(|_| host.online) {
+    if let Some(flag) = host.flag.as_ref().filter(|f| f.time_ms + FLAG_MS > now_ms) {
         say(
             Tone::Warn,
             format!("Witnesses got no answer from {name}"),
@@ -111,7 +117,7 @@ fn of(host: &HostView, all: &[HostView], now_ms: u64) -> Vec<Notice> {
     }
     let asks = host.offer.price_multiplier_milli;
     let idle = host.online && !host.draining && host.allocations == 0;
-    if let Some(half) = market(host, all).filter(|half| idle && asks > *half) {
+    if let Some(half) = market.filter(|half| idle && asks > *half) {
         say(
             Tone::Info,
             format!("{name} asks more than others, and has no work"),
@@ -129,9 +135,10 @@ fn of(host: &HostView, all: &[HostView], now_ms: u64) -> Vec<Notice> {
 /// The gravest first.
 pub fn notices(own: &[&HostView], all: &[HostView], now_ms: u64) -> Markup {
     let mut found: Vec<(&HostView, Notice)> = Vec::new();
+    let market = own.first().and_then(|host| market(host.owner, all));
     for host in own {
         found.extend(
-            of(host, all, now_ms)
+            of(host, market, now_ms)
                 .into_iter()
                 .map(|notice| (*host, notice)),
         );
@@ -158,7 +165,6 @@ pub fn notices(own: &[&HostView], all: &[HostView], now_ms: u64) -> Markup {
 mod tests {
     use super::*;
     use crate::hostile_tests::host;
-    use types::AccountId;
 
     const NOW: u64 = 1_000_000_000;
 
