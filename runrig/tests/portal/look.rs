@@ -50,7 +50,10 @@ const STRANGERS: [(&str, &str); 24] = [
     ("block", "/explorer/blocks/2"),
     ("transactions", "/explorer/transactions"),
     ("network-hosts", "/explorer/hosts"),
-    ("network-hosts-none", "/explorer/hosts?q=nothing&status=silent"),
+    (
+        "network-hosts-none",
+        "/explorer/hosts?q=nothing&status=silent",
+    ),
     ("network", "/explorer/network"),
     ("lots", "/explorer/lots"),
     ("votes", "/explorer/votes"),

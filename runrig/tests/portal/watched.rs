@@ -61,7 +61,10 @@ pub fn misses_nothing(stage: &Stage, page: &Page) {
     stage.cloud.without("portal", || {
         let state = "document.getElementById('log-state').textContent";
         page.until("it says so", &format!("{state} === 'Reconnecting'"));
-        page.until("since when", "!document.querySelector('[data-stale]').hidden");
+        page.until(
+            "since when",
+            "!document.querySelector('[data-stale]').hidden",
+        );
     });
     goes_on(page, "lines after the portal was killed");
     page.until("it moves", "document.querySelector('[data-stale]').hidden");
