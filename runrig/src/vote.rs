@@ -12,7 +12,7 @@ use crate::output;
 
 #[derive(Subcommand, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig vote propose fee=0.001 --seat net/validator-1/seat\n  runrig vote ls\n  runrig vote cast p-1 yes --seat net/validator-2/seat\n\nWhat may be changed: fee=CREDITS, rate.cpu=CREDITS (memory, storage, bandwidth, transfer), faucet=CREDITS, validator_bond=CREDITS, host_bond=CREDITS, block_ms=IDLE/BUSY, seats=N, ticket_epochs=N, bond_epochs=N, witness_ms=N, vote_blocks=OPEN/DELAY, version=N; and once, out of the network's fund: pay=CREDITS/ACCOUNT"
+    before_help = "Examples:\n  runrig vote propose fee=0.001 --seat net/validator-1/seat\n  runrig vote ls\n  runrig vote cast p-1 yes --seat net/validator-2/seat\n\nWhat may be changed: fee=CREDITS, rate.cpu=CREDITS (memory, storage, bandwidth, transfer), faucet=CREDITS, validator_bond=CREDITS, host_bond=CREDITS, block_ms=IDLE/BUSY, seats=N, ticket_epochs=N, ticket_bits=N, bond_epochs=N, witness_ms=N, vote_blocks=OPEN/DELAY, version=N; and once, out of the network's fund: pay=CREDITS/ACCOUNT"
 )]
 pub enum Vote {
     /// Propose a change: NAME=VALUE
@@ -118,6 +118,7 @@ fn change(text: &str) -> Result<Change> {
         }
         "seats" => Ok(Change::Seats(small(value)?)),
         "ticket_epochs" => Ok(Change::TicketEpochs(number(value)?)),
+        "ticket_bits" => Ok(Change::TicketBits(small(value)?)),
         "bond_epochs" => Ok(Change::BondEpochs(number(value)?)),
         "witness_ms" => Ok(Change::WitnessMs(number(value)?)),
         "version" => Ok(Change::Version(small(value)?)),
@@ -252,6 +253,7 @@ mod tests {
             "version=2",
             "seats=31",
             "ticket_epochs=16",
+            "ticket_bits=14",
             "bond_epochs=8",
             "witness_ms=30000",
             "vote_blocks=20000/512",

@@ -44,6 +44,9 @@ pub enum Change {
     VoteBlocks { open: u64, delay: u64 },
     /// Once, out of the network's fund.
     Pay { to: AccountId, amount: Amount },
+    /// Zero bits that a new ticket begins with: each more doubles what finding one takes. Tickets that
+    /// are there keep theirs.
+    TicketBits(u32),
 }
 
 impl Change {
@@ -70,6 +73,7 @@ impl Change {
             Self::Seats(seats) => params.seats_max = seats,
             Self::WitnessMs(every) => params.witness_ms = every,
             Self::TicketEpochs(epochs) => params.ticket_epochs = epochs,
+            Self::TicketBits(bits) => params.ticket_bits = bits,
             Self::BondEpochs(epochs) => params.bond_epochs = epochs,
             Self::VoteBlocks { open, delay } => {
                 (params.vote_blocks, params.vote_delay_blocks) = (open, delay);
@@ -93,6 +97,7 @@ impl fmt::Display for Change {
             Self::Seats(seats) => write!(f, "seats={seats}"),
             Self::WitnessMs(every) => write!(f, "witness_ms={every}"),
             Self::TicketEpochs(epochs) => write!(f, "ticket_epochs={epochs}"),
+            Self::TicketBits(bits) => write!(f, "ticket_bits={bits}"),
             Self::BondEpochs(epochs) => write!(f, "bond_epochs={epochs}"),
             Self::VoteBlocks { open, delay } => write!(f, "vote_blocks={open}/{delay}"),
             Self::Pay { to, amount } => write!(f, "pay={amount}/{to}"),

@@ -147,6 +147,7 @@ fn what_cannot_be_is_refused() {
         // Too many for the length of an epoch.
         Change::Seats(7),
         Change::TicketEpochs(3),
+        Change::TicketBits(19),
         Change::BondEpochs(0),
         Change::VoteBlocks { open: 0, delay: 1 },
         Change::VoteBlocks { open: 1, delay: 0 },
@@ -213,6 +214,7 @@ fn each_change_changes_what_it_names_and_nothing_else() {
         Change::Seats(6),
         Change::WitnessMs(0),
         Change::TicketEpochs(9),
+        Change::TicketBits(3),
         Change::BondEpochs(3),
         Change::VoteBlocks { open: 7, delay: 9 },
         Change::BlockMs {
@@ -226,6 +228,7 @@ fn each_change_changes_what_it_names_and_nothing_else() {
             Change::Seats(seats) => expected.seats_max = seats,
             Change::WitnessMs(every) => expected.witness_ms = every,
             Change::TicketEpochs(epochs) => expected.ticket_epochs = epochs,
+            Change::TicketBits(bits) => expected.ticket_bits = bits,
             Change::BondEpochs(epochs) => expected.bond_epochs = epochs,
             Change::VoteBlocks { open, delay } => {
                 (expected.vote_blocks, expected.vote_delay_blocks) = (open, delay);
@@ -307,6 +310,7 @@ fn any_change() -> impl Strategy<Value = Change> {
     prop_oneof![
         (0u32..140).prop_map(Change::Seats),
         (0u64..60).prop_map(Change::TicketEpochs),
+        (0u32..24).prop_map(Change::TicketBits),
         (0u64..20).prop_map(Change::BondEpochs),
         (0u64..100_000_000).prop_map(Change::WitnessMs),
         (0u64..40, 0u64..40).prop_map(|(open, delay)| Change::VoteBlocks { open, delay }),
