@@ -184,6 +184,10 @@ pub(crate) fn filled(path: &str) -> String {
             "transactions/{id}",
             &format!("transactions/{}", "00".repeat(32)),
         )
+        .replace(
+            "proofs/hosts/{id}",
+            &format!("proofs/hosts/{}", AccountId::default()),
+        )
         .replace("{id}", "dev-1")
         .replace("{handle}", "acme")
 }

@@ -416,6 +416,31 @@ pub(super) fn routes(owner: impl Fn() -> AccountId + Clone + Send + Sync + 'stat
             path: Vec::new(),
         })
     };
+    let when = || async {
+        Json(api::WhenView {
+            height: 1,
+            transaction: None,
+            not_before_ms: 1,
+            not_after_ms: None,
+            made: api::DutyProof {
+                header: evil(),
+                descendants: vec![evil()],
+                certificate: evil(),
+                duty: evil(),
+            },
+            seen: None,
+        })
+    };
+    let records = || async {
+        Json(api::RecordsProof {
+            header: evil(),
+            certificate: evil(),
+            records: vec![api::ProvedRecord {
+                record: Some(evil()),
+                proof: evil(),
+            }],
+        })
+    };
     let proposal = api::ProposalView {
         id: types::ProposalId(1),
         yes: 1,
@@ -461,6 +486,8 @@ pub(super) fn routes(owner: impl Fn() -> AccountId + Clone + Send + Sync + 'stat
             get(move || async move { Json(receipt(owner())) }),
         )
         .route("/v1/receipts/{id}/proof", get(proof))
+        .route("/v1/when/{what}", get(when))
+        .route("/v1/records/{table}", get(records))
         .route("/v1/proposals", get(|| async { Json(proposals) }))
         .route("/v1/proposals/{id}", get(|| async { Json(proposal) }))
         .route("/v1/validators", get(members))
