@@ -209,7 +209,8 @@ async fn drawing(stage: &Stage) {
             view.is_ok_and(|v| v.fallen.is_some())
         })
         .await;
-    stage.program.good(&["lots", "verify", epoch]);
+    let verified = stage.program.good(&["lots", "verify", epoch]);
+    assert!(verified.contains("not certified yet"), "{verified}");
     let said = stage.program.good(&["lots", "show", epoch]);
     assert!(
         said.contains("3 candidates") && said.contains("sits"),
@@ -219,6 +220,8 @@ async fn drawing(stage: &Stage) {
     let file = stage.write("five.json", &view);
     let from_file = ["lots", "verify", epoch, "--file", &file];
     stage.program.good(&from_file);
+    let alone = [&["--url", "http://127.0.0.1:9"][..], &from_file].concat();
+    stage.program.good(&alone);
     let other = Digest::of(b"other").to_string();
     let key = key(9).public().to_string();
     let changes: [(&str, &dyn Fn(&mut Value), &str); 4] = [
