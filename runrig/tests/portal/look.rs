@@ -7,7 +7,7 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 31] = [
+const MEMBERS: [(&str, &str); 33] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
@@ -19,6 +19,8 @@ const MEMBERS: [(&str, &str); 31] = [
     ("job-releases", "/jobs/journey/releases"),
     ("job-events", "/jobs/journey/events"),
     ("job-receipts", "/jobs/journey/receipts"),
+    ("job-variables", "/jobs/journey/variables"),
+    ("job-network", "/jobs/journey/network"),
     ("job-missing", "/jobs/nothing"),
     ("analytics", "/analytics"),
     ("requests", "/analytics/requests"),

@@ -9,8 +9,8 @@ use crate::app::App;
 use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, docs, drawn, earn, explorer, hosts, hours,
-    invitations, job, jobs, keys, lend, limit, measured, members, money, newcomer, operate,
-    overview, passkeys, payouts, proof, requests, search, shell, space,
+    invitations, job, jobs, keys, lend, limit, measured, members, money, network, newcomer,
+    operate, overview, passkeys, payouts, proof, requests, search, shell, space, variables,
 };
 use crate::web::{self, Right, Who};
 
@@ -62,6 +62,8 @@ pub fn table() -> Vec<Route> {
         see("/jobs/{name}/releases", get(job::releases)),
         see("/jobs/{name}/events", get(job::events)),
         see("/jobs/{name}/receipts", get(job::receipts)),
+        see("/jobs/{name}/variables", get(variables::page)),
+        see("/jobs/{name}/network", get(network::page)),
         act("/jobs/{name}/act", Right::Deploy, post(job::act)),
         see("/analytics", get(analytics::analytics)),
         see("/analytics.csv", get(analytics::csv)),

@@ -44,6 +44,8 @@ pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Marku
         ("", "Overview"),
         ("/logs", "Logs"),
         ("/shell", "Shell"),
+        ("/variables", "Variables"),
+        ("/network", "Network"),
         ("/releases", "Releases"),
         ("/events", "Events"),
         ("/receipts", "Receipts"),

@@ -22,6 +22,7 @@ pub mod limit;
 pub mod measured;
 pub mod members;
 pub mod money;
+pub mod network;
 pub mod newcomer;
 mod notices;
 pub mod operate;
@@ -34,6 +35,7 @@ pub mod requests;
 pub mod search;
 pub mod shell;
 pub mod space;
+pub mod variables;
 mod welcome;
 
 use axum::http::StatusCode;
