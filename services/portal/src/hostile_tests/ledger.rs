@@ -315,7 +315,7 @@ pub(super) async fn tell(app: &App, owner: AccountId) {
 
 /// Columns of the index that nobody's words come into: ids, amounts, kinds. A cause is one of the
 /// scheduler's rules.
-const PLAIN: [&str; 10] = [
+const PLAIN: [&str; 11] = [
     "accounts.",
     "activity.",
     "counters.",
@@ -326,6 +326,7 @@ const PLAIN: [&str; 10] = [
     "seats.",
     "blocks.",
     "causes.",
+    "failures.",
 ];
 const PLAIN_COLUMNS: &str = "account actor amount bandwidth cpu digest host id kind memory owner \
     payee payer proposer sender signer storage subject transfer";

@@ -13,6 +13,7 @@ pub mod operate;
 pub mod query;
 mod secure;
 mod server;
+pub mod starts;
 mod store;
 mod tables;
 mod write;

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::store::{Store, values};
 
 /// Changes with the tables: an index of an older number is made anew from the chain.
-const VERSION: u64 = 8;
+const VERSION: u64 = 9;
 
 const TABLES: &str = "
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -93,6 +93,14 @@ CREATE TABLE runs (
     until_ms INTEGER);
 CREATE INDEX runs_host ON runs (host, until_ms);
 CREATE INDEX runs_deployment ON runs (deployment);
+CREATE TABLE starts (
+    allocation INTEGER PRIMARY KEY, owner TEXT NOT NULL, placed_ms INTEGER NOT NULL,
+    wait_ms INTEGER NOT NULL, ready_ms INTEGER);
+CREATE INDEX starts_owner ON starts (owner, placed_ms);
+CREATE TABLE failures (
+    sequence INTEGER PRIMARY KEY, owner TEXT NOT NULL, time_ms INTEGER NOT NULL,
+    cause TEXT NOT NULL);
+CREATE INDEX failures_owner ON failures (owner, time_ms);
 ";
 
 /// Makes the tables where they are missing, or old.

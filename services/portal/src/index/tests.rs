@@ -3,6 +3,7 @@
 mod heard;
 mod lent;
 mod operate;
+mod starts;
 
 use bench::Postgres;
 use ledger::lease::{Charge, Event as Lease, Receipt};

@@ -10,7 +10,7 @@ use words::Names;
 
 use super::charged::Charged;
 use super::store::{Store, values};
-use super::{incidents, lent, tables};
+use super::{incidents, lent, starts, tables};
 
 /// Signs of life and reports older than so many blocks are forgotten: they are most of a
 /// chain, and the API still has them.
@@ -329,6 +329,7 @@ fn write_event(
         )?;
     }
     lent::take(store, view, failed(event))?;
+    starts::take(store, view, failed(event))?;
     match event {
         Event::Lease(lease::Event::Settled(receipt)) => charged.add(receipt),
         Event::Lease(lease::Event::StatusChanged { deployment, .. }) => {
