@@ -27,7 +27,7 @@ const strangers = ['/', '/signup', '/login', '/explorer', '/explorer/blocks', '/
   '/explorer/transactions', '/explorer/hosts', '/explorer/network', '/explorer/receipts/r-1',
   '/explorer/search?q=nothing', '/explorer/search?q=d-1', '/docs', '/docs/deploy', '/explorer/lots', '/explorer/lots/1', '/explorer/votes', '/explorer/lotteries', '/operate', '/operate/queue', '/operate/placements', '/operate/incidents',
   '/operate/audit', '/operate/audit?kind=rollback&result=refused'];
-const members = ['/', '/jobs', '/jobs?q=nothing', '/jobs/new', '/jobs/new?from=image', `/jobs/${job}`,
+const members = ['/', '/jobs', '/jobs?q=nothing', '/jobs/overview', '/jobs/new', '/jobs/new?from=image', `/jobs/${job}`,
   `/jobs/${job}/logs`, `/jobs/${job}/shell`, `/jobs/${job}/releases`, `/jobs/${job}/events`, `/jobs/${job}/receipts`,
   `/jobs/${job}/variables`, `/jobs/${job}/network`,
   '/jobs/nothing', '/analytics', '/analytics/requests', '/analytics/requests?range=24h',

@@ -7,10 +7,12 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 33] = [
+const MEMBERS: [(&str, &str); 35] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
+    ("jobs-overview", "/jobs/overview"),
+    ("jobs-overview-year", "/jobs/overview?range=12m"),
     ("job-new", "/jobs/new"),
     ("job-new-image", "/jobs/new?from=image"),
     ("job", "/jobs/journey"),

@@ -9,8 +9,9 @@ use crate::app::App;
 use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, docs, drawn, earn, explorer, hosts, hours,
-    invitations, job, jobs, keys, lend, limit, measured, members, money, network, newcomer,
-    operate, overview, passkeys, payouts, proof, requests, search, shell, space, variables,
+    invitations, job, jobs, jobs_overview, keys, lend, limit, measured, members, money, network,
+    newcomer, operate, overview, passkeys, payouts, proof, requests, search, shell, space,
+    variables,
 };
 use crate::web::{self, Right, Who};
 
@@ -47,6 +48,7 @@ pub fn table() -> Vec<Route> {
         see("/live/use", get(live::usage)),
         see("/jobs", get(jobs::list)),
         see("/parts/jobs", get(jobs::rows)),
+        see("/jobs/overview", get(jobs_overview::page)),
         see("/parts/jobs/{name}", get(job::now)),
         fill("/jobs/new", Right::Deploy, get(deploy::form)),
         act("/jobs/new", Right::Deploy, post(deploy::submit)),

@@ -18,7 +18,7 @@ use super::slowly;
 use crate::app::App;
 use crate::limits::Act;
 use crate::people::Login;
-use crate::ui::{self, Place, Tone, alert, badge, cli, credits, crumbs, field, icon};
+use crate::ui::{self, Place, Tone, alert, badge, cli, credits, field, icon};
 use crate::web::{Form, Page, Visitor};
 
 /// A project that is only a text: no files stand beside it.
@@ -255,7 +255,6 @@ async fn page(
     status: StatusCode,
 ) -> Page {
     let content = html! {
-        (crumbs(&[("/jobs", "Jobs")]))
         div.pagehead {
             div { h1 { "Create a job" } p.sub { "Nothing starts before you have seen the price." } }
             div.acts { nav.seg aria-label="Made from" {
@@ -263,6 +262,7 @@ async fn page(
                 a href="/jobs/new?from=image" aria-current=[short.then_some("true")] { "Image" }
             } }
         }
+        (super::jobs::tabs("/jobs/new"))
         @if let Found::Wrong(problems) = &found {
             (alert(Tone::Bad, html! { p.strong { (words::plural(problems.len() as u64, "problem", "problems")) "; nothing was changed" } @for problem in problems { p { (problem) } } }))
         }

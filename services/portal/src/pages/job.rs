@@ -11,7 +11,7 @@ use similar::{ChangeTag, TextDiff};
 use words::{bytes, cores, plural};
 
 use super::explorer::{happenings, now_of};
-use super::jobs::{live, own_deployment, tone, word};
+use super::jobs::{address, live, own_deployment, tone, word};
 use super::{shown, slowly};
 use crate::app::App;
 use crate::index::{EventFilter, query};
@@ -28,7 +28,7 @@ const WHY_MAX: usize = 12;
 pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Markup {
     let state = view.state();
     let name = &view.project;
-    let base = format!("/jobs/{name}");
+    let base = address(name, view.deployment);
     let act = format!("{base}/act");
     let lack = visitor.lack(Right::Deploy, "restart, stop or remove jobs");
     let button = |what: &str, class: &str, content: Markup| {

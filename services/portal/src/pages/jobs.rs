@@ -6,6 +6,7 @@ use axum::response::IntoResponse;
 use maud::{Markup, html};
 use sdk::JobQuery;
 use serde::Deserialize;
+use types::DeploymentId;
 use words::{bytes, cores, plural};
 
 use super::explorer::now_of;
@@ -56,6 +57,31 @@ pub async fn own_deployment(
     match view.owner == login.account() {
         true => Ok(view),
         false => Err(missing()),
+    }
+}
+
+/// Names that the portal's own pages have below `/jobs`.
+const TAKEN: [&str; 2] = ["new", "overview"];
+
+/// Where a job's page is: a name that a page of its own has is not its address, its id is.
+pub fn address(project: &str, id: DeploymentId) -> String {
+    match TAKEN.contains(&project) {
+        true => format!("/jobs/{id}"),
+        false => format!("/jobs/{project}"),
+    }
+}
+
+/// The pages about all jobs.
+pub(super) fn tabs(at: &str) -> Markup {
+    let all = [
+        ("/jobs/overview", "Overview"),
+        ("/jobs/new", "Create"),
+        ("/jobs", "List"),
+    ];
+    html! {
+        nav.tabs aria-label="Jobs" {
+            @for (href, label) in all { a href=(href) aria-current=[(at == href).then_some("page")] { (label) } }
+        }
     }
 }
 
@@ -121,7 +147,7 @@ pub fn table(all: &[JobRow], now_ms: u64) -> Markup {
                         @let removed = job.state == JobState::Removed;
                         tr {
                             td {
-                                a.row href=(format!("/jobs/{}", job.project)) { (job.project) }
+                                a.row href=(address(&job.project, job.deployment)) { (job.project) }
                                 (image(&job.image))
                                 @if job.services > 1 { span.second { "and " (plural(job.services - 1, "more service", "more services")) } }
                             }
@@ -229,6 +255,7 @@ pub async fn list(State(app): State<App>, visitor: Visitor, Query(filter): Query
             div { h1 { "Jobs" } p.sub { (plural(jobs.alive(), "deployment", "deployments")) " of yours on the ledger" } }
             div.acts { a.btn.primary href="/jobs/new" { (icon("plus")) "Create job" } }
         }
+        (tabs("/jobs"))
         div.card.flush {
             header {
                 form.filters action="/jobs" {

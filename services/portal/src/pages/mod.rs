@@ -16,6 +16,7 @@ pub mod hours;
 pub mod invitations;
 pub mod job;
 pub mod jobs;
+pub mod jobs_overview;
 pub mod keys;
 pub mod lend;
 pub mod limit;

@@ -1,6 +1,6 @@
 //! Requests, as the gateway saw them: the last hour by minute, and hours and days that are past.
 
-mod past;
+pub(super) mod past;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

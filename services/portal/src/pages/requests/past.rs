@@ -165,6 +165,34 @@ fn caveats(told: &Told) -> Markup {
     }
 }
 
+/// Requests over time by what they were answered, on a card of that width.
+fn by_step(told: &Told, width: &str) -> Markup {
+    let step = match told.range.name {
+        "24h" => "By hour",
+        "12m" => "By month",
+        _ => "By day",
+    };
+    let rows = told.asked.as_ref().map_or(&[][..], |past| &past.rows);
+    let some = rows.iter().any(|row| row.answers.iter().any(|n| *n > 0));
+    html! {
+        section class={ "card " (width) } {
+            header { div { h2 { "Requests" } p.sub { (step) ", all services" } } div.more { (legend(&ANSWERS)) } }
+            @if !some { (empty("activity", "No request is known in this time", "The gateway writes down what comes to published ports and names.", None)) }
+            @else { (ui::counts(&bars(rows, &told.steps), &ANSWERS.map(|a| a.1), "Requests over time by answer", "requests", false)) }
+        }
+    }
+}
+
+/// The same for a page about more than requests, below what is to be known of it.
+pub(in crate::pages) async fn card(
+    app: &App,
+    login: &Login,
+    range: Range,
+) -> Result<(Markup, Markup), Trouble> {
+    let told = ask(app, login, range).await?;
+    Ok((caveats(&told), by_step(&told, "s12")))
+}
+
 /// `GET /analytics/requests?range=24h`, and longer.
 pub(super) async fn page(app: &App, visitor: &Visitor, range: Range) -> Page {
     let told = ask(app, visitor.login()?, range).await?;
@@ -191,11 +219,6 @@ pub(super) async fn page(app: &App, visitor: &Visitor, range: Range) -> Page {
         colour,
     })
     .collect();
-    let step = match told.range.name {
-        "24h" => "By hour",
-        "12m" => "By month",
-        _ => "By day",
-    };
     let content = html! {
         div.pagehead {
             div { h1 { "Analytics" } p.sub { "Requests, as the gateway saw them, the last " (told.range.title) ", UTC" } }
@@ -210,11 +233,7 @@ pub(super) async fn page(app: &App, visitor: &Visitor, range: Range) -> Page {
             (kpi(Figure { label: "Worst p95", value: worst.map(|us| latency(Some(us))), unit: "", note: html! { "of " @if told.by == PastStep::Hour { "an hour" } @else { "a day" } " of a service" }, spark: None }))
         }
         div.grid {
-            section.card.s8 {
-                header { div { h2 { (step) } p.sub { "All services" } } div.more { (legend(&ANSWERS)) } }
-                @if requests == 0 { (empty("activity", "No request is known in this time", "The gateway writes down what comes to published ports and names.", None)) }
-                @else { (ui::counts(&bars(rows, &told.steps), &ANSWERS.map(|a| a.1), "Requests over time by answer", "requests", false)) }
-            }
+            (by_step(&told, "s8"))
             section.card.s4 { header { div { h2 { "By answer" } p.sub { "HTTP status" } } } (donut(&slices, "request", "requests")) }
             section.card.flush.s12 {
                 header { div { h2 { "By service" } p.sub { "p50 is that of the middle step, by requests, p95 that of the worst" } } }
