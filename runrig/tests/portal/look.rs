@@ -7,7 +7,7 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 35] = [
+const MEMBERS: [(&str, &str); 36] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
@@ -23,6 +23,7 @@ const MEMBERS: [(&str, &str); 35] = [
     ("job-receipts", "/jobs/journey/receipts"),
     ("job-variables", "/jobs/journey/variables"),
     ("job-network", "/jobs/journey/network"),
+    ("job-scale", "/jobs/journey/scale"),
     ("job-missing", "/jobs/nothing"),
     ("analytics", "/analytics"),
     ("requests", "/analytics/requests"),

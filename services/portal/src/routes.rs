@@ -10,7 +10,7 @@ use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, docs, drawn, earn, explorer, hosts, hours,
     invitations, job, jobs, jobs_overview, keys, lend, limit, measured, members, money, network,
-    newcomer, operate, overview, passkeys, payouts, proof, requests, search, shell, space,
+    newcomer, operate, overview, passkeys, payouts, proof, requests, scale, search, shell, space,
     variables,
 };
 use crate::web::{self, Right, Who};
@@ -67,6 +67,8 @@ pub fn table() -> Vec<Route> {
         see("/jobs/{name}/variables", get(variables::page)),
         see("/jobs/{name}/network", get(network::page)),
         act("/jobs/{name}/act", Right::Deploy, post(job::act)),
+        see("/jobs/{name}/scale", get(scale::form)),
+        act("/jobs/{name}/scale", Right::Deploy, post(scale::submit)),
         see("/analytics", get(analytics::analytics)),
         see("/analytics.csv", get(analytics::csv)),
         see("/analytics/requests", get(requests::requests)),

@@ -211,7 +211,8 @@ fn short_form(visitor: &Visitor, form: &Form) -> Markup {
     }
 }
 
-fn quote_card(visitor: &Visitor, text: &str, quote: &api::Quote, warnings: &[String]) -> Markup {
+/// What a release comes to, and what can be done about it if it fits.
+pub(super) fn price(quote: &api::Quote, warnings: &[String], then: Markup) -> Markup {
     html! {
         section.card {
             header { div { h2 { "Price" } p.sub { "By the ledger, which tried it out on a copy of its state" } } div.more { @if quote.refusal.is_none() { (badge(Tone::Ok, "Fits now")) } @else { (badge(Tone::Bad, "Refused")) } } }
@@ -231,18 +232,26 @@ fn quote_card(visitor: &Visitor, text: &str, quote: &api::Quote, warnings: &[Str
                 thead { tr { th { "Service" } th { "Resource" } th.num { "Credits an hour" } } }
                 tbody { @for line in &quote.lines { tr { td { (line.service) " × " (line.replicas) } td { (line.resource.name()) } td.num.mono { (line.amount_hour) } } } }
             } }
-            @if quote.refusal.is_none() {
-                form method="post" action="/jobs/new" {
-                    input type="hidden" name="csrf" value=(visitor.form_token());
-                    input type="hidden" name="act" value="deploy";
-                    input type="hidden" name="compose" value=(text);
-                    input type="hidden" name="max" value=(quote.total_hour);
-                    p.foot-note { "It is refused if it would cost more than this by then." }
-                    button.btn.primary.wide { (icon("rocket")) "Deploy" }
-                }
-            }
+            @if quote.refusal.is_none() { (then) }
         }
     }
+}
+
+fn quote_card(visitor: &Visitor, text: &str, quote: &api::Quote, warnings: &[String]) -> Markup {
+    price(
+        quote,
+        warnings,
+        html! {
+            form method="post" action="/jobs/new" {
+                input type="hidden" name="csrf" value=(visitor.form_token());
+                input type="hidden" name="act" value="deploy";
+                input type="hidden" name="compose" value=(text);
+                input type="hidden" name="max" value=(quote.total_hour);
+                p.foot-note { "It is refused if it would cost more than this by then." }
+                button.btn.primary.wide { (icon("rocket")) "Deploy" }
+            }
+        },
+    )
 }
 
 async fn page(

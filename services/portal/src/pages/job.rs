@@ -12,7 +12,7 @@ use words::{bytes, cores, plural};
 
 use super::explorer::{happenings, now_of};
 use super::jobs::{address, live, own_deployment, tone, word};
-use super::{shown, slowly};
+use super::{lines, shown, slowly};
 use crate::app::App;
 use crate::index::{EventFilter, query};
 use crate::limits::Act;
@@ -30,7 +30,7 @@ pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Marku
     let name = &view.project;
     let base = address(name, view.deployment);
     let act = format!("{base}/act");
-    let lack = visitor.lack(Right::Deploy, "restart, stop or remove jobs");
+    let lack = visitor.lack(Right::Deploy, "restart, scale, stop or remove jobs");
     let button = |what: &str, class: &str, content: Markup| {
         html! {
             form.inline method="post" action=(act) {
@@ -62,6 +62,7 @@ pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Marku
                 @if !view.removed && lack.is_none() {
                     @if state == JobState::Stopped { (button("start", "", html! { (icon("play")) "Start" })) }
                     @else { (button("restart", "", html! { (icon("rotate-cw")) "Restart" })) (button("stop", "", html! { (icon("square")) "Stop" })) }
+                    a.btn.small href=(format!("{base}/scale")) { (icon("layers")) "Scale" }
                     details.pop {
                         summary.btn.small.danger { (icon("trash-2")) "Remove" }
                         div.sheet {
@@ -275,12 +276,14 @@ async fn sample(
 
 /// `GET /jobs/{name}/logs`
 pub async fn logs(State(app): State<App>, visitor: Visitor, Path(name): Path<String>) -> Page {
-    let view = own_deployment(&app, visitor.login()?, &name).await?;
+    let login = visitor.login()?;
+    let view = own_deployment(&app, login, &name).await?;
+    let last = lines::last(&app, login, &view).await;
     let content = html! {
         (head(&visitor, &view, "/logs"))
         div.row { span.badge id="log-state" { "Opening" } span.dim { "All replicas together, times in UTC. It goes on where it was after a cut, and pauses while this tab is hidden." } }
         div.log.stack tabindex="0" role="log" aria-label=(format!("Live log of {name}")) data-stream=(format!("/jobs/{name}/logs/stream")) data-state="log-state" {
-            noscript { p { "A live log needs scripts. On the command line: runrig logs -f " (name) } }
+            (lines::shown(&name, &last))
         }
         (cli(&format!("runrig logs -f {name}")))
     };
