@@ -422,6 +422,11 @@ fn of_validators() -> Vec<Endpoint> {
                 "text",
                 "Only those whose name, an image or a host has it in its name; case is no matter.",
             ),
+            (
+                "sort",
+                "By name, state, cpu, memory, charged or age, the least first; with a - in front, the \
+                 most first. As if it were age if not said; the removed are always last.",
+            ),
             ("from", "Number of the row to begin with; the first is 0."),
             ("count", "Rows at most; up to 100, which is the default."),
         ]),

@@ -29,6 +29,50 @@ pub enum JobState {
     Removed,
 }
 
+/// What a list of deployments can be sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobOrder {
+    Name,
+    State,
+    Cpu,
+    Memory,
+    Charged,
+    /// The youngest has the least.
+    Age,
+}
+
+impl JobOrder {
+    pub const ALL: [Self; 6] = [
+        Self::Name,
+        Self::State,
+        Self::Cpu,
+        Self::Memory,
+        Self::Charged,
+        Self::Age,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::State => "state",
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Charged => "charged",
+            Self::Age => "age",
+        }
+    }
+
+    /// `age`, or `-age` for the other way round: the order, and whether the most comes first.
+    pub fn read(text: &str) -> Option<(Self, bool)> {
+        let (name, most_first) = match text.strip_prefix('-') {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        let order = Self::ALL.into_iter().find(|order| order.name() == name)?;
+        Some((order, most_first))
+    }
+}
+
 /// What [`JobState::of`] looks at.
 pub struct Facts<'a, R> {
     pub removed: bool,

@@ -57,7 +57,7 @@ pub use figures::{Gauge, PROMETHEUS, prometheus};
 pub use grant::Grant;
 pub use head::Head;
 pub use host::{HostView, Reputation};
-pub use job::{Facts, JobRow, JobState, JobsView, UseRow, UseView, is_live};
+pub use job::{Facts, JobOrder, JobRow, JobState, JobsView, UseRow, UseView, is_live};
 pub use limit::{LimitView, StopView};
 pub use login::{LoginError, RegistryLogin};
 pub use member::{ConvictionView, LeavingView, MemberView, MembersView, TicketView};

@@ -13,6 +13,9 @@ pub struct JobQuery {
     pub name: Option<String>,
     /// Only those whose name, an image or a host has it in its name.
     pub text: Option<String>,
+    /// Name of an [`api::JobOrder`], with a `-` in front for the other way round; the latest first if
+    /// not said.
+    pub sort: Option<String>,
     /// Number of the first row.
     pub from: usize,
     /// Rows at most.
@@ -26,6 +29,7 @@ impl JobQuery {
             ("state", &self.state),
             ("name", &self.name),
             ("text", &self.text),
+            ("sort", &self.sort),
         ];
         for (key, value) in texts {
             if let Some(value) = value {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use api::{Facts, JobRow, JobState, JobsView, UseRow, UseView, is_live};
+use api::{Facts, JobOrder, JobRow, JobState, JobsView, UseRow, UseView, is_live};
 use axum::Json;
 use axum::extract::State as From;
 use ledger::State;
@@ -29,9 +29,15 @@ pub struct Filter {
     pub state: Option<String>,
     pub name: Option<String>,
     pub text: Option<String>,
+    pub sort: Option<String>,
     pub from: Option<usize>,
     pub count: Option<usize>,
 }
+
+/// By what, and whether the most comes first.
+type Order = (JobOrder, bool);
+
+const LATEST: Order = (JobOrder::Age, false);
 
 /// What a filter's `state` means.
 #[derive(Clone, Copy)]
@@ -73,8 +79,18 @@ pub async fn jobs(From(app): From<App>, Asked(filter): Asked<Filter>) -> Answer<
         let why = format!("it has more than {} bytes", JobsView::TEXT_MAX);
         return Err(Refused::invalid("text", why));
     }
+    let order = match filter.sort.as_deref() {
+        None => LATEST,
+        Some(text) => JobOrder::read(text).ok_or_else(|| {
+            let names = JobOrder::ALL.map(JobOrder::name).join(", ");
+            Refused::invalid(
+                "sort",
+                format!("it is one of {names}, or that with a - in front"),
+            )
+        })?,
+    };
     let looks = app.looks.clone();
-    app.compute(move |state| Json(list(&state, &looks, owner, wanted, &filter)))
+    app.compute(move |state| Json(list(&state, &looks, owner, wanted, order, &filter)))
         .await
 }
 
@@ -272,6 +288,7 @@ fn list(
     looks: &Looks,
     owner: AccountId,
     wanted: Wanted,
+    order: Order,
     filter: &Filter,
 ) -> JobsView {
     let text = filter.text.as_deref().unwrap_or("").trim().to_lowercase();
@@ -285,11 +302,16 @@ fn list(
     };
     let chosen = look.jobs.iter().copied();
     let chosen = chosen.filter(|(id, now)| wanted.takes(*now) && fits(id));
-    let (removed, alive): (Vec<_>, Vec<_>) = chosen.partition(|(_, now)| *now == JobState::Removed);
+    let (mut removed, mut alive): (Vec<_>, Vec<_>) =
+        chosen.partition(|(_, now)| *now == JobState::Removed);
     let found = alive.len() + removed.len();
-    let latest = alive.into_iter().rev().chain(removed.into_iter().rev());
+    for some in [&mut alive, &mut removed] {
+        sort(state, some, order);
+    }
     let count = filter.count.unwrap_or(JobsView::ROWS_MAX);
-    let rows = latest
+    let rows = alive
+        .into_iter()
+        .chain(removed)
         .skip(filter.from.unwrap_or(0))
         .take(count.min(JobsView::ROWS_MAX))
         .filter_map(|(id, now)| Some(row(state, id, state.deployments.get(&id)?, now)));
@@ -299,6 +321,33 @@ fn list(
         charged: look.charged,
         found: found as u64,
         rows: rows.collect(),
+    }
+}
+
+/// Of equals the latest is first. `all`: in the order in which they were made.
+fn sort(state: &State, all: &mut [(DeploymentId, JobState)], (order, most_first): Order) {
+    all.reverse();
+    let known = |id: &DeploymentId| state.deployments.get(id);
+    let reserved = |id: &DeploymentId, of: fn(&Allocation) -> u64| {
+        let all = known(id).into_iter().flat_map(|one| live(state, one));
+        all.map(|(_, a)| of(a)).fold(0u64, u64::saturating_add)
+    };
+    let number = |(id, now): &(DeploymentId, JobState)| match order {
+        JobOrder::Name => 0,
+        JobOrder::State => *now as u128,
+        JobOrder::Cpu => reserved(id, |a| a.reserved.cpu_millis.into()).into(),
+        JobOrder::Memory => reserved(id, |a| a.reserved.memory_bytes).into(),
+        JobOrder::Charged => known(id).map_or(0, |one| one.charged.0),
+        JobOrder::Age => u128::from(u64::MAX - id.0),
+    };
+    let name = |(id, _): &(DeploymentId, JobState)| match order {
+        JobOrder::Name => known(id).map_or("", |one| one.spec.project.as_str()),
+        _ => "",
+    };
+    match (order, most_first) {
+        (JobOrder::Age, false) => {}
+        (_, false) => all.sort_by_cached_key(|one| (name(one), number(one))),
+        (_, true) => all.sort_by_cached_key(|one| std::cmp::Reverse((name(one), number(one)))),
     }
 }
 
@@ -489,7 +538,7 @@ mod tests {
     fn a_page_has_what_was_asked_for_the_latest_first_the_removed_last() {
         let state = stage();
         let of = |wanted, filter: Filter| {
-            let view = list(&state, &Looks::default(), id(1), wanted, &filter);
+            let view = list(&state, &Looks::default(), id(1), wanted, LATEST, &filter);
             assert_eq!(view.all(), 3);
             assert_eq!((view.alive(), view.count(JobState::Removed)), (2, 1));
             let names = view.rows.iter().map(|r| r.project.clone());
@@ -526,11 +575,35 @@ mod tests {
             ..Filter::default()
         };
         let looks = Looks::default();
-        let view = |who, filter| list(&state, &looks, id(who), Wanted::All, &filter);
+        let view = |who, filter| list(&state, &looks, id(who), Wanted::All, LATEST, &filter);
         assert_eq!(view(1, named("sho")).found, 0, "a name is whole");
         let shop = view(1, named("shop"));
         assert_eq!((shop.found, shop.all()), (1, 1));
         assert_eq!(view(9, any()).all(), 0);
+    }
+
+    #[test]
+    fn a_list_is_sorted_by_what_was_asked_for_and_the_removed_are_last() {
+        let state = stage();
+        for (sort, expected) in [
+            ("name", ["blog", "shop", "old"]),
+            ("-name", ["shop", "blog", "old"]),
+            ("age", ["blog", "shop", "old"]),
+            ("-age", ["shop", "blog", "old"]),
+            ("cpu", ["blog", "shop", "old"]),
+            ("-memory", ["shop", "blog", "old"]),
+            ("charged", ["blog", "shop", "old"]),
+            ("state", ["blog", "shop", "old"]),
+        ] {
+            let order = JobOrder::read(sort).expect(sort);
+            let (looks, filter) = (Looks::default(), Filter::default());
+            let view = list(&state, &looks, id(1), Wanted::All, order, &filter);
+            let names: Vec<&str> = view.rows.iter().map(|r| r.project.as_str()).collect();
+            assert_eq!(names, expected, "{sort}");
+        }
+        for wrong in ["", "-", "--name", "names", "<b>"] {
+            assert!(JobOrder::read(wrong).is_none(), "{wrong}");
+        }
     }
 
     #[test]
@@ -577,6 +650,7 @@ mod tests {
             &Looks::default(),
             id(1),
             Wanted::All,
+            LATEST,
             &Filter::default(),
         )
         .rows

@@ -1,6 +1,6 @@
 //! Deployments of who is logged in, as a list.
 
-use api::{AllocationView, DeploymentView, JobRow, JobState, JobsView, is_live};
+use api::{AllocationView, DeploymentView, JobOrder, JobRow, JobState, JobsView, is_live};
 use axum::extract::{Query, State};
 use axum::response::IntoResponse;
 use maud::{Markup, html};
@@ -20,6 +20,8 @@ use crate::web::{Page, Trouble, Visitor};
 
 /// Rows of one page.
 const PAGE: usize = 50;
+/// How a list is sorted, if nothing is said.
+const LATEST: (JobOrder, bool) = (JobOrder::Age, false);
 /// What is typed into a filter.
 const TEXT_MAX: usize = 100;
 
@@ -136,12 +138,46 @@ pub fn live(view: &DeploymentView) -> impl Iterator<Item = &AllocationView> {
         .filter(|a| is_live(a.closed, a.desired))
 }
 
+/// How a list is sorted, and where it is sorted otherwise: an address that goes on with an order.
+pub struct Sorted<'a> {
+    pub href: &'a str,
+    pub by: JobOrder,
+    pub most_first: bool,
+}
+
+/// A column's head; that of a list which can be sorted by it leads there, and turns around from there.
+fn column(label: &str, order: JobOrder, class: Option<&str>, sorted: Option<&Sorted>) -> Markup {
+    let Some(sorted) = sorted else {
+        return html! { th class=[class] { (label) } };
+    };
+    let here = sorted.by == order;
+    // Of numbers the most is looked for, of words the first, of ages the youngest.
+    let first = matches!(order, JobOrder::Cpu | JobOrder::Memory | JobOrder::Charged);
+    let most_first = if here { !sorted.most_first } else { first };
+    let sign = if most_first { "-" } else { "" };
+    let now = here.then_some(if sorted.most_first {
+        "descending"
+    } else {
+        "ascending"
+    });
+    html! {
+        th class=[class] aria-sort=[now] {
+            a href=(format!("{}{sign}{}", sorted.href, order.name())) { (label) @if here { span aria-hidden="true" { (if sorted.most_first { " ↓" } else { " ↑" }) } } }
+        }
+    }
+}
+
 /// A table of deployments: the same on the overview and in the list.
-pub fn table(all: &[JobRow], now_ms: u64) -> Markup {
+pub fn table(all: &[JobRow], now_ms: u64, sorted: Option<&Sorted>) -> Markup {
+    let column = |label: &str, order, class| column(label, order, class, sorted);
     html! {
         div.tablewrap {
             table.cards {
-                thead { tr { th { "Job" } th { "Status" } th { "Replicas" } th { "CPU reserved" } th { "Memory reserved" } th { "Runs on" } th.num { "Charged" } th.num { "Age" } th { span.sr { "Logs" } } } }
+                thead { tr {
+                    (column("Job", JobOrder::Name, None)) (column("Status", JobOrder::State, None)) th { "Replicas" }
+                    (column("CPU reserved", JobOrder::Cpu, None)) (column("Memory reserved", JobOrder::Memory, None)) th { "Runs on" }
+                    (column("Charged", JobOrder::Charged, Some("num"))) (column("Age", JobOrder::Age, Some("num"))) th { span.sr { "Logs" } }
+                } }
                 tbody {
                     @for job in all {
                         @let removed = job.state == JobState::Removed;
@@ -171,7 +207,14 @@ pub fn table(all: &[JobRow], now_ms: u64) -> Markup {
 pub struct Filter {
     q: Option<String>,
     status: Option<String>,
+    sort: Option<String>,
     page: Option<usize>,
+}
+
+/// As [`JobOrder::read`] reads it.
+fn sort_of((order, most_first): (JobOrder, bool)) -> String {
+    let sign = if most_first { "-" } else { "" };
+    format!("{sign}{}", order.name())
 }
 
 /// A page of the list, as it was asked for.
@@ -180,6 +223,7 @@ struct Listed {
     text: String,
     /// Name of a [`JobState`], `active` or `all`.
     chosen: String,
+    order: (JobOrder, bool),
     page: usize,
     pages: usize,
 }
@@ -194,9 +238,12 @@ impl Listed {
             false => "active",
         };
         let asked = filter.page.unwrap_or(1).max(1);
+        let order = filter.sort.as_deref().and_then(JobOrder::read);
+        let order = order.unwrap_or(LATEST);
         let of = |page: usize| JobQuery {
             state: Some(chosen.into()),
             text: Some(text.clone()),
+            sort: Some(sort_of(order)),
             from: (page - 1).saturating_mul(PAGE),
             count: Some(PAGE),
             ..JobQuery::default()
@@ -210,18 +257,24 @@ impl Listed {
         Ok(Self {
             jobs,
             chosen: chosen.into(),
+            order,
             text,
             page,
             pages,
         })
     }
 
-    fn query(&self, page: usize) -> String {
+    fn chosen(&self) -> String {
         format!(
-            "q={}&status={}&page={page}",
+            "q={}&status={}",
             crate::web::escaped(&self.text),
             crate::web::escaped(&self.chosen)
         )
+    }
+
+    fn query(&self, page: usize) -> String {
+        let (chosen, sort) = (self.chosen(), sort_of(self.order));
+        format!("{chosen}&sort={sort}&page={page}")
     }
 
     fn rows(&self, now_ms: u64) -> Markup {
@@ -232,8 +285,13 @@ impl Listed {
                 @if jobs.all() == 0 { (empty("rocket", "Nothing runs yet", "Paste a compose file or name an image: you see the price before anything starts.", Some(("/jobs/new", "Create your first job")))) }
                 @else { (empty("funnel", "No job matches", "Take away the filter to see all of them.", Some(("/jobs?status=all", "Show all jobs")))) }
             } @else {
-                (table(&jobs.rows, now_ms))
-                @if pages > 1 { (ui::pager(&format!("Page {page} of {pages}, {} jobs", words::grouped(jobs.found.into())), (page > 1).then(|| at(1)).as_deref(), (page < pages).then(|| at(page + 1)).as_deref())) }
+                (table(&jobs.rows, now_ms, Some(&Sorted { href: &format!("/jobs?{}&sort=", self.chosen()), by: self.order.0, most_first: self.order.1 })))
+                @if pages > 1 {
+                    @let shown = format!("Page {page} of {pages}, {} jobs", words::grouped(jobs.found.into()));
+                    @let next = (page < pages).then(|| at(page + 1));
+                    @if self.order == LATEST { (ui::pager(&shown, (page > 1).then(|| at(1)).as_deref(), next.as_deref())) }
+                    @else { (ui::turner(&shown, (page > 1).then(|| at(page - 1)).as_deref(), next.as_deref())) }
+                }
             }
         }
     }
@@ -259,6 +317,7 @@ pub async fn list(State(app): State<App>, visitor: Visitor, Query(filter): Query
         div.card.flush {
             header {
                 form.filters action="/jobs" {
+                    input type="hidden" name="sort" value=(sort_of(listed.order));
                     div.search { (icon("search")) label.sr for="filter" { "Filter" } input id="filter" name="q" type="search" value=(listed.text) placeholder="Filter by name, image or host" maxlength="100"; }
                     label.sr for="status" { "Status" }
                     select.short id="status" name="status" {
@@ -283,6 +342,41 @@ mod tests {
 
     use super::*;
     use crate::hostile_tests::deployment;
+
+    #[test]
+    fn a_column_leads_to_the_list_sorted_by_it_and_back() {
+        let head = |by, most_first| {
+            let sorted = Sorted {
+                href: "/jobs?q=a&sort=",
+                by,
+                most_first,
+            };
+            table(&[], 0, Some(&sorted)).into_string()
+        };
+        let text = head(JobOrder::Charged, true);
+        for expected in [
+            "aria-sort=\"descending\"><a href=\"/jobs?q=a&amp;sort=charged\">Charged",
+            "<a href=\"/jobs?q=a&amp;sort=name\">Job</a>",
+            "<a href=\"/jobs?q=a&amp;sort=-cpu\">",
+        ] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+        assert!(head(JobOrder::Age, false).contains("sort=-age\">Age"));
+        let plain = table(&[], 0, None).into_string();
+        assert!(
+            !plain.contains("aria-sort") && plain.contains("<th>Job</th>"),
+            "{plain}"
+        );
+    }
+
+    #[test]
+    fn a_job_that_is_called_as_a_page_is_found_by_its_id() {
+        let at = |name| address(name, DeploymentId(7));
+        assert_eq!(
+            (at("shop"), at("overview"), at("new")),
+            ("/jobs/shop".into(), "/jobs/d-7".into(), "/jobs/d-7".into())
+        );
+    }
 
     #[test]
     fn what_was_stopped_is_stopped_however_it_ended() {

@@ -245,7 +245,7 @@ pub async fn overview(
             }
             section.card.flush {
                 header { div { h2 { "Jobs" } } div.more { a href="/jobs" { "All jobs" } (icon("chevron-right")) } }
-                @if rows.is_empty() { (empty("rocket", "Nothing runs", "Create a job to see it here.", Some(("/jobs/new", "Create job")))) } @else { (table(&rows, now)) }
+                @if rows.is_empty() { (empty("rocket", "Nothing runs", "Create a job to see it here.", Some(("/jobs/new", "Create job")))) } @else { (table(&rows, now, None)) }
             }
             script defer src=(url("uplot.js")) {}
             link rel="stylesheet" href=(url("uplot.css"));
