@@ -21,6 +21,22 @@ pub struct Bar {
     pub title: String,
 }
 
+/// One line over time, in the unit of its chart; `colour` is 1 to 6.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub label: String,
+    pub colour: u8,
+    /// One for each step; `None` where nothing was measured.
+    pub points: Vec<Option<f64>>,
+    /// Its numbers, for the legend.
+    pub figures: String,
+    /// Not measured: where it will go, if it goes on so.
+    pub projected: bool,
+}
+
+/// Lines of one chart: more are not told apart.
+pub const LINES_MAX: usize = 6;
+
 /// The next round number above: 1, 2 or 5 times a power of ten.
 fn ceiling(value: f64) -> f64 {
     if value <= 0.0 || !value.is_finite() {
@@ -171,6 +187,67 @@ fn drawn(bars: &[Bar], colours: &[u8], words: &str, wide: bool, unit: Option<&st
     }
 }
 
+/// Lines over steps of time that `labels` name, from 0 upwards. `unit` is of all points.
+/// Those beyond [`LINES_MAX`] are not drawn.
+pub fn lines(all: &[Line], labels: &[String], unit: &str, words: &str) -> Markup {
+    const WIDTH: f64 = 620.0;
+    const HEIGHT: f64 = 210.0;
+    const LEFT: f64 = 46.0;
+    const RIGHT: f64 = 8.0;
+    const TOP: f64 = 22.0;
+    const BASE: f64 = HEIGHT - 24.0;
+    let all = &all[..all.len().min(LINES_MAX)];
+    let known = all.iter().flat_map(|line| line.points.iter().flatten());
+    let top = ceiling(known.copied().filter(|v| v.is_finite()).fold(0.0, f64::max));
+    let step = (WIDTH - LEFT - RIGHT) / labels.len().saturating_sub(1).max(1) as f64;
+    let across = |at: usize| LEFT + at as f64 * step;
+    let up = |value: f64| BASE - value.max(0.0) / top * (BASE - TOP);
+    let every = labels.len().div_ceil(8).max(1);
+    html! {
+        div.chartwrap tabindex="0" { svg.chart viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(words) {
+            text x="0" y="10" { "in " (unit) }
+            @for line in 0..=4 {
+                @let value = top * f64::from(line) / 4.0;
+                @let y = up(value);
+                line.grid-line x1=(LEFT) x2=(WIDTH) y1=(format!("{y:.1}")) y2=(format!("{y:.1}")) {}
+                text x=(LEFT - 8.0) y=(format!("{:.1}", y + 4.0)) text-anchor="end" { (tick(value)) }
+            }
+            @for (at, label) in labels.iter().enumerate().step_by(every) {
+                text x=(format!("{:.1}", across(at).min(WIDTH - 17.0))) y=(HEIGHT - 6.0) text-anchor="middle" { (label) }
+            }
+            @for line in all {
+                g {
+                    title { (line.label) ": " (line.figures) }
+                    @for (from, run) in runs(&line.points) {
+                        @if let [one] = run.as_slice() {
+                            circle class={ "f" (line.colour) } cx=(format!("{:.1}", across(from))) cy=(format!("{:.1}", up(*one))) r="2" {}
+                        } @else {
+                            @let points: Vec<String> = run.iter().enumerate().map(|(n, v)| format!("{:.1} {:.1}", across(from + n), up(*v))).collect();
+                            path class={ "line l" (line.colour) (if line.projected { " projected" } else { "" }) } d=(format!("M{}", points.join(" L"))) {}
+                        }
+                    }
+                }
+            }
+        } }
+        div.legend { @for line in all { span { i class={ "key k" (line.colour) } {} (line.label) " " b { (line.figures) } } } }
+    }
+}
+
+/// What was measured without a gap: number of the first step, values.
+fn runs(points: &[Option<f64>]) -> Vec<(usize, Vec<f64>)> {
+    let mut out: Vec<(usize, Vec<f64>)> = Vec::new();
+    for (at, point) in points.iter().enumerate() {
+        let Some(value) = point.filter(|v| v.is_finite()) else {
+            continue;
+        };
+        match out.last_mut() {
+            Some((from, run)) if *from + run.len() == at => run.push(value),
+            _ => out.push((at, vec![value])),
+        }
+    }
+    out
+}
+
 /// Number of a part, its value, and the sum of those below; parts of nothing are left out.
 fn stacked(parts: &[f64]) -> Vec<(usize, f64, f64)> {
     let mut below = 0.0;
@@ -299,6 +376,45 @@ mod tests {
             assert!(drawn.contains(&format!(">{ticks}</text>")), "{drawn}");
             assert!(!drawn.contains(".5</text>"), "{drawn}");
         }
+    }
+
+    #[test]
+    fn what_was_not_measured_is_a_gap() {
+        let points = [Some(1.0), Some(2.0), None, Some(f64::NAN), Some(0.0)];
+        assert_eq!(runs(&points), [(0, vec![1.0, 2.0]), (4, vec![0.0])]);
+        assert!(runs(&[None, None]).is_empty());
+    }
+
+    #[test]
+    fn lines_begin_at_nothing_and_carry_their_numbers() {
+        let line = |points: &[Option<f64>], projected| Line {
+            label: "web.1".into(),
+            colour: 1,
+            points: points.to_vec(),
+            figures: "most 2".into(),
+            projected,
+        };
+        let labels: Vec<String> = ["10:00", "10:01", "10:02", "10:03"]
+            .map(String::from)
+            .into();
+        let measured = line(&[Some(1.0), Some(2.0), None, Some(0.5)], false);
+        let drawn = lines(&[measured], &labels, "cores", "CPU").into_string();
+        for part in [
+            "role=\"img\" aria-label=\"CPU\"",
+            ">in cores</text>",
+            "text-anchor=\"end\">0</text>",
+            "text-anchor=\"end\">2</text>",
+            "<g><title>web.1: most 2</title><path class=\"line l1\" d=\"M46.0 104.0 L234.7 22.0\"></path><circle class=\"f1\" cx=\"612.0\" cy=\"145.0\" r=\"2\"></circle></g>",
+            "<div class=\"legend\"><span><i class=\"key k1\"></i>web.1 <b>most 2</b></span></div>",
+        ] {
+            assert!(drawn.contains(part), "{part}: {drawn}");
+        }
+        let planned = line(&[Some(1.0), Some(2.0)], true);
+        let many = vec![planned; LINES_MAX + 1];
+        let drawn = lines(&many, &labels, "cores", "CPU").into_string();
+        assert_eq!(drawn.matches("line l1 projected").count(), LINES_MAX);
+        let none = lines(&[line(&[], false)], &[], "cores", "nothing").into_string();
+        assert!(!none.contains("NaN") && !none.contains("inf"), "{none}");
     }
 
     #[test]

@@ -14,7 +14,9 @@ mod shell;
 mod tests;
 
 pub use approval::{approval, passkey_fields, passkey_script};
-pub use chart::{Bar, Slice, bars, bound, counts, donut, hbars, legend, meter, spark};
+pub use chart::{
+    Bar, LINES_MAX, Line, Slice, bars, bound, counts, donut, hbars, legend, lines, meter, spark,
+};
 pub use check::{Check, check};
 pub use part::{
     Figure, Tone, alert, badge, cli, copy, credits, crumbs, empty, feed, field, icon, if_may,

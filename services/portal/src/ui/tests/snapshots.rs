@@ -67,6 +67,28 @@ fn slices() -> [Slice; 2] {
     [slice("Running", 3, 1), slice("Failing", 1, 4)]
 }
 
+fn hours() -> Vec<String> {
+    (0..5).map(|hour| format!("1{hour}:00")).collect()
+}
+
+fn two_lines() -> [Line; 2] {
+    let line = |label: &str, colour, points: [Option<f64>; 5]| Line {
+        label: label.into(),
+        colour,
+        points: points.into(),
+        figures: "so much".into(),
+        projected: colour == 2,
+    };
+    [
+        line("web.1", 1, [Some(0.5), Some(1.0), None, Some(0.25), None]),
+        line(
+            "web.2",
+            2,
+            [None, Some(0.5), Some(0.5), Some(0.75), Some(0.0)],
+        ),
+    ]
+}
+
 fn two_bars() -> [Bar; 2] {
     let bar = |label: &str, parts: [f64; 2], plan| Bar {
         label: label.into(),
@@ -131,6 +153,10 @@ fn parts() -> Vec<(&'static str, Markup)> {
         ("empty", empty("box", "Nothing yet", "It comes here.", None)),
         ("kpi", kpi(figure(Some("3")))),
         ("kpi", kpi(figure(None))),
+        (
+            "lines",
+            lines(&two_lines(), &hours(), "cores", "CPU by hour"),
+        ),
         (
             "feed",
             feed(
