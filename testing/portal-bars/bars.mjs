@@ -29,7 +29,7 @@ const strangers = ['/', '/signup', '/login', '/explorer', '/explorer/blocks', '/
   '/operate/audit', '/operate/audit?kind=rollback&result=refused'];
 const members = ['/', '/jobs', '/jobs?q=nothing', '/jobs/overview', '/jobs/new', '/jobs/new?from=image', `/jobs/${job}`,
   `/jobs/${job}/logs`, `/jobs/${job}/shell`, `/jobs/${job}/releases`, `/jobs/${job}/events`, `/jobs/${job}/receipts`,
-  `/jobs/${job}/variables`, `/jobs/${job}/network`, `/jobs/${job}/scale`,
+  `/jobs/${job}/metrics`, `/jobs/${job}/variables`, `/jobs/${job}/network`, `/jobs/${job}/scale`,
   '/jobs/nothing', '/analytics', '/analytics/requests', '/analytics/requests?range=24h',
   '/analytics/requests?range=12m', '/analytics/use?range=7d', '/hosts', '/hosts/new', '/earnings/payouts',
   '/earnings', '/wallet', '/bills', '/bills/limits', '/settings', '/settings/passkeys', '/settings/space', '/members',

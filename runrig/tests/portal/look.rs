@@ -7,7 +7,7 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 36] = [
+const MEMBERS: [(&str, &str); 37] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
@@ -21,6 +21,7 @@ const MEMBERS: [(&str, &str); 36] = [
     ("job-releases", "/jobs/journey/releases"),
     ("job-events", "/jobs/journey/events"),
     ("job-receipts", "/jobs/journey/receipts"),
+    ("job-metrics", "/jobs/journey/metrics"),
     ("job-variables", "/jobs/journey/variables"),
     ("job-network", "/jobs/journey/network"),
     ("job-scale", "/jobs/journey/scale"),

@@ -9,9 +9,9 @@ use crate::app::App;
 use crate::live;
 use crate::pages::{
     account, analytics, auth, deploy, device, docs, drawn, earn, explorer, hosts, hours,
-    invitations, job, jobs, jobs_overview, keys, lend, limit, measured, members, money, network,
-    newcomer, operate, overview, passkeys, payouts, proof, requests, scale, search, shell, space,
-    variables,
+    invitations, job, jobs, jobs_overview, keys, lend, limit, measured, members, metrics, money,
+    network, newcomer, operate, overview, passkeys, payouts, proof, requests, scale, search, shell,
+    space, variables,
 };
 use crate::web::{self, Right, Who};
 
@@ -64,6 +64,8 @@ pub fn table() -> Vec<Route> {
         see("/jobs/{name}/releases", get(job::releases)),
         see("/jobs/{name}/events", get(job::events)),
         see("/jobs/{name}/receipts", get(job::receipts)),
+        see("/jobs/{name}/metrics", get(metrics::page)),
+        see("/jobs/{name}/metrics.csv", get(metrics::csv)),
         see("/jobs/{name}/variables", get(variables::page)),
         see("/jobs/{name}/network", get(network::page)),
         act("/jobs/{name}/act", Right::Deploy, post(job::act)),

@@ -384,6 +384,16 @@ fn log() -> String {
     format!("{line}\n")
 }
 
+/// What a replica of such a name used.
+fn history() -> String {
+    let sample = serde_json::json!({
+        "allocation": AllocationId(1), "service": EVIL, "replica": 1, "at_ms": 0, "step_ms": 10_000,
+        "cpu_millis": 1, "cpu_millis_max": 1, "memory_bytes": 1, "memory_bytes_max": 1,
+        "disk_bytes": 1, "rx_bytes": 1, "tx_bytes": 1, "pids": 1,
+    });
+    format!("{sample}\n")
+}
+
 /// Whose the hosts are.
 pub(crate) type Owner = Arc<OnceLock<AccountId>>;
 
@@ -446,6 +456,7 @@ pub(crate) async fn network(owner: Owner, grants: Grants) -> String {
         )
         .route("/v1/allocations/{id}/why", get(|| async { Json(why()) }))
         .route("/v1/allocations/{id}/logs", get(|| async { log() }))
+        .route("/v1/allocations/{id}/history", get(|| async { history() }))
         .route("/v1/hosts", get(|| async move { Json([host(listed())]) }))
         .route("/v1/hosts/{id}", get(|| async move { Json(host(shown())) }))
         .route(

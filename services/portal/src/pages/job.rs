@@ -44,6 +44,7 @@ pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Marku
         ("", "Overview"),
         ("/logs", "Logs"),
         ("/shell", "Shell"),
+        ("/metrics", "Metrics"),
         ("/variables", "Variables"),
         ("/network", "Network"),
         ("/releases", "Releases"),

@@ -23,6 +23,7 @@ pub mod limit;
 mod lines;
 pub mod measured;
 pub mod members;
+pub mod metrics;
 pub mod money;
 pub mod network;
 pub mod newcomer;
