@@ -20,7 +20,7 @@ use super::{file, range, shown};
 use crate::app::App;
 use crate::people::Login;
 use crate::ui::{LINES_MAX, Line, Place, Tone, alert, cli, empty, icon, lines};
-use crate::web::{Page, Visitor};
+use crate::web::{Page, Trouble, Visitor};
 
 /// Replicas that are asked for, the latest first; so many at once, each for so long.
 const ASKED_MAX: usize = 48;
@@ -200,30 +200,43 @@ fn content(view: &DeploymentView, told: &Told, since_ms: u64, span: (&str, &str,
     }
 }
 
+/// What one page is made of.
+struct Asked {
+    view: DeploymentView,
+    told: Told,
+    since_ms: u64,
+    span: (&'static str, &'static str, u64),
+}
+
+impl Asked {
+    async fn of(app: &App, login: &Login, name: &str, shown: &Shown) -> Result<Self, Trouble> {
+        let view = own_deployment(app, login, name).await?;
+        let span = shown.span();
+        let since_ms = now_of(app).saturating_sub(span.2);
+        let told = told(app, login, &view, since_ms).await?;
+        Ok(Self {
+            view,
+            told,
+            since_ms,
+            span,
+        })
+    }
+}
+
 /// `GET /jobs/{name}/metrics`
 pub async fn page(
     State(app): State<App>,
     visitor: Visitor,
     Path(name): Path<String>,
-    Query(asked): Query<Shown>,
+    Query(range): Query<Shown>,
 ) -> Page {
-    let login = visitor.login()?;
-    let view = own_deployment(&app, login, &name).await?;
-    let span = asked.span();
-    let since_ms = now_of(&app).saturating_sub(span.2);
-    let told = told(&app, login, &view, since_ms).await?;
+    let asked = Asked::of(&app, visitor.login()?, &name, &range).await?;
     let content = html! {
-        (head(&visitor, &view, "/metrics"))
-        (content(&view, &told, since_ms, span))
+        (head(&visitor, &asked.view, "/metrics"))
+        (content(&asked.view, &asked.told, asked.since_ms, asked.span))
     };
-    shown(
-        &app,
-        &visitor,
-        Place::Jobs,
-        &format!("Metrics of {name}"),
-        content,
-    )
-    .await
+    let title = format!("Metrics of {name}");
+    shown(&app, &visitor, Place::Jobs, &title, content).await
 }
 
 /// `GET /jobs/{name}/metrics.csv`
@@ -231,18 +244,14 @@ pub async fn csv(
     State(app): State<App>,
     visitor: Visitor,
     Path(name): Path<String>,
-    Query(asked): Query<Shown>,
+    Query(range): Query<Shown>,
 ) -> Page {
-    let login = visitor.login()?;
-    let view = own_deployment(&app, login, &name).await?;
-    let (range, _, length) = asked.span();
-    let since_ms = now_of(&app).saturating_sub(length);
-    let told = told(&app, login, &view, since_ms).await?;
+    let asked = Asked::of(&app, visitor.login()?, &name, &range).await?;
+    let (range, _, length) = asked.span;
     let head = "from_utc,replica,cpu_millis,memory_bytes,received_bytes,sent_bytes";
-    let rows = Measured::of(&told.samples, since_ms, length).rows();
-    let out = csv_of(head, rows);
-    let name = format!("metrics-{}-{range}.csv", view.deployment);
-    Ok(file(&name, "text/csv; charset=utf-8", out))
+    let rows = Measured::of(&asked.told.samples, asked.since_ms, length).rows();
+    let name = format!("metrics-{}-{range}.csv", asked.view.deployment);
+    Ok(file(&name, "text/csv; charset=utf-8", csv_of(head, rows)))
 }
 
 #[cfg(test)]
