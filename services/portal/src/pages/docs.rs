@@ -103,7 +103,7 @@ pub async fn one(State(app): State<App>, visitor: Visitor, Path(name): Path<Stri
     let content = html! {
         (crumbs(&[("/docs", "How to")]))
         div.pagehead { div { h1 { (title(text)) } } }
-        section.card { div.prose.in { (rendered(rest)) } }
+        section.card { div.prose.laid { (rendered(rest)) } }
     };
     shown(&app, &visitor, Place::Docs, title(text), content).await
 }

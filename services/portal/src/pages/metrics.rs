@@ -107,6 +107,7 @@ fn drawn(
     what: &str,
     all: Vec<(String, Vec<Option<f64>>)>,
     words: fn(f64) -> String,
+    wide: bool,
 ) -> Markup {
     let all: Vec<Line> = (1..)
         .zip(all)
@@ -124,7 +125,7 @@ fn drawn(
         .map(|line| format!("{}: {}", line.label, line.figures))
         .collect();
     html! {
-        (lines(&all, labels, unit, &format!("{what}. {}", said.join("; "))))
+        (lines(&all, labels, unit, &format!("{what}. {}", said.join("; ")), wide))
         @if all.len() > LINES_MAX { p.foot-note.in-card { "And " (all.len() - LINES_MAX) " more: in the table below" } }
     }
 }
@@ -175,9 +176,9 @@ fn content(view: &DeploymentView, told: &Told, since_ms: u64, span: (&str, &str,
         }
         @if !found.is_empty() {
             div.grid {
-                section.card.s6 { header { div { h2 { "CPU" } p.sub { "Means of each step" } } } (drawn(&labels, "cores", "CPU", found.lines(|s| s.cpu_cores()), core_words)) }
-                section.card.s6 { header { div { h2 { "Memory" } p.sub { "Means of each step" } } } (drawn(&labels, "MiB", "Memory", found.lines(|s| s.memory_mib()), mib)) }
-                section.card.s12 { header { div { h2 { "Network" } p.sub { "All replicas together" } } } (drawn(&labels, "KiB a second", "Network", found.network(), rate)) }
+                section.card.s6 { header { div { h2 { "CPU" } p.sub { "Means of each step" } } } (drawn(&labels, "cores", "CPU", found.lines(|s| s.cpu_cores()), core_words, false)) }
+                section.card.s6 { header { div { h2 { "Memory" } p.sub { "Means of each step" } } } (drawn(&labels, "MiB", "Memory", found.lines(|s| s.memory_mib()), mib, false)) }
+                section.card.s12 { header { div { h2 { "Network" } p.sub { "All replicas together" } } } (drawn(&labels, "KiB a second", "Network", found.network(), rate, true)) }
             }
             section.card.flush {
                 header { div { h2 { "By replica" } p.sub { "Beside what is reserved for one" } } }

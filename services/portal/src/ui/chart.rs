@@ -189,8 +189,12 @@ fn drawn(bars: &[Bar], colours: &[u8], words: &str, wide: bool, unit: Option<&st
 
 /// Lines over steps of time that `labels` name, from 0 upwards. `unit` is of all points.
 /// Those beyond [`LINES_MAX`] are not drawn.
-pub fn lines(all: &[Line], labels: &[String], unit: &str, words: &str) -> Markup {
-    const WIDTH: f64 = 620.0;
+pub fn lines(all: &[Line], labels: &[String], unit: &str, words: &str, wide: bool) -> Markup {
+    let (width, class) = if wide {
+        (1060.0, "chart wide")
+    } else {
+        (620.0, "chart")
+    };
     const HEIGHT: f64 = 210.0;
     const LEFT: f64 = 46.0;
     const RIGHT: f64 = 8.0;
@@ -199,21 +203,21 @@ pub fn lines(all: &[Line], labels: &[String], unit: &str, words: &str) -> Markup
     let all = &all[..all.len().min(LINES_MAX)];
     let known = all.iter().flat_map(|line| line.points.iter().flatten());
     let top = ceiling(known.copied().filter(|v| v.is_finite()).fold(0.0, f64::max));
-    let step = (WIDTH - LEFT - RIGHT) / labels.len().saturating_sub(1).max(1) as f64;
+    let step = (width - LEFT - RIGHT) / labels.len().saturating_sub(1).max(1) as f64;
     let across = |at: usize| LEFT + at as f64 * step;
     let up = |value: f64| BASE - value.max(0.0) / top * (BASE - TOP);
     let every = labels.len().div_ceil(8).max(1);
     html! {
-        div.chartwrap tabindex="0" { svg.chart viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(words) {
+        div.chartwrap tabindex="0" { svg class=(class) viewBox=(format!("0 0 {width} {HEIGHT}")) role="img" aria-label=(words) {
             text x="0" y="10" { "in " (unit) }
             @for line in 0..=4 {
                 @let value = top * f64::from(line) / 4.0;
                 @let y = up(value);
-                line.grid-line x1=(LEFT) x2=(WIDTH) y1=(format!("{y:.1}")) y2=(format!("{y:.1}")) {}
+                line.grid-line x1=(LEFT) x2=(width) y1=(format!("{y:.1}")) y2=(format!("{y:.1}")) {}
                 text x=(LEFT - 8.0) y=(format!("{:.1}", y + 4.0)) text-anchor="end" { (tick(value)) }
             }
             @for (at, label) in labels.iter().enumerate().step_by(every) {
-                text x=(format!("{:.1}", across(at).min(WIDTH - 17.0))) y=(HEIGHT - 6.0) text-anchor="middle" { (label) }
+                text x=(format!("{:.1}", across(at).min(width - 17.0))) y=(HEIGHT - 6.0) text-anchor="middle" { (label) }
             }
             @for line in all {
                 g {
@@ -398,7 +402,7 @@ mod tests {
             .map(String::from)
             .into();
         let measured = line(&[Some(1.0), Some(2.0), None, Some(0.5)], false);
-        let drawn = lines(&[measured], &labels, "cores", "CPU").into_string();
+        let drawn = lines(&[measured], &labels, "cores", "CPU", false).into_string();
         for part in [
             "role=\"img\" aria-label=\"CPU\"",
             ">in cores</text>",
@@ -411,9 +415,9 @@ mod tests {
         }
         let planned = line(&[Some(1.0), Some(2.0)], true);
         let many = vec![planned; LINES_MAX + 1];
-        let drawn = lines(&many, &labels, "cores", "CPU").into_string();
+        let drawn = lines(&many, &labels, "cores", "CPU", true).into_string();
         assert_eq!(drawn.matches("line l1 projected").count(), LINES_MAX);
-        let none = lines(&[line(&[], false)], &[], "cores", "nothing").into_string();
+        let none = lines(&[line(&[], false)], &[], "cores", "nothing", false).into_string();
         assert!(!none.contains("NaN") && !none.contains("inf"), "{none}");
     }
 

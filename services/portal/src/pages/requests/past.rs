@@ -178,7 +178,7 @@ fn by_step(told: &Told, width: &str) -> Markup {
         section class={ "card " (width) } {
             header { div { h2 { "Requests" } p.sub { (step) ", all services" } } div.more { (legend(&ANSWERS)) } }
             @if !some { (empty("activity", "No request is known in this time", "The gateway writes down what comes to published ports and names.", None)) }
-            @else { (ui::counts(&bars(rows, &told.steps), &ANSWERS.map(|a| a.1), "Requests over time by answer", "requests", false)) }
+            @else { (ui::counts(&bars(rows, &told.steps), &ANSWERS.map(|a| a.1), "Requests over time by answer", "requests", true)) }
         }
     }
 }

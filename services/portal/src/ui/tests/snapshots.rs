@@ -155,7 +155,7 @@ fn parts() -> Vec<(&'static str, Markup)> {
         ("kpi", kpi(figure(None))),
         (
             "lines",
-            lines(&two_lines(), &hours(), "cores", "CPU by hour"),
+            lines(&two_lines(), &hours(), "cores", "CPU by hour", false),
         ),
         (
             "feed",
