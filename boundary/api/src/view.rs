@@ -117,7 +117,7 @@ pub struct BlockView {
     /// Empty if only a descendant's was seen.
     pub certificate: String,
     pub transactions: Vec<TransactionView>,
-    /// In an epoch's last block: how the key was handed on.
+    /// In an epoch's last block, and the first of all: how the key was handed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handing: Option<HandingView>,
 }
@@ -127,7 +127,7 @@ pub struct BlockView {
 pub struct HandingView {
     /// Else the ceremony failed: the key, and the votes, stay with those who had them.
     pub done: bool,
-    /// Who votes in the epoch that begins, in voting order: view v of epoch e is led by number
+    /// Who votes in the epoch that begins, in the order drawn: view v of epoch e is led by number
     /// (e + v) mod their count.
     #[schema(value_type = Vec<String>)]
     pub seats: Vec<PublicKey>,

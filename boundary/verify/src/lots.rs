@@ -1,5 +1,7 @@
 //! Recompute a drawing from certified headers alone.
 
+use std::collections::BTreeSet;
+
 use api::{DutyProof, EventProof, LotsView};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -169,15 +171,18 @@ fn seated(
             header.height
         ));
     }
-    let mut keys: Vec<[u8; 32]> = drawn.committee.iter().map(|seat| seat.key.0).collect();
-    keys.sort_unstable();
-    match keys == change.seats {
-        true => Ok(format!(
-            "block {} is certified, and handed the network's key, unchanged, on to the {many} drawn",
+    let keys: Vec<[u8; 32]> = drawn.committee.iter().map(|seat| seat.key.0).collect();
+    if keys == change.seats {
+        return Ok(format!(
+            "block {} is certified, and handed the network's key, unchanged, on to the {many} drawn, who lead in the order drawn",
             header.height
-        )),
-        false => Err("others than those drawn got shares of the key".into()),
+        ));
     }
+    let same: BTreeSet<_> = keys.iter().collect();
+    Err(match same == change.seats.iter().collect() {
+        true => "they lead in another order than they were drawn in".into(),
+        false => "others than those drawn got shares of the key".into(),
+    })
 }
 
 fn draw(

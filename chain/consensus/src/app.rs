@@ -20,11 +20,14 @@ use light::{BEACON_BYTES, Duty, Header, Screened};
 use tokio::sync::{Notify, watch};
 use types::{Digest, PublicKey, Seal, merkle_root};
 
-use crate::block::{Block, Directory, Payload, SCREENERS_MAX, payload_bytes, payload_root};
+use crate::block::{
+    Block, Directory, Payload, SCREENERS_MAX, payload_bytes, payload_root, read_payload, seats_of,
+};
 use crate::boundary::Floor;
 use crate::clock::{Clocks, agreed, made_ms};
 use crate::committee::{Committee, key_bytes};
 use crate::epochs::{Seated, first_info};
+use crate::leaders;
 use crate::lineup::Lineup;
 use crate::machine::{Env, Executed, Machine};
 use crate::mempool::Mempool;
@@ -150,8 +153,10 @@ pub(crate) fn genesis<M: Machine>(
 ) -> anyhow::Result<(Block, Executed<M::State>)> {
     let executed = machine.genesis()?;
     let info = first_info(machine, &executed.state, committee)?;
+    let seats: Vec<[u8; 32]> = committee.members().collect();
     let duty = Duty {
         ceremony: Some(payload_bytes(&PayloadOf::EpochInfo(info))),
+        lineup: leaders::lineup(machine, &executed.state, 0, &seats),
         candidates: executed.candidates,
         ..Duty::default()
     };
@@ -175,8 +180,8 @@ pub(crate) fn genesis<M: Machine>(
     Ok((block, executed))
 }
 
-/// What every validator adds to a block's duty by itself: the candidates it freezes, and the
-/// name of the whole state at an epoch's end.
+/// What every validator adds to a block's duty by itself: the candidates it freezes, and at an
+/// epoch's end the name of the whole state and the order in which those who sit next lead.
 pub(crate) fn completed<M: Machine>(
     machine: &M,
     epoch_blocks: u64,
@@ -186,10 +191,14 @@ pub(crate) fn completed<M: Machine>(
 ) -> Duty {
     let epoch = light::epoch_of(height, epoch_blocks);
     let ends = height == light::epoch_end(epoch, epoch_blocks);
+    let seats = told.ceremony.as_deref().filter(|_| ends);
+    let seats = seats.and_then(read_payload).and_then(|p| seats_of(&p));
     Duty {
         clock: told.clock.clone(),
         ceremony: told.ceremony.clone(),
         beacon: told.beacon,
+        lineup: seats
+            .and_then(|seats| leaders::lineup(machine, &executed.state, epoch + 1, &seats)),
         candidates: executed.candidates,
         snapshot: ends.then(|| light::snapshot_root(&machine.save(&executed.state))),
         screened: told.screened.clone(),
@@ -260,14 +269,11 @@ impl<M: Machine> Core<M> {
         self.head.borrow().header.height
     }
 
-    /// Who leads a view, as the elector has it: it counts the epoch in. `None`: who sits then is
-    /// not known here.
+    /// Who leads a view. `None`: who sits then is not known here.
     pub fn leader_of(&self, epoch: u64, view: u64) -> Option<ed25519::PublicKey> {
         let order = self.seated.of(epoch);
-        let many = order.len().max(1) as u64;
-        order
-            .get((epoch.wrapping_add(view) % many) as usize)
-            .cloned()
+        let turn = light::turn_of(epoch, order.len() as u64, view);
+        order.get(turn as usize).cloned()
     }
 
     /// A block that is here, read and so sealed by its leader.

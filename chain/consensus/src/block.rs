@@ -37,8 +37,8 @@ pub type Payload = types::Payload<MinSig, ed25519::PublicKey, Directory>;
 pub type EpochInfo = types::EpochInfo<MinSig, ed25519::PublicKey, Directory>;
 
 fn duty_bytes_max() -> usize {
-    // Five options, lengths, a beacon and two digests; of each who sits, a statement.
-    let statement = 2 + 8 + 8 + 64;
+    // Six options, lengths, a beacon and two digests; of each who sits, a place and a statement.
+    let statement = 1 + 2 + 8 + 8 + 64;
     let screened = SCREENERS_MAX * (1 + 4 + 64);
     Payload::max_encode_size(NZU32!(MEMBERS_MAX))
         + 256
@@ -134,7 +134,7 @@ impl Block {
 pub struct Handing {
     /// Else the ceremony failed, and the key stays with those who held it.
     pub done: bool,
-    /// Who votes in the epoch that begins, in voting order.
+    /// Who votes in the epoch that begins, in the order in which they lead.
     pub seats: Vec<[u8; 32]>,
 }
 
@@ -144,13 +144,17 @@ pub struct Handing {
 pub fn handing(record: &Record) -> Result<Option<Handing>, LightError> {
     let header = Header::from_bytes(&record.header)?;
     let duty = Duty::from_bytes(&header, &record.duty)?;
-    Ok(match duty.ceremony.as_deref().and_then(read_payload) {
-        Some(Payload::EpochInfo(info)) => Some(Handing {
-            done: matches!(info.outcome, EpochOutcome::Success),
-            seats: info.output.players().iter().map(key_bytes).collect(),
-        }),
-        _ => None,
-    })
+    let Some(Payload::EpochInfo(info)) = duty.ceremony.as_deref().and_then(read_payload) else {
+        return Ok(None);
+    };
+    let seats: Vec<[u8; 32]> = info.output.players().iter().map(key_bytes).collect();
+    let order = duty
+        .lineup
+        .and_then(|places| light::lineup(&seats, &places));
+    Ok(Some(Handing {
+        done: matches!(info.outcome, EpochOutcome::Success),
+        seats: order.ok_or(LightError::NoChange(header.height))?,
+    }))
 }
 
 /// Who holds the key, and so votes, in the epoch that `payload` opens.

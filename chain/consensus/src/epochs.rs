@@ -34,6 +34,7 @@ use light::{BEACON_BYTES, BEACON_VIEW, NAMESPACE};
 use crate::app::Core;
 use crate::block::{Directory, EpochInfo};
 use crate::committee::{Committee, MEMBERS_MAX, Member, key_bytes, read_key};
+use crate::leaders::places;
 use crate::machine::Machine;
 use crate::scheme::{Known, Plain, Scheme};
 
@@ -56,7 +57,7 @@ pub(crate) struct Schemes {
     known: Known,
 }
 
-/// Who votes in which epoch, in voting order.
+/// Who votes in which epoch, in the order in which they lead.
 #[derive(Default)]
 pub(crate) struct Seated(
     Mutex<BTreeMap<u64, Vec<ed25519::PublicKey>>>,
@@ -120,19 +121,22 @@ impl Provider for Schemes {
     }
 }
 
-impl Registrar for Schemes {
-    type Variant = MinSig;
-    type PublicKey = ed25519::PublicKey;
-
-    async fn register(&self, epoch: Epoch, info: SchemeInfo<MinSig, ed25519::PublicKey>) {
+impl Schemes {
+    /// `lineup`: those who sit, in the order in which they lead.
+    fn note(
+        &self,
+        epoch: Epoch,
+        info: SchemeInfo<MinSig, ed25519::PublicKey>,
+        lineup: Vec<ed25519::PublicKey>,
+    ) {
         let mut held = None;
-        let (members, sharing, scheme) = match info {
+        let (sharing, scheme) = match info {
             SchemeInfo::Verifier {
                 participants: members,
                 sharing,
             } => {
-                let scheme = Plain::verifier(NAMESPACE, members.clone(), sharing.clone());
-                (members, sharing, Some(scheme))
+                let scheme = Plain::verifier(NAMESPACE, members, sharing.clone());
+                (sharing, Some(scheme))
             }
             SchemeInfo::Member {
                 participants: members,
@@ -143,9 +147,8 @@ impl Registrar for Schemes {
                     epoch = epoch.get(),
                     "this validator sits, but has no share of the key: it will have one after the next ceremony"
                 );
-                let known = (members.clone(), sharing.clone());
-                let scheme = Plain::member(NAMESPACE, known.0, known.1, &public_key);
-                (members, sharing, scheme)
+                let scheme = Plain::member(NAMESPACE, members, sharing.clone(), &public_key);
+                (sharing, scheme)
             }
             SchemeInfo::Signer {
                 participants: members,
@@ -161,9 +164,9 @@ impl Registrar for Schemes {
                 let signer = Plain::signer(NAMESPACE, known.0, known.1, share);
                 let scheme = signer.unwrap_or_else(|| {
                     tracing::error!(epoch = epoch.get(), "this validator's share does not belong to the committee's key: it only follows");
-                    Plain::verifier(NAMESPACE, members.clone(), sharing.clone())
+                    Plain::verifier(NAMESPACE, members, sharing.clone())
                 });
-                (members, sharing, Some(scheme))
+                (sharing, Some(scheme))
             }
         };
         // What was held before is spent.
@@ -171,7 +174,7 @@ impl Registrar for Schemes {
         let Some(scheme) = scheme else { return };
         let first = epoch.get().saturating_sub(KEPT);
         let mut seated = self.seated.0.lock().expect("not poisoned");
-        seated.insert(epoch.get(), members.iter().cloned().collect());
+        seated.insert(epoch.get(), lineup);
         seated.retain(|e, _| *e >= first);
         let mut schemes = self.by_epoch.lock().expect("not poisoned");
         let scheme = self.known.dress(scheme, Some(&sharing));
@@ -180,8 +183,39 @@ impl Registrar for Schemes {
     }
 }
 
+/// Takes down the schemes as they are made, each with its epoch's lineup.
+#[derive(Clone)]
+pub(crate) struct Registry<M: Machine> {
+    pub schemes: Schemes,
+    pub drawn: Drawn<M>,
+}
+
+impl<M: Machine> Registrar for Registry<M> {
+    type Variant = MinSig;
+    type PublicKey = ed25519::PublicKey;
+
+    async fn register(&self, epoch: Epoch, info: SchemeInfo<MinSig, ed25519::PublicKey>) {
+        let (SchemeInfo::Verifier { participants, .. }
+        | SchemeInfo::Member { participants, .. }
+        | SchemeInfo::Signer { participants, .. }) = &info;
+        let seats: Vec<ed25519::PublicKey> = participants.iter().cloned().collect();
+        let drawn = self.drawn.committee(epoch.get()).await;
+        let drawn: Vec<[u8; 32]> = drawn.iter().map(|member| member.key).collect();
+        let keys: Vec<[u8; 32]> = seats.iter().map(key_bytes).collect();
+        let lineup = places(&keys, &drawn).into_iter();
+        let lineup = lineup.map(|place| seats[usize::from(place)].clone());
+        self.schemes.note(epoch, info, lineup.collect());
+    }
+}
+
 /// Those whom the ledger seats.
 pub(crate) struct Drawn<M: Machine>(pub Arc<Core<M>>);
+
+impl<M: Machine> Clone for Drawn<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 impl<M: Machine> Drawn<M> {
     /// Waits until the ledger has said who sits in `epoch`.

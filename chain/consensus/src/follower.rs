@@ -25,6 +25,7 @@ use crate::block::Block;
 use crate::boundary::{Floor, named_in};
 use crate::committee::{key_bytes, read_key};
 use crate::finalizer;
+use crate::leaders;
 use crate::lineup::{Term, gather};
 use crate::machine::Machine;
 use crate::node::{Config, Handle, damaged, handle, open};
@@ -219,7 +220,11 @@ fn note_seats<M: Machine>(core: &Core<M>) {
     let Some(node) = core.node(&head) else { return };
     let epoch = light::epoch_of(node.header.height + 1, core.epoch_blocks);
     if core.seated.of(epoch).is_empty() {
-        let order = node.seats.iter().filter_map(|key| read_key(key).ok());
+        let state = &node.executed.state;
+        let places = leaders::lineup(core.machine.as_ref(), state, epoch, &node.seats);
+        let order = places.and_then(|places| light::lineup(&node.seats, &places));
+        let order = order.unwrap_or_default();
+        let order = order.iter().filter_map(|key| read_key(key).ok());
         core.seated.seat(epoch, order.collect());
     }
 }

@@ -17,6 +17,7 @@ mod epochs;
 mod finalizer;
 mod follower;
 mod kept;
+mod leaders;
 mod lineup;
 mod machine;
 #[cfg(feature = "simulation")]

@@ -17,11 +17,9 @@ use commonware_consensus::marshal::store::Blocks;
 use commonware_consensus::marshal::{self, Start};
 use commonware_consensus::simplex::SkipBudget;
 use commonware_consensus::simplex::config::{ForwardPolicy, SkipPolicy};
-use commonware_consensus::simplex::elector::RoundRobin;
 use commonware_consensus::types::{FixedEpocher, Height, ViewDelta};
 use commonware_cryptography::bls12381::dkg::feldman_desmedt::Reveal;
 use commonware_cryptography::bls12381::primitives::variant::MinSig;
-use commonware_cryptography::sha256::Sha256;
 use commonware_cryptography::{
     ChaCha20Poly1305, Digested, Digestible as _, Signer as _, ed25519, sha256,
 };
@@ -46,9 +44,10 @@ use tokio::sync::mpsc;
 use crate::app::{App, Core};
 use crate::block::Block;
 use crate::committee::{MEMBERS_MAX, MODE, MODE_NEWEST, key_bytes};
-use crate::epochs::{Drawn, Ears, Roads, Schemes};
+use crate::epochs::{Drawn, Ears, Registry, Roads, Schemes};
 use crate::finalizer::{self, Inbox};
 use crate::kept::Kept;
+use crate::leaders::ByLot;
 use crate::lineup::{BATCH_BYTES_MAX, receive, send_on};
 use crate::machine::Machine;
 use crate::node::{Config, Ends};
@@ -309,7 +308,10 @@ macro_rules! start_parts {
                 participants_provider: Drawn(core.clone()),
                 secret_store: $vault,
                 strategy: Sequential,
-                registrar: schemes.clone(),
+                registrar: Registry {
+                    schemes: schemes.clone(),
+                    drawn: Drawn(core.clone()),
+                },
                 marshal: marshal.clone(),
                 state_sync: synced.clone(),
                 fence,
@@ -350,7 +352,7 @@ macro_rules! start_parts {
                 },
                 strategy: Sequential,
                 simplex: orchestrator::SimplexConfig {
-                    elector: RoundRobin::<Sha256>::default(),
+                    elector: ByLot(core.seated.clone()),
                     mailbox_size: MAILBOX,
                     replay_buffer: BUFFER,
                     write_buffer: BUFFER,

@@ -5,7 +5,7 @@
 //! against the engine by a test of `chain/consensus`.
 
 use crate::certificate::{number, take};
-use crate::{Duty, LightError, NetworkKey, verify_block};
+use crate::{Duty, LightError, NetworkKey, lineup, verify_block};
 
 /// Most who vote in one epoch.
 const SEATS_MAX: u32 = 128;
@@ -23,7 +23,8 @@ pub struct EpochChange {
     pub epoch: u64,
     /// The key went on to new shares. `false`: that failed, and who had it goes on.
     pub handed_on: bool,
-    /// Identity keys of who votes, each with a share of the network's key; ascending.
+    /// Identity keys of who votes, each with a share of the network's key, in the order in which they
+    /// lead ([`crate::turn_of`]).
     pub seats: Vec<Key>,
     /// Of those, whose share was shown to all while it was made, since they did not confirm it.
     pub revealed: Vec<Key>,
@@ -47,7 +48,11 @@ pub fn verify_epoch_change(
     let duty = Duty::from_bytes(&header, duty)?;
     let unsaid = LightError::NoChange(header.height);
     let bytes = duty.ceremony.ok_or(unsaid.clone())?;
-    let (change, key) = read(&bytes).ok_or(unsaid.clone())?;
+    let (mut change, key) = read(&bytes).ok_or(unsaid.clone())?;
+    let order = duty
+        .lineup
+        .and_then(|places| lineup(&change.seats, &places));
+    change.seats = order.ok_or(unsaid.clone())?;
     if change.epoch != header.epoch + 1 {
         return Err(unsaid);
     }

@@ -19,7 +19,7 @@ pub use clock::{
 pub use epoch::{EpochChange, verify_epoch_change};
 pub use export::Export;
 pub use screened::{Screened, is_screened, screen};
-pub use turns::{turn_of, turns};
+pub use turns::{lineup, turn_of, turns};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use certificate::{Certificate, NetworkKey};
@@ -84,6 +84,9 @@ pub struct Duty {
     pub ceremony: Option<Vec<u8>>,
     /// The epoch's beacon: the threshold signature over its view [`BEACON_VIEW`].
     pub beacon: Option<[u8; BEACON_BYTES]>,
+    /// In what order those who sit in the next epoch lead: places among their keys, ascending, as
+    /// [`lineup`] reads them; in an epoch's last block, and in the genesis for the first epoch.
+    pub lineup: Option<Vec<u8>>,
     /// Root of the candidates that are frozen with this block.
     pub candidates: Option<Digest>,
     /// [`snapshot_root`] of the whole state after this block; in an epoch's last block.

@@ -281,6 +281,7 @@ fn a_duty_is_the_one_that_the_header_names() {
         clock: None,
         ceremony: Some(vec![1, 2, 3]),
         beacon: Some([4; BEACON_BYTES]),
+        lineup: Some(vec![1, 0]),
         candidates: None,
         snapshot: Some(snapshot_root(b"state")),
         screened: vec![crate::Screened {

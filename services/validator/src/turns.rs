@@ -11,7 +11,7 @@ use types::PublicKey;
 
 /// Height → [`Row`]; only of blocks that show something.
 const TURNS: TableDefinition<u64, &[u8]> = TableDefinition::new("turns");
-/// Epoch → keys of those who vote in it, in voting order, one after the other.
+/// Epoch → keys of those who vote in it, in the order in which they lead, one after the other.
 const SEATS: TableDefinition<u64, &[u8]> = TableDefinition::new("seats");
 /// Who has missed a turn and led no block since.
 const MISSING: TableDefinition<[u8; 32], ()> = TableDefinition::new("missing");

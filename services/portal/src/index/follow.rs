@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::{StreamExt, TryStreamExt};
 use sdk::EventFilter;
-use types::{PublicKey, merkle_root};
+use types::merkle_root;
 
 use super::incidents;
 use super::store::Store;
@@ -108,12 +108,10 @@ async fn step(app: &App) -> Result<bool> {
     Ok(!taken || top < status.height)
 }
 
-/// Who votes in the first epoch is in no block: the founders, in the order of their keys.
+/// Who votes in the first epoch is in the block that all begin with: the founders.
 async fn seat_founders(app: &App) -> Result<()> {
-    let founders = app.client.network().await?.validators;
-    let key = |text: &str| hex::decode(text).ok()?.try_into().ok().map(PublicKey);
-    let mut seats: Vec<PublicKey> = founders.iter().filter_map(|v| key(&v.key)).collect();
-    seats.sort_unstable();
+    let begun = app.client.block(0).await?.handing;
+    let seats = begun.map_or_else(Vec::new, |handing| handing.seats);
     let seat = move |store: &Store| incidents::seat(store, 0, &seats);
     app.index.change(seat).await
 }

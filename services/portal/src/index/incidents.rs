@@ -216,7 +216,7 @@ fn handed(store: &Store, block: &Certified, handing: &HandingView) -> Result<()>
     begin(store, kind, &subject, at, at.time_ms, None, &words)
 }
 
-/// Who votes in `epoch`, in voting order.
+/// Who votes in `epoch`, in the order in which they lead.
 pub fn seat(store: &Store, epoch: u64, seats: &[PublicKey]) -> Result<()> {
     for (place, validator) in seats.iter().enumerate() {
         store.execute(
