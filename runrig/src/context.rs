@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sdk::Client;
 use serde::{Deserialize, Serialize};
-use types::{AccountId, SecretKey};
+use types::{AccountId, Amount, SecretKey};
 
 use crate::failure::{self, Failure, Result};
 
@@ -61,6 +61,8 @@ pub struct Overrides {
     pub key: Option<PathBuf>,
     /// What is read is verified, against a block that is no older.
     pub verify: Option<Duration>,
+    /// Of each transaction.
+    pub tip: Option<Amount>,
 }
 
 /// The folder of the user's settings.
@@ -335,7 +337,7 @@ impl Session {
             .or_else(|| of_login.or(account).map(|a| home.key_path(&a)));
         Ok(Self {
             name: name.unwrap_or_else(|| urls.join(",")),
-            client: Client::new(urls)?,
+            client: Client::new(urls)?.tipping(overrides.tip.unwrap_or_default()),
             network_key: context.network_key,
             account,
             key_path,

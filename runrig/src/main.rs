@@ -155,6 +155,14 @@ struct Globals {
         help_heading = "Global options"
     )]
     verify: Option<std::time::Duration>,
+    /// What each transaction pays, in credits, for a place before others that wait for a block
+    #[arg(
+        long,
+        global = true,
+        value_name = "CREDITS",
+        help_heading = "Global options"
+    )]
+    tip: Option<types::Amount>,
     /// Data as JSON, one document per line when streaming; errors too, on stderr
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
@@ -465,6 +473,7 @@ fn overrides(globals: &Globals) -> Overrides {
         account: globals.account.clone(),
         key: globals.key.clone(),
         verify: globals.verify,
+        tip: globals.tip,
     }
 }
 

@@ -361,14 +361,18 @@ async fn paid(session: &Session, call: Call, json: bool) -> Result {
     let account = session.client.account(session.account()?).await?;
     if json {
         let value = serde_json::json!({
-            "transaction": applied.id, "height": applied.height,
+            "transaction": applied.id, "height": applied.height, "fee": applied.fee,
             "balance": account.balance, "spendable": account.spendable,
         });
         output::json(&value);
     } else {
         output::data(format!("{} credits", account.balance));
+        let fee = match applied.fee.is_zero() {
+            true => String::new(),
+            false => format!(", for a fee of {} credits", applied.fee),
+        };
         output::say(format!(
-            "transaction {} at height {}",
+            "transaction {} at height {}{fee}",
             applied.id,
             applied.height.unwrap_or(0)
         ));

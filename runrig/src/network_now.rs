@@ -131,7 +131,7 @@ pub async fn queue(session: &Session, json: bool) -> Result {
     output::data(output::table(
         &[
             "VALIDATOR",
-            "FEE",
+            "TIP",
             "WAIT",
             "BYTES",
             "OLDEST",
@@ -143,7 +143,7 @@ pub async fn queue(session: &Session, json: bool) -> Result {
     Ok(())
 }
 
-/// One for all, and one for each fee.
+/// One for all, and one for each tip.
 fn queue_rows(one: &ValidatorQueue) -> Vec<Vec<String>> {
     let Some(queue) = &one.queue else {
         return vec![vec![one.address.clone(), one.why.clone()]];
@@ -159,12 +159,12 @@ fn queue_rows(one: &ValidatorQueue) -> Vec<Vec<String>> {
         oldest,
         queue.own.to_string(),
     ]];
-    rows.extend(queue.fees.iter().map(|fee| {
+    rows.extend(queue.tips.iter().map(|one| {
         vec![
             String::new(),
-            fee.fee.to_string(),
-            fee.waiting.to_string(),
-            units::bytes(fee.bytes),
+            one.tip.to_string(),
+            one.waiting.to_string(),
+            units::bytes(one.bytes),
         ]
     }));
     rows

@@ -62,7 +62,7 @@ pub use limit::{LimitView, StopView};
 pub use login::{LoginError, RegistryLogin};
 pub use member::{ConvictionView, LeavingView, MemberView, MembersView, TicketView};
 pub use openapi::openapi;
-pub use queue::{FeeView, QueueView, ValidatorQueue};
+pub use queue::{QueueView, TipView, ValidatorQueue};
 pub use route::{Gone, KnownRoutes, NotNext, Route, RouteScale, Routes, ServiceKey, Upstream};
 pub use rules::{
     DutiesView, DutyLine, LotteryExport, LotteryView, ProposalView, ScreenedBy, TransactionProof,

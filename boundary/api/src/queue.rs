@@ -34,15 +34,15 @@ pub struct QueueView {
     pub oldest: Option<u64>,
     /// Blocks after which one that was never included is forgotten.
     pub age_max: u64,
-    /// By fee, dearest first, at most twenty.
-    pub fees: Vec<FeeView>,
+    /// By tip, dearest first, at most twenty.
+    pub tips: Vec<TipView>,
 }
 
-/// What waits for one fee.
+/// What waits for one tip.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FeeView {
+pub struct TipView {
     #[schema(value_type = String)]
-    pub fee: Amount,
+    pub tip: Amount,
     pub waiting: u64,
     pub bytes: u64,
 }

@@ -73,6 +73,7 @@ fn transfer() -> Transaction {
         on_behalf: Vec::new(),
         nonce: 1,
         expires: 100,
+        tip: types::Amount::ZERO,
         call: ledger::Call::Account(Call::Transfer {
             to: PAYEE,
             amount: Amount::credits(2),

@@ -23,8 +23,8 @@ use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use types::{
-    AccountId, AccountKey, AllocationId, DeploymentId, HostId, PublicKey, ReceiptId, SecretKey,
-    Signature,
+    AccountId, AccountKey, AllocationId, Amount, DeploymentId, HostId, PublicKey, ReceiptId,
+    SecretKey, Signature,
 };
 
 use crate::error::SdkError;
@@ -62,6 +62,8 @@ pub struct Client {
     newest: Arc<Mutex<Newest>>,
     /// Whom the keys of signed requests act for.
     through: Option<AccountId>,
+    /// Of each transaction that is signed here.
+    tip: Amount,
 }
 
 impl Client {
@@ -95,7 +97,13 @@ impl Client {
             at: Arc::new(AtomicUsize::new(0)),
             newest: Arc::new(Mutex::new(Newest::new(Instant::now()))),
             through: None,
+            tip: Amount::ZERO,
         })
+    }
+
+    /// The same, whose transactions pay `tip` each for a place before others.
+    pub fn tipping(self, tip: Amount) -> Self {
+        Self { tip, ..self }
     }
 
     /// The same, whose signed requests say that their key acts for `account`, which gave it a
@@ -394,6 +402,7 @@ impl Client {
                 on_behalf: on_behalf.to_vec(),
                 nonce: account.nonce + 1 + ahead,
                 expires: account.height + EXPIRES_AFTER,
+                tip: self.tip,
                 call: call.clone(),
             };
             let transaction = Transaction::sign(body, key);
@@ -435,6 +444,7 @@ impl Client {
             on_behalf: on_behalf.to_vec(),
             nonce: account.nonce + 1,
             expires: account.height + blocks,
+            tip: self.tip,
             call,
         })
     }

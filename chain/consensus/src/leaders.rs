@@ -27,7 +27,7 @@ pub(crate) fn places(seats: &[[u8; 32]], drawn: &[[u8; 32]]) -> Vec<u8> {
         }
     }
     places.extend((0..seats.len()).filter(|place| left[*place]));
-    let places = places.into_iter().map(|place| u8::try_from(place));
+    let places = places.into_iter().map(u8::try_from);
     places.collect::<Result<_, _>>().expect("128 seats at most")
 }
 

@@ -97,7 +97,7 @@ pub struct Admitted {
     /// For per-sender quotas.
     pub sender: [u8; 20],
     /// Higher goes first.
-    pub fee: u128,
+    pub tip: u128,
     /// Somebody waits for it: a block is made soon. Else it goes with the next block that is
     /// made anyway.
     pub urgent: bool,

@@ -1,6 +1,6 @@
-//! Transactions that wait for a block: bounded, by fee, with a quota per sender.
+//! Transactions that wait for a block: bounded, by tip, with a quota per sender.
 //!
-//! Those of one fee are in fair order: senders take turns, so that one who sends much waits behind
+//! Those of one tip are in fair order: senders take turns, so that one who sends much waits behind
 //! his own transactions and not before others'. What is last in that order makes room when there is
 //! none.
 
@@ -27,13 +27,13 @@ pub enum SubmitError {
     /// As [`crate::Machine::admit`] said.
     #[error("{0}")]
     Refused(String),
-    #[error("as many transactions wait as there is room for ({WAITING_MAX}, or {} MiB), and none of a lower fee, or of a sender with more of them", BYTES_MAX >> 20)]
+    #[error("as many transactions wait as there is room for ({WAITING_MAX}, or {} MiB), and none of a lower tip, or of a sender with more of them", BYTES_MAX >> 20)]
     Full,
     #[error("{PER_SENDER_MAX} transactions of this account wait already, the most of one account")]
     Quota,
 }
 
-/// Dearest first; of one fee by turns; of one turn as they came.
+/// Dearest first; of one tip by turns; of one turn as they came.
 type Order = (Reverse<u128>, u64, u64);
 
 /// A screener's on a transaction.
@@ -73,12 +73,12 @@ pub struct Queue {
     pub senders: usize,
     /// Height of the head when what waits longest came.
     pub oldest: Option<u64>,
-    /// The dearest fees, at most [`Queue::FEES_MAX`]: each with how many wait for it, and their bytes.
-    pub fees: Vec<(u128, usize, usize)>,
+    /// The dearest tips, at most [`Queue::TIPS_MAX`]: each with how many wait for it, and their bytes.
+    pub tips: Vec<(u128, usize, usize)>,
 }
 
 impl Queue {
-    pub const FEES_MAX: usize = 20;
+    pub const TIPS_MAX: usize = 20;
     /// What there is room for.
     pub const WAITING_MAX: usize = WAITING_MAX;
     pub const BYTES_MAX: usize = BYTES_MAX;
@@ -95,8 +95,8 @@ pub struct Mempool {
     arrivals: BTreeMap<u64, Digest>,
     senders: HashMap<[u8; 20], Sender>,
     bytes: usize,
-    /// How many wait for each fee, and their bytes.
-    fees: BTreeMap<Reverse<u128>, (usize, usize)>,
+    /// How many wait for each tip, and their bytes.
+    tips: BTreeMap<Reverse<u128>, (usize, usize)>,
     next: u64,
     /// The latest turn of what came into a block: who had nothing waiting begins there.
     turn: u64,
@@ -110,15 +110,15 @@ impl Mempool {
     /// In a time that does not grow with what waits.
     pub fn figures(&self) -> Queue {
         let oldest = self.arrivals.values().next();
-        let fees = self.fees.iter().take(Queue::FEES_MAX);
+        let tips = self.tips.iter().take(Queue::TIPS_MAX);
         Queue {
             waiting: self.waiting.len(),
             bytes: self.bytes,
             own: self.own.len(),
             senders: self.senders.len(),
             oldest: oldest.and_then(|id| self.since(id)),
-            fees: fees
-                .map(|(Reverse(fee), (count, bytes))| (*fee, *count, *bytes))
+            tips: tips
+                .map(|(Reverse(tip), (count, bytes))| (*tip, *count, *bytes))
                 .collect(),
         }
     }
@@ -149,7 +149,7 @@ impl Mempool {
             return Err(SubmitError::Quota);
         }
         let turn = sender.map_or(self.turn, |s| self.turn.max(s.turn + 1));
-        let order = (Reverse(admitted.fee), turn, self.next + 1);
+        let order = (Reverse(admitted.tip), turn, self.next + 1);
         while self.waiting.len() >= WAITING_MAX || self.bytes + bytes.len() > BYTES_MAX {
             match self.order.last_key_value() {
                 Some((last, id)) if (order.0, order.1) < (last.0, last.1) => {
@@ -162,8 +162,8 @@ impl Mempool {
         sender.waiting += 1;
         sender.turn = turn;
         self.bytes += bytes.len();
-        let fee = self.fees.entry(order.0).or_default();
-        *fee = (fee.0 + 1, fee.1 + bytes.len());
+        let tip = self.tips.entry(order.0).or_default();
+        *tip = (tip.0 + 1, tip.1 + bytes.len());
         self.next += 1;
         self.order.insert(order, admitted.id);
         self.arrivals.insert(self.next, admitted.id);
@@ -212,10 +212,10 @@ impl Mempool {
         self.own.remove(&gone.order);
         self.arrivals.remove(&gone.order.2);
         self.bytes -= gone.bytes.len();
-        if let Some(fee) = self.fees.get_mut(&gone.order.0) {
-            *fee = (fee.0 - 1, fee.1 - gone.bytes.len());
-            if fee.0 == 0 {
-                self.fees.remove(&gone.order.0);
+        if let Some(tip) = self.tips.get_mut(&gone.order.0) {
+            *tip = (tip.0 - 1, tip.1 - gone.bytes.len());
+            if tip.0 == 0 {
+                self.tips.remove(&gone.order.0);
             }
         }
         if let Some(sender) = self.senders.get_mut(&gone.sender) {

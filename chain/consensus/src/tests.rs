@@ -60,7 +60,7 @@ impl Machine for Counter {
             Ok(Admitted {
                 id,
                 sender: id.0[..20].try_into().expect("twenty"),
-                fee: 0,
+                tip: 0,
                 urgent: true,
             })
         };
@@ -422,7 +422,6 @@ fn says_who_votes(node: &Handle<Counter>, key: &[u8], height: u64) -> light::Epo
         light::verify_epoch_change(key, &named.header, &descendants, &certificate, duty)
     };
     let change = read(key, &named.duty).expect("says it");
-    let header = Header::from_bytes(&named.header).expect("reads");
     let handing = crate::handing(&named).expect("its own");
     assert_eq!(
         Some(&change.seats),

@@ -104,9 +104,16 @@ impl State {
         let next = self.globals.height.saturating_add(1);
         self.check_fresh(&transaction.body, &transaction.signer(), next)?;
         let sender = transaction.sender();
-        let fee = self.fee_of(&transaction.body.call);
-        if fee > self.account(&sender).spendable {
-            return Err(cannot_pay(self, &sender, fee));
+        let body = &transaction.body;
+        let price = self.price_of(body);
+        if price > self.account(&sender).spendable {
+            return Err(cannot_pay(self, &sender, price));
+        }
+        if !body.tip.is_zero() {
+            // Nobody comes first by what another would pay.
+            let signer = transaction.signer();
+            self.authorise(signer, &body.on_behalf, &body.call)?;
+            self.may_spend(signer, &body.on_behalf, price)?;
         }
         Ok(())
     }
@@ -116,6 +123,10 @@ impl State {
             true => Amount::ZERO,
             false => self.globals.params.fee,
         }
+    }
+
+    fn price_of(&self, body: &TransactionBody) -> Amount {
+        self.fee_of(&body.call).saturating_add(body.tip)
     }
 
     /// Network, expiry and nonce.
@@ -195,13 +206,13 @@ impl State {
     }
 }
 
-/// Of a transaction whose fee its sender does not have.
-fn cannot_pay(state: &State, sender: &AccountId, fee: Amount) -> Rejection {
+/// Of a transaction whose fee and tip its sender does not have.
+fn cannot_pay(state: &State, sender: &AccountId, price: Amount) -> Rejection {
     let have = state.account(sender).spendable;
     Rejection::new(
         RejectKind::Funds,
         "transaction",
-        format!("its fee is {fee} credits, {have} may be spent"),
+        format!("its fee and tip are {price} credits, {have} may be spent"),
         "See `runrig wallet balance`.",
     )
 }
@@ -336,27 +347,29 @@ impl Context {
         }
     }
 
-    /// A rejected transaction uses up its nonce, pays its fee and changes nothing else. The fee is
-    /// that account's on whose behalf it is, or the signer's who may not act for it.
+    /// A rejected transaction uses up its nonce, pays its fee and tip and changes nothing else. They
+    /// are that account's on whose behalf it is; the signer, who may not act for it or spend so much
+    /// of it, pays the fee himself.
     fn apply(&mut self, transaction: Transaction, paid: &mut Amount) -> Result<(), Rejection> {
         let signer = transaction.signer();
         let body = transaction.body;
         self.state.check_fresh(&body, &signer, self.env.height)?;
         self.account_mut(signer).use_nonce(body.nonce);
-        let fee = self.state.fee_of(&body.call);
-        let sender = match self.authorise(signer, &body.on_behalf, &body.call) {
+        let price = self.state.price_of(&body);
+        let sender = match self.payer(signer, &body, price) {
             Ok(sender) => sender,
             Err(refused) => {
+                let fee = self.state.fee_of(&body.call);
                 if self.take_fee(signer, fee) {
                     *paid = fee;
                 }
                 return Err(refused);
             }
         };
-        if !self.take_fee(sender, fee) {
-            return Err(cannot_pay(&self.state, &sender, fee));
+        if !self.take_fee(sender, price) {
+            return Err(cannot_pay(&self.state, &sender, price));
         }
-        *paid = fee;
+        *paid = price;
         if body.on_behalf.is_empty() {
             return self.carry_out(sender, body.call);
         }
@@ -364,9 +377,24 @@ impl Context {
             let before = context.state.account(&sender).spendable;
             context.carry_out(sender, body.call)?;
             let after = context.state.account(&sender).spendable;
-            let spent = Amount(before.saturating_sub(after).0 + fee.0);
+            let spent = before.saturating_sub(after);
             context.count_spent(signer, &body.on_behalf, spent)
         })
+    }
+
+    /// Who pays, `price` counted against the grants by which `signer` acts.
+    fn payer(
+        &mut self,
+        signer: AccountId,
+        body: &TransactionBody,
+        price: Amount,
+    ) -> Result<AccountId, Rejection> {
+        let path = &body.on_behalf;
+        let sender = self.state.authorise(signer, path, &body.call)?;
+        if !path.is_empty() {
+            self.attempt(|context| context.count_spent(signer, path, price))?;
+        }
+        Ok(sender)
     }
 
     fn carry_out(&mut self, sender: AccountId, call: Call) -> Result<(), Rejection> {

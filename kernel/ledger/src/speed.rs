@@ -60,6 +60,7 @@ fn transfers() {
                 on_behalf: Vec::new(),
                 nonce: 1,
                 expires: 100,
+                tip: types::Amount::ZERO,
                 call: Call::Account(account::Call::Transfer {
                     to: accounts[(n * 7 + 1) % PAYERS],
                     amount: Amount(5),

@@ -2,7 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, AccountKey, Digest, Proof, SecretKey};
+use types::{AccountId, AccountKey, Amount, Digest, Proof, SecretKey};
 
 use crate::{account, deployment, host, lease, limit, lottery, validator, vote, witness};
 
@@ -73,6 +73,8 @@ pub struct TransactionBody {
     pub nonce: u64,
     /// Not included after this height.
     pub expires: u64,
+    /// Paid beside the fee, for a place before others that wait.
+    pub tip: Amount,
     pub call: Call,
 }
 

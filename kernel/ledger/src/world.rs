@@ -31,6 +31,8 @@ pub struct World {
     pub events: Vec<Event>,
     /// Told by the next block.
     pub beacon: Option<Digest>,
+    /// Of what is signed from now on.
+    pub tip: Amount,
 }
 
 impl World {
@@ -76,6 +78,7 @@ impl World {
             nonces: BTreeMap::new(),
             events: Vec::new(),
             beacon: None,
+            tip: Amount::ZERO,
         }
     }
 
@@ -93,6 +96,7 @@ impl World {
             on_behalf,
             nonce: *nonce,
             expires: self.state.height() + 10,
+            tip: self.tip,
             call,
         };
         borsh::to_vec(&Transaction::sign(body, &key(who))).expect("encodes")

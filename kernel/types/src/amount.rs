@@ -42,6 +42,10 @@ impl Amount {
         self.0.checked_sub(other.0).map(Self)
     }
 
+    pub fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     pub fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }

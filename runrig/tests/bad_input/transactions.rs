@@ -20,6 +20,7 @@ pub fn signed(world: &World, key: &SecretKey, ahead: u64, call: Call) -> Transac
         on_behalf: Vec::new(),
         nonce,
         expires: height + 500,
+        tip: types::Amount::ZERO,
         call,
     };
     Transaction::sign(body, key)

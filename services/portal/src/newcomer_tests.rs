@@ -60,6 +60,7 @@ fn signed(chain: &Chain, key: &SecretKey, call: ledger::Call) {
         on_behalf: Vec::new(),
         nonce,
         expires,
+        tip: types::Amount::ZERO,
         call,
     };
     let bytes = borsh::to_vec(&Transaction::sign(body, key)).expect("encodes");

@@ -34,6 +34,7 @@ pub fn accusation(state: &State, doubles: &[DoubleProposal], key: &SecretKey) ->
         // The next one is that of a vote on silent hosts that may be under way.
         nonce: state.account(&AccountId::of(&me)).nonce + 2,
         expires: state.height() + EXPIRES,
+        tip: types::Amount::ZERO,
         call: Call::Validator(Act::Accuse(*double)),
     };
     let transaction = Transaction::sign(body, key);

@@ -463,6 +463,7 @@ mod tests {
             on_behalf: Vec::new(),
             nonce: state.account(&id(who)).nonce + 1,
             expires: state.height() + 100,
+            tip: types::Amount::ZERO,
             call,
         };
         let env = BlockEnv {

@@ -94,7 +94,7 @@ impl Machine for LedgerMachine {
             Ok(Admitted {
                 id,
                 sender: transaction.signer().0,
-                fee: 0,
+                tip: transaction.body.tip.0,
                 urgent: transaction.body.call.is_urgent(),
             })
         });

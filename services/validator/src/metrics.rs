@@ -1,6 +1,6 @@
 //! Figures of this validator: for Prometheus, and of what waits here.
 
-use api::{FeeView, Gauge, PROMETHEUS, QueueView};
+use api::{Gauge, PROMETHEUS, QueueView, TipView};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -103,8 +103,8 @@ pub async fn queue(State(app): State<App>) -> Json<QueueView> {
     let head = app.handle.head();
     let queue = app.handle.queue();
     let count = |n: usize| n as u64;
-    let fees = queue.fees.iter().map(|(fee, waiting, bytes)| FeeView {
-        fee: types::Amount(*fee),
+    let tips = queue.tips.iter().map(|(tip, waiting, bytes)| TipView {
+        tip: types::Amount(*tip),
         waiting: count(*waiting),
         bytes: count(*bytes),
     });
@@ -124,7 +124,7 @@ pub async fn queue(State(app): State<App>) -> Json<QueueView> {
         senders: count(queue.senders),
         oldest: queue.oldest,
         age_max: consensus::Queue::AGE_MAX,
-        fees: fees.collect(),
+        tips: tips.collect(),
     })
 }
 

@@ -294,6 +294,7 @@ async fn vote(
             on_behalf: Vec::new(),
             nonce: state.account(&own).nonce + 1,
             expires: state.height() + EXPIRES,
+            tip: types::Amount::ZERO,
             call: Call::Host(host::Call::Observe { silent, heard }),
         };
         let transaction = Transaction::sign(body, &key);
@@ -406,6 +407,7 @@ mod tests {
             on_behalf: Vec::new(),
             nonce: 1,
             expires: 9,
+            tip: types::Amount::ZERO,
             call,
         };
         let transaction = borsh::to_vec(&Transaction::sign(body, &key)).expect("encodes");

@@ -623,6 +623,7 @@ async fn bad_requests_are_refused_in_the_apis_words() {
         on_behalf: Vec::new(),
         nonce: 1,
         expires: 100,
+        tip: types::Amount::ZERO,
         call: transfer(id(2), 1),
     };
     // Of another key than the one it names; and in order, but for an old height.
@@ -727,6 +728,7 @@ async fn each_of_a_batch_is_taken_or_refused_by_itself() {
             on_behalf: Vec::new(),
             nonce: at.nonce + ahead,
             expires: at.height + 100,
+            tip: types::Amount::ZERO,
             call: transfer(id(3), 1),
         };
         borsh::to_vec(&ledger::Transaction::sign(body, &key(by))).expect("encodes")

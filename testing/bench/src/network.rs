@@ -155,6 +155,7 @@ impl Network {
             on_behalf: Vec::new(),
             nonce,
             expires: EXPIRES,
+            tip: types::Amount::ZERO,
             call: ledger::Call::Account(ledger::account::Call::Transfer {
                 to,
                 amount: Amount(amount),

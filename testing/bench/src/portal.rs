@@ -173,6 +173,7 @@ impl Stage {
             on_behalf: Vec::new(),
             nonce,
             expires: EXPIRES,
+            tip: types::Amount::ZERO,
             call,
         };
         Ok(borsh::to_vec(&Transaction::sign(body, key))?)

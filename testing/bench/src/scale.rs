@@ -137,6 +137,7 @@ impl Network {
             on_behalf: Vec::new(),
             nonce: *nonce,
             expires: self.state.height() + 100,
+            tip: types::Amount::ZERO,
             call,
         };
         Ok(borsh::to_vec(&Transaction::sign(body, key))?)

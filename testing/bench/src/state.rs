@@ -59,6 +59,7 @@ fn transfers(state: &State, round: u64, accounts: u64) -> Result<Vec<Vec<u8>>> {
             on_behalf: Vec::new(),
             nonce: round + 1,
             expires: state.height() + 10,
+            tip: types::Amount::ZERO,
             call: Call::Account(account::Call::Transfer {
                 to,
                 amount: Amount(1),

@@ -33,6 +33,7 @@ pub fn signed(network: Digest, key: &SecretKey, nonce: u64, call: Call) -> (Dige
         on_behalf: Vec::new(),
         nonce,
         expires: u64::MAX,
+        tip: types::Amount::ZERO,
         call,
     };
     let transaction = Transaction::sign(body, key);

@@ -2,11 +2,11 @@ use super::*;
 
 const NONE: Term = (0, 0);
 
-fn admitted(n: u32, sender: u8, fee: u128) -> Admitted {
+fn admitted(n: u32, sender: u8, tip: u128) -> Admitted {
     Admitted {
         id: Digest::of(&n.to_be_bytes()),
         sender: [sender; 20],
-        fee,
+        tip,
         urgent: true,
     }
 }
@@ -16,9 +16,9 @@ fn id(n: u32) -> Digest {
 }
 
 /// Its bytes are its number.
-fn insert(pool: &mut Mempool, n: u32, sender: u8, fee: u128) -> Result<bool, SubmitError> {
+fn insert(pool: &mut Mempool, n: u32, sender: u8, tip: u128) -> Result<bool, SubmitError> {
     let bytes = Bytes::copy_from_slice(&n.to_be_bytes());
-    pool.insert(admitted(n, sender, fee), bytes, 1, true)
+    pool.insert(admitted(n, sender, tip), bytes, 1, true)
 }
 
 fn numbers<'a>(transactions: impl IntoIterator<Item = &'a (Digest, Bytes)>) -> Vec<u32> {
@@ -34,8 +34,8 @@ fn selected(pool: &Mempool) -> Vec<u32> {
 fn a_full_pool_makes_room_for_dearer_ones_only() {
     let mut pool = Mempool::default();
     let half = Bytes::from(vec![0; BYTES_MAX / 2]);
-    for (n, fee) in [(1, 3), (2, 2)] {
-        pool.insert(admitted(n, n as u8, fee), half.clone(), 1, false)
+    for (n, tip) in [(1, 3), (2, 2)] {
+        pool.insert(admitted(n, n as u8, tip), half.clone(), 1, false)
             .expect("room");
     }
     let one = Bytes::from(vec![0]);
@@ -50,8 +50,8 @@ fn a_full_pool_makes_room_for_dearer_ones_only() {
 fn figures_follow_what_comes_and_goes() {
     let mut pool = Mempool::default();
     assert_eq!(pool.figures(), Queue::default());
-    for (n, sender, fee) in [(1, 1, 0), (2, 1, 7), (3, 2, 7)] {
-        insert(&mut pool, n, sender, fee).expect("room");
+    for (n, sender, tip) in [(1, 1, 0), (2, 1, 7), (3, 2, 7)] {
+        insert(&mut pool, n, sender, tip).expect("room");
     }
     let all = Queue {
         waiting: 3,
@@ -59,20 +59,20 @@ fn figures_follow_what_comes_and_goes() {
         own: 3,
         senders: 2,
         oldest: Some(1),
-        fees: vec![(7, 2, 8), (0, 1, 4)],
+        tips: vec![(7, 2, 8), (0, 1, 4)],
     };
     assert_eq!(pool.figures(), all);
     pool.done(&id(2));
     pool.done(&id(3));
-    assert_eq!(pool.figures().fees, [(0, 1, 4)]);
+    assert_eq!(pool.figures().tips, [(0, 1, 4)]);
     pool.done(&id(1));
     assert_eq!(pool.figures(), Queue::default());
-    for fee in 0..100 {
-        insert(&mut pool, 10 + fee, fee as u8, fee.into()).expect("room");
+    for tip in 0..100 {
+        insert(&mut pool, 10 + tip, tip as u8, tip.into()).expect("room");
     }
     let figures = pool.figures();
-    assert_eq!(figures.fees.len(), Queue::FEES_MAX);
-    assert_eq!(figures.fees[0], (99, 1, 4), "the dearest");
+    assert_eq!(figures.tips.len(), Queue::TIPS_MAX);
+    assert_eq!(figures.tips[0], (99, 1, 4), "the dearest");
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn a_full_pool_makes_room_for_who_has_less_in_it() {
 #[test]
 fn dearer_first_and_quota_per_sender() {
     let mut pool = Mempool::default();
-    for (n, fee) in [(1, 0), (2, 5), (3, 0)] {
-        assert_eq!(insert(&mut pool, n, 1, fee), Ok(true));
+    for (n, tip) in [(1, 0), (2, 5), (3, 0)] {
+        assert_eq!(insert(&mut pool, n, 1, tip), Ok(true));
     }
     assert_eq!(insert(&mut pool, 1, 1, 0), Ok(false), "it is there");
     assert_eq!(selected(&pool), [2, 1, 3]);

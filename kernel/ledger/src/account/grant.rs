@@ -12,7 +12,7 @@ use types::{AccountId, Amount};
 
 use super::{Account, Call};
 use crate::execute::Context;
-use crate::{RejectKind, Rejection, deployment, host};
+use crate::{RejectKind, Rejection, State, deployment, host};
 
 /// Of one account.
 const GRANTS_MAX: usize = 64;
@@ -167,6 +167,15 @@ impl Grant {
     }
 }
 
+fn too_much(spent: Amount, left: Amount) -> Rejection {
+    Rejection::new(
+        RejectKind::Funds,
+        "transaction",
+        format!("it takes {spent} credits; the key may spend {left} more"),
+        "Use a key with a higher limit, or raise this one's.",
+    )
+}
+
 fn forbidden(why: String, next: &str) -> Rejection {
     Rejection::new(RejectKind::Forbidden, "transaction", why, next)
 }
@@ -191,7 +200,7 @@ impl Account {
     }
 }
 
-impl Context {
+impl State {
     /// For whom `signer` acts along `path` (each account gave a grant to the one before it), if
     /// every grant allows the call.
     pub(crate) fn authorise(
@@ -204,7 +213,7 @@ impl Context {
             let why = format!("it names {} accounts on whose behalf it is", path.len());
             return Err(forbidden(why, "Name one, or a person and a company."));
         }
-        let known = |id: &AccountId| self.state.accounts.get(id);
+        let known = |id: &AccountId| self.accounts.get(id);
         let Some(last) = path.last() else {
             if known(&signer).is_some_and(|account| account.retired) {
                 let why = "the account's first key was retired".to_string();
@@ -212,7 +221,7 @@ impl Context {
             }
             return Ok(signer);
         };
-        let now = self.env.time_ms;
+        let now = self.time_ms();
         let over = known(last).and_then(|account| account.ruled_by(call));
         // Whoever has a grant may give it back, whatever else it lets him do.
         let gives_back = path.len() == 1
@@ -251,6 +260,28 @@ impl Context {
         Ok(from)
     }
 
+    /// Whether every grant on the `path` of `signer` leaves so much to spend.
+    pub(crate) fn may_spend(
+        &self,
+        signer: AccountId,
+        path: &[AccountId],
+        spent: Amount,
+    ) -> Result<(), Rejection> {
+        let mut from = signer;
+        for to in path {
+            let account = self.accounts.get(to);
+            let grant = account.and_then(|account| account.grants.get(&from));
+            let counted = grant.map(|grant| grant.clone().count(spent, self.time_ms()));
+            if let Some(Err(left)) = counted {
+                return Err(too_much(spent, left));
+            }
+            from = *to;
+        }
+        Ok(())
+    }
+}
+
+impl Context {
     /// Counts what a call took out of the purse at the end of `path` against every grant on it.
     pub(crate) fn count_spent(
         &mut self,
@@ -271,12 +302,7 @@ impl Context {
                 && let Some(grant) = self.account_mut(*to).grants.get_mut(&from)
                 && let Err(left) = grant.count(spent, now)
             {
-                return Err(Rejection::new(
-                    RejectKind::Funds,
-                    "transaction",
-                    format!("it takes {spent} credits; the key may spend {left} more"),
-                    "Use a key with a higher limit, or raise this one's.",
-                ));
+                return Err(too_much(spent, left));
             }
             from = *to;
         }

@@ -140,6 +140,38 @@ fn whoever_has_a_grant_gives_it_back_and_nobody_elses() {
     }
 }
 
+/// Who may not act for an account, or has spent what he may, comes before nobody by what it would
+/// tip, and takes none of it.
+#[test]
+fn a_tip_is_of_ones_own_or_within_ones_limit() {
+    let mut world = World::new(Params::dev());
+    let tip = Amount::credits(2);
+    world
+        .ask(1, limited(2, Role::Owner, Some((5, 0)), None))
+        .expect("granted");
+    world.tip = tip;
+    let send = |world: &mut World, who| {
+        let bytes = world.sign_for(who, vec![id(1)], pay(3, 1));
+        let decoded = crate::decode(&bytes).expect("decodes");
+        let admitted = kind(world.state.admit(&decoded));
+        let before = world.state.account(&id(1)).spendable;
+        let executed = world.block(1, &[bytes]);
+        let refused = executed.outcomes[0].rejection.as_ref().map(|r| r.kind);
+        let took = before.0 - world.state.account(&id(1)).spendable.0;
+        (admitted, refused, Amount(took), executed.outcomes[0].fee)
+    };
+    let good = (None, None, Amount::credits(3), tip);
+    assert_eq!(send(&mut world, 2), good);
+    // Two credits are left: enough for the tip alone.
+    let partly = (None, Some(RejectKind::Funds), tip, tip);
+    assert_eq!(send(&mut world, 2), partly);
+    let funds = Some(RejectKind::Funds);
+    assert_eq!(send(&mut world, 2), (funds, funds, Amount(0), Amount(0)));
+    let forbidden = Some(RejectKind::Forbidden);
+    let stranger = (forbidden, forbidden, Amount(0), Amount(0));
+    assert_eq!(send(&mut world, 3), stranger);
+}
+
 #[test]
 fn a_limit_holds_within_its_period_and_a_refusal_changes_nothing() {
     let mut world = World::new(Params::dev());

@@ -106,6 +106,29 @@ fn each_pays_its_fee_and_what_serves_the_network_is_free() {
 }
 
 #[test]
+fn a_tip_is_paid_beside_the_fee_and_only_out_of_what_there_is() {
+    let mut world = paying(7);
+    let before = world.state.account(&id(1)).balance().0;
+    world.tip = Amount(5);
+    let tipped = pay(&mut world, 1, 2);
+    let executed = block(&mut world, Seen::default(), &[tipped]);
+    assert_eq!(executed.outcomes[0].fee, Amount(12));
+    assert_eq!(world.state.account(&id(1)).balance().0, before - 1_000 - 12);
+    assert_eq!(world.state.duties.get(&0).expect("begun").fees, Amount(12));
+
+    for tip in [world.state.account(&id(1)).spendable, Amount(u128::MAX)] {
+        world.tip = tip;
+        let dear = pay(&mut world, 1, 2);
+        let decoded = crate::decode(&dear).expect("decodes");
+        let refused = world.state.admit(&decoded).expect_err("more than there is");
+        assert_eq!(refused.kind, RejectKind::Funds);
+        let executed = block(&mut world, Seen::default(), &[dear]);
+        assert_eq!(executed.outcomes[0].fee, Amount::ZERO);
+        assert!(executed.outcomes[0].rejection.is_some());
+    }
+}
+
+#[test]
 fn who_brings_what_pays_its_fee_is_paid_once_a_block() {
     let mut world = paying(1_000);
     let (a, b) = (key(50).public(), key(51).public());
@@ -141,13 +164,15 @@ fn who_brings_what_pays_its_fee_is_paid_once_a_block() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Whoever pays and whoever works: rewards are the fees, to the unit, epoch by epoch.
+    /// Whoever pays and whoever works: rewards are fees and tips, to the unit, epoch by epoch.
     #[test]
     fn rewards_are_fees(
         fee in 1u128..1_000_000_007,
+        tip in 0u128..1_000_000_007,
         blocks in prop::collection::vec((0usize..4, 0u8..5, 0u8..8), 48..70),
     ) {
         let mut world = paying(fee);
+        world.tip = Amount(tip);
         let fees_at = super::fees_account(&world.state.globals.network);
         let workers: Vec<_> = (50..54).map(|n| key(n).public()).collect();
         let (mut paid, mut earned) = (0u128, 0u128);

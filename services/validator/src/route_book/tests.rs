@@ -191,6 +191,7 @@ impl World {
                 on_behalf: Vec::new(),
                 nonce: *nonce,
                 expires: self.state.height() + 100,
+                tip: types::Amount::ZERO,
                 call,
             };
             borsh::to_vec(&Transaction::sign(body, &key(who))).unwrap()

@@ -22,8 +22,8 @@ fn figures(queues: &[ValidatorQueue]) -> Markup {
     let most = said.iter().map(|q| q.waiting).max();
     let dearest = said
         .iter()
-        .filter_map(|q| q.fees.first())
-        .map(|f| f.fee)
+        .filter_map(|q| q.tips.first())
+        .map(|one| one.tip)
         .max();
     let age = said.iter().filter_map(|q| oldest(q)).max();
     let number = |n: Option<u64>| n.map(|n| words::grouped(n.into()));
@@ -31,7 +31,7 @@ fn figures(queues: &[ValidatorQueue]) -> Markup {
         div.grid {
             (kpi(Figure { label: "Longest queue", value: number(most), unit: if most == Some(1) { "transaction" } else { "transactions" }, note: html! { "room for " (words::grouped(said.first().map_or(0, |q| q.waiting_max).into())) }, spark: None }))
             (kpi(Figure { label: "Waits longest", value: known.then(|| age.map_or_else(|| "–".into(), |blocks| words::grouped(blocks.into()))), unit: match age { None => "", Some(1) => "block", Some(_) => "blocks" }, note: html! { @match said.first() { Some(q) => { "forgotten after " (words::grouped(q.age_max.into())) " without a block" } None => {} } }, spark: None }))
-            (kpi(Figure { label: "Dearest fee waiting", value: known.then(|| dearest.map_or_else(|| "–".into(), words::credits)), unit: if dearest.is_some() { "credits" } else { "" }, note: html! { "the dearest goes first" }, spark: None }))
+            (kpi(Figure { label: "Highest tip waiting", value: known.then(|| dearest.map_or_else(|| "–".into(), words::credits)), unit: if dearest.is_some() { "credits" } else { "" }, note: html! { "it goes first" }, spark: None }))
             (kpi(Figure { label: "Validators asked", value: Some(said.len().to_string()), unit: &format!("of {} answer", queues.len()), note: html! { "a moment ago" }, spark: None }))
         }
     }
@@ -40,7 +40,7 @@ fn figures(queues: &[ValidatorQueue]) -> Markup {
 fn table(queues: &[ValidatorQueue]) -> Markup {
     html! {
         div.tablewrap { table.cards {
-            thead { tr { th { "Validator" } th { "Waiting" } th.num { "Size" } th.num { "Submitted there" } th.num { "Accounts" } th.num { "Oldest" } th { "By fee" } } }
+            thead { tr { th { "Validator" } th { "Waiting" } th.num { "Size" } th.num { "Submitted there" } th.num { "Accounts" } th.num { "Oldest" } th { "By tip" } } }
             tbody { @for one in queues { tr {
                 @match &one.queue {
                     Some(q) => {
@@ -51,9 +51,9 @@ fn table(queues: &[ValidatorQueue]) -> Markup {
                         td.num data-l="Submitted there" { (words::grouped(q.own.into())) }
                         td.num data-l="Accounts" { (words::grouped(q.senders.into())) }
                         td.num data-l="Oldest" { @match oldest(q) { Some(blocks) => { span.nowrap { (plural(blocks, "block", "blocks")) } } None => { "–" } } }
-                        td data-l="By fee" {
-                            @if q.fees.is_empty() { span.dim { "nothing waits" } }
-                            div { @for fee in &q.fees { span.second.nowrap { (credits(fee.fee)) " credits: " b { (words::grouped(fee.waiting.into())) } ", " (bytes(fee.bytes.into())) } } }
+                        td data-l="By tip" {
+                            @if q.tips.is_empty() { span.dim { "nothing waits" } }
+                            div { @for one in &q.tips { span.second.nowrap { (credits(one.tip)) " credits: " b { (words::grouped(one.waiting.into())) } ", " (bytes(one.bytes.into())) } } }
                         }
                     }
                     None => {
@@ -89,9 +89,9 @@ pub async fn queue(State(app): State<App>, visitor: Visitor) -> Page {
     let params = app.client.params().await?;
     let now = part(&app).await?;
     let content = html! {
-        div.pagehead { div { h1 { "Queue" } p.sub { "Transactions that wait for a block. A user's costs " (credits(params.fee)) " credits; reports of hosts and validators pay nothing" } } }
+        div.pagehead { div { h1 { "Queue" } p.sub { "Transactions that wait for a block: the highest tip first, of one tip by turns, so that who sends much waits behind himself" } } }
         (tabs("/operate/queue"))
-        @if params.fee.is_zero() { (alert(Tone::Info, html! { p { "This network asks no fee: what waits is taken by turns, so that who sends much waits behind himself." } })) }
+        @if params.fee.is_zero() { (alert(Tone::Info, html! { p { "This network asks no fee; a tip is whatever its sender gives." } })) } @else { p.sub { "Beside its tip a user's transaction costs " (credits(params.fee)) " credits; reports of hosts and validators cost nothing." } }
         div data-refresh="/operate/queue/now" data-every="3" { (now) }
         (cli("runrig network queue"))
     };

@@ -47,6 +47,7 @@ fn transfer() -> Transaction {
         on_behalf: Vec::new(),
         nonce: 1,
         expires: 100,
+        tip: types::Amount::ZERO,
         call: Call::Account(ledger::account::Call::Transfer {
             to: PAYEE,
             amount: Amount::credits(2),
