@@ -28,6 +28,8 @@ enum Name {
     Ledger,
     /// Submit to final of a lone transaction
     Finality,
+    /// CPU of a block and memory of a validator under a small load; a round is a minute
+    Steady,
     /// Placements a second, with 10 thousand, 100 thousand and a million hosts
     Scheduler,
     /// The real ledger with ten thousand simulated hosts and a hundred thousand allocations
@@ -46,9 +48,10 @@ enum Name {
     Portal,
 }
 
-const EACH: [Name; 10] = [
+const EACH: [Name; 11] = [
     Name::Ledger,
     Name::Finality,
+    Name::Steady,
     Name::Scheduler,
     Name::Scale,
     Name::State,
@@ -122,6 +125,7 @@ pub async fn run(args: &Bench, json: bool) -> Result {
             Name::All => continue,
             Name::Ledger => bench::ledger(&program, rounds).await?,
             Name::Finality => bench::finality(&program, rounds).await?,
+            Name::Steady => bench::steady(&program, rounds).await?,
             Name::Scheduler => bench::scheduler(rounds),
             Name::Scale => bench::scale(rounds)?,
             Name::State => bench::state(rounds)?,

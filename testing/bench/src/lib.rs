@@ -14,6 +14,7 @@ mod scale;
 mod scheduler;
 mod start;
 mod state;
+mod steady;
 mod up;
 
 use std::path::Path;
@@ -39,6 +40,11 @@ pub fn ledger(program: &Path, rounds: usize) -> Measuring<'_> {
 /// From submit to final of a transaction that has the network to itself.
 pub fn finality(program: &Path, rounds: usize) -> Measuring<'_> {
     ledger::finality(program, rounds).boxed()
+}
+
+/// CPU of a block and memory of a validator under a small load, minute by minute.
+pub fn steady(program: &Path, rounds: usize) -> Measuring<'_> {
+    steady::steady(program, rounds).boxed()
 }
 
 /// Time to start a container, of each engine.
