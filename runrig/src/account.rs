@@ -95,7 +95,7 @@ pub async fn run(session: &Session, command: &Account, json: bool) -> Result {
 }
 
 async fn list(session: &Session, json: bool) -> Result {
-    let view = session.client.account(session.account()?).await?;
+    let view = crate::money::account(session, session.account()?).await?;
     if json {
         output::json(&serde_json::json!({
             "account": view.account, "retired": view.retired, "grants": view.grants,

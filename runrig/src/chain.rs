@@ -48,6 +48,15 @@ pub enum Chain {
     Account { id: Option<AccountId> },
 }
 
+async fn params(session: &Session) -> Result<ledger::Params> {
+    let fetch = async || Ok(session.client.params().await?);
+    verified::read(session, fetch, async |verifier, params| {
+        let rows = [(verified::Network, params)];
+        verifier.rows("globals", &rows).await
+    })
+    .await
+}
+
 pub async fn chain(session: &Session, command: &Chain, json: bool) -> Result {
     let client = &session.client;
     match command {
@@ -83,6 +92,9 @@ pub async fn chain(session: &Session, command: &Chain, json: bool) -> Result {
         }
         Chain::Block { height } => {
             let block = client.block(*height).await?;
+            if session.verify.is_some() {
+                crate::when::made(session, &block).await?;
+            }
             if json {
                 output::json(&block);
                 return Ok(());
@@ -114,6 +126,9 @@ pub async fn chain(session: &Session, command: &Chain, json: bool) -> Result {
         // Structured through and through: JSON is what reads best.
         Chain::Tx { id } => {
             let view = client.transaction(id).await?;
+            if session.verify.is_some() && view.height.is_some() {
+                crate::when::came(session, &view).await?;
+            }
             output::json(&view);
             if view.status == api::TransactionStatus::Unknown {
                 return Err(Failure::new(
@@ -140,7 +155,7 @@ pub async fn chain(session: &Session, command: &Chain, json: bool) -> Result {
             return crate::export::export(session, wanted, json).await;
         }
         Chain::Duties { epoch } => return crate::when::duties(session, *epoch, json).await,
-        Chain::Params => output::json(&client.params().await?),
+        Chain::Params => output::json(&params(session).await?),
         Chain::Supply => {
             let supply = client.supply().await?;
             if json {

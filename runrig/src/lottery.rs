@@ -1,5 +1,6 @@
 //! `lottery`: rounds that anyone may open, enter and check.
 
+use api::LotteryView;
 use clap::{Args, Subcommand};
 use ledger::lottery::{Call, MILLION};
 use types::{Amount, LotteryId};
@@ -8,6 +9,7 @@ use crate::context::Session;
 use crate::failure::{self, Failure, Result};
 use crate::output;
 use crate::proof;
+use crate::verified;
 
 /// How long `draw` waits for a beacon, and how often it looks.
 const LOOKS_MAX: u32 = 900;
@@ -230,8 +232,20 @@ async fn draw(session: &Session, id: LotteryId, no_wait: bool, json: bool) -> Re
     show(session, id, json).await
 }
 
+/// Rounds, verified if that is asked for.
+async fn read(
+    session: &Session,
+    fetch: impl AsyncFn() -> Result<Vec<LotteryView>>,
+) -> Result<Vec<LotteryView>> {
+    verified::read(session, fetch, async |verifier, all| {
+        let rows: Vec<_> = all.iter().map(|view| (view.lottery, view)).collect();
+        verifier.rows("lotteries", &rows).await
+    })
+    .await
+}
+
 async fn ls(session: &Session, json: bool) -> Result {
-    let all = session.client.lotteries().await?;
+    let all = read(session, async || Ok(session.client.lotteries().await?)).await?;
     if output::ids_only() {
         all.iter().for_each(|v| output::data(v.lottery));
         return Ok(());
@@ -268,7 +282,10 @@ async fn ls(session: &Session, json: bool) -> Result {
 }
 
 async fn show(session: &Session, id: LotteryId, json: bool) -> Result {
-    let view = session.client.lottery(id).await?;
+    let one = async || Ok(vec![session.client.lottery(id).await?]);
+    let Some(view) = read(session, one).await?.pop() else {
+        return Ok(());
+    };
     if json {
         output::json(&view);
         return Ok(());

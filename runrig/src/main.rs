@@ -483,10 +483,22 @@ fn verifies(command: &Command) -> bool {
         command,
         Command::Ps(_)
             | Command::Inspect(_)
+            | Command::Port(_)
+            | Command::Releases(_)
+            | Command::Diff(_)
             | Command::Receipt(_)
             | Command::Wallet(money::Wallet::Balance)
-            | Command::Chain(chain::Chain::Account { .. })
+            | Command::Account(account::Account::Keys(account::Keys::Ls))
+            | Command::Chain(
+                chain::Chain::Account { .. }
+                    | chain::Chain::Block { .. }
+                    | chain::Chain::Tx { .. }
+                    | chain::Chain::Duties { .. }
+                    | chain::Chain::Params
+            )
             | Command::Host(Host::Ls | Host::Show { .. })
+            | Command::Vote(vote::Vote::Ls | vote::Vote::Show { .. })
+            | Command::Lottery(lottery::Lottery::Ls | lottery::Lottery::Show { .. })
     )
 }
 
@@ -499,7 +511,7 @@ fn run(cli: Cli) -> Result<u8> {
         return Err(Failure::usage(
             "--verify",
             "this command reads nothing that can be verified so",
-            "Say it with ps, inspect, host ls, host show, wallet balance, chain account or receipt.",
+            "Say it with ps, inspect, port, releases, diff, receipt, wallet balance, account keys ls, host ls|show, vote ls|show, lottery ls|show, chain account|block|tx|duties|params; `lots verify`, `lottery verify`, `chain when` and `receipt` check all by themselves.",
         ));
     }
     match &cli.command {

@@ -12,6 +12,7 @@ use crate::context::Session;
 use crate::failure::{self, Failure, Result};
 use crate::job::Jobs;
 use crate::rollout::{Goal, follow_until};
+use crate::verified::{self, OfDeployment};
 use crate::{output, scale, units};
 
 /// The project that is meant: the only one, if none is named.
@@ -43,10 +44,21 @@ pub struct Releases {
     project: Option<String>,
 }
 
+/// Verified if that is asked for.
+async fn releases_of(session: &Session, of: &DeploymentView) -> Result<Vec<ReleaseView>> {
+    let fetch = async || Ok(session.client.releases(of.deployment).await?);
+    verified::read(session, fetch, async |verifier, all| {
+        let key = |one: &ReleaseView| OfDeployment(of.deployment, one.release);
+        let rows: Vec<_> = all.iter().map(|one| (key(one), one)).collect();
+        verifier.rows("releases", &rows).await
+    })
+    .await
+}
+
 pub async fn list(session: &Session, args: &Releases, json: bool) -> Result {
     let jobs = Jobs::of(session).await?;
     let deployment = project(&jobs, args.project.as_deref())?;
-    let releases = session.client.releases(deployment.deployment).await?;
+    let releases = releases_of(session, deployment).await?;
     if json {
         output::json(&releases);
         return Ok(());
@@ -119,7 +131,7 @@ pub struct Diff {
 pub async fn diff(session: &Session, args: &Diff, json: bool) -> Result {
     let jobs = Jobs::of(session).await?;
     let deployment = project(&jobs, Some(&args.project))?;
-    let releases = session.client.releases(deployment.deployment).await?;
+    let releases = releases_of(session, deployment).await?;
     let to = args.to.unwrap_or(deployment.release);
     let before = releases.iter().map(|r| r.release).filter(|r| *r < to).max();
     let Some(from) = args.from.or(before) else {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use sdk::{Checkpoint, OfRecord, Sight, Trust, verify_records};
+use types::DeploymentId;
 
 use crate::context::{Home, Session};
 use crate::failure::{self, Failure, Result};
@@ -19,6 +20,26 @@ const AGAIN: Duration = Duration::from_millis(300);
 
 /// `Err`: what does not hold. It may only be newer or older than what proves it.
 pub type Verdict = Result<std::result::Result<(), String>>;
+
+/// The key of the one record of parameters and counters: no bytes.
+#[derive(Clone, Copy, Debug, BorshSerialize)]
+pub struct Network;
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the network")
+    }
+}
+
+/// A release's key.
+#[derive(Clone, Copy, Debug, BorshSerialize)]
+pub struct OfDeployment(pub DeploymentId, pub u32);
+
+impl std::fmt::Display for OfDeployment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "release {} of {}", self.1, self.0)
+    }
+}
 
 /// Checks what was read, one table after the other.
 pub struct Verifier<'a> {

@@ -9,6 +9,7 @@ use types::{ProposalId, Resource, SecretKey};
 use crate::context::Session;
 use crate::failure::{self, Failure, Result};
 use crate::output;
+use crate::verified;
 
 #[derive(Subcommand, Debug)]
 #[command(
@@ -182,7 +183,11 @@ pub async fn run(session: &Session, command: &Vote, json: bool) -> Result {
 }
 
 async fn show(session: &Session, id: ProposalId, json: bool) -> Result {
-    let view = session.client.proposal(id).await?;
+    let fetch = async || Ok(session.client.proposal(id).await?);
+    let view = verified::read(session, fetch, async |verifier, view| {
+        verifier.rows("proposals", &[(id, view)]).await
+    })
+    .await?;
     if json {
         output::json(&view);
         return Ok(());
@@ -210,7 +215,12 @@ async fn show(session: &Session, id: ProposalId, json: bool) -> Result {
 }
 
 async fn ls(session: &Session, json: bool) -> Result {
-    let all = session.client.proposals().await?;
+    let fetch = async || Ok(session.client.proposals().await?);
+    let all = verified::read(session, fetch, async |verifier, all| {
+        let rows: Vec<_> = all.iter().map(|view| (view.id, view)).collect();
+        verifier.rows("proposals", &rows).await
+    })
+    .await?;
     if output::ids_only() {
         all.iter().for_each(|v| output::data(v.id));
         return Ok(());

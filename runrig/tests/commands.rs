@@ -355,6 +355,22 @@ async fn votes(stage: &Stage) {
     let to = id(9).to_string();
     let sent = stage.json(&["wallet", "send", &to, "1", "--yes", "--tip", "0.25"]);
     assert_eq!(sent["fee"], "0.251", "{sent}");
+    let transaction = sent["transaction"].as_str().expect("an id");
+    let height = sent["height"].to_string();
+    for args in [
+        &["vote", "ls"][..],
+        &["vote", "show", "p-1"],
+        &["lottery", "ls"],
+        &["chain", "params"],
+        &["chain", "duties"],
+        &["chain", "tx", transaction],
+        &["chain", "block", &height],
+        &["account", "keys", "ls"],
+    ] {
+        let (code, out, said) = stage.program.run(&[&["--verify"], args].concat());
+        assert_eq!(code, 0, "{args:?}: {out}{said}");
+        assert!(said.contains('✓'), "{args:?}: {said}");
+    }
     let dear = stage.bad(&["wallet", "send", &to, "1", "--yes", "--tip", "100000000"]);
     assert!(dear.contains("its fee and tip are"), "{dear}");
     assert_eq!(stage.balance(id(9)).await, Amount::credits(201));

@@ -97,6 +97,21 @@ pub struct ScreenedBy {
     pub words: Vec<String>,
 }
 
+impl DutyLine {
+    pub fn of(key: PublicKey, done: &ledger::duty::Done) -> Self {
+        Self {
+            key,
+            led: done.led,
+            stated: done.stated,
+            off: done.off,
+            dealt: done.dealt,
+            witnessed: done.witnessed,
+            screened: done.screened,
+            earned: done.earned,
+        }
+    }
+}
+
 /// What validators did in an epoch, as far as blocks show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DutiesView {

@@ -30,7 +30,7 @@ pub use jobs::JobQuery;
 pub use logs::LogQuery;
 pub use splice::splice;
 pub use verify::{
-    Checkpoint, OfRecord, Sight, Step, Trust, verify_lots, verify_lottery, verify_receipt,
+    Checkpoint, OfRecord, Sight, Step, Trust, outcome, verify_lots, verify_lottery, verify_receipt,
     verify_records, verify_when,
 };
 pub use watch::{News, Note, Watch, Watched};

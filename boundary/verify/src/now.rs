@@ -1,13 +1,20 @@
 //! Check what is read of the ledger as it is now: the records behind it, down to a certified block.
 
-use api::{AccountView, AllocationView, DeploymentView, HostView, RecordsProof};
+use api::{
+    AccountView, AllocationView, DeploymentView, DutiesView, DutyLine, HostView, LotteryView,
+    ProposalView, RecordsProof, ReleaseView,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use borsh::{BorshDeserialize, BorshSerialize};
 use ledger::account::Account;
-use ledger::deployment::Deployment;
+use ledger::deployment::{Deployment, Release};
+use ledger::duty::Duties;
 use ledger::host::Host;
 use ledger::lease::Allocation;
+use ledger::lottery::Round;
+use ledger::vote::Proposal;
+use ledger::{Globals, Params};
 use light::Header;
 use serde::{Deserialize, Serialize};
 use types::{Amount, Digest};
@@ -203,6 +210,86 @@ impl OfRecord for DeploymentView {
             all.push("allocations");
         }
         all
+    }
+}
+
+impl OfRecord for ReleaseView {
+    type Record = Release;
+
+    fn differs(&self, record: Option<&Release>) -> Vec<&'static str> {
+        let Some(record) = record else {
+            return vec![ABSENT];
+        };
+        differing!(self, record, made_ms, cause, spec)
+    }
+}
+
+impl OfRecord for ProposalView {
+    type Record = Proposal;
+
+    fn differs(&self, record: Option<&Proposal>) -> Vec<&'static str> {
+        let Some(record) = record else {
+            return vec![ABSENT];
+        };
+        let counted = |said| record.count(said) as u64;
+        let mut all = Vec::new();
+        if self.proposal != *record {
+            all.push("proposal");
+        }
+        if (self.yes, self.no) != (counted(true), counted(false)) {
+            all.push("votes");
+        }
+        if self.members != record.votes.len() as u64 {
+            all.push("members");
+        }
+        all
+    }
+}
+
+impl OfRecord for LotteryView {
+    type Record = Round;
+
+    /// The epoch of the draw follows from the length of epochs, too, which is in another record.
+    fn differs(&self, record: Option<&Round>) -> Vec<&'static str> {
+        let Some(record) = record else {
+            return vec![ABSENT];
+        };
+        let mut all = Vec::new();
+        if self.round != *record {
+            all.push("round");
+        }
+        if self.pot != record.pot() {
+            all.push("pot");
+        }
+        all
+    }
+}
+
+impl OfRecord for DutiesView {
+    type Record = Duties;
+
+    fn differs(&self, record: Option<&Duties>) -> Vec<&'static str> {
+        let Some(record) = record else {
+            return vec![ABSENT];
+        };
+        let mut all = differing!(self, record, fees);
+        let lines = record.by.iter().map(|(key, done)| DutyLine::of(*key, done));
+        if !lines.eq(self.validators.iter().cloned()) {
+            all.push("validators");
+        }
+        all
+    }
+}
+
+impl OfRecord for Params {
+    type Record = Globals;
+
+    fn differs(&self, record: Option<&Globals>) -> Vec<&'static str> {
+        match record {
+            None => vec![ABSENT],
+            Some(record) if record.params == *self => Vec::new(),
+            Some(_) => vec!["parameters"],
+        }
     }
 }
 

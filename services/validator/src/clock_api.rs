@@ -101,16 +101,8 @@ pub async fn duties(From(app): From<App>, Named(epoch): Named<u64>) -> Answer<Du
             "They are kept for 64 epochs: `runrig chain duties` shows those of this one.",
         ));
     };
-    let lines = duties.by.iter().map(|(key, done)| DutyLine {
-        key: *key,
-        led: done.led,
-        stated: done.stated,
-        off: done.off,
-        dealt: done.dealt,
-        witnessed: done.witnessed,
-        screened: done.screened,
-        earned: done.earned,
-    });
+    let lines = duties.by.iter();
+    let lines = lines.map(|(key, done)| DutyLine::of(*key, done));
     Ok(Json(DutiesView {
         epoch,
         fees: duties.fees,
