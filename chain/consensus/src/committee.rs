@@ -44,7 +44,8 @@ pub struct Seat {
 
 /// A trusted deal: whoever runs it can know the network's secret, for good. Handing the key on makes
 /// new shares of the same secret, so that old ones are of no use without a quorum of them, and the
-/// dealer has had them all. Fit for a founder whom all others trust not to have kept them.
+/// dealer has had them all. Fit for one founder, or one whom all others trust not to have kept them;
+/// several make the key together by [`crate::found`], and nobody ever knows it.
 pub fn deal(validators: u32, seed: [u8; 32]) -> Result<(Committee, Vec<Seat>)> {
     ensure!(
         (1..=MEMBERS_MAX).contains(&validators),
@@ -159,6 +160,11 @@ pub(crate) fn key_bytes(key: &ed25519::PublicKey) -> [u8; 32] {
     key.as_ref()
         .try_into()
         .expect("an ed25519 key has 32 bytes")
+}
+
+/// Can it be anyone's identity key?
+pub fn is_identity(key: &[u8; 32]) -> bool {
+    read_key(key).is_ok()
 }
 
 pub(crate) fn read_key(bytes: &[u8; 32]) -> Result<ed25519::PublicKey> {

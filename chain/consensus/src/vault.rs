@@ -150,7 +150,8 @@ impl Vault {
         Ok(())
     }
 
-    fn forget(&mut self, before: u64) -> Result<()> {
+    /// Erases what belongs to epochs before this.
+    pub(crate) fn forget(&mut self, before: u64) -> Result<()> {
         let spent: Vec<u64> = self.epochs.range(..before).map(|(e, _)| *e).collect();
         for epoch in spent {
             match &self.place {

@@ -3,6 +3,7 @@
 //! A macro, expanded once per runtime and network with their concrete types: the engine's
 //! types, generic over both, take the compiler many minutes.
 
+use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,12 +75,12 @@ pub(crate) const CHANNELS: [u64; 8] = [
     CLOCKS,
 ];
 
-const MAILBOX: NonZeroUsize = NZUsize!(1_024);
+pub(crate) const MAILBOX: NonZeroUsize = NZUsize!(1_024);
 /// The network reserves inbound room for this many messages per peer and channel.
 pub(crate) const RATE: Quota = Quota::per_second(NZU32!(128));
-const PAGE: NonZeroU16 = NonZeroU16::new(4_096).expect("not zero");
-const PAGES: NonZeroUsize = NZUsize!(1_024);
-const BUFFER: NonZeroUsize = NZUsize!(65_536);
+pub(crate) const PAGE: NonZeroU16 = NonZeroU16::new(4_096).expect("not zero");
+pub(crate) const PAGES: NonZeroUsize = NZUsize!(1_024);
+pub(crate) const BUFFER: NonZeroUsize = NZUsize!(65_536);
 const SECTION: NonZeroU64 = NonZeroU64::new(1_024).expect("not zero");
 /// An engine that keeps only the last blocks forgets so many at once.
 const FORGOTTEN_AT_ONCE: NonZeroU64 = NonZeroU64::new(64).expect("not zero");
@@ -472,6 +473,33 @@ macro_rules! start_parts {
     }};
 }
 
+/// How validators authenticate each other and link up: only with those of the same `namespace`.
+/// `room`: most peers of an epoch.
+pub(crate) fn links(
+    signer: ed25519::PrivateKey,
+    namespace: &[u8],
+    listen: SocketAddr,
+    room: NonZeroUsize,
+    bytes_max: u32,
+) -> lookup::Config<Cups<Sake<ed25519::PrivateKey>, ChaCha20Poly1305>> {
+    let handshake = Cups::new(
+        Sake {
+            signer,
+            synchrony_bound: Duration::from_secs(5),
+            max_handshake_age: Duration::from_secs(10),
+            version: sake::Version::V1,
+        },
+        cups::Version::V1,
+    );
+    let mut p2p = lookup::Config::local(handshake, namespace, listen, room, bytes_max, MAILBOX);
+    // Validators may share an address (`dev`): their number bounds handshakes, not their hosts.
+    p2p.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(256));
+    p2p.allowed_handshake_rate_per_subnet = Quota::per_second(NZU32!(256));
+    p2p.tracked_peer_sets = PEER_SETS;
+    p2p.peer_connection_cooldown = Duration::from_millis(200);
+    p2p
+}
+
 /// Runs until the handle says so or a part fails.
 pub async fn on_tokio<M: Machine>(
     context: commonware_runtime::tokio::Context,
@@ -481,27 +509,13 @@ pub async fn on_tokio<M: Machine>(
     ends: Ends,
 ) {
     let room = peers_max(&core);
-    let mut p2p = lookup::Config::local(
-        Cups::<_, ChaCha20Poly1305>::new(
-            Sake {
-                signer: config.seat.identity.clone(),
-                synchrony_bound: Duration::from_secs(5),
-                max_handshake_age: Duration::from_secs(10),
-                version: sake::Version::V1,
-            },
-            cups::Version::V1,
-        ),
+    let p2p = links(
+        config.seat.identity.clone(),
         &[NAMESPACE, b"_P2P"].concat(),
         config.listen,
         room,
         message_bytes_max(),
-        MAILBOX,
     );
-    // Validators may share an address (`dev`): their number bounds handshakes, not their hosts.
-    p2p.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(256));
-    p2p.allowed_handshake_rate_per_subnet = Quota::per_second(NZU32!(256));
-    p2p.tracked_peer_sets = PEER_SETS;
-    p2p.peer_connection_cooldown = Duration::from_millis(200);
     let (mut network, oracle) = lookup::Network::new(context.child("network"), p2p);
     let figures = context.child("figures");
     // A node is started once.
