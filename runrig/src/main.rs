@@ -11,6 +11,7 @@ mod anew;
 mod bench;
 mod build;
 mod chain;
+mod charter;
 mod compose_file;
 mod config;
 mod content;
@@ -28,6 +29,7 @@ mod exec;
 mod export;
 mod failure;
 mod forward;
+mod founding;
 #[cfg(test)]
 mod grammar_tests;
 mod host_hours;
@@ -599,6 +601,11 @@ fn run(cli: Cli) -> Result<u8> {
         }
         Command::Context(args) => done(block_on(chain::context(args, &overrides(globals), json))),
         Command::Network(Network::Init(args)) => done(network::init(args, json)),
+        Command::Network(Network::Founder(args)) => {
+            done(charter::founder(args, globals.key.as_deref(), json))
+        }
+        Command::Network(Network::Charter(args)) => done(charter::charter(args, json)),
+        Command::Network(Network::Found(args)) => done(founding::run(args, json)),
         Command::Network(Network::Show { file }) => done(network::show(file)),
         Command::Network(Network::Status) => {
             done(ask(globals, async |s| network_now::status(s, json).await))

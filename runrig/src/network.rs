@@ -17,19 +17,26 @@ use crate::failure::{self, Failure, Result};
 use crate::network_past::{Audit, Since};
 use crate::output;
 use crate::units;
+use crate::{charter, founding};
 
 /// Less than a newcomer's gift on a test network, so that joining takes one command there; enough
 /// that a thousand false hosts cost something.
 pub const HOST_BOND: u64 = 5;
 /// What there is, in credits: most of it in the faucet's pool of a test network.
-const SUPPLY: u64 = 1_000_000_000;
-const FOUNDERS_SHARE: u64 = 10_000_000;
+pub const SUPPLY: u64 = 1_000_000_000;
+pub const FOUNDERS_SHARE: u64 = 10_000_000;
 
 #[derive(Subcommand, Debug)]
 pub enum Network {
-    /// Make the genesis, the committee's keys and a founder's key
+    /// Make the genesis, the committee's keys and a founder's key: one trusted founder makes all
     Init(Init),
-    /// Read a network file
+    /// Make a founder's seat, and the public part of it that goes into a charter
+    Founder(charter::FounderArgs),
+    /// Write down what several founders found a network on
+    Charter(charter::CharterArgs),
+    /// Make the network of a charter with its other founders; nobody ever knows its secret
+    Found(founding::Found),
+    /// Read a network file or a charter
     Show { file: PathBuf },
     /// How validators and hosts stand now
     #[command(before_help = "Examples:\n  runrig network status\n  runrig network status --json")]
@@ -55,7 +62,7 @@ pub fn witness_every(text: &str) -> std::result::Result<u64, String> {
 
 #[derive(Args, Debug)]
 #[command(
-    before_help = "Examples:\n  runrig network init --out ./net\n  runrig network init --out ./net --validators 7 --name acme --p2p-base 10.0.0.1:9000 --api-base 10.0.0.1:9100\n\nThen, for each validator i: runrig validator run --data ./net/validator-i --network ./net/network.json"
+    before_help = "Examples:\n  runrig network init --out ./net\n  runrig network init --out ./net --validators 7 --name acme --p2p-base 10.0.0.1:9000 --api-base 10.0.0.1:9100\n\nThen, for each validator i: runrig validator run --data ./net/validator-i --network ./net/network.json\n\nWhoever runs this can know the network's secret, for good. Several founders who need not trust each other: runrig network founder, charter and found."
 )]
 pub struct Init {
     /// Folder to make: network.json (public), validator-1 … (secret), keys (secret)
@@ -63,8 +70,6 @@ pub struct Init {
     out: PathBuf,
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=128))]
     validators: u32,
-    #[arg(long, default_value = "runrig")]
-    name: String,
     /// Address of the first validator's peer listener; each next one has the next port.
     /// Given as often as there are validators, each is taken as it is
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8710")]
@@ -72,38 +77,12 @@ pub struct Init {
     /// The same for the HTTP API
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8720")]
     api_base: Vec<SocketAddr>,
-    /// URL of a gateway, if you run one
-    #[arg(long)]
-    gateway: Option<String>,
     /// How many gateways there may be whose word on the demand for services counts: a key is
     /// made for each
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=64))]
     gateways: u8,
-    /// No gifts to newcomers: a network for real money
-    #[arg(long)]
-    no_faucet: bool,
-    /// Blocks of an epoch, after which the network's key is handed to the next committee
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
-    epoch_blocks: u64,
-    /// Credits that a validator's owner bonds for it
-    #[arg(long, value_name = "CREDITS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(0..=10_000))]
-    bond: u64,
-    /// Credits that a host bonds when it joins, and its owner gets back when it leaves
-    #[arg(long, value_name = "CREDITS", default_value_t = HOST_BOND, value_parser = clap::value_parser!(u64).range(0..=10_000))]
-    host_bond: u64,
-    /// Epochs from a validator's last seat until its bond comes back
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    bond_epochs: u64,
-    /// What a transaction of a user pays, in credits; it goes to the validators
-    #[arg(long, default_value = "0")]
-    fee: Amount,
-    /// Seconds between two looks of witnesses at hosts, 10 at least; 0: they do not look
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = witness_every)]
-    witness_every: u64,
-    /// Validators listen for hosts' signs of life, over UDP at the port of their API, and vote on
-    /// who is silent; else hosts give them by transactions. For networks of many hosts
-    #[arg(long)]
-    watched: bool,
+    #[command(flatten)]
+    rules: Rules,
     /// Go on from a state that `runrig chain export` wrote: its accounts, hosts, deployments and
     /// rules, and its name
     #[arg(
@@ -115,6 +94,57 @@ pub struct Init {
     /// The old network's key, hex: only a state that it certified is taken
     #[arg(long, value_name = "HEX", requires = "from")]
     network_key: Option<String>,
+}
+
+/// What a network is founded on, but for who founds it.
+#[derive(Args, Debug)]
+pub struct Rules {
+    #[arg(long, default_value = "runrig")]
+    pub name: String,
+    /// URL of a gateway, if you run one
+    #[arg(long)]
+    pub gateway: Option<String>,
+    /// No gifts to newcomers: a network for real money
+    #[arg(long)]
+    pub no_faucet: bool,
+    /// Blocks of an epoch, after which the network's key is handed to the next committee
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
+    pub epoch_blocks: u64,
+    /// Credits that a validator's owner bonds for it
+    #[arg(long, value_name = "CREDITS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub bond: u64,
+    /// Credits that a host bonds when it joins, and its owner gets back when it leaves
+    #[arg(long, value_name = "CREDITS", default_value_t = HOST_BOND, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub host_bond: u64,
+    /// Epochs from a validator's last seat until its bond comes back
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub bond_epochs: u64,
+    /// What a transaction of a user pays, in credits; it goes to the validators
+    #[arg(long, default_value = "0")]
+    pub fee: Amount,
+    /// Seconds between two looks of witnesses at hosts, 10 at least; 0: they do not look
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = witness_every)]
+    pub witness_every: u64,
+    /// Validators listen for hosts' signs of life, over UDP at the port of their API, and vote on
+    /// who is silent; else hosts give them by transactions. For networks of many hosts
+    #[arg(long)]
+    pub watched: bool,
+}
+
+impl Rules {
+    pub fn params(&self) -> Params {
+        let mut params = Params::dev();
+        if self.no_faucet {
+            params.faucet = Amount::ZERO;
+        }
+        params.epoch_blocks = self.epoch_blocks;
+        params.validator_bond = Amount::credits(self.bond);
+        params.host_bond = Amount::credits(self.host_bond);
+        params.bond_epochs = self.bond_epochs;
+        params.fee = self.fee;
+        params.witness_ms = self.witness_every * 1_000;
+        params
+    }
 }
 
 /// One address each: given as such, or counted up from the first.
@@ -298,7 +328,7 @@ pub fn read_file(path: &Path) -> Result<NetworkFile> {
         Failure::usage(
             format!("network file {}", path.display()),
             why,
-            "Name the network.json that `runrig network init` made.",
+            "Name the network.json that `runrig network init` or `found` made.",
         )
     };
     let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
@@ -319,7 +349,10 @@ pub fn read_file(path: &Path) -> Result<NetworkFile> {
 }
 
 pub fn show(file: &Path) -> Result {
-    output::json(&read_file(file)?);
+    match charter::shown(file)? {
+        Some(charter) => output::json(&charter),
+        None => output::json(&read_file(file)?),
+    }
     Ok(())
 }
 
@@ -335,34 +368,24 @@ pub fn init(init: &Init, json: bool) -> Result {
     }
     let p2p = addresses("--p2p-base", &init.p2p_base, init.validators)?;
     let api = addresses("--api-base", &init.api_base, init.validators)?;
-    let gateway = init.gateway.clone();
+    let gateway = init.rules.gateway.clone();
     if let Some(from) = &init.from {
         let places = Places {
             p2p,
             api,
             gateway,
-            watched: init.watched,
+            watched: init.rules.watched,
         };
         return refound(from, init.network_key.as_ref(), &places, &init.out, json);
     }
-    let mut params = Params::dev();
-    if init.no_faucet {
-        params.faucet = Amount::ZERO;
-    }
-    params.epoch_blocks = init.epoch_blocks;
-    params.validator_bond = Amount::credits(init.bond);
-    params.host_bond = Amount::credits(init.host_bond);
-    params.bond_epochs = init.bond_epochs;
-    params.fee = init.fee;
-    params.witness_ms = init.witness_every * 1_000;
     let founded = found(Founding {
-        name: init.name.clone(),
+        name: init.rules.name.clone(),
         p2p,
         api,
         gateway,
         gateways: init.gateways.into(),
-        params,
-        watched: init.watched,
+        params: init.rules.params(),
+        watched: init.rules.watched,
     })?;
     founded.write(&init.out)?;
     let founder = AccountId::of(&founded.founder.public());

@@ -138,7 +138,7 @@ async fn found(network: &str) -> Result<(NetworkFile, Vec<String>)> {
 }
 
 /// The identity in `data`, made if there is none.
-fn seat(data: &Path) -> Result<Vec<u8>> {
+pub fn seat(data: &Path) -> Result<Vec<u8>> {
     let path = data.join("seat");
     match std::fs::read(&path) {
         Ok(seat) => Ok(seat),
@@ -164,7 +164,7 @@ fn identity(seat: &[u8]) -> Result<SecretKey> {
 }
 
 /// Who pays and owns: the named key, or that of the folder.
-fn owner(data: &Path, key: Option<&Path>) -> Result<SecretKey> {
+pub fn owner(data: &Path, key: Option<&Path>) -> Result<SecretKey> {
     match key {
         None => context::key_file(&data.join("owner.key")),
         Some(path) => context::read_key(path)?.ok_or_else(|| {
