@@ -307,9 +307,10 @@ fn done(
             }
             if !founded.silent.is_empty() {
                 lines.push(format!(
-                    "{} did not say that they are done. If one of them is not, run this again together with it, or give it {}: its validator votes after the first handing on",
+                    "{} did not say that they are done. If one of them is not, run this again together with it, or give it {}: its validator votes after the first handing on. When all are, remove {}: what the secret was made of lies there, sealed",
                     named(charter, &founded.silent),
-                    target.display()
+                    target.display(),
+                    args.data.join("founding").display()
                 ));
             }
         }

@@ -300,9 +300,8 @@ async fn on_tokio(
             MODE_NEWEST,
         )]);
     let room = NonZeroUsize::new(keys.len()).expect("checked");
-    let namespace = [NAMESPACE, b"_FOUNDING_", &ceremony.charter.0].concat();
-    let identity = ceremony.seat.identity.clone();
-    let p2p = links(identity, &namespace, ceremony.listen, room, bytes_max);
+    let (identity, listen) = (ceremony.seat.identity.clone(), ceremony.listen);
+    let p2p = links(identity, &namespace(ceremony), listen, room, bytes_max);
     let (mut network, oracle) = lookup::Network::new(context.child("network"), p2p);
     let channels = [0, 1, 2, 3, 4, 5].map(|channel| network.register(channel, RATE));
     let (mut mouth, mut ear) = network.register(6, RATE);
@@ -373,32 +372,7 @@ async fn on_tokio(
         }
         tell(Step::Begins);
         begin(ceremony, place)?;
-        let cache = CacheRef::new(PAGE, PAGES);
-        // Of the process: it founds once.
-        let namespace: &'static [u8] = namespace.clone().leak();
-        let blocks = BLOCKS_MIN.max(BLOCKS_PER_FOUNDER * u64::from(count.get()));
-        let config = bootstrap::Config {
-            signer: ceremony.seat.identity.clone(),
-            manager,
-            blocker: oracle,
-            secret_store: Vault::open(vault_of(place), &ceremony.seat.spent())?,
-            strategy: Sequential,
-            namespace,
-            sharing_mode: MODE,
-            reveal: Reveal::V1,
-            max_supported_mode: MODE_NEWEST,
-            partition_prefix: "founding".into(),
-            page_cache: cache,
-            write_buffer: BUFFER,
-            replay_buffer: BUFFER,
-            mailbox_size: MAILBOX,
-            fetch_timeout: NZDuration!(Duration::from_secs(2)),
-            fetch_retry_delay: Duration::from_millis(100),
-            items_per_section: SECTION,
-            participants: keys.clone(),
-            directory: Unit,
-            blocks_per_epoch: NonZeroU64::new(blocks).expect("not zero"),
-        };
+        let config = chain(ceremony, keys, place, manager, oracle)?;
         let engine =
             bootstrap::Engine::<_, MinSig, _, _, _, _, _>::new(context.child("ceremony"), config);
         let [votes, certificates, resolver, backfill, broadcast, dealings] = channels;
@@ -461,6 +435,45 @@ async fn on_tokio(
     }
 }
 
+/// Only founders of the same charter have the same.
+fn namespace(ceremony: &Ceremony) -> Vec<u8> {
+    [NAMESPACE, b"_FOUNDING_", &ceremony.charter.0].concat()
+}
+
+/// The ceremony's own chain.
+fn chain<M>(
+    ceremony: &Ceremony,
+    keys: &Set<ed25519::PublicKey>,
+    place: &Path,
+    manager: Links<M>,
+    blocker: M,
+) -> anyhow::Result<bootstrap::Config<Links<M>, M, Vault, Sequential, Unit>> {
+    let blocks = BLOCKS_MIN.max(BLOCKS_PER_FOUNDER * keys.len() as u64);
+    Ok(bootstrap::Config {
+        signer: ceremony.seat.identity.clone(),
+        manager,
+        blocker,
+        secret_store: Vault::open(vault_of(place), &ceremony.seat.spent())?,
+        strategy: Sequential,
+        // A process founds once.
+        namespace: namespace(ceremony).leak(),
+        sharing_mode: MODE,
+        reveal: Reveal::V1,
+        max_supported_mode: MODE_NEWEST,
+        partition_prefix: "founding".into(),
+        page_cache: CacheRef::new(PAGE, PAGES),
+        write_buffer: BUFFER,
+        replay_buffer: BUFFER,
+        mailbox_size: MAILBOX,
+        fetch_timeout: NZDuration!(Duration::from_secs(2)),
+        fetch_retry_delay: Duration::from_millis(100),
+        items_per_section: SECTION,
+        participants: keys.clone(),
+        directory: Unit,
+        blocks_per_epoch: NonZeroU64::new(blocks).context("a chain has blocks")?,
+    })
+}
+
 /// From here on this charter's ceremony is kept; what was begun by another one is erased.
 fn begin(ceremony: &Ceremony, place: &Path) -> anyhow::Result<()> {
     let folder = ceremony.data.join(FOLDER);
@@ -493,11 +506,11 @@ async fn take_share(
         Plain::signer(NAMESPACE, players, sharing, share.clone()).is_some(),
         "the share that was made does not belong to the key that was made: make a new charter"
     );
-    let seat = Seat {
-        identity: ceremony.seat.identity.clone(),
-        share: Some(share),
-    };
-    Vault::open(ceremony.data.join("vault"), &seat)?;
+    let mut kept = Vault::open(ceremony.data.join("vault"), &ceremony.seat.spent())?;
+    // That of a charter that came to nothing may be there.
+    if kept.get_share(Epoch::zero()).await.as_ref() != Some(&share) {
+        kept.put_share(Epoch::zero(), share).await;
+    }
     Ok(true)
 }
 
