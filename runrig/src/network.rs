@@ -401,7 +401,9 @@ pub fn init(init: &Init, json: bool) -> Result {
     output::data(target.display());
     output::say(format!(
         "network {} of {} validators; founder's account {founder}.\n\
-         Hand network.json to everyone, validator-N to who runs that validator, and keep keys/ safe.",
+         Hand network.json to everyone, validator-N to who runs that validator, and keep keys/ safe.\n\
+         This machine has had the network's whole secret: founders who need not trust each other make it \
+         together, beginning with `runrig network founder`.",
         founded.file.genesis.name, init.validators
     ));
     Ok(())

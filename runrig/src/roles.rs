@@ -210,7 +210,7 @@ pub fn validator(args: &ValidatorRun) -> Result {
         Failure::usage(
             format!("seat {}", path.display()),
             e.to_string(),
-            "Name the folder that `runrig network init` made for this validator as --data, or the file as --seat.",
+            "Name the folder that `runrig network init` or `runrig network founder` made for this validator as --data, or the file as --seat.",
         )
     })?;
     let own = own_address(&file, &seat)?;

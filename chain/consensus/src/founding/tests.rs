@@ -104,7 +104,7 @@ fn four_make_one_key_and_each_has_its_own_share_only() {
 fn who_has_another_charter_is_not_heard_and_nothing_is_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut all = founders(folder.path(), 3);
-    all.iter_mut().for_each(|c| c.wait = Duration::from_secs(5));
+    all.iter_mut().for_each(|c| c.wait = Duration::from_secs(8));
     all[2].charter = Digest([8; 32]);
     let keys: Vec<[u8; 32]> = all.iter().map(|c| c.seat.key()).collect();
     for (n, (ceremony, ended, kept)) in run(all).into_iter().enumerate() {
