@@ -152,7 +152,7 @@ fn told(charter: &Charter, step: Step<'_>) -> String {
     match step {
         Step::Waits([]) => "all founders are heard".into(),
         Step::Waits(keys) => format!(
-            "waits for {} of {all} founders: {}. Not running yet, not to be reached, or with another charter than {}",
+            "waits for {} of {all} founders: {}. Not running yet, not to be reached, with another charter than {}, or with a clock that is off by seconds",
             keys.len(),
             named(charter, keys),
             charter.digest()
@@ -184,7 +184,7 @@ fn failed(args: &Found, charter: &Charter, error: FoundError) -> Failure {
                 named(charter, &keys)
             ),
             format!(
-                "Nothing was made. Ask them whether they run it, with charter {}, and can be reached; then run `{again}` again.",
+                "Nothing was made. Ask them whether they run it, with charter {}, can be reached and have their clocks right; then run `{again}` again.",
                 charter.digest()
             ),
         ),
