@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::approve::Unsubmitted;
 use crate::limits::Act;
 use crate::people::Device;
-use crate::ui::{self, Place, Tone, alert, badge, field, icon};
+use crate::ui::{self, Place, Tone, alert, badge, cli, field, icon};
 use crate::web::{Form, Page, Trouble, Visitor};
 
 /// `POST /device/ask`, by a command.
@@ -81,6 +81,7 @@ fn code_form(visitor: &Visitor, wrong: Option<&str>) -> Markup {
             button.btn.primary.wide name="act" value="look" { "Show which machine asks" }
         }
         p.foot-note { "Type only a code that " code { "runrig login" } " has shown you, in a terminal of your own. Who sends you a code wants to use your account." }
+        (cli("runrig login"))
     };
     frame(
         "Let a machine act for you",

@@ -242,7 +242,7 @@ pub async fn home(State(app): State<App>, visitor: Visitor) -> Page {
             form.bigsearch action="/explorer/search" {
                 (icon("search"))
                 label.sr for="find" { "Search the ledger" }
-                input.in id="find" name="q" type="search" placeholder="Block, transaction, account, host or receipt" maxlength="100" autocomplete="off";
+                input.in id="find" name="q" type="search" placeholder="Block, transaction, account, host, r-1, d-3, a-7 or @handle" maxlength="100" autocomplete="off";
                 button.btn.primary { "Search" }
             }
         }
