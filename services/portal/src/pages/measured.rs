@@ -8,8 +8,9 @@ use super::analytics::tabs;
 use super::explorer::now_of;
 use super::money::csv_line;
 use super::range::{self, Range};
-use super::{file, shown};
+use super::{file, settled, shown};
 use crate::app::App;
+use crate::index::query::{self, Side};
 use crate::ui::{self, Figure, Place, cli, empty, icon, kpi};
 use crate::web::{Page, Visitor};
 
@@ -71,6 +72,12 @@ pub async fn usage(State(app): State<App>, visitor: Visitor, Query(asked): Query
     if page < wanted {
         found = of(page).await?;
     }
+    let now = now_of(&app);
+    let since = (now / 3_600_000 + 1).saturating_sub(settled::hours(range));
+    let settled = app
+        .index
+        .ask(move |store| query::by_hour(store, Side::Payer, &owner, since))
+        .await?;
     let sum = &found.sum;
     let percent = |used, held| percent_of(used, held).map(|p| p.to_string());
     let idle = |used: u64, held: u64| held.saturating_sub(used);
@@ -90,6 +97,7 @@ pub async fn usage(State(app): State<App>, visitor: Visitor, Query(asked): Query
             (kpi(Figure { label: "CPU left idle", value: (sum.cpu_held > 0).then(|| core_hours(idle(sum.cpu_used, sum.cpu_held))), unit: "core hours", note: html! { "reserved, not used" }, spark: None }))
             (kpi(Figure { label: "Memory left idle", value: (sum.memory_held > 0).then(|| gib_hours(idle(sum.memory_used, sum.memory_held))), unit: "GiB hours", note: html! { "reserved, not used" }, spark: None }))
         }
+        (settled::charts(&settled, now, range))
         section.card.flush {
             header { div { h2 { "By job" } p.sub { "Only what is used of CPU and memory is charged; what is idle is held back from others, and costs escrow" } } }
             @if found.rows.is_empty() { (empty("gauge", "Nothing ran in this time", "Use is on the ledger with the first report of a host.", None)) }

@@ -37,6 +37,7 @@ mod range;
 pub mod requests;
 pub mod scale;
 pub mod search;
+mod settled;
 pub mod shell;
 pub mod space;
 pub mod variables;
