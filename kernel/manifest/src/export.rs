@@ -168,7 +168,8 @@ fn escaped(text: &str, double_dollars: bool) -> String {
     out
 }
 
-fn pinned(image: &ImageRef) -> String {
+/// An image as [`to_compose`] names it: with the digest that it has.
+pub fn pinned(image: &ImageRef) -> String {
     match image.reference.contains('@') {
         true => image.reference.clone(),
         false => format!("{}@{}", image.reference, image.digest),

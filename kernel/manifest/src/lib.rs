@@ -56,7 +56,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use build::{BuildContext, BuildDraft, Recipe};
 pub use dotenv::{parse_env_file, parse_env_file_with};
-pub use export::to_compose;
+pub use export::{pinned, to_compose};
 pub use normal::{Normal, normal};
 pub use plain::Plain;
 pub use port::PortChoice;

@@ -24,6 +24,7 @@ const MEMBERS: [(&str, &str); 37] = [
     ("job-metrics", "/jobs/journey/metrics"),
     ("job-variables", "/jobs/journey/variables"),
     ("job-network", "/jobs/journey/network"),
+    ("job-compose", "/jobs/journey/compose"),
     ("job-scale", "/jobs/journey/scale"),
     ("job-missing", "/jobs/nothing"),
     ("analytics", "/analytics"),

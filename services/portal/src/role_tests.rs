@@ -82,7 +82,7 @@ pub(crate) fn grant(role: Role) -> Grant {
 }
 
 /// What takes more than to be let act at all, as it is promised: everything else is for every role.
-const PROMISED: [(&str, &str, &[Role]); 26] = {
+const PROMISED: [(&str, &str, &[Role]); 27] = {
     const DEPLOY: &[Role] = &[Role::Owner, Role::Admin, Role::Developer];
     const PAY: &[Role] = &[Role::Owner, Role::Admin, Role::Billing];
     const RULE: &[Role] = &[Role::Owner, Role::Admin];
@@ -90,6 +90,7 @@ const PROMISED: [(&str, &str, &[Role]); 26] = {
         ("GET", "/jobs/new", DEPLOY),
         ("POST", "/jobs/new", DEPLOY),
         ("POST", "/jobs/{name}/act", DEPLOY),
+        ("POST", "/jobs/{name}/compose", DEPLOY),
         ("POST", "/jobs/{name}/scale", DEPLOY),
         ("GET", "/jobs/{name}/shell", DEPLOY),
         ("GET", "/jobs/{name}/shell/{id}", DEPLOY),

@@ -8,7 +8,7 @@ use axum::routing::{MethodRouter, get, post};
 use crate::app::App;
 use crate::live;
 use crate::pages::{
-    account, analytics, auth, deploy, device, docs, drawn, earn, explorer, hosts, hours,
+    account, analytics, auth, compose, deploy, device, docs, drawn, earn, explorer, hosts, hours,
     invitations, job, jobs, jobs_overview, keys, lend, limit, measured, members, metrics, money,
     network, newcomer, operate, overview, passkeys, payouts, proof, requests, scale, search, shell,
     space, variables,
@@ -69,6 +69,8 @@ pub fn table() -> Vec<Route> {
         see("/jobs/{name}/variables", get(variables::page)),
         see("/jobs/{name}/network", get(network::page)),
         act("/jobs/{name}/act", Right::Deploy, post(job::act)),
+        see("/jobs/{name}/compose", get(compose::form)),
+        act("/jobs/{name}/compose", Right::Deploy, post(compose::submit)),
         see("/jobs/{name}/scale", get(scale::form)),
         act("/jobs/{name}/scale", Right::Deploy, post(scale::submit)),
         see("/analytics", get(analytics::analytics)),

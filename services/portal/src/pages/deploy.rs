@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use images::{Access, Credentials, NETWORK_REGISTRY};
 use ledger::deployment::Call as Deployments;
-use manifest::Kind;
+use manifest::{Kind, SecretSource};
 use maud::{Markup, html};
 use serde::Deserialize;
 use types::{Amount, DeploymentSpec, ImageRef};
@@ -56,8 +56,49 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_else(|_| "\"\"".into())
 }
 
+/// A text as it is, in quotes, where a compose file would fill in variables.
+fn verbatim(text: &str) -> String {
+    quoted(&text.replace('$', "$$"))
+}
+
+/// Lines `NAME=VALUE`, empty ones left out.
+///
+/// Errors: by line, what is no variable.
+fn variables(text: &str) -> Result<BTreeMap<&str, &str>, Vec<String>> {
+    let (mut found, mut wrong) = (BTreeMap::new(), Vec::new());
+    for (at, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let pair = line
+            .split_once('=')
+            .map(|(name, value)| (name.trim(), value));
+        match pair {
+            Some((name, value)) if !name.is_empty() => {
+                if found.insert(name, value).is_some() {
+                    wrong.push(format!(
+                        "Variables, line {}: {name} is there twice; keep one.",
+                        at + 1
+                    ));
+                }
+            }
+            _ => wrong.push(format!(
+                "Variables, line {}: there is no NAME=VALUE; write for example MODE=fast.",
+                at + 1
+            )),
+        }
+    }
+    if wrong.is_empty() {
+        Ok(found)
+    } else {
+        Err(wrong)
+    }
+}
+
 /// The compose file that the short form stands for.
-fn compose_of(form: &Form) -> String {
+///
+/// Errors: what cannot be written into one.
+fn compose_of(form: &Form) -> Result<String, Vec<String>> {
     let number = |name: &str| {
         form.text(name)
             .chars()
@@ -75,13 +116,32 @@ fn compose_of(form: &Form) -> String {
     if !port.is_empty() {
         text.push_str(&format!("    ports: [\"{port}\"]\n"));
     }
+    let variables = variables(form.exact("variables"))?;
+    if !variables.is_empty() {
+        text.push_str("    environment:\n");
+        for (name, value) in variables {
+            text.push_str(&format!("      {}: {}\n", quoted(name), verbatim(value)));
+        }
+    }
+    let check = form.text("check");
+    if !check.is_empty() {
+        let interval = match form.text("interval") {
+            "" => "30s",
+            said => said,
+        };
+        text.push_str(&format!(
+            "    healthcheck:\n      test: [CMD-SHELL, {}]\n      interval: {}\n",
+            verbatim(check),
+            quoted(interval)
+        ));
+    }
     text.push_str(&format!(
         "    deploy:\n      replicas: {}\n      resources:\n        limits: {{ cpus: {}, memory: {} }}\n",
         if replicas.is_empty() { "1" } else { &replicas },
         quoted(form.text("cpus")),
         quoted(form.text("memory")),
     ));
-    text
+    Ok(text)
 }
 
 /// Whether a registry may be asked on a stranger's word: one with a name. That the name leads to
@@ -144,10 +204,14 @@ pub(super) fn parse(text: &str) -> Result<manifest::Project, manifest::Problems>
 }
 
 /// A compose file as a deployment, every image pinned; and its warnings.
-async fn read(
+///
+/// `now`: the deployment as it is, if there is one: an image that the file names by the digest that it
+/// has there is not looked up, and the readers of its logs stay.
+pub(super) async fn read(
     app: &App,
     login: &Login,
     text: &str,
+    now: Option<&DeploymentSpec>,
 ) -> Result<(DeploymentSpec, Vec<String>), Vec<String>> {
     let said = |problems: manifest::Problems| {
         problems
@@ -161,9 +225,25 @@ async fn read(
         return Err(vec!["This file mounts files beside it, which a text alone does not bring. Deploy it with `runrig up` in its folder.".into()]);
     }
     let warnings = project.warnings.iter().map(ToString::to_string).collect();
+    let known = known_images(now);
     let mut pinned = BTreeMap::new();
     let mut wrong = Vec::new();
+    let mut sealed = BTreeMap::new();
+    for (name, source) in project.secrets() {
+        match source {
+            SecretSource::Sealed(one) => {
+                sealed.insert(name, one);
+            }
+            _ => wrong.push(format!(
+                "The secret {name} is to be sealed first, which a page does not do. Deploy the file with `runrig up`."
+            )),
+        }
+    }
     for reference in project.images() {
+        if let Some(image) = known.get(&reference) {
+            pinned.insert(reference, image.clone());
+            continue;
+        }
         match resolve(app, login, &reference).await {
             Ok(image) => {
                 pinned.insert(reference, image);
@@ -175,13 +255,25 @@ async fn read(
         return Err(wrong);
     }
     let mut spec = project
-        .pin(&pinned, &BTreeMap::new(), &BTreeMap::new())
+        .pin(&pinned, &BTreeMap::new(), &sealed)
         .map_err(said)?;
     // Copies of its logs are sealed to the key that reads them here.
     if !spec.logs.alone {
-        spec.logs.copy_to = vec![login.key.public()];
+        spec.logs.copy_to = match now {
+            Some(now) if !now.logs.copy_to.is_empty() => now.logs.copy_to.clone(),
+            _ => vec![login.key.public()],
+        };
     }
     Ok((spec, warnings))
+}
+
+/// What a deployment runs, by the names that its compose file has for it.
+fn known_images(now: Option<&DeploymentSpec>) -> BTreeMap<String, ImageRef> {
+    let services = now.into_iter().flat_map(|spec| spec.services.values());
+    services
+        .flat_map(|service| service.images())
+        .map(|image| (manifest::pinned(image), image.clone()))
+        .collect()
 }
 
 fn short_form(visitor: &Visitor, form: &Form) -> Markup {
@@ -189,7 +281,7 @@ fn short_form(visitor: &Visitor, form: &Form) -> Markup {
         "" => otherwise.to_string(),
         text => text.to_string(),
     };
-    let input = |name: &str, value: String, max: u32| html! { input.in id=(name) name=(name) value=(value) maxlength=(max) required[name != "port"] spellcheck="false" autocapitalize="none"; };
+    let input = |name: &str, value: String, max: u32| html! { input.in id=(name) name=(name) value=(value) maxlength=(max) required[!matches!(name, "port" | "check" | "interval")] spellcheck="false" autocapitalize="none"; };
     html! {
         form method="post" action="/jobs/new" {
             input type="hidden" name="csrf" value=(visitor.form_token());
@@ -205,6 +297,13 @@ fn short_form(visitor: &Visitor, form: &Form) -> Markup {
             div.two {
                 (field("cpus", "Cores for each", input("cpus", value("cpus", "0.25"), 6), "", None))
                 (field("memory", "Memory for each", input("memory", value("memory", "128m"), 8), "", None))
+            }
+            (field("variables", "Variables", html! {
+                textarea id="variables" name="variables" rows="4" maxlength="20000" spellcheck="false" autocapitalize="none" aria-describedby="variables-hint" { (form.exact("variables")) }
+            }, "One a line: NAME=VALUE, as it stands. Whoever reads the ledger reads them: what is secret is deployed with the command line.", None))
+            div.two {
+                (field("check", "Health check", input("check", value("check", ""), 500), "A command in the container that ends with 0 while it is well: wget -qO- localhost:8080/healthz. Empty: the image's own", None))
+                (field("interval", "Checked every", input("interval", value("interval", "30s"), 8), "", None))
             }
             button.btn.primary name="act" value="quote" { (icon("coins")) "Show the price" }
         }
@@ -322,19 +421,23 @@ pub async fn submit(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
     let login = visitor.login()?;
     slowly(&app, Act::Submit, &login.person.handle)?;
     let short = form.text("from") == "image";
-    let text = if short {
-        compose_of(&form)
-    } else {
-        form.exact("compose").to_string()
+    let text = match short {
+        true => compose_of(&form),
+        false => Ok(form.exact("compose").to_string()),
     };
-    let (spec, warnings) = match read(&app, login, &text).await {
+    let shown = text.clone().unwrap_or_default();
+    let read = match text {
+        Ok(text) => read(&app, login, &text, None).await,
+        Err(wrong) => Err(wrong),
+    };
+    let (spec, warnings) = match read {
         Ok(read) => read,
         Err(wrong) => {
             return page(
                 &app,
                 &visitor,
                 &form,
-                &text,
+                &shown,
                 short,
                 Found::Wrong(wrong),
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -354,7 +457,7 @@ pub async fn submit(State(app): State<App>, visitor: Visitor, form: Form) -> Pag
         &app,
         &visitor,
         &form,
-        &text,
+        &shown,
         short,
         Found::Quoted { quote, warnings },
         StatusCode::OK,
@@ -381,13 +484,58 @@ mod tests {
         let form = Form::read(
             b"name=a%22%0Aservices%3A&image=x%22%7D%0A&replicas=2&port=80%0Ax&cpus=0.5&memory=64m",
         );
-        let text = compose_of(&form);
+        let text = compose_of(&form).expect("a file");
         assert!(text.contains("ports: [\"80\"]"), "{text}");
         assert_eq!(
             text.lines().filter(|l| l.starts_with("services:")).count(),
             1,
             "{text}"
         );
+    }
+
+    #[test]
+    fn variables_and_a_check_arrive_as_they_were_typed() {
+        let form = Form::read(
+            b"name=a&image=nginx&cpus=1&memory=64m&check=test+%22%24UP%22&interval=5s\
+              &variables=A%3D1%0D%0A%0D%0Aodd+key%3D%22x%22%3A+%24HOME+%23%3D%0D%0AEMPTY%3D",
+        );
+        let text = compose_of(&form).expect("a file");
+        let project = parse(&text).unwrap_or_else(|e| panic!("{e:?}: {text}"));
+        let web = &project.services["web"].spec;
+        let said: Vec<(&str, &str)> = web
+            .environment
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        assert_eq!(
+            said,
+            [("A", "1"), ("EMPTY", ""), ("odd key", "\"x\": $HOME #=")]
+        );
+        let check = web.healthcheck.as_ref().expect("a check");
+        assert_eq!(check.test.last().map(String::as_str), Some("test \"$UP\""));
+        assert_eq!(check.interval_ms, 5_000);
+    }
+
+    #[test]
+    fn what_is_no_variable_is_named_by_its_line() {
+        let wrong = variables("A=1\n\nsecret\n=x\nA=2").expect_err("three");
+        assert_eq!(wrong.len(), 3);
+        assert!(wrong[0].contains("line 3"), "{wrong:?}");
+        assert!(wrong[2].contains("A is there twice"), "{wrong:?}");
+        let form = Form::read(b"name=a&image=x&variables=nothing");
+        assert!(compose_of(&form).is_err());
+        assert_eq!(variables(""), Ok(BTreeMap::new()));
+    }
+
+    #[test]
+    fn what_runs_is_known_by_its_digest() {
+        let spec = crate::hostile_tests::deployment(Default::default()).spec;
+        let known = known_images(Some(&spec));
+        for service in spec.services.values() {
+            let named = manifest::pinned(&service.image);
+            assert_eq!(known.get(&named), Some(&service.image));
+        }
+        assert!(known_images(None).is_empty());
     }
 
     #[test]

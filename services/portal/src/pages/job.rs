@@ -47,6 +47,7 @@ pub(super) fn head(visitor: &Visitor, view: &DeploymentView, tab: &str) -> Marku
         ("/metrics", "Metrics"),
         ("/variables", "Variables"),
         ("/network", "Network"),
+        ("/compose", "Compose file"),
         ("/releases", "Releases"),
         ("/events", "Events"),
         ("/receipts", "Receipts"),
@@ -299,7 +300,7 @@ pub async fn logs(State(app): State<App>, visitor: Visitor, Path(name): Path<Str
 }
 
 /// What changed from one text to the next, with three lines around.
-fn diff(old: &str, new: &str) -> Markup {
+pub(super) fn diff(old: &str, new: &str) -> Markup {
     let diff = TextDiff::from_lines(old, new);
     html! {
         div.diff tabindex="0" {

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod analytics;
 pub mod auth;
+pub mod compose;
 pub mod deploy;
 pub mod device;
 pub mod docs;

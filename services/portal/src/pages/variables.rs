@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use types::{DeploymentSpec, SecretMount, ServiceSpec};
 
 use super::job::head;
-use super::jobs::own_deployment;
+use super::jobs::{address, own_deployment};
 use super::shown;
 use crate::app::App;
 use crate::ui::{Place, Tone, alert, cli, empty};
@@ -116,7 +116,7 @@ fn content(view: &DeploymentView, releases: &[ReleaseView]) -> Markup {
             p { "Whoever reads the ledger reads variables, in every release that had them. A secret is opened in memory on the hosts of its replicas alone: nobody is shown its value, here or elsewhere. " a href="/docs/secrets" { "How to keep secrets" } }
         }))
         div.stack { @for (name, service) in &view.spec.services { (service_card(name, service, releases)) } }
-        p.foot-note { "To change one, edit the compose file, or the file of the secret, and deploy again: a release like any other." }
+        p.foot-note { "To change a variable, edit " a href=(format!("{}/compose", address(&view.project, view.deployment))) { "the compose file" } "; to change a secret, its file, and deploy again: a release like any other." }
         (cli("runrig up -f compose.yaml"))
         @for name in outside { (cli(&format!("runrig secret create {name}"))) }
         (cli(&format!("runrig diff {}", view.project)))
