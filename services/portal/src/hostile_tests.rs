@@ -19,7 +19,7 @@ use crate::tests::{EVIL, Site, filled, to};
 use crate::web::{Who, escaped};
 
 /// A portal of that network, and a company's cookie and form token there.
-async fn stage() -> (Site, String, String) {
+pub(crate) async fn stage() -> (Site, String, String) {
     let owner = Owner::default();
     let site = Site::on(network(owner.clone(), Grants::default()).await).await;
     let (cookie, token) = site.member("acme", Kind::Company).await;

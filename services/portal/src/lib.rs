@@ -33,6 +33,8 @@ mod web;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod line_tests;
+#[cfg(test)]
 mod newcomer_tests;
 #[cfg(test)]
 mod right_tests;
