@@ -7,7 +7,7 @@ use fixtures::Page;
 use super::Stage;
 
 /// For who is logged in and has the job `journey`.
-const MEMBERS: [(&str, &str); 37] = [
+const MEMBERS: [(&str, &str); 38] = [
     ("overview", "/"),
     ("jobs", "/jobs"),
     ("jobs-none", "/jobs?q=nothing"),
