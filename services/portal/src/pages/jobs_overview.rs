@@ -61,7 +61,7 @@ fn figures(told: &Told) -> Markup {
             (times("Start, p50", told.started, |s| s.half_ms, start))
             (times("Start, p95", told.started, |s| s.p95_ms, start))
         }
-        @if told.never_ready > 0 { p.foot-note { (plural(told.never_ready, "replica that was placed in this time was", "replicas that were placed in this time were")) " not ready yet, or never: no start is known of them." } }
+        @if told.never_ready > 0 { p.foot-note { (plural(told.never_ready, "replica that was placed in this time was", "replicas that were placed in this time were")) " not ready yet, or never: its start is not known." } }
     }
 }
 

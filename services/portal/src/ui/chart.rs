@@ -196,25 +196,27 @@ pub fn lines(all: &[Line], labels: &[String], unit: &str, words: &str, wide: boo
         (620.0, "chart")
     };
     const HEIGHT: f64 = 210.0;
-    const LEFT: f64 = 46.0;
     const RIGHT: f64 = 8.0;
     const TOP: f64 = 22.0;
     const BASE: f64 = HEIGHT - 24.0;
     let all = &all[..all.len().min(LINES_MAX)];
     let known = all.iter().flat_map(|line| line.points.iter().flatten());
     let top = ceiling(known.copied().filter(|v| v.is_finite()).fold(0.0, f64::max));
-    let step = (width - LEFT - RIGHT) / labels.len().saturating_sub(1).max(1) as f64;
-    let across = |at: usize| LEFT + at as f64 * step;
+    let ticks = [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| top * share);
+    let longest = ticks.iter().map(|value| tick(*value).len()).max();
+    // As wide as digits are at most.
+    let left = (longest.unwrap_or_default() as f64 * 7.0 + 10.0).max(46.0);
+    let step = (width - left - RIGHT) / labels.len().saturating_sub(1).max(1) as f64;
+    let across = |at: usize| left + at as f64 * step;
     let up = |value: f64| BASE - value.max(0.0) / top * (BASE - TOP);
     let every = labels.len().div_ceil(8).max(1);
     html! {
         div.chartwrap tabindex="0" { svg class=(class) viewBox=(format!("0 0 {width} {HEIGHT}")) role="img" aria-label=(words) {
             text x="0" y="10" { "in " (unit) }
-            @for line in 0..=4 {
-                @let value = top * f64::from(line) / 4.0;
+            @for value in ticks {
                 @let y = up(value);
-                line.grid-line x1=(LEFT) x2=(width) y1=(format!("{y:.1}")) y2=(format!("{y:.1}")) {}
-                text x=(LEFT - 8.0) y=(format!("{:.1}", y + 4.0)) text-anchor="end" { (tick(value)) }
+                line.grid-line x1=(left) x2=(width) y1=(format!("{y:.1}")) y2=(format!("{y:.1}")) {}
+                text x=(left - 8.0) y=(format!("{:.1}", y + 4.0)) text-anchor="end" { (tick(value)) }
             }
             @for (at, label) in labels.iter().enumerate().step_by(every) {
                 text x=(format!("{:.1}", across(at).min(width - 17.0))) y=(HEIGHT - 6.0) text-anchor="middle" { (label) }
