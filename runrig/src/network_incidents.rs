@@ -56,7 +56,7 @@ fn fold(events: &[EventView]) -> Vec<Incident> {
     all
 }
 
-/// Turns missed and keys not handed on, in the order in which they began.
+/// Turns missed, keys not handed on and shares shown, in the order in which they began.
 fn fold_turns(rows: &[TurnsView]) -> Vec<Incident> {
     let mut all: Vec<Incident> = Vec::new();
     let end = |all: &mut Vec<Incident>, kind: IncidentKind, subject: Option<&str>, at: u64| {
@@ -94,6 +94,10 @@ fn fold_turns(rows: &[TurnsView]) -> Vec<Incident> {
                 row.time_ms,
             );
         }
+        all.extend(row.revealed.iter().map(|key| Incident {
+            until_ms: Some(row.time_ms),
+            ..begun(IncidentKind::Revealed, key.to_string(), 1)
+        }));
         match row.handed_on {
             Some(true) => end(&mut all, IncidentKind::Ceremony, None, row.time_ms),
             Some(false) => {
@@ -228,6 +232,10 @@ mod tests {
             missed,
             over,
             handed_on,
+            revealed: match time_ms {
+                5 => vec![PublicKey([7; 32])],
+                _ => Vec::new(),
+            },
         };
         let rows = [
             row(1, vec![missed(away, 2), missed(gone, 1)], vec![], None),
@@ -248,6 +256,7 @@ mod tests {
                 ("turns", gone, 1, Some(4), 1),
                 ("ceremony", "4".to_string(), 4, Some(5), 1),
                 ("turns", away, 5, None, 1),
+                ("revealed", PublicKey([7; 32]).to_string(), 5, Some(5), 1),
             ]
         );
     }

@@ -20,6 +20,10 @@ pub struct TurnsView {
     /// In an epoch's last block: was the network's key handed on to those drawn for the next one?
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handed_on: Option<bool>,
+    /// In an epoch's last block: whose shares of the key for the next one were shown to all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub revealed: Vec<PublicKey>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

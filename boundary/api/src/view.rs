@@ -131,6 +131,11 @@ pub struct HandingView {
     /// (e + v) mod their count.
     #[schema(value_type = Vec<String>)]
     pub seats: Vec<PublicKey>,
+    /// Of those, whose share of the key was shown to all while it was made, as they did not confirm
+    /// it. The network's secret can be put together from the shares of more than a third.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub revealed: Vec<PublicKey>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -18,18 +18,21 @@ pub enum IncidentKind {
     Beacon,
     /// The network's key was not handed on.
     Ceremony,
+    /// A validator's share of the network's key was shown to all while it was made.
+    Revealed,
     /// A validator made no block in its turn.
     Turns,
 }
 
 impl IncidentKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Silent,
         Self::Flagged,
         Self::Left,
         Self::Convicted,
         Self::Beacon,
         Self::Ceremony,
+        Self::Revealed,
         Self::Turns,
     ];
 
@@ -41,6 +44,7 @@ impl IncidentKind {
             Self::Convicted => "convicted",
             Self::Beacon => "beacon",
             Self::Ceremony => "ceremony",
+            Self::Revealed => "revealed",
             Self::Turns => "turns",
         }
     }
@@ -54,6 +58,7 @@ impl IncidentKind {
             Self::Convicted => "Evidence, bond lost",
             Self::Beacon => "No beacon in time",
             Self::Ceremony => "Key not handed on",
+            Self::Revealed => "Share of the key shown",
             Self::Turns => "Turns missed",
         }
     }

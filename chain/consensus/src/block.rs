@@ -136,6 +136,8 @@ pub struct Handing {
     pub done: bool,
     /// Who votes in the epoch that begins, in the order in which they lead.
     pub seats: Vec<[u8; 32]>,
+    /// Of those, whose share was shown to all while it was made, as they did not confirm it.
+    pub revealed: Vec<[u8; 32]>,
 }
 
 /// What an epoch's last block, or the genesis, says of the next; `None` of any other.
@@ -154,6 +156,7 @@ pub fn handing(record: &Record) -> Result<Option<Handing>, LightError> {
     Ok(Some(Handing {
         done: matches!(info.outcome, EpochOutcome::Success),
         seats: order.ok_or(LightError::NoChange(header.height))?,
+        revealed: info.output.revealed().iter().map(key_bytes).collect(),
     }))
 }
 

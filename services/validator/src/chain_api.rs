@@ -190,6 +190,7 @@ pub async fn block(State(app): State<App>, Named(height): Named<u64>) -> Answer<
     let handing = handing.map(|handing| HandingView {
         done: handing.done,
         seats: handing.seats.into_iter().map(types::PublicKey).collect(),
+        revealed: handing.revealed.into_iter().map(types::PublicKey).collect(),
     });
     app.compute(move |_| {
         let header = &block.header;

@@ -26,6 +26,7 @@ struct Row {
     missed: Vec<([u8; 32], u64)>,
     over: Vec<[u8; 32]>,
     handed_on: Option<bool>,
+    revealed: Vec<[u8; 32]>,
 }
 
 pub fn make(write: &WriteTransaction) -> Result<()> {
@@ -79,6 +80,10 @@ pub fn add(write: &WriteTransaction, header: &Header, record: &Record) -> Result
     }
     if let Some(handing) = consensus::handing(record)? {
         row.handed_on = Some(handing.done);
+        // Of a ceremony that failed the old shares go on, shown or not when they were made.
+        if handing.done {
+            row.revealed.clone_from(&handing.revealed);
+        }
         let goes = |key: &[u8; 32]| !handing.seats.contains(key);
         for gone in missing.extract_if(|key, ()| goes(&key))? {
             row.over.push(gone?.0.value());
@@ -148,6 +153,7 @@ pub fn rows(
             missed: missed.collect(),
             over: row.over.into_iter().map(PublicKey).collect(),
             handed_on: row.handed_on,
+            revealed: row.revealed.into_iter().map(PublicKey).collect(),
         });
     }
     rows.reverse();

@@ -4,6 +4,7 @@
 use anyhow::Result;
 use api::HandingView;
 use ledger::{Event, deployment};
+use light::Header;
 use sdk::{IncidentChange, IncidentKind};
 use types::PublicKey;
 use words::Names;
@@ -47,6 +48,15 @@ pub fn take(store: &Store, names: &Names, block: &Certified) -> Result<()> {
 struct At {
     height: u64,
     time_ms: u64,
+}
+
+impl At {
+    fn of(header: &Header) -> Self {
+        Self {
+            height: header.height,
+            time_ms: header.time_ms,
+        }
+    }
 }
 
 fn begin(
@@ -198,6 +208,15 @@ fn handed(store: &Store, block: &Certified, handing: &HandingView) -> Result<()>
         values![header.time_ms, IncidentKind::Turns.name(), next],
     )?;
     if handing.done {
+        for validator in &handing.revealed {
+            let (subject, at) = (validator.to_string(), At::of(header));
+            let words = format!(
+                "Validator {} did not confirm its share of the key for epoch {next}: it was shown to all. The shares of more than a third make the network's secret",
+                words::brief(&subject)
+            );
+            let (kind, now) = (IncidentKind::Revealed, Some(at.time_ms));
+            begin(store, kind, &subject, at, at.time_ms, now, &words)?;
+        }
         return store
             .execute(
                 "UPDATE incidents SET until_ms = $1 WHERE kind = $2 AND until_ms IS NULL",
@@ -205,10 +224,7 @@ fn handed(store: &Store, block: &Certified, handing: &HandingView) -> Result<()>
             )
             .map(|_| ());
     }
-    let at = At {
-        height: header.height,
-        time_ms: header.time_ms,
-    };
+    let at = At::of(header);
     let words = format!(
         "The network's key was not handed on to those drawn for epoch {next}: those who had it go on"
     );

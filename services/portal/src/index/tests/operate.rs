@@ -74,6 +74,7 @@ fn story() -> Vec<Certified> {
     end.view.handing = Some(api::HandingView {
         done: false,
         seats: SEATS.to_vec(),
+        revealed: Vec::new(),
     });
     let transfer = ledger::Call::Account(ledger::account::Call::Transfer {
         to: PAYEE,
@@ -168,6 +169,31 @@ async fn incidents_begin_go_on_and_end() {
         assert_eq!((turns.all, turns.open), (3, 2), "one was over before");
         let missed = index.ask(|s| operate::missed(s, 0)).await.expect("asked");
         assert_eq!(missed.values().sum::<u64>(), 5);
+    }
+}
+
+#[tokio::test]
+async fn a_share_that_was_shown_is_told_once() {
+    let both = both().await;
+    for place in &both.places {
+        let index = opened(place).await;
+        let begun = index.begin("one".into()).await.expect("begun");
+        let mut story = story();
+        story[0].view.handing = Some(api::HandingView {
+            done: true,
+            seats: SEATS.to_vec(),
+            revealed: vec![SEATS[2]],
+        });
+        assert!(take(&index, begun, story).await.expect("taken"));
+        let rows = index
+            .ask(|s| operate::incidents(s, Some("revealed"), false, 0, 0))
+            .await
+            .expect("asked");
+        let told: Vec<_> = rows
+            .iter()
+            .map(|r| (r.subject.clone(), r.until_ms))
+            .collect();
+        assert_eq!(told, [(SEATS[2].to_string(), Some(1_000))]);
     }
 }
 

@@ -34,7 +34,7 @@ fn picture(kind: Option<IncidentKind>) -> &'static str {
         Some(IncidentKind::Left) => "log-out",
         Some(IncidentKind::Convicted) => "circle-x",
         Some(IncidentKind::Turns) => "clock",
-        Some(IncidentKind::Ceremony | IncidentKind::Beacon) => "key-round",
+        Some(IncidentKind::Ceremony | IncidentKind::Beacon | IncidentKind::Revealed) => "key-round",
         Some(IncidentKind::Flagged) | None => "triangle-alert",
     }
 }
@@ -133,7 +133,7 @@ pub async fn incidents(
             (figure("Hosts silent", &[K::Silent], "none is silent now"))
             (figure("Hosts flagged or gone", &[K::Flagged, K::Left], "by witnesses, or by their owner"))
             (figure("Evidence", &[K::Convicted], "two blocks for one view"))
-            (figure("Turns and epochs", &[K::Turns, K::Beacon, K::Ceremony], "missed turns, failed ceremonies"))
+            (figure("Turns and epochs", &[K::Turns, K::Beacon, K::Ceremony, K::Revealed], "missed turns, failed ceremonies, shares shown"))
         }
         div.card.flush {
             header {
