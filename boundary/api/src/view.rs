@@ -117,7 +117,7 @@ pub struct BlockView {
     /// Empty if only a descendant's was seen.
     pub certificate: String,
     pub transactions: Vec<TransactionView>,
-    /// In an epoch's last block, and the first of all: how the key was handed on.
+    /// In an epoch's last block: how the key was handed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handing: Option<HandingView>,
 }

@@ -81,6 +81,17 @@ const STRANGERS: [(&str, &str); 24] = [
     ),
 ];
 
+/// What people print.
+const PRINTED: [(&str, &str); 4] = [
+    ("bills", "/bills"),
+    ("job", "/jobs/journey"),
+    ("use", "/analytics/use?range=7d"),
+    ("receipt", "/explorer/receipts/r-1"),
+];
+
+/// A sheet of A4 within its margins, in CSS pixels.
+const PAPER: (u32, u32) = (718, 1_000);
+
 /// What a page must not have, as a list of words.
 const WRONGS: &str = "(() => {
     const wrong = [], all = s => [...document.querySelectorAll(s)];
@@ -125,6 +136,9 @@ pub fn around(stage: &Stage, member: &Page) {
     }
     for path in ["/signup", "/explorer", "/operate"] {
         shuts_nobody_out(&stranger, path, &axe);
+    }
+    for (_, path) in PRINTED {
+        on_paper(member, path);
     }
     member.sized(1440, 900);
 }
@@ -178,6 +192,7 @@ pub fn pictures(stage: &Stage, member: &Page, folder: &Path) {
             }
         }
     }
+    other_media(member, folder);
 }
 
 const THEMES: [&str; 2] = ["light", "dark"];
@@ -201,6 +216,48 @@ fn at_both_widths(page: &Page, folder: &Path, name: &str, theme: &str) {
         page.sized(width, height.max(900));
         page.picture(&folder.join(format!("{name}-{theme}-{width}.png")));
     }
+}
+
+/// As on paper: what is of no use there is left out, and nothing is cut off.
+fn on_paper(page: &Page, path: &str) {
+    page.sized(PAPER.0, PAPER.1);
+    page.go(path);
+    page.command(
+        "Emulation.setEmulatedMedia",
+        serde_json::json!({ "media": "print" }),
+    );
+    let shown = page.eval(
+        "[...document.querySelectorAll('.nav, .top, form, button, .cli')].filter(n => n.checkVisibility()).map(n => n.outerHTML.slice(0, 90))",
+    );
+    assert_eq!(shown.as_array().map(Vec::len), Some(0), "{path}: {shown}");
+    assert_eq!(page.too_wide(), None, "{path} on paper");
+    page.command(
+        "Emulation.setEmulatedMedia",
+        serde_json::json!({ "media": "" }),
+    );
+}
+
+/// `PAGE-print.png`, and `PAGE-forced.png` in the system's colours.
+fn other_media(page: &Page, folder: &Path) {
+    let forced = serde_json::json!([{ "name": "forced-colors", "value": "active" }]);
+    let media = [
+        ("print", serde_json::json!({ "media": "print" })),
+        (
+            "forced",
+            serde_json::json!({ "media": "", "features": forced }),
+        ),
+    ];
+    for (name, path) in PRINTED {
+        for (kind, media) in &media {
+            page.sized(PAPER.0, PAPER.1);
+            page.go(path);
+            page.until("fonts", "document.fonts.status === 'loaded'");
+            page.command("Emulation.setEmulatedMedia", media.clone());
+            page.sized(PAPER.0, page.height().max(PAPER.1));
+            page.picture(&folder.join(format!("{name}-{kind}.png")));
+        }
+    }
+    in_theme(page, "light");
 }
 
 /// What the tab shows now, which cannot be asked for again: nothing is wrong with it; pictures of

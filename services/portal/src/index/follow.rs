@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::{StreamExt, TryStreamExt};
 use sdk::EventFilter;
-use types::merkle_root;
+use types::{PublicKey, merkle_root};
 
 use super::incidents;
 use super::store::Store;
@@ -108,10 +108,12 @@ async fn step(app: &App) -> Result<bool> {
     Ok(!taken || top < status.height)
 }
 
-/// Who votes in the first epoch is in the block that all begin with: the founders.
+/// Who votes in the first epoch is in no block: the founders, as the genesis draws them.
 async fn seat_founders(app: &App) -> Result<()> {
-    let begun = app.client.block(0).await?.handing;
-    let seats = begun.map_or_else(Vec::new, |handing| handing.seats);
+    let genesis = app.client.network().await?.genesis;
+    let begun = ledger::State::genesis(&genesis);
+    let seats = begun.committee(0).unwrap_or_default();
+    let seats: Vec<PublicKey> = seats.iter().map(|seat| seat.key).collect();
     let seat = move |store: &Store| incidents::seat(store, 0, &seats);
     app.index.change(seat).await
 }
